@@ -1,0 +1,86 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cli/commands.h"
+#include "cq/error.h"
+#include "cq/version.h"
+#include "protocol/nearest.h"
+
+namespace cq {
+namespace {
+
+struct Subcommand {
+  int (*run)(const CommandLine&);
+  const char* about;
+};
+
+const std::map<std::string, Subcommand> kSubcommands = {
+    {"run", {RunCommandLine, "run a command for each row of a CSV"}},
+    {"worker",
+     {WorkerCommandLine, "serve a master (started by 'cq run', a scheduler, or by hand)"}},
+    {"export", {ExportCommandLine, "write the results of a run as CSV"}},
+    {"status", {StatusCommandLine, "say how far a run is"}},
+    {"log", {LogCommandLine, "show all that is known of one task"}},
+};
+
+void PrintOverview() {
+  fmt::print("cq {}: many small tasks on persistent workers\n\nusage:\n", kVersion);
+  for (const auto& [name, subcommand] : kSubcommands) {
+    fmt::print("  cq {:<8} {}\n", name, subcommand.about);
+  }
+  fmt::print(
+      "\n'cq SUBCOMMAND --help' explains each.\n\nexample:\n"
+      "  cq run params.csv -- ./simulate --alpha {{alpha}}\n");
+}
+
+[[noreturn]] void UnknownSubcommand(const std::string& name) {
+  std::set<std::string> names;
+  for (const auto& [known, subcommand] : kSubcommands) names.insert(known);
+  const std::string near = Nearest(name, names);
+  throw UsageError(fmt::format("unknown subcommand '{}'{}; 'cq --help' lists them", name,
+                               near.empty() ? "" : fmt::format("; did you mean '{}'?", near)));
+}
+
+int Main(const std::vector<std::string>& words) {
+  if (words.empty() || words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
+    PrintOverview();
+    return words.empty() ? 2 : 0;
+  }
+  if (words[0] == "--version") {
+    fmt::print("cq {}\n", kVersion);
+    return 0;
+  }
+  const auto subcommand = kSubcommands.find(words[0]);
+  if (subcommand == kSubcommands.end()) UnknownSubcommand(words[0]);
+  CommandLine line;
+  const auto dashes = std::find(words.begin() + 1, words.end(), "--");
+  line.words.assign(words.begin() + 1, dashes);
+  line.has_command = dashes != words.end();
+  if (line.has_command) line.command.assign(dashes + 1, words.end());
+  return subcommand->second.run(line);
+}
+
+}  // namespace
+}  // namespace cq
+
+int main(int argc, char** argv) {
+  try {
+    return cq::Main({argv + 1, argv + argc});
+  } catch (const cq::UsageError& error) {
+    fmt::print(stderr, "cq: error: {}\n", error.what());
+    return 2;
+  } catch (const cq::Interrupted& error) {
+    fmt::print(stderr, "cq: {}; nothing was started\n", error.what());
+    return 130;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "cq: error: {}\n", error.what());
+    return 3;
+  }
+}

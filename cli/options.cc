@@ -1,0 +1,95 @@
+#include "cli/options.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <iostream>
+#include <set>
+#include <sstream>
+
+#include "cq/error.h"
+#include "protocol/nearest.h"
+
+namespace cq {
+namespace {
+
+namespace po = boost::program_options;
+
+[[noreturn]] void UnknownOption(const std::string& name, const po::options_description& shown) {
+  std::set<std::string> known;
+  for (const auto& option : shown.options()) known.insert("--" + option->long_name());
+  const std::string near = Nearest(name, known);
+  throw UsageError(fmt::format("unknown option '{}'{}; --help lists the options", name,
+                               near.empty() ? "" : fmt::format("; did you mean '{}'?", near)));
+}
+
+}  // namespace
+
+bool ParseOptions(const CommandLine& line, const po::options_description& shown,
+                  const HelpPage& help, po::variables_map& values) {
+  po::options_description all;
+  all.add(shown).add_options()("positional", po::value<std::vector<std::string>>());
+  po::positional_options_description positional;
+  positional.add("positional", -1);
+  try {
+    namespace style = po::command_line_style;
+    // Without guessing: an abbreviation that works today would change its meaning with the next
+    // option.
+    po::store(po::command_line_parser(line.words)
+                  .options(all)
+                  .positional(positional)
+                  .style(style::unix_style & ~style::allow_guessing)
+                  .run(),
+              values);
+    po::notify(values);
+  } catch (const po::unknown_option& error) {
+    UnknownOption(error.get_option_name(), shown);
+  } catch (const po::error& error) {
+    throw UsageError(error.what());
+  }
+  if (values.count("help") == 0) return true;
+  std::ostringstream options;
+  options << shown;
+  fmt::print("usage: {}\n\n{}\n\n{}\nexample:\n  {}\n", help.usage, help.about, options.str(),
+             help.example);
+  return false;
+}
+
+std::vector<std::string> Positional(const po::variables_map& values) {
+  if (values.count("positional") == 0) return {};
+  return values["positional"].as<std::vector<std::string>>();
+}
+
+std::pair<std::string, std::string> SplitPair(const std::string& text, const std::string& option) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0) {
+    throw UsageError(fmt::format("{} '{}': it must be NAME=VALUE", option, text));
+  }
+  return {text.substr(0, equals), text.substr(equals + 1)};
+}
+
+uint64_t ParseCount(const std::string& text, const std::string& option, uint64_t least) {
+  uint64_t number = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || number < least) {
+    throw UsageError(
+        fmt::format("{} '{}': it must be a whole number of at least {}", option, text, least));
+  }
+  return number;
+}
+
+uint64_t ParseSize(const std::string& text, const std::string& option) {
+  uint64_t number = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string unit(parsed.ptr, static_cast<size_t>(text.data() + text.size() - parsed.ptr));
+  const std::map<std::string, int> shifts = {{"", 0},   {"B", 0},  {"K", 10}, {"M", 20},
+                                             {"G", 30}, {"T", 40}, {"k", 10}};
+  const auto shift = shifts.find(unit);
+  if (parsed.ec != std::errc() || shift == shifts.end() || number > UINT64_MAX >> shift->second) {
+    throw UsageError(
+        fmt::format("{} '{}': it must be a size such as 512, 4K, 300M or 16G", option, text));
+  }
+  return number << shift->second;
+}
+
+}  // namespace cq

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <boost/program_options.hpp>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace cq {
+
+/// A subcommand's command line: the words before `--`, and those after it.
+struct CommandLine {
+  std::vector<std::string> words;
+  std::vector<std::string> command;
+  bool has_command = false;
+};
+
+/// How a subcommand explains itself.
+struct HelpPage {
+  std::string usage;
+  std::string about;
+  std::string example;
+};
+
+/// Parses the words; positional ones go to the option "positional". Throws UsageError that suggests
+/// the nearest option for a mistyped one. Prints the help page and returns false for --help.
+bool ParseOptions(const CommandLine& line, const boost::program_options::options_description& shown,
+                  const HelpPage& help, boost::program_options::variables_map& values);
+
+/// The positional words of a parsed command line.
+std::vector<std::string> Positional(const boost::program_options::variables_map& values);
+
+/// "KEY=VALUE" for the option `option`. Throws UsageError.
+std::pair<std::string, std::string> SplitPair(const std::string& text, const std::string& option);
+
+/// "300M", "16G", "4096": powers of 1024. Throws UsageError.
+uint64_t ParseSize(const std::string& text, const std::string& option);
+
+/// A whole number from `least` on. Throws UsageError.
+uint64_t ParseCount(const std::string& text, const std::string& option, uint64_t least);
+
+}  // namespace cq

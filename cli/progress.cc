@@ -1,0 +1,112 @@
+#include "cli/progress.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+namespace cq {
+namespace {
+
+constexpr auto kDatedEvery = std::chrono::minutes(5);
+
+std::string Duration(double seconds) {
+  const auto s = static_cast<uint64_t>(std::max(0.0, seconds));
+  if (s < 60) return fmt::format("{} s", s);
+  if (s < 3600) return fmt::format("{}:{:02} min", s / 60, s % 60);
+  return fmt::format("{}:{:02} h", s / 3600, s / 60 % 60);
+}
+
+std::string RunningText(const RunProgress& p) {
+  std::string text = fmt::format("{}/{} done", p.done, p.tasks);
+  if (p.failed > 0) text += fmt::format(", {} failed", p.failed);
+  if (p.done > 0 && p.seconds > 0) {
+    const double rate = static_cast<double>(p.done) / p.seconds;
+    text += fmt::format(", {:.{}f}/s", rate, rate < 10 ? 1 : 0);
+    if (p.done < p.tasks) {
+      text += fmt::format(", {} left", Duration(static_cast<double>(p.tasks - p.done) / rate));
+    }
+  }
+  text += fmt::format(", {} workers", p.workers);
+  if (p.pending_workers > 0) {
+    text += fmt::format(" + {} pending", p.pending_workers);
+    if (!p.pending_reason.empty()) text += fmt::format(" ({})", p.pending_reason);
+  }
+  return text;
+}
+
+std::string Text(const RunProgress& p) {
+  switch (p.phase) {
+    case RunProgress::Phase::kReading:
+      return fmt::format("reading the input: {} rows", p.done);
+    case RunProgress::Phase::kExporting:
+      return fmt::format("writing the results: {}/{} rows", p.done, p.tasks);
+    case RunProgress::Phase::kRunning:
+      break;
+  }
+  return RunningText(p);
+}
+
+}  // namespace
+
+ProgressPrinter::ProgressPrinter(bool quiet)
+    : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
+
+ProgressPrinter::~ProgressPrinter() { Clear(); }
+
+void ProgressPrinter::Clear() {
+  if (line_shown_) fmt::print(stderr, "\r\033[K");
+  line_shown_ = false;
+}
+
+void ProgressPrinter::Line(const std::string& text) {
+  Clear();
+  if (terminal_) {
+    fmt::print(stderr, "cq: {}\n", text);
+  } else {
+    const std::time_t now = std::time(nullptr);
+    fmt::print(stderr, "{:%Y-%m-%d %H:%M:%S} cq: {}\n", fmt::localtime(now), text);
+  }
+}
+
+void ProgressPrinter::Progress(const RunProgress& progress) {
+  const bool new_phase = any_ && progress.phase != last_.phase;
+  last_ = progress;
+  any_ = true;
+  if (quiet_) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (!terminal_) {
+    const bool long_step = progress.phase != RunProgress::Phase::kRunning && new_phase;
+    if (!long_step && last_dated_ != decltype(last_dated_){} && now - last_dated_ < kDatedEvery) {
+      return;
+    }
+    const bool first = last_dated_ == decltype(last_dated_){};
+    last_dated_ = now;
+    // The start of the run has its own line.
+    if (!first || progress.phase == RunProgress::Phase::kReading) Line(Text(progress));
+    return;
+  }
+  winsize size{};
+  const bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  const std::string text = Text(progress).substr(0, known ? size.ws_col - 5u : 75u);
+  fmt::print(stderr, "\r\033[Kcq: {}", text);
+  std::fflush(stderr);
+  line_shown_ = true;
+}
+
+void ProgressPrinter::Note(const std::string& text) {
+  // On a terminal the line itself shows the workers.
+  if (!quiet_ && !terminal_) Line(text);
+}
+
+void ProgressPrinter::Warning(const std::string& text) { Line(text); }
+
+void ProgressPrinter::Say(const std::string& text) {
+  if (!quiet_) Line(text);
+}
+
+}  // namespace cq

@@ -1,0 +1,16 @@
+include(CMakePackageConfigHelpers)
+
+install(TARGETS cq_protocol cq_schedulers cq_worker cq_master cq_cq EXPORT cqTargets
+        ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS cq_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(DIRECTORY protocol/include/cq master/include/cq DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+        FILES_MATCHING PATTERN "*.h")
+install(FILES ${PROJECT_BINARY_DIR}/generated/cq/version.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/cq)
+install(DIRECTORY schedulers/templates DESTINATION ${CMAKE_INSTALL_DATADIR}/cq)
+install(EXPORT cqTargets NAMESPACE cq:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/cq)
+configure_package_config_file(cmake/cqConfig.cmake.in ${PROJECT_BINARY_DIR}/cqConfig.cmake
+        INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/cq)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/cqConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/cqConfig.cmake ${PROJECT_BINARY_DIR}/cqConfigVersion.cmake
+              cmake/dependencies.cmake
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/cq)

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "master/core/records.h"
+#include "master/core/worker_table.h"
+#include "protocol/messages.h"
+
+// What the core asks the event loop to do, in this order.
+namespace cq {
+
+/// Send `message` in `session` (0: none). The loop numbers the messages of a session.
+struct Send {
+  ConnectionId to = 0;
+  SessionId session = 0;
+  ToWorker message;
+};
+
+/// Send these tasks as `assign`, with the rows that the loop reads, in as many frames as they need.
+struct Give {
+  struct Grant {
+    TaskId task = 0;
+    AttemptId attempt = 0;
+    uint64_t attempt_number = 1;
+  };
+  ConnectionId to = 0;
+  SessionId session = 0;
+  std::vector<Grant> tasks;
+};
+
+/// Write to the journal.
+struct Write {
+  JournalRecord record;
+};
+
+/// Say this to the user; a change of the workers, or something that went wrong.
+struct Note {
+  enum class Kind { kWorkers, kWarning };
+  Kind kind = Kind::kWorkers;
+  std::string text;
+};
+
+/// Nothing is left to do: every task has a durable outcome, or the run is drained or stopped.
+struct Finished {};
+
+using Action = std::variant<Send, Give, Write, Note, Finished>;
+
+}  // namespace cq

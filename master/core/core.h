@@ -1,0 +1,143 @@
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "master/core/actions.h"
+#include "master/core/task_table.h"
+#include "master/core/worker_table.h"
+
+namespace cq {
+
+struct CoreOptions {
+  Epoch epoch = 1;
+  /// What a worker needs to know of the run; its `run` is the run's id.
+  RunText text;
+  /// Tasks are numbered 1 to `tasks`.
+  uint64_t tasks = 0;
+  std::chrono::milliseconds lease{30'000};
+  /// After so many charged losses a task is set aside as `crashed`.
+  uint32_t crash_limit = 3;
+  /// The slots that the pools are about to bring: the first worker to come does not take
+  /// everything.
+  uint64_t expected_slots = 1;
+};
+
+/// What a progress line shows.
+struct Counts {
+  uint64_t tasks = 0;
+  uint64_t done = 0;
+  std::array<uint64_t, kOutcomes> outcomes{};
+  uint64_t out = 0;
+  uint64_t running = 0;
+  uint64_t workers = 0;
+  /// Reports that were dropped: stale, repeated, or of no known task.
+  uint64_t dropped = 0;
+};
+
+/// The master's state machine: decides, and does nothing. Events and the time go in, actions come
+/// out; the same input gives the same output. It trusts no peer. One thread at a time.
+class Core {
+ public:
+  explicit Core(CoreOptions options, TaskSet done = {}, uint64_t done_count = 0);
+
+  // ---- events ----
+  void OnMessage(Time now, ConnectionId from, Envelope envelope, FromWorker message);
+  /// The transport cannot reach this connection any more.
+  void OnUnreachable(Time now, ConnectionId connection);
+  void OnCommitted(Time now, const Committed& committed);
+  /// The job that started this worker (as its hello names it) has ended. `explained`: the scheduler
+  /// names a cause that no task has to answer for.
+  void OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
+                         bool explained);
+  /// Finish what runs, start nothing more.
+  void OnDrain(Time now, const std::string& reason);
+  /// End now; what is out stays without outcome.
+  void OnStop(Time now, const std::string& reason);
+  /// Time has passed: leases and heartbeats. Call at least every `tick()`.
+  void OnTick(Time now);
+  /// Call once everything that waited has been handled: gives out tasks, and sends what was
+  /// gathered.
+  void Flush(Time now);
+
+  /// The actions since the last call.
+  std::vector<Action> TakeActions();
+
+  std::chrono::milliseconds tick() const { return options_.lease / 30; }
+  const Counts& counts();
+  RunId run() const { return options_.text.run; }
+  /// Whether a worker of this allocation has ever said hello.
+  bool HasSession(const std::string& allocation) const;
+  /// If workers are connected and none of them can take tasks: why, as the first of them says.
+  std::string CommonProblem() const;
+  /// Mean run time of a task so far; zero while unknown.
+  std::chrono::nanoseconds mean_task_time() const;
+
+  /// Aborts with a message where the tables contradict each other. For tests.
+  void CheckInvariants();
+
+ private:
+  friend class Dispatcher;
+  struct Uncommitted {
+    AttemptId attempt = 0;
+    WorkerIndex worker = 0;
+  };
+
+  // Handshake.
+  void OnHello(Time now, ConnectionId from, Envelope envelope, Hello& hello);
+  void Offer(Time now, ConnectionId to);
+  void Accept(Time now, ConnectionId from, Peer& peer, Hello& hello);
+  void Greet(const Worker& worker, bool knows_run);
+  void Reconcile(Worker& worker, const std::vector<Held>& held);
+  void ReconcileHeld(Worker& worker, const Held& held, std::vector<AttemptRef>& cancel);
+
+  // Reports.
+  void OnReport(Time now, Worker& worker, FromWorker& message);
+  void OnStarted(Worker& worker, const std::vector<StartedAttempt>& attempts);
+  void OnResult(Worker& worker, TaskResult& result);
+  void OnReturned(Worker& worker, const ReturnedAttempt& returned);
+
+  // Tasks.
+  void Detach(TaskId task, OpenTask& open);
+  void Release(TaskId task, OpenTask& open);
+  void Finish(TaskResult result, WorkerIndex worker, uint64_t attempts);
+  void CancelOthers(TaskId task, AttemptId attempt);
+  bool Plausible(AttemptId attempt) const;
+
+  // Workers.
+  void Lose(Worker& worker, const std::string& reason, bool charge);
+  void Charge(Worker& worker, TaskId task, OpenTask& open, const std::string& reason);
+  void Disconnect(Worker& worker);
+  void SendTo(const Worker& worker, ToWorker message);
+  void Acknowledge(WorkerIndex worker, AttemptRef attempt);
+  void FlushAcks();
+  void FinishIfDone();
+
+  CoreOptions options_;
+  TaskTable tasks_;
+  WorkerTable workers_;
+  Counts counts_;
+  std::unordered_map<TaskId, Uncommitted> uncommitted_;
+  std::unordered_map<WorkerIndex, std::vector<AttemptRef>> acks_;
+  /// Attempts given up that a worker may still run, by task.
+  std::unordered_map<TaskId, std::vector<std::pair<AttemptId, WorkerIndex>>> stale_;
+  std::vector<Action> actions_;
+  /// Workers that may take tasks since the last Flush, or all of them.
+  std::vector<WorkerIndex> dirty_;
+  bool all_dirty_ = false;
+  uint64_t next_attempt_ = 1;
+  uint64_t next_session_ = 1;
+  uint64_t timed_tasks_ = 0;
+  std::chrono::nanoseconds mean_{};
+  Time last_tick_{};
+  Time last_heartbeat_{};
+  bool draining_ = false;
+  bool finished_ = false;
+  std::string drain_reason_;
+};
+
+}  // namespace cq

@@ -1,0 +1,123 @@
+#include "master/core/dispatch.h"
+
+#include <algorithm>
+
+#include "protocol/limits.h"
+
+namespace cq {
+namespace {
+
+using std::chrono::nanoseconds;
+
+constexpr nanoseconds kWorkAtHand = std::chrono::milliseconds(50);
+constexpr uint64_t kPrefetchMax = 1024;
+
+// What a worker holds beyond one task a slot, as far as it is known not to be asked back already.
+uint64_t Surplus(const Worker& worker) {
+  const uint64_t busy = std::max(worker.slots, worker.running) + worker.retracting;
+  return worker.held.size() > busy ? worker.held.size() - busy : 0;
+}
+
+}  // namespace
+
+uint64_t PrefetchPerSlot(nanoseconds mean) {
+  if (mean <= nanoseconds::zero()) return 1;
+  return std::clamp<uint64_t>(static_cast<uint64_t>(kWorkAtHand / mean), 1, kPrefetchMax);
+}
+
+// One task a slot and the prefetch; but of what is left no more than half of the worker's fair
+// share beyond one a slot, so that the last tasks spread over all workers (guided self-scheduling).
+uint64_t Dispatcher::Target(const Worker& worker, uint64_t total_slots) const {
+  const uint64_t prefetch = worker.slots * PrefetchPerSlot(core_.mean_task_time());
+  const uint64_t left = core_.tasks_.ready() + worker.held.size();
+  const uint64_t share = (left * worker.slots + 2 * total_slots - 1) / (2 * total_slots);
+  return std::min({worker.capacity, worker.slots + std::min(prefetch, share), kHeldMax});
+}
+
+void Dispatcher::Give() {
+  std::vector<WorkerIndex> dirty;
+  dirty.swap(core_.dirty_);
+  if (core_.all_dirty_) {
+    for (const Worker& worker : core_.workers_.all()) dirty.push_back(worker.index);
+  }
+  core_.all_dirty_ = false;
+  if (core_.tasks_.ready() == 0 || core_.draining_ || core_.finished_) return;
+  std::sort(dirty.begin(), dirty.end());
+  dirty.erase(std::unique(dirty.begin(), dirty.end()), dirty.end());
+  const uint64_t total =
+      std::max({core_.workers_.live_slots(), core_.options_.expected_slots, uint64_t{1}});
+  // The emptiest first: at the tail the few that are left go where slots idle.
+  std::stable_sort(dirty.begin(), dirty.end(), [this](WorkerIndex a, WorkerIndex b) {
+    return core_.workers_[a].held.size() < core_.workers_[b].held.size();
+  });
+  for (const WorkerIndex index : dirty) GiveTo(core_.workers_[index], total);
+}
+
+void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
+  if (!worker.Takes()) return;
+  const uint64_t target = Target(worker, total_slots);
+  struct Give give;
+  give.to = worker.connection;
+  give.session = worker.session;
+  while (worker.held.size() + worker.stale.size() < target) {
+    const auto task = core_.tasks_.PopReady(worker.charged == 0);
+    if (!task) break;
+    const AttemptId attempt = MakeSerial(core_.options_.epoch, core_.next_attempt_++);
+    OpenTask& open = core_.tasks_.Assign(*task, attempt, worker.index, worker.session);
+    ++open.attempts;
+    if (open.charges > 0) ++worker.charged;
+    worker.held.emplace_hint(worker.held.end(), attempt, *task);
+    give.tasks.push_back({*task, attempt, open.attempts});
+    if (give.tasks.size() == kBatchMax) {
+      core_.actions_.emplace_back(give);
+      give.tasks.clear();
+    }
+  }
+  if (!give.tasks.empty()) core_.actions_.emplace_back(std::move(give));
+}
+
+void Dispatcher::Retract() {
+  if (core_.tasks_.ready() > 0 || core_.draining_ || core_.finished_) return;
+  uint64_t idle = 0;
+  uint64_t coming = 0;
+  uint64_t most = 0;
+  for (const Worker& worker : core_.workers_.all()) {
+    coming += worker.retracting;
+    if (!worker.Takes()) continue;
+    const uint64_t busy = worker.held.size() + worker.stale.size();
+    if (busy < worker.slots) idle += worker.slots - busy;
+    most = std::max(most, Surplus(worker));
+  }
+  while (idle > coming && most > 0) {
+    Worker* fullest = nullptr;
+    for (Worker& worker : core_.workers_.all()) {
+      if (worker.connected && Surplus(worker) > 0 &&
+          (fullest == nullptr || Surplus(worker) > Surplus(*fullest))) {
+        fullest = &worker;
+      }
+    }
+    if (fullest == nullptr) return;
+    const uint64_t half = (Surplus(*fullest) + 1) / 2;
+    const uint64_t taken = RetractFrom(*fullest, std::min(half, idle - coming));
+    if (taken == 0) return;
+    coming += taken;
+  }
+}
+
+uint64_t Dispatcher::RetractFrom(Worker& worker, uint64_t wanted) {
+  cq::Retract message;
+  message.run = core_.options_.text.run;
+  for (auto it = worker.held.rbegin(); it != worker.held.rend(); ++it) {
+    if (message.attempts.size() == std::min<uint64_t>(wanted, kBatchMax)) break;
+    OpenTask* open = core_.tasks_.Find(it->second);
+    if (open->running || open->retracting) continue;
+    open->retracting = true;
+    ++worker.retracting;
+    message.attempts.push_back({it->second, it->first});
+  }
+  const uint64_t taken = message.attempts.size();
+  if (taken > 0) core_.SendTo(worker, std::move(message));
+  return taken;
+}
+
+}  // namespace cq

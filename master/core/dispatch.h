@@ -1,0 +1,31 @@
+#pragma once
+
+#include <chrono>
+
+#include "master/core/core.h"
+
+namespace cq {
+
+/// Who gets how many tasks, and who gives some back: the part of the core that looks at the whole.
+class Dispatcher {
+ public:
+  explicit Dispatcher(Core& core) : core_(core) {}
+
+  /// Gives ready tasks to the workers that the events since the last call concerned.
+  void Give();
+  /// When nothing is ready and slots idle: asks the fullest workers for what they have not started.
+  void Retract();
+
+ private:
+  uint64_t Target(const Worker& worker, uint64_t total_slots) const;
+  void GiveTo(Worker& worker, uint64_t total_slots);
+  uint64_t RetractFrom(Worker& worker, uint64_t wanted);
+
+  Core& core_;
+};
+
+/// How many tasks beyond the running one each slot should have at hand so that it never waits:
+/// about 50 ms of work, between 1 and 1,024; 1 while the mean run time is unknown (0).
+uint64_t PrefetchPerSlot(std::chrono::nanoseconds mean);
+
+}  // namespace cq

@@ -1,0 +1,155 @@
+// Sessions: who is at the other end of a connection, and what it holds (PROTOCOL.md, "Handshake and
+// recovery").
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "master/core/core.h"
+#include "protocol/limits.h"
+
+namespace cq {
+
+void Core::Offer(Time now, ConnectionId to) {
+  Peer& peer = workers_.peers()[to];
+  if (peer.offered == 0) {
+    peer.offered = MakeSerial(options_.epoch, next_session_++);
+    peer.offered_at = now;
+  }
+  actions_.emplace_back(Send{to, peer.offered, Who{}});
+}
+
+void Core::OnHello(Time now, ConnectionId from, Envelope envelope, Hello& hello) {
+  if (hello.run != options_.text.run) {
+    actions_.emplace_back(
+        Send{from, 0, Refuse{{}, {}, "this master serves another run than this worker's"}});
+    return;
+  }
+  Peer* peer = workers_.FindPeer(from);
+  const bool known = peer != nullptr && envelope.session != 0;
+  if (known && peer->offered == envelope.session) {
+    Accept(now, from, *peer, hello);
+  } else if (known && peer->session == envelope.session) {
+    // Our welcome was lost, or the hello was repeated before it came.
+    workers_[peer->worker].last_heard = now;
+    Greet(workers_[peer->worker], false);
+  } else {
+    Offer(now, from);
+  }
+}
+
+void Core::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
+  Worker& worker = workers_.Get(hello.worker);
+  if (worker.connected && worker.connection != from) workers_.peers().erase(worker.connection);
+  const bool is_new = worker.session == 0 || worker.ended;
+  peer.session = peer.offered;
+  peer.offered = 0;
+  peer.worker = worker.index;
+  worker.connected = true;
+  worker.ended = false;
+  worker.connection = from;
+  worker.session = peer.session;
+  worker.received = 0;
+  worker.last_heard = now;
+  worker.host = hello.host;
+  worker.allocation = hello.allocation;
+  worker.pid = hello.pid;
+  worker.slots = std::min<uint64_t>(hello.slots, kHeldMax);
+  worker.capacity = std::min<uint64_t>(hello.capacity, kHeldMax);
+  worker.problem = hello.problem;
+  worker.leaving = hello.leaving || draining_;
+  if (is_new) {
+    actions_.emplace_back(Write{WorkerRecord{worker.index + 1, worker.id, worker.host, worker.pid,
+                                             worker.slots, worker.allocation}});
+    actions_.emplace_back(
+        Note{Note::Kind::kWorkers, fmt::format("worker {} on {} ({} slots, {})", worker.index + 1,
+                                               worker.host, worker.slots, worker.allocation)});
+  }
+  if (!worker.problem.empty()) {
+    actions_.emplace_back(
+        Note{Note::Kind::kWarning, fmt::format("worker {} on {} takes no task: {}",
+                                               worker.index + 1, worker.host, worker.problem)});
+  }
+  const auto& runs = hello.runs;
+  Greet(worker, std::find(runs.begin(), runs.end(), options_.text.run) != runs.end());
+  Reconcile(worker, hello.held);
+  if (draining_) SendTo(worker, Drain{drain_reason_});
+  all_dirty_ = true;
+}
+
+void Core::Greet(const Worker& worker, bool knows_run) {
+  const auto lease_ms = static_cast<uint64_t>(options_.lease.count());
+  SendTo(worker, Welcome{lease_ms / 3, lease_ms, {}});
+  if (!knows_run) SendTo(worker, options_.text);
+}
+
+// Our books against what the worker says it holds. Only what was sent under an older session is
+// compared: the hello may have been written before what this session brought.
+void Core::Reconcile(Worker& worker, const std::vector<Held>& held) {
+  std::set<AttemptId> has;
+  for (const Held& h : held) {
+    if (h.run == options_.text.run) has.insert(h.attempt);
+  }
+  const auto books = worker.held;
+  for (const auto& [attempt, task] : books) {
+    OpenTask& open = *tasks_.Find(task);
+    if (open.retracting) {
+      // The request may be lost with the old session; if not, its answer still is in time.
+      open.retracting = false;
+      --worker.retracting;
+    }
+    if (open.session >= worker.session) continue;
+    if (has.contains(attempt)) {
+      open.session = worker.session;
+    } else {
+      --open.attempts;
+      Release(task, open);
+    }
+  }
+  worker.stale.clear();
+  std::vector<AttemptRef> cancel;
+  for (const Held& h : held) ReconcileHeld(worker, h, cancel);
+  for (size_t at = 0; at < cancel.size(); at += kBatchMax) {
+    const size_t end = std::min(cancel.size(), at + kBatchMax);
+    SendTo(worker, Cancel{options_.text.run,
+                          {cancel.begin() + static_cast<ptrdiff_t>(at),
+                           cancel.begin() + static_cast<ptrdiff_t>(end)}});
+  }
+}
+
+void Core::ReconcileHeld(Worker& worker, const Held& held, std::vector<AttemptRef>& cancel) {
+  const bool ours =
+      held.run == options_.text.run && tasks_.Exists(held.task) && Plausible(held.attempt);
+  // A finished one is awaited: its result comes next and is judged then.
+  if (held.state == HeldState::kFinished && ours) return;
+  if (!ours || tasks_.Done(held.task)) {
+    cancel.push_back({held.task, held.attempt});
+    return;
+  }
+  OpenTask* open = tasks_.Find(held.task);
+  const bool running = held.state == HeldState::kRunning;
+  if (open != nullptr && open->attempt == held.attempt && open->worker == worker.index) {
+    if (running && !open->running) {
+      open->running = true;
+      ++worker.running;
+    }
+    return;
+  }
+  if (open == nullptr || open->attempt == 0) {
+    OpenTask& adopted = tasks_.Assign(held.task, held.attempt, worker.index, worker.session);
+    adopted.attempts = std::max<uint32_t>(adopted.attempts, 1);
+    worker.held[held.attempt] = held.task;
+    if (adopted.charges > 0) ++worker.charged;
+    adopted.running = running;
+    if (running) ++worker.running;
+    return;
+  }
+  if (!running) {
+    cancel.push_back({held.task, held.attempt});
+    return;
+  }
+  // It was given up and went to another: both run on, and the first `ok` wins.
+  worker.stale.insert(held.attempt);
+  stale_[held.task].emplace_back(held.attempt, worker.index);
+}
+
+}  // namespace cq

@@ -1,0 +1,93 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "master/core/task_table.h"
+#include "protocol/messages.h"
+
+namespace cq {
+
+/// Time since an origin of the caller's; it moves only when the caller says so.
+using Time = std::chrono::nanoseconds;
+
+/// Names a connection of the transport for as long as it lasts, and never a worker.
+using ConnectionId = uint64_t;
+
+struct Worker {
+  WorkerIndex index = 0;
+  WorkerId id{};
+  std::string host;
+  std::string allocation;
+  uint64_t pid = 0;
+  uint64_t slots = 0;
+  uint64_t capacity = 0;
+  std::string problem;
+
+  /// Whether there is a session; without one nothing can be sent to it.
+  bool connected = false;
+  ConnectionId connection = 0;
+  SessionId session = 0;
+  Time last_heard{};
+  /// The highest sequence number received in the session.
+  uint64_t received = 0;
+
+  /// Its row in the journal is durable: it may be given tasks.
+  bool recorded = false;
+  /// It was told to go, or told to drain.
+  bool leaving = false;
+  /// It is gone, for the reason that the journal has. It comes back to life with a hello.
+  bool ended = false;
+
+  /// The attempts that are out with it, in the order of their assignment.
+  std::map<AttemptId, TaskId> held;
+  uint64_t running = 0;
+  uint64_t retracting = 0;
+  uint64_t charged = 0;
+  /// Attempts that it still runs though they were given up.
+  std::set<AttemptId> stale;
+
+  bool Takes() const { return connected && recorded && !leaving && !ended && capacity > 0; }
+};
+
+/// A connection: the session in force on it, and the one offered in a `who`.
+struct Peer {
+  SessionId session = 0;
+  SessionId offered = 0;
+  WorkerIndex worker = 0;
+  Time offered_at{};
+};
+
+/// The workers that ever said hello, by index, and the connections that are known.
+class WorkerTable {
+ public:
+  Worker& operator[](WorkerIndex index) { return workers_[index]; }
+  const std::deque<Worker>& all() const { return workers_; }
+  std::deque<Worker>& all() { return workers_; }
+
+  /// The worker with this id, made if it is new.
+  Worker& Get(const WorkerId& id);
+
+  std::unordered_map<ConnectionId, Peer>& peers() { return peers_; }
+  Peer* FindPeer(ConnectionId connection);
+
+  /// Workers that can be given tasks, and their slots.
+  uint64_t live() const;
+  uint64_t live_slots() const;
+
+ private:
+  struct Hash {
+    size_t operator()(const WorkerId& id) const;
+  };
+  std::deque<Worker> workers_;
+  std::unordered_map<WorkerId, WorkerIndex, Hash> by_id_;
+  std::unordered_map<ConnectionId, Peer> peers_;
+};
+
+}  // namespace cq

@@ -1,0 +1,134 @@
+#include "master/csv_reader.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "cq/error.h"
+
+namespace cq {
+namespace {
+
+constexpr size_t kBufferBytes = 256u << 10;
+constexpr std::string_view kBom = "\xEF\xBB\xBF";
+
+}  // namespace
+
+CsvReader::CsvReader(Fd fd, std::string name, int copy_fd)
+    : fd_(std::move(fd)), name_(std::move(name)), copy_fd_(copy_fd), buffer_(kBufferBytes) {
+  csv_init(&parser_, CSV_STRICT_FINI);
+  // libcsv would trim spaces around fields; here they are data.
+  csv_set_space_func(&parser_, [](unsigned char) { return 0; });
+}
+
+CsvReader::~CsvReader() { csv_free(&parser_); }
+
+void CsvReader::OnField(void* field, size_t size, void* self) {
+  static_cast<CsvReader*>(self)->current_.fields.emplace_back(static_cast<const char*>(field),
+                                                              size);
+}
+
+void CsvReader::OnRow(int, void* self) {
+  auto* reader = static_cast<CsvReader*>(self);
+  reader->ready_.push_back(std::exchange(reader->current_, CsvRow{}));
+  reader->in_row_ = false;
+}
+
+bool CsvReader::FillBuffer() {
+  ssize_t n = 0;
+  do {
+    n = read(fd_.get(), buffer_.data(), buffer_.size());
+  } while (n < 0 && errno == EINTR);
+  if (n < 0) throw Error(fmt::format("cannot read '{}': {}", name_, strerror(errno)));
+  if (n > 0 && copy_fd_ >= 0 && !WriteAll(copy_fd_, {buffer_.data(), static_cast<size_t>(n)})) {
+    throw Error(fmt::format("cannot copy '{}' to the run directory: {}", name_, strerror(errno)));
+  }
+  at_ = 0;
+  end_ = static_cast<size_t>(n);
+  bytes_read_ += end_;
+  return n > 0;
+}
+
+// Line by line, so that every row knows where it starts; libcsv itself does not tell.
+void CsvReader::Feed(std::string_view piece) {
+  const bool blank = piece == "\n" || piece == "\r\n";
+  if (!in_row_) {
+    current_.line = line_;
+    current_.offset = offset_;
+    if (blank && single_column_) {
+      current_.fields.emplace_back();
+      OnRow('\n', this);
+    }
+  }
+  offset_ += piece.size();
+  if (piece.ends_with('\n')) ++line_;
+  if (blank && !in_row_) return;
+  in_row_ = true;
+  if (csv_parse(&parser_, piece.data(), piece.size(), OnField, OnRow, this) != piece.size()) {
+    throw Error(fmt::format("{}:{}: {}", name_, line_, csv_strerror(csv_error(&parser_))));
+  }
+}
+
+void CsvReader::Finish() {
+  ended_ = true;
+  const uint64_t line = current_.line;
+  if (csv_fini(&parser_, OnField, OnRow, this) != 0) {
+    throw UsageError(fmt::format(
+        "{}:{}: a quote in the row that begins on this line is never closed", name_, line));
+  }
+}
+
+bool CsvReader::Next(CsvRow& row) {
+  while (next_ready_ == ready_.size()) {
+    ready_.clear();
+    next_ready_ = 0;
+    if (ended_) return false;
+    if (at_ == end_ && !FillBuffer()) {
+      Finish();
+      continue;
+    }
+    std::string_view rest(buffer_.data() + at_, end_ - at_);
+    if (std::exchange(at_start_, false) && rest.starts_with(kBom)) {
+      at_ += kBom.size();
+      offset_ += kBom.size();
+      continue;
+    }
+    const size_t newline = rest.find('\n');
+    const size_t size = newline == std::string_view::npos ? rest.size() : newline + 1;
+    at_ += size;
+    Feed(rest.substr(0, size));
+  }
+  row = std::move(ready_[next_ready_++]);
+  return true;
+}
+
+void CsvReader::Seek(uint64_t offset, uint64_t line) {
+  if (lseek(fd_.get(), static_cast<off_t>(offset), SEEK_SET) < 0) {
+    throw Error(fmt::format("cannot read '{}': {}", name_, strerror(errno)));
+  }
+  csv_free(&parser_);
+  csv_init(&parser_, CSV_STRICT_FINI);
+  csv_set_space_func(&parser_, [](unsigned char) { return 0; });
+  at_ = end_ = 0;
+  at_start_ = ended_ = in_row_ = false;
+  offset_ = offset;
+  line_ = line;
+  current_ = {};
+  ready_.clear();
+  next_ready_ = 0;
+}
+
+std::string CsvField(std::string_view text) {
+  if (text.find_first_of(",\"\r\n") == std::string_view::npos) return std::string(text);
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"') quoted += '"';
+    quoted += c;
+  }
+  return quoted + "\"";
+}
+
+}  // namespace cq

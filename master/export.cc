@@ -1,0 +1,242 @@
+#include "master/export.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <vector>
+
+#include "cq/error.h"
+#include "master/csv_reader.h"
+#include "master/run_definition.h"
+#include "master/value_text.h"
+#include "protocol/limits.h"
+
+namespace cq {
+namespace {
+
+constexpr size_t kBufferBytes = 1u << 20;
+constexpr uint64_t kProgressRows = 100'000;
+
+// Writes to a temporary file beside a regular output and renames it at the end; to anything else
+// straight.
+class OutputFile {
+ public:
+  explicit OutputFile(std::string path) : path_(std::move(path)) {
+    struct stat status {};
+    const bool exists = path_ != "-" && stat(path_.c_str(), &status) == 0;
+    if (path_ == "-") {
+      fd_ = Fd(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));
+    } else if (exists && !S_ISREG(status.st_mode)) {
+      fd_ = Fd(open(path_.c_str(), O_WRONLY | O_CLOEXEC));
+    } else {
+      temporary_ = fmt::format("{}.{}.tmp", path_, getpid());
+      fd_ = Fd(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+    }
+    if (!fd_) Fail();
+    buffer_.reserve(kBufferBytes + 4096);
+  }
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+  ~OutputFile() {
+    if (!temporary_.empty()) unlink(temporary_.c_str());
+  }
+
+  void Append(std::string_view text) {
+    buffer_ += text;
+    if (buffer_.size() >= kBufferBytes) Flush();
+  }
+
+  void Close() {
+    Flush();
+    if (temporary_.empty()) return;
+    if (fsync(fd_.get()) != 0 || rename(temporary_.c_str(), path_.c_str()) != 0) Fail();
+    temporary_.clear();
+  }
+
+ private:
+  void Flush() {
+    if (!WriteAll(fd_.get(), buffer_)) Fail();
+    buffer_.clear();
+  }
+  [[noreturn]] void Fail() const {
+    throw Error(
+        fmt::format("cannot write the results to '{}': {}; the journal has them all: "
+                    "'cq export -o FILE' writes them elsewhere",
+                    path_, strerror(errno)));
+  }
+
+  std::string path_;
+  std::string temporary_;
+  Fd fd_;
+  std::string buffer_;
+};
+
+// The columns of the result that come from the journal.
+struct Layout {
+  std::vector<size_t> input_columns;
+  std::map<std::string, size_t, std::less<>> returned;
+  std::vector<std::string> returned_titles;
+  uint64_t stdout_bytes = 0;
+};
+
+Layout MakeLayout(const RunDefinition& definition, Database& journal) {
+  Layout layout;
+  std::vector<std::string> titles;
+  for (size_t i = 0; i < definition.columns.size(); ++i) {
+    if (definition.columns[i].starts_with("cq_")) continue;
+    layout.input_columns.push_back(i);
+    titles.push_back(definition.columns[i]);
+  }
+  auto names = journal.Prepare("SELECT name FROM names ORDER BY task, place");
+  while (names.Step()) {
+    std::string name(names.Text(0));
+    layout.returned.emplace(name, layout.returned.size());
+    std::string title = name;
+    while (std::find(titles.begin(), titles.end(), title) != titles.end() ||
+           title.starts_with("cq_")) {
+      title = title.starts_with("cq_") ? "out." + title : title + ".out";
+    }
+    titles.push_back(title);
+    layout.returned_titles.push_back(std::move(title));
+  }
+  layout.stdout_bytes = definition.stdout_column;
+  return layout;
+}
+
+std::string Header(const RunDefinition& definition, const Layout& layout) {
+  std::string line;
+  for (const size_t column : layout.input_columns)
+    line += CsvField(definition.columns[column]) + ",";
+  for (const std::string& title : layout.returned_titles) line += CsvField(title) + ",";
+  line += "cq_task,cq_status,cq_exit,cq_error,cq_seconds,cq_max_rss_kb,cq_attempts,cq_worker";
+  return line + (layout.stdout_bytes > 0 ? ",cq_stdout\n" : "\n");
+}
+
+// One line, whatever the message holds, cut at a character.
+std::string ErrorText(std::string_view text) {
+  std::string line(text.substr(0, kErrorBytesMax));
+  if (line.size() < text.size()) {
+    while (!line.empty() && (line.back() & 0xC0) == 0x80) line.pop_back();
+    if (!line.empty() && (line.back() & 0x80) != 0) line.pop_back();
+  }
+  std::replace_if(
+      line.begin(), line.end(), [](char c) { return c == '\n' || c == '\r' || c == '\0'; }, ' ');
+  return line;
+}
+
+std::string StdoutText(std::string_view text, uint64_t limit) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
+  return std::string(text.substr(0, limit));
+}
+
+std::string ExitText(int64_t exit) {
+  if (exit >= 0) return std::to_string(exit);
+  const char* name = sigabbrev_np(static_cast<int>(-exit));
+  return name != nullptr ? fmt::format("SIG{}", name) : fmt::format("SIG{}", -exit);
+}
+
+// The results in the order of task numbers, one scan per range.
+class ResultCursor {
+ public:
+  ResultCursor(Database& journal, bool with_stdout)
+      : statement_(journal.Prepare(
+            fmt::format("SELECT task, outcome, exit, error, wall_us, max_rss_kb, attempts, worker,"
+                        " returned{} FROM results WHERE task BETWEEN ?1 AND ?2 ORDER BY task",
+                        with_stdout ? ", stdout" : ""))) {}
+
+  void Start(TaskId first, TaskId last) {
+    statement_.Reset();
+    statement_.Bind(1, static_cast<int64_t>(first)).Bind(2, static_cast<int64_t>(last));
+    has_row_ = statement_.Step();
+  }
+  // Whether `task`, which is at or after the cursor, has a result; it is the current row then.
+  bool At(TaskId task) {
+    while (has_row_ && static_cast<TaskId>(statement_.Int(0)) < task) has_row_ = statement_.Step();
+    return has_row_ && static_cast<TaskId>(statement_.Int(0)) == task;
+  }
+  const Statement& row() const { return statement_; }
+
+ private:
+  Statement statement_;
+  bool has_row_ = false;
+};
+
+void AppendReturned(std::string& line, const Layout& layout, std::string_view json) {
+  std::vector<std::string> cells(layout.returned.size());
+  if (!json.empty()) {
+    for (auto& [name, text] : JsonToCells(json)) {
+      if (const auto found = layout.returned.find(name); found != layout.returned.end()) {
+        cells[found->second] = std::move(text);
+      }
+    }
+  }
+  for (const std::string& cell : cells) line += CsvField(cell) + ",";
+}
+
+void AppendResult(std::string& line, const Layout& layout, TaskId task, const Statement* row) {
+  AppendReturned(line, layout, row != nullptr ? row->Text(8) : std::string_view());
+  if (row == nullptr) {
+    line += fmt::format("{},pending,,,,,,", task);
+    if (layout.stdout_bytes > 0) line += ',';
+    return;
+  }
+  fmt::format_to(std::back_inserter(line), "{},{},{},{},{:.6f},{},{},{}", task,
+                 OutcomeName(static_cast<int>(row->Int(1))), ExitText(row->Int(2)),
+                 CsvField(ErrorText(row->Text(3))), static_cast<double>(row->Int(4)) / 1e6,
+                 row->Int(5), row->Int(6), row->Int(7));
+  if (layout.stdout_bytes > 0) {
+    line += ',' + CsvField(StdoutText(row->Text(9), layout.stdout_bytes));
+  }
+}
+
+}  // namespace
+
+const char* OutcomeName(int outcome) {
+  constexpr const char* kNames[] = {"ok",     "error",     "crashed", "timeout",
+                                    "memory", "cancelled", "skipped"};
+  return outcome >= 0 && outcome < 7 ? kNames[outcome] : "?";
+}
+
+void ExportResults(const std::string& run_dir, const std::string& output,
+                   const std::function<void(uint64_t)>& progress) {
+  Database journal(run_dir + "/journal.db", Database::Mode::kRead);
+  // One view of the journal, though its master may go on writing.
+  journal.Execute("BEGIN");
+  const RunDefinition definition = ReadDefinition(journal);
+  const Layout layout = MakeLayout(definition, journal);
+  const std::string copy = run_dir + "/params.csv";
+  CsvReader reader(Fd(open(copy.c_str(), O_RDONLY | O_CLOEXEC)), copy);
+  CsvRow row;
+  if (!reader.Next(row)) throw Error(fmt::format("'{}' has lost its header", copy));
+  reader.set_single_column(row.fields.size() == 1);
+
+  OutputFile file(output);
+  file.Append(Header(definition, layout));
+  ResultCursor results(journal, layout.stdout_bytes > 0);
+  uint64_t done = 0;
+  std::string line;
+  for (const RowRange& range : ReadRanges(journal)) {
+    results.Start(range.task, range.task + range.rows - 1);
+    for (uint64_t i = 0; i < range.rows; ++i) {
+      if (!reader.Next(row)) throw Error(fmt::format("'{}' ends too early: was it edited?", copy));
+      const TaskId task = range.task + i;
+      line.clear();
+      for (const size_t column : layout.input_columns)
+        line += CsvField(row.fields.at(column)) + ",";
+      AppendResult(line, layout, task, results.At(task) ? &results.row() : nullptr);
+      line += '\n';
+      file.Append(line);
+      if (++done % kProgressRows == 0) progress(done);
+    }
+  }
+  file.Close();
+}
+
+}  // namespace cq

@@ -1,0 +1,110 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cq {
+
+/// What `cq run` does, for a C++ program: one process for each row of a CSV. The defaults are those
+/// of the command line, where each option is described (`cq run --help`).
+struct RunOptions {
+  /// The CSV; "-" is standard input.
+  std::string input;
+  /// Program and arguments with placeholders; with `shell`, one text for /bin/sh.
+  std::vector<std::string> command;
+  bool shell = false;
+  /// Where the result goes; empty: results.csv in the run directory. "-" is standard output.
+  std::string output;
+  /// Empty: NAME.cq in the current directory for NAME.csv.
+  std::string run_dir;
+  /// Move an existing run directory aside.
+  bool fresh = false;
+
+  /// "local" or "slurm".
+  std::string scheduler = "local";
+  /// Workers, and tasks at a time on each. See `cq run --help` for what they are when not given.
+  std::optional<unsigned> workers;
+  std::optional<unsigned> slots;
+  std::string template_file;
+  std::map<std::string, std::string> template_values;
+  std::string worker_init;
+
+  std::map<std::string, std::string> constants;
+  std::vector<std::pair<std::string, std::string>> env;
+  /// The tasks' directory; empty: the current one.
+  std::string cwd;
+  bool parse_json = false;
+  /// Bytes of standard output in the column cq_stdout; 0: no such column.
+  uint64_t stdout_column = 4096;
+  /// Empty: drawn, and recorded.
+  std::optional<uint64_t> seed;
+  std::vector<std::string> seed_by;
+  /// Only the first so many rows; 0: all.
+  uint64_t limit = 0;
+
+  /// The program `cq`, started as the workers; empty: this program, if it is `cq`.
+  std::string worker_program;
+  /// A signalfd with the signals that interrupt the run, or -1. The first SIGINT drains; the
+  /// second, and any other, stop.
+  int signal_fd = -1;
+};
+
+/// A moment of a run.
+struct RunProgress {
+  enum class Phase { kReading, kRunning, kExporting };
+  Phase phase = Phase::kReading;
+  uint64_t tasks = 0;
+  uint64_t done = 0;
+  /// Done but not ok.
+  uint64_t failed = 0;
+  uint64_t running = 0;
+  uint64_t workers = 0;
+  uint64_t pending_workers = 0;
+  std::string pending_reason;
+  double seconds = 0;
+};
+
+/// Gets what a user may want to see; called from the thread that runs.
+class RunObserver {
+ public:
+  virtual ~RunObserver() = default;
+  /// Several times a second.
+  virtual void Progress(const RunProgress&) {}
+  /// A change of the workers, or the like.
+  virtual void Note(const std::string&) {}
+  /// Something went wrong; the run goes on.
+  virtual void Warning(const std::string&) {}
+};
+
+/// How a run ended.
+struct RunSummary {
+  /// The exit status of `cq run`: 0 all ok, 1 some not, 3 could not go on, 130 interrupted.
+  int status = 0;
+  /// For 3 and 130: why.
+  std::string reason;
+  uint64_t tasks = 0;
+  /// ok, error, crashed, timeout, memory, cancelled, skipped.
+  std::array<uint64_t, 7> outcomes{};
+  std::string run_dir;
+  std::string output;
+  double seconds = 0;
+  /// From the start of the run to its first result.
+  double first_result_seconds = 0;
+  uint64_t seed = 0;
+};
+
+/// Runs. Blocks until the end. Throws UsageError, before anything has started, for options or input
+/// that cannot be used, and Error where the run could not be set up; whatever happens after that is
+/// in the summary.
+RunSummary Run(const RunOptions& options, RunObserver& observer);
+
+/// What would run: the first argument lists, the counts, the filled template. Starts nothing and
+/// writes nothing.
+std::string DryRun(const RunOptions& options);
+
+}  // namespace cq

@@ -1,0 +1,162 @@
+#include "master/input.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <set>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "cq/error.h"
+
+namespace cq {
+namespace {
+
+constexpr uint64_t kProgressRows = 100'000;
+constexpr uint64_t kCheckpointRows = 65'536;
+constexpr uint64_t kSeedMax = 2'147'483'647;
+constexpr size_t kFirstRows = 3;
+
+std::string InputName(const std::string& path) { return path == "-" ? "standard input" : path; }
+
+Fd OpenInput(const std::string& path) {
+  if (path == "-") return Fd(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
+  Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) throw UsageError(fmt::format("cannot read '{}': {}", path, strerror(errno)));
+  struct stat status {};
+  if (fstat(fd.get(), &status) == 0 && S_ISDIR(status.st_mode)) {
+    throw UsageError(fmt::format("cannot read '{}': it is a directory", path));
+  }
+  return fd;
+}
+
+void CheckHeader(const std::string& name, const CsvRow& header) {
+  std::set<std::string_view> seen;
+  for (size_t i = 0; i < header.fields.size(); ++i) {
+    const std::string& column = header.fields[i];
+    if (column.empty()) {
+      throw UsageError(
+          fmt::format("{}:{}: column {} of the header has no name", name, header.line, i + 1));
+    }
+    if (!seen.insert(column).second) {
+      throw UsageError(
+          fmt::format("{}:{}: the header names column '{}' twice", name, header.line, column));
+    }
+  }
+}
+
+}  // namespace
+
+InputSummary ReadInput(const std::string& path, const std::string& copy,
+                       const std::function<void(uint64_t, uint64_t)>& progress) {
+  const std::string name = InputName(path);
+  Fd in = OpenInput(path);
+  Fd out(open(copy.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  if (!out) throw Error(fmt::format("cannot write '{}': {}", copy, strerror(errno)));
+  // A file system that can share the blocks copies nothing.
+  const bool cloned = path != "-" && ioctl(out.get(), FICLONE, in.get()) == 0;
+  CsvReader reader(std::move(in), name, cloned ? -1 : out.get());
+
+  InputSummary summary;
+  CsvRow header;
+  if (!reader.Next(header)) {
+    throw UsageError(fmt::format("'{}' is empty: a header row is required", name));
+  }
+  CheckHeader(name, header);
+  summary.columns = header.fields;
+  reader.set_single_column(header.fields.size() == 1);
+  CsvRow row;
+  while (reader.Next(row)) {
+    if (row.fields.size() != header.fields.size()) {
+      throw UsageError(fmt::format("{}:{}: this row has {} fields, the header has {}", name,
+                                   row.line, row.fields.size(), header.fields.size()));
+    }
+    if (++summary.rows % kProgressRows == 0) progress(summary.rows, reader.bytes_read());
+    if (summary.rows <= kFirstRows) summary.first.push_back(row);
+  }
+  if (fsync(out.get()) != 0) {
+    throw Error(fmt::format("cannot write '{}': {}", copy, strerror(errno)));
+  }
+  return summary;
+}
+
+RowSource::RowSource(Options options)
+    : options_(std::move(options)),
+      reader_(Fd(open(options_.path.c_str(), O_RDONLY | O_CLOEXEC)), options_.path) {
+  CsvRow header;
+  if (!reader_.Next(header)) {
+    throw Error(fmt::format("'{}' has lost its header", options_.path));
+  }
+  reader_.set_single_column(header.fields.size() == 1);
+}
+
+uint64_t RowSource::PositionOf(TaskId task) const {
+  for (const RowRange& range : options_.ranges) {
+    if (task >= range.task && task < range.task + range.rows) {
+      return range.position + (task - range.task);
+    }
+  }
+  throw Error(fmt::format("task {} has no row in '{}'", task, options_.path));
+}
+
+void RowSource::SeekTo(uint64_t position) {
+  const uint64_t checkpoint = (position - 1) / kCheckpointRows;
+  const bool back = position < next_position_;
+  const bool far_ahead = checkpoint > (next_position_ - 1) / kCheckpointRows + 1;
+  if ((back || far_ahead) && checkpoint < checkpoints_.size()) {
+    reader_.Seek(checkpoints_[checkpoint].offset, checkpoints_[checkpoint].line);
+    next_position_ = checkpoint * kCheckpointRows + 1;
+  }
+}
+
+const RowSource::Row& RowSource::Get(TaskId task) {
+  if (const auto kept = kept_.find(task); kept != kept_.end()) return kept->second;
+  const uint64_t position = PositionOf(task);
+  SeekTo(position);
+  CsvRow row;
+  while (next_position_ <= position) {
+    if (!reader_.Next(row)) {
+      throw Error(fmt::format("'{}' ends before row {}: was it edited?", options_.path, position));
+    }
+    if ((next_position_ - 1) % kCheckpointRows == 0 &&
+        (next_position_ - 1) / kCheckpointRows == checkpoints_.size()) {
+      checkpoints_.push_back({row.offset, row.line});
+    }
+    ++next_position_;
+  }
+  return kept_[task] = Extract(task, row);
+}
+
+RowSource::Row RowSource::Extract(TaskId task, const CsvRow& row) const {
+  Row extracted;
+  for (const size_t column : options_.columns) {
+    extracted.values.push_back(row.fields.at(column));
+  }
+  if (options_.seed_columns.empty()) {
+    extracted.seed = SeedOfTask(options_.seed, task);
+  } else {
+    std::vector<std::string_view> values;
+    for (const size_t column : options_.seed_columns) values.push_back(row.fields.at(column));
+    extracted.seed = SeedOfValues(options_.seed, values);
+  }
+  return extracted;
+}
+
+uint64_t SeedOfTask(uint64_t base, TaskId task) {
+  return XXH64(&task, sizeof task, base) % kSeedMax + 1;
+}
+
+uint64_t SeedOfValues(uint64_t base, const std::vector<std::string_view>& values) {
+  uint64_t hash = base;
+  for (const std::string_view value : values) hash = XXH64(value.data(), value.size(), hash);
+  return hash % kSeedMax + 1;
+}
+
+}  // namespace cq

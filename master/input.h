@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "master/csv_reader.h"
+#include "master/journal.h"
+
+namespace cq {
+
+/// What one pass over the input found out.
+struct InputSummary {
+  std::vector<std::string> columns;
+  uint64_t rows = 0;
+  /// The first rows, for --dry-run.
+  std::vector<CsvRow> first;
+};
+
+/// Reads the input ("-": standard input) once from end to end, checks it, and copies it to `copy`,
+/// in bounded memory. `progress` is called now and then with the rows and bytes so far. Throws
+/// UsageError with the line for what is no valid CSV: a ragged row, a duplicate or empty column
+/// name, an open quote, no header.
+InputSummary ReadInput(const std::string& path, const std::string& copy,
+                       const std::function<void(uint64_t, uint64_t)>& progress);
+
+/// The rows of the run directory's copy, by task number, as they are asked for: in order while
+/// tasks are fresh, from memory while they are out.
+class RowSource {
+ public:
+  /// Only the fields in `columns` are kept, in this order; `seed_columns` make the seed, if there
+  /// are any.
+  struct Options {
+    std::string path;
+    std::vector<RowRange> ranges;
+    std::vector<size_t> columns;
+    std::vector<size_t> seed_columns;
+    uint64_t seed = 0;
+  };
+  explicit RowSource(Options options);
+
+  struct Row {
+    std::vector<std::string> values;
+    uint64_t seed = 0;
+  };
+  /// The row of a task; kept in memory until it is forgotten.
+  const Row& Get(TaskId task);
+  void Forget(TaskId task) { kept_.erase(task); }
+
+ private:
+  struct Checkpoint {
+    uint64_t offset = 0;
+    uint64_t line = 0;
+  };
+  uint64_t PositionOf(TaskId task) const;
+  void SeekTo(uint64_t position);
+  Row Extract(TaskId task, const CsvRow& row) const;
+
+  Options options_;
+  CsvReader reader_;
+  uint64_t next_position_ = 1;
+  /// Where every so many rows one starts, as far as they were read: the way back to a row that was
+  /// not kept.
+  std::vector<Checkpoint> checkpoints_;
+  std::unordered_map<TaskId, Row> kept_;
+};
+
+/// CQ_SEED of a task: from the run's base seed and its number, 1 to 2³¹ − 1.
+uint64_t SeedOfTask(uint64_t base, TaskId task);
+/// CQ_SEED of a row with --seed-by: from the base and the values of those columns.
+uint64_t SeedOfValues(uint64_t base, const std::vector<std::string_view>& values);
+
+}  // namespace cq

@@ -1,0 +1,249 @@
+#include "master/journal.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+
+#include "cq/error.h"
+#include "cq/version.h"
+#include "generated/schema_sql.h"
+#include "master/value_text.h"
+#include "protocol/files.h"
+
+namespace cq {
+namespace {
+
+constexpr int kFormat = 1;
+
+int64_t NowUs() {
+  return std::chrono::duration_cast<std::chrono::microseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+void SetUp(Database& database) {
+  database.Execute(
+      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8000;"
+      "PRAGMA wal_autocheckpoint=4000;");
+}
+
+std::string_view BytesOf(const WorkerId& id) {
+  return {reinterpret_cast<const char*>(id.data()), id.size()};
+}
+
+}  // namespace
+
+Database CreateJournal(const std::string& path, const std::map<std::string, std::string>& meta,
+                       const std::vector<RowRange>& ranges) {
+  Database database(path, Database::Mode::kCreate);
+  SetUp(database);
+  database.Execute("BEGIN");
+  database.Execute(kSchemaSql);
+  auto insert_meta = database.Prepare("INSERT INTO meta VALUES(?1, ?2)");
+  insert_meta.BindText(1, "format").BindText(2, std::to_string(kFormat)).Run();
+  insert_meta.BindText(1, "cq_version").BindText(2, fmt::format("\"{}\"", kVersion)).Run();
+  for (const auto& [name, value] : meta) insert_meta.BindText(1, name).BindText(2, value).Run();
+  auto insert_range = database.Prepare("INSERT INTO ranges VALUES(?1, ?2, ?3)");
+  for (const RowRange& range : ranges) {
+    insert_range.Bind(1, static_cast<int64_t>(range.position))
+        .Bind(2, static_cast<int64_t>(range.task))
+        .Bind(3, static_cast<int64_t>(range.rows))
+        .Run();
+  }
+  const std::string host = HostName();
+  database.Prepare("INSERT INTO epochs VALUES(1, ?1, ?2, ?3)")
+      .Bind(1, NowUs())
+      .BindText(2, host)
+      .Bind(3, getpid())
+      .Run();
+  database.Execute("COMMIT");
+  return database;
+}
+
+// The statements, and the returned names that are known so far.
+class JournalWriter::Tables {
+ public:
+  explicit Tables(Database& db)
+      : result_(db.Prepare("INSERT OR IGNORE INTO results VALUES"
+                           "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)")),
+        name_(db.Prepare("INSERT OR REPLACE INTO names VALUES(?1, ?2, ?3)")),
+        failure_(db.Prepare("INSERT OR REPLACE INTO failures VALUES(?1, ?2, ?3, ?4, ?5, ?6)")),
+        worker_(db.Prepare("INSERT OR REPLACE INTO workers(worker, id, host, pid, slots,"
+                           " allocation, joined_us) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)")),
+        worker_end_(db.Prepare("UPDATE workers SET ended_us = ?2, ended = ?3 WHERE worker = ?1")),
+        intent_(db.Prepare("INSERT INTO allocations VALUES(?1, ?2, ?3, ?4, NULL, NULL)")),
+        submitted_(db.Prepare("UPDATE allocations SET job = ?2 WHERE token = ?1")),
+        allocation_end_(db.Prepare("UPDATE allocations SET ended_us = ?2 WHERE token = ?1")) {
+    auto known = db.Prepare("SELECT name, task, place FROM names");
+    while (known.Step()) {
+      names_[std::string(known.Text(0))] = {known.Int(1), known.Int(2)};
+    }
+  }
+
+  void operator()(const ResultRecord& record) {
+    const TaskResult& r = record.result;
+    result_.Bind(1, static_cast<int64_t>(r.task))
+        .Bind(2, static_cast<int64_t>(r.attempt))
+        .Bind(3, static_cast<int64_t>(r.outcome))
+        .Bind(4, r.exit)
+        .Bind(5, static_cast<int64_t>(record.attempts))
+        .Bind(6, static_cast<int64_t>(record.worker))
+        .Bind(7, static_cast<int64_t>(r.started_us))
+        .Bind(8, static_cast<int64_t>(r.wall_us))
+        .Bind(9, static_cast<int64_t>(r.user_us))
+        .Bind(10, static_cast<int64_t>(r.system_us))
+        .Bind(11, static_cast<int64_t>(r.max_rss_kb));
+    const std::string json = r.values.empty() ? std::string() : ValuesToJson(r.values);
+    BindTextOrNull(12, r.error);
+    BindTextOrNull(13, json);
+    BindBlobOrNull(14, r.out);
+    BindBlobOrNull(15, r.err);
+    result_.Run();
+    NoteNames(r);
+  }
+  void operator()(const FailureRecord& record) {
+    failure_.Bind(1, static_cast<int64_t>(record.attempt.attempt))
+        .Bind(2, static_cast<int64_t>(record.attempt.task))
+        .Bind(3, static_cast<int64_t>(record.worker))
+        .Bind(4, record.charge)
+        .Bind(5, NowUs())
+        .BindText(6, record.reason)
+        .Run();
+  }
+  void operator()(const WorkerRecord& record) {
+    worker_.Bind(1, static_cast<int64_t>(record.worker))
+        .BindBlob(2, BytesOf(record.id))
+        .BindText(3, record.host)
+        .Bind(4, static_cast<int64_t>(record.pid))
+        .Bind(5, static_cast<int64_t>(record.slots))
+        .BindText(6, record.allocation)
+        .Bind(7, NowUs())
+        .Run();
+  }
+  void operator()(const WorkerEndRecord& record) {
+    worker_end_.Bind(1, static_cast<int64_t>(record.worker))
+        .Bind(2, NowUs())
+        .BindText(3, record.reason)
+        .Run();
+  }
+  void operator()(const AllocationIntent& record) {
+    intent_.BindText(1, record.token)
+        .BindText(2, record.scheduler)
+        .Bind(3, static_cast<int64_t>(record.workers))
+        .Bind(4, NowUs())
+        .Run();
+  }
+  void operator()(const AllocationSubmitted& record) {
+    submitted_.BindText(1, record.token).BindText(2, record.job).Run();
+  }
+  void operator()(const AllocationEnded& record) {
+    allocation_end_.BindText(1, record.token).Bind(2, NowUs()).Run();
+  }
+
+ private:
+  void BindTextOrNull(int index, std::string_view text) {
+    text.empty() ? result_.BindNull(index) : result_.BindText(index, text);
+  }
+  void BindBlobOrNull(int index, std::string_view bytes) {
+    bytes.empty() ? result_.BindNull(index) : result_.BindBlob(index, bytes);
+  }
+
+  // The order of the exported columns must not depend on which task ended first, so each name goes
+  // by the lowest number of a task that returned it.
+  void NoteNames(const TaskResult& r) {
+    const auto task = static_cast<int64_t>(r.task);
+    for (size_t i = 0; i < r.values.size(); ++i) {
+      const auto [known, added] = names_.try_emplace(r.values[i].first, INT64_MAX, 0);
+      if (task >= known->second.first) continue;
+      known->second = {task, static_cast<int64_t>(i)};
+      name_.BindText(1, known->first).Bind(2, task).Bind(3, known->second.second).Run();
+    }
+  }
+
+  Statement result_;
+  Statement name_;
+  Statement failure_;
+  Statement worker_;
+  Statement worker_end_;
+  Statement intent_;
+  Statement submitted_;
+  Statement allocation_end_;
+  std::map<std::string, std::pair<int64_t, int64_t>> names_;
+};
+
+JournalWriter::JournalWriter(Database database, Callbacks callbacks)
+    : callbacks_(std::move(callbacks)),
+      database_(std::move(database)),
+      tables_(std::make_unique<Tables>(database_)),
+      thread_([this] { Work(); }) {}
+
+JournalWriter::~JournalWriter() {
+  {
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+void JournalWriter::Push(JournalRecord record) {
+  bool first = false;
+  {
+    const std::lock_guard lock(mutex_);
+    first = queue_.empty();
+    queue_.push_back(std::move(record));
+  }
+  if (first) wake_.notify_one();
+}
+
+bool JournalWriter::Flush() {
+  std::unique_lock lock(mutex_);
+  idle_.wait(lock, [this] { return failed_ || (queue_.empty() && !busy_); });
+  return !failed_;
+}
+
+void JournalWriter::Work() {
+  std::vector<JournalRecord> batch;
+  for (;;) {
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [this] { return closing_ || !queue_.empty(); });
+      if (queue_.empty()) return;
+      batch.swap(queue_);
+      busy_ = true;
+    }
+    bool ok = true;
+    try {
+      CommitBatch(batch);
+    } catch (const Error& error) {
+      ok = false;
+      callbacks_.failed(error.what());
+    }
+    batch.clear();
+    {
+      const std::lock_guard lock(mutex_);
+      busy_ = false;
+      failed_ = !ok;
+    }
+    idle_.notify_all();
+    if (!ok) return;
+  }
+}
+
+void JournalWriter::CommitBatch(std::vector<JournalRecord>& batch) {
+  Committed committed;
+  database_.Execute("BEGIN IMMEDIATE");
+  for (const JournalRecord& record : batch) {
+    std::visit(*tables_, record);
+    if (const auto* result = std::get_if<ResultRecord>(&record)) {
+      committed.results.push_back({result->result.task, result->result.attempt});
+    } else if (const auto* worker = std::get_if<WorkerRecord>(&record)) {
+      committed.workers.push_back(worker->worker);
+    }
+  }
+  database_.Execute("COMMIT");
+  callbacks_.committed(std::move(committed));
+}
+
+}  // namespace cq

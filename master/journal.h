@@ -1,0 +1,69 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "master/core/records.h"
+#include "master/database.h"
+
+namespace cq {
+
+/// A run of rows with consecutive task numbers (table `ranges`).
+struct RowRange {
+  uint64_t position = 1;
+  TaskId task = 1;
+  uint64_t rows = 0;
+};
+
+/// Makes the journal of a new run with what is known before its start, the first epoch included.
+/// `meta` holds JSON texts by name.
+Database CreateJournal(const std::string& path, const std::map<std::string, std::string>& meta,
+                       const std::vector<RowRange>& ranges);
+
+/// Writes the journal on a thread of its own, in group commits. Thread-safe; the callbacks come
+/// from the journal's thread.
+class JournalWriter {
+ public:
+  struct Callbacks {
+    std::function<void(Committed)> committed;
+    /// Nothing can be written any more; no further callback comes.
+    std::function<void(std::string)> failed;
+  };
+  JournalWriter(Database database, Callbacks callbacks);
+  /// Commits what was pushed, then ends the thread.
+  ~JournalWriter();
+
+  void Push(JournalRecord record);
+  /// Blocks until everything pushed is durable. False when the journal has failed.
+  bool Flush();
+
+ private:
+  class Tables;
+
+  void Work();
+  void CommitBatch(std::vector<JournalRecord>& batch);
+
+  Callbacks callbacks_;
+  Database database_;
+  std::unique_ptr<Tables> tables_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::condition_variable idle_;
+  std::vector<JournalRecord> queue_;
+  bool busy_ = false;
+  bool failed_ = false;
+  bool closing_ = false;
+  std::thread thread_;
+};
+
+}  // namespace cq

@@ -1,0 +1,284 @@
+#include "master/master_loop.h"
+
+#include <fmt/format.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+
+#include "cq/error.h"
+#include "cq/version.h"
+#include "protocol/codec.h"
+#include "protocol/files.h"
+#include "protocol/limits.h"
+
+namespace cq {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+using std::chrono::seconds;
+
+constexpr milliseconds kProgressEvery{100};
+constexpr seconds kKeepAliveEvery{10};
+/// Frames handled before the core may act on them: keeps batches whole, and the journal and the
+/// clock from starving.
+constexpr int kFramesAtOnce = 1000;
+
+}  // namespace
+
+MasterLoop::MasterLoop(Options options, Core core, Transport transport, RowSource::Options rows,
+                       Pool& pool, Database journal, RunObserver& observer)
+    : options_(std::move(options)),
+      core_(std::move(core)),
+      transport_(std::move(transport)),
+      rows_(std::move(rows)),
+      pool_(pool),
+      observer_(observer) {
+  JournalWriter::Callbacks callbacks;
+  callbacks.committed = [this](Committed committed) { mail_.Put(std::move(committed)); };
+  callbacks.failed = [this](std::string reason) { mail_.Put(JournalFailed{std::move(reason)}); };
+  journal_ = std::make_unique<JournalWriter>(std::move(journal), std::move(callbacks));
+}
+
+MasterLoop::End MasterLoop::Run() {
+  Pool::Callbacks callbacks;
+  callbacks.event = [this](PoolEvent event) { mail_.Put(std::move(event)); };
+  callbacks.write_durably = [this](JournalRecord record) {
+    journal_->Push(std::move(record));
+    return journal_->Flush();
+  };
+  pool_.Open(std::move(callbacks));
+  jobs_alive_ = options_.workers;
+  jobs_pending_ = options_.workers;
+  pool_.Start(options_.workers);
+
+  while (!end_) {
+    const auto readable =
+        transport_.Wait({mail_.fd(), options_.signal_fd}, std::min(core_.tick(), kProgressEvery));
+    if (readable[1]) OnSignals();
+    // A stalled master reads everything that waits before time passes in the core.
+    ReadAll();
+    ReadMail();
+    core_.OnTick(Now());
+    core_.Flush(Now());
+    Act();
+    if (!finished_) CheckWorkforce();
+    ShowProgress();
+  }
+  const std::string left = pool_.Close(orderly_);
+  if (!left.empty()) observer_.Warning(left);
+  journal_.reset();
+  return *end_;
+}
+
+void MasterLoop::ReadAll() {
+  for (int i = 0; i < kFramesAtOnce; ++i) {
+    const auto incoming = transport_.Receive();
+    if (!incoming) return;
+    auto decoded = DecodeFromWorker(incoming->frame);
+    if (auto* error = std::get_if<DecodeError>(&decoded)) {
+      if (error->other_version) {
+        const std::string text = fmt::format(
+            "the worker {} (cq {}) speaks protocol version {}, its master {} (cq {}) version {}: "
+            "use the same cq on both sides",
+            error->sender_path, error->sender_version, *error->other_version, OwnExecutable(),
+            kVersion, kProtocolVersion);
+        transport_.Send(incoming->from, 0, Refuse{kVersion, OwnExecutable(), text});
+        observer_.Warning(text);
+      } else if (unreadable_++ == 0) {
+        observer_.Warning(fmt::format("a worker's message was dropped: {}", error->reason));
+      }
+      continue;
+    }
+    auto& [envelope, message] = std::get<Decoded<FromWorker>>(decoded);
+    core_.OnMessage(Now(), incoming->from, envelope, std::move(message));
+  }
+}
+
+void MasterLoop::ReadMail() {
+  for (Mail& mail : mail_.TakeAll()) {
+    std::visit([this](auto& m) { OnMail(m); }, mail);
+  }
+}
+
+void MasterLoop::OnMail(Committed& committed) { core_.OnCommitted(Now(), committed); }
+
+void MasterLoop::OnMail(JournalFailed& failed) { Fail(failed.reason); }
+
+void MasterLoop::OnMail(PoolEvent& event) {
+  if (const auto* failed = std::get_if<SubmissionFailed>(&event)) {
+    Fail(failed->reason);
+  } else {
+    OnStates(std::get<JobStates>(event));
+  }
+}
+
+void MasterLoop::OnStates(const JobStates& states) {
+  jobs_alive_ = 0;
+  jobs_pending_ = 0;
+  pending_reason_.clear();
+  for (const JobState& job : states.jobs) {
+    if (job.ended) continue;
+    ++jobs_alive_;
+    if (!job.pending) continue;
+    ++jobs_pending_;
+    if (job.reason != "None") pending_reason_ = job.reason;
+  }
+  for (const JobState& job : states.jobs) {
+    if (job.ended && !finished_) OnWorkerEnded(job);
+  }
+}
+
+void MasterLoop::OnWorkerEnded(const JobState& job) {
+  const bool connected = core_.HasSession(job.allocation);
+  last_death_ =
+      fmt::format("{}{}\n{}", job.reason, connected ? "" : " before it connected", job.log_tail);
+  if (!connected) observer_.Warning(fmt::format("a worker was lost: {}", last_death_));
+  core_.OnAllocationEnded(Now(), job.allocation, job.reason, job.explained);
+  if (!pool_.replaces() || interrupted_) return;
+  // A replacement only as long as something gets done between the losses.
+  const uint64_t done = core_.counts().done;
+  deaths_in_a_row_ = done == done_at_last_death_ ? deaths_in_a_row_ + 1 : 1;
+  done_at_last_death_ = done;
+  if (deaths_in_a_row_ > 3 * uint64_t{options_.workers} + 3) {
+    Fail(fmt::format("{} workers were lost in a row without a single result; the last: {}",
+                     deaths_in_a_row_, last_death_));
+    return;
+  }
+  ++jobs_alive_;
+  pool_.Start(1);
+}
+
+// Ends a run that nobody is left to work on.
+void MasterLoop::CheckWorkforce() {
+  if (jobs_alive_ == 0 && core_.counts().workers == 0 && !interrupted_) {
+    Fail(fmt::format("no worker is left{}",
+                     last_death_.empty() ? "" : "; the last: " + last_death_));
+    return;
+  }
+  const std::string problem = core_.CommonProblem();
+  if (jobs_pending_ == 0 && !problem.empty()) {
+    Fail(fmt::format("no worker can take a task: {}", problem));
+  }
+}
+
+void MasterLoop::OnSignals() {
+  signalfd_siginfo info{};
+  while (read(options_.signal_fd, &info, sizeof info) == sizeof info) {
+    const auto* name = sigabbrev_np(static_cast<int>(info.ssi_signo));
+    if (info.ssi_signo == SIGINT && !interrupted_) {
+      interrupted_ = true;
+      observer_.Warning(
+          fmt::format("interrupted: {} running tasks will be finished and no other started; Ctrl-C "
+                      "again to stop now",
+                      core_.counts().running));
+      core_.OnDrain(Now(), "interrupted");
+      continue;
+    }
+    end_ = End{130, fmt::format("stopped by SIG{}", name)};
+    finished_ = true;
+    core_.OnStop(Now(), "stopped");
+    Act();
+  }
+}
+
+void MasterLoop::Fail(const std::string& reason) {
+  if (finished_) return;
+  finished_ = true;
+  end_ = End{3, reason};
+  core_.OnStop(Now(), "the run could not go on");
+  Act();
+}
+
+void MasterLoop::Act() {
+  for (Action& action : core_.TakeActions()) {
+    std::visit([this](auto& a) { Do(a); }, action);
+  }
+}
+
+void MasterLoop::Do(Send& send) {
+  if (auto* refuse = std::get_if<Refuse>(&send.message)) {
+    refuse->version = kVersion;
+    refuse->path = OwnExecutable();
+  }
+  if (!transport_.Send(send.to, send.session, send.message)) core_.OnUnreachable(Now(), send.to);
+}
+
+void MasterLoop::Do(struct Give& give) {
+  Assign assign;
+  assign.run = core_.run();
+  size_t bytes = 0;
+  const auto flush = [&] {
+    if (assign.tasks.empty()) return;
+    if (!transport_.Send(give.to, give.session, assign)) core_.OnUnreachable(Now(), give.to);
+    assign.tasks.clear();
+    bytes = 0;
+  };
+  for (const auto& grant : give.tasks) {
+    const RowSource::Row& row = rows_.Get(grant.task);
+    Task task{grant.task, grant.attempt, grant.attempt_number, row.seed, {}, {}, {}};
+    size_t size = 0;
+    for (const std::string& value : row.values) size += value.size();
+    if (size > kTaskBytesMax) {
+      task.problem = fmt::format(
+          "the values of this row that the command uses have {} bytes; at "
+          "most {} can be passed on",
+          size, kTaskBytesMax);
+    } else {
+      task.values = row.values;
+    }
+    bytes += size;
+    assign.tasks.push_back(std::move(task));
+    if (bytes > kFrameBytesSoft) flush();
+  }
+  flush();
+}
+
+void MasterLoop::Do(Write& write) {
+  if (const auto* result = std::get_if<ResultRecord>(&write.record)) {
+    rows_.Forget(result->result.task);
+    if (first_result_ == nanoseconds{}) first_result_ = Now();
+  }
+  journal_->Push(std::move(write.record));
+}
+
+void MasterLoop::Do(Note& note) {
+  if (note.kind == Note::Kind::kWarning) {
+    observer_.Warning(note.text);
+  } else {
+    observer_.Note(note.text);
+  }
+}
+
+void MasterLoop::Do(Finished&) {
+  finished_ = true;
+  if (end_) return;
+  orderly_ = true;
+  end_ = interrupted_ ? End{130, "interrupted"} : End{0, {}};
+}
+
+void MasterLoop::ShowProgress() {
+  const auto now = Now();
+  if (options_.keep_alive && now - last_keep_alive_ > kKeepAliveEvery) {
+    last_keep_alive_ = now;
+    options_.keep_alive();
+  }
+  if (now - last_progress_ < kProgressEvery && !end_) return;
+  last_progress_ = now;
+  const Counts& counts = core_.counts();
+  RunProgress progress;
+  progress.phase = RunProgress::Phase::kRunning;
+  progress.tasks = counts.tasks;
+  progress.done = counts.done;
+  progress.failed = counts.done - counts.outcomes[static_cast<size_t>(Outcome::kOk)];
+  progress.running = counts.running;
+  progress.workers = counts.workers;
+  progress.pending_workers = jobs_pending_;
+  progress.pending_reason = pending_reason_;
+  progress.seconds = std::chrono::duration<double>(now).count();
+  observer_.Progress(progress);
+}
+
+}  // namespace cq

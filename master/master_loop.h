@@ -1,0 +1,100 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "cq/run.h"
+#include "master/core/core.h"
+#include "master/input.h"
+#include "master/journal.h"
+#include "master/mailbox.h"
+#include "master/pool.h"
+#include "master/transport.h"
+
+namespace cq {
+
+/// The event loop around the core: reads what arrived, tells the core, does what the core decided.
+/// One thread.
+class MasterLoop {
+ public:
+  struct Options {
+    unsigned workers = 1;
+    int signal_fd = -1;
+    /// Called about every 10 s while the run lives.
+    std::function<void()> keep_alive;
+  };
+  MasterLoop(Options options, Core core, Transport transport, RowSource::Options rows, Pool& pool,
+             Database journal, RunObserver& observer);
+
+  struct End {
+    /// 0 finished, 3 could not go on, 130 interrupted.
+    int status = 0;
+    std::string reason;
+  };
+  End Run();
+
+  const Counts& counts() { return core_.counts(); }
+  /// From Run to the first result; zero without one.
+  std::chrono::nanoseconds first_result() const { return first_result_; }
+
+ private:
+  struct JournalFailed {
+    std::string reason;
+  };
+  using Mail = std::variant<Committed, JournalFailed, PoolEvent>;
+  using Clock = std::chrono::steady_clock;
+
+  std::chrono::nanoseconds Now() const { return Clock::now() - origin_; }
+  void ReadAll();
+  void ReadMail();
+  void OnMail(Committed& committed);
+  void OnMail(JournalFailed& failed);
+  void OnMail(PoolEvent& event);
+  void OnStates(const JobStates& states);
+  void OnWorkerEnded(const JobState& job);
+  void OnSignals();
+  void Act();
+  void Do(Send& send);
+  void Do(struct Give& give);
+  void Do(Write& write);
+  void Do(Note& note);
+  void Do(Finished&);
+  void CheckWorkforce();
+  void Fail(const std::string& reason);
+  void ShowProgress();
+
+  Options options_;
+  Clock::time_point origin_ = Clock::now();
+  Core core_;
+  Transport transport_;
+  RowSource rows_;
+  Pool& pool_;
+  RunObserver& observer_;
+  Mailbox<Mail> mail_;
+  std::unique_ptr<JournalWriter> journal_;
+
+  std::optional<End> end_;
+  bool finished_ = false;
+  bool interrupted_ = false;
+  /// The core came to its end by itself: the workers were told and leave.
+  bool orderly_ = false;
+  std::chrono::nanoseconds first_result_{};
+  std::chrono::nanoseconds last_progress_{};
+  std::chrono::nanoseconds last_keep_alive_{};
+
+  // The workers' jobs as last heard: those that have not ended.
+  uint64_t jobs_alive_ = 0;
+  uint64_t jobs_pending_ = 0;
+  std::string pending_reason_;
+  uint64_t deaths_in_a_row_ = 0;
+  uint64_t done_at_last_death_ = 0;
+  std::string last_death_;
+  uint64_t unreadable_ = 0;
+};
+
+}  // namespace cq

@@ -1,0 +1,162 @@
+#include "master/pool.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+
+#include "cq/error.h"
+#include "protocol/files.h"
+#include "schedulers/scheduler.h"
+
+namespace cq {
+namespace {
+
+std::string MakeToken() {
+  std::random_device random;
+  return fmt::format("cq-{:08x}{:08x}", random(), random());
+}
+
+WorkerLaunch LaunchOf(const PoolOptions& options) {
+  WorkerLaunch launch;
+  launch.program = options.program;
+  launch.connection_file = options.run_dir + "/connect.json";
+  launch.run_dir = options.run_dir;
+  launch.log_dir = options.run_dir + "/logs";
+  launch.slots = options.slots;
+  launch.worker_init = options.worker_init;
+  launch.set = options.template_values;
+  if (options.template_file.empty()) return launch;
+  try {
+    launch.template_text = ReadFile(options.template_file);
+  } catch (const Error& error) {
+    throw UsageError(fmt::format("--template: {}", error.what()));
+  }
+  launch.template_name = options.template_file;
+  if (launch.template_text.empty()) {
+    throw UsageError(fmt::format("--template: '{}' is empty", options.template_file));
+  }
+  return launch;
+}
+
+}  // namespace
+
+Pool::Pool(const PoolOptions& options)
+    : scheduler_(options.scheduler == "slurm" ? MakeSlurmScheduler(LaunchOf(options))
+                                              : MakeLocalScheduler(LaunchOf(options))) {}
+
+std::string Pool::Script(const PoolOptions& options) {
+  if (options.scheduler != "slurm") return {};
+  return FilledSlurmTemplate(LaunchOf(options), options.workers);
+}
+
+Pool::~Pool() { Close(false); }
+
+bool Pool::ControllerAtLoopback() { return scheduler_->ControllerAtLoopback(); }
+bool Pool::replaces() const { return scheduler_->Replaces(); }
+
+void Pool::Open(Callbacks callbacks) {
+  callbacks_ = std::move(callbacks);
+  thread_ = std::thread([this] { Work(); });
+}
+
+void Pool::Start(unsigned workers) { commands_.Put(StartCommand{workers}); }
+
+void Pool::PollSoon() { commands_.Put(PollCommand{}); }
+
+std::string Pool::Close(bool told) {
+  if (!thread_.joinable()) return {};
+  commands_.Put(CloseCommand{told});
+  thread_.join();
+  return close_error_;
+}
+
+// Soon after something changed, then ever less often, up to what the scheduler wants.
+void Pool::WaitForWork() {
+  const bool young =
+      any_pending_ || std::chrono::steady_clock::now() - changed_ < std::chrono::minutes(2);
+  const auto soon = std::chrono::milliseconds(1000u << std::min(polls_unchanged_, 6u));
+  const auto interval = std::min(scheduler_->PollInterval(young), soon);
+  std::vector<pollfd> fds{{commands_.fd(), POLLIN, 0}};
+  for (const int fd : scheduler_->WatchFds()) fds.push_back({fd, POLLIN, 0});
+  poll(fds.data(), fds.size(), static_cast<int>(interval.count()));
+}
+
+void Pool::Work() {
+  for (;;) {
+    WaitForWork();
+    for (const Command& command : commands_.TakeAll()) {
+      if (const auto* start = std::get_if<StartCommand>(&command)) {
+        Submit(start->workers);
+      } else if (const auto* close = std::get_if<CloseCommand>(&command)) {
+        try {
+          close->told ? scheduler_->Finish() : scheduler_->CancelAll();
+        } catch (const Error& error) {
+          close_error_ = error.what();
+        }
+        if (scheduler_->OutlivesMaster()) {
+          for (const std::string& token : tokens_) {
+            callbacks_.write_durably(cq::AllocationEnded{token});
+          }
+        }
+        return;
+      }
+    }
+    Report();
+  }
+}
+
+// The intent is durable before the submission is made and the id after: a master that dies between
+// the two finds its job again by the token.
+void Pool::Submit(unsigned workers) {
+  const bool outlives = scheduler_->OutlivesMaster();
+  const std::string token = MakeToken();
+  if (outlives && !callbacks_.write_durably(AllocationIntent{token, scheduler_->name(), workers})) {
+    return;
+  }
+  tokens_.push_back(token);
+  try {
+    const std::string job = scheduler_->Submit(workers, token);
+    changed_ = std::chrono::steady_clock::now();
+    polls_unchanged_ = 0;
+    if (outlives) callbacks_.write_durably(AllocationSubmitted{token, job});
+  } catch (const Error& error) {
+    callbacks_.event(SubmissionFailed{error.what()});
+  }
+}
+
+void Pool::Report() {
+  std::vector<WorkerJob> jobs;
+  try {
+    jobs = scheduler_->Poll();
+  } catch (const Error&) {
+    // A query that failed says nothing about the workers; the next one will.
+    return;
+  }
+  JobStates states;
+  std::vector<std::pair<std::string, std::string>> now;
+  any_pending_ = false;
+  for (const WorkerJob& job : jobs) {
+    JobState state;
+    state.allocation = job.allocation;
+    state.pending = job.state == WorkerJob::State::kPending;
+    state.ended = job.state == WorkerJob::State::kEnded;
+    state.explained = job.explained;
+    state.reason = job.reason;
+    if (state.ended) state.log_tail = LogTail(job.log_file);
+    any_pending_ = any_pending_ || state.pending;
+    now.emplace_back(job.allocation, fmt::format("{}{}", static_cast<int>(job.state), job.reason));
+    states.jobs.push_back(std::move(state));
+  }
+  ++polls_unchanged_;
+  if (now != last_) {
+    last_ = std::move(now);
+    changed_ = std::chrono::steady_clock::now();
+    polls_unchanged_ = 0;
+  }
+  callbacks_.event(std::move(states));
+}
+
+}  // namespace cq

@@ -1,0 +1,108 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "master/core/records.h"
+#include "master/mailbox.h"
+
+namespace cq {
+
+class Scheduler;
+
+/// The workers of a pool and where they come from.
+struct PoolOptions {
+  /// "local" or "slurm".
+  std::string scheduler = "local";
+  unsigned workers = 1;
+  unsigned slots = 1;
+  /// The program `cq` and the run's directory, as the workers' machines see them.
+  std::string program;
+  std::string run_dir;
+  std::string worker_init;
+  /// The user's own template; empty: the scheduler's.
+  std::string template_file;
+  std::map<std::string, std::string> template_values;
+};
+
+/// What the event loop learns of its workers' jobs.
+struct JobState {
+  std::string allocation;
+  bool pending = false;
+  bool ended = false;
+  bool explained = false;
+  std::string reason;
+  std::string log_tail;
+};
+struct JobStates {
+  std::vector<JobState> jobs;
+};
+struct SubmissionFailed {
+  std::string reason;
+};
+using PoolEvent = std::variant<JobStates, SubmissionFailed>;
+
+/// The carrier of one pool of workers: asks the scheduler, on a thread of its own since schedulers
+/// take their time, and reports. The only place of the master that knows schedulers.
+class Pool {
+ public:
+  struct Callbacks {
+    std::function<void(PoolEvent)> event;
+    /// Writes a record; returns once it is durable. False when the journal has failed.
+    std::function<bool(JournalRecord)> write_durably;
+  };
+
+  /// Throws UsageError for a launch that cannot work. Starts nothing.
+  explicit Pool(const PoolOptions& options);
+  ~Pool();
+
+  /// The submission script as filled; empty for local workers.
+  static std::string Script(const PoolOptions& options);
+  /// Whether the workers' side of the scheduler is at this machine's loopback.
+  bool ControllerAtLoopback();
+  bool replaces() const;
+
+  /// Starts the thread.
+  void Open(Callbacks callbacks);
+  void Start(unsigned workers);
+  void PollSoon();
+  /// The workers were told to end (`told`) or are to be ended: returns when none is left, with what
+  /// went wrong, if anything.
+  std::string Close(bool told);
+
+ private:
+  struct StartCommand {
+    unsigned workers = 0;
+  };
+  struct PollCommand {};
+  struct CloseCommand {
+    bool told = false;
+  };
+  using Command = std::variant<StartCommand, PollCommand, CloseCommand>;
+
+  void Work();
+  void Submit(unsigned workers);
+  void Report();
+  void WaitForWork();
+
+  std::unique_ptr<Scheduler> scheduler_;
+  Callbacks callbacks_;
+  Mailbox<Command> commands_;
+  std::vector<std::string> tokens_;
+  /// The jobs as last reported, and since when and how many polls they have not changed.
+  std::vector<std::pair<std::string, std::string>> last_;
+  std::chrono::steady_clock::time_point changed_{};
+  unsigned polls_unchanged_ = 0;
+  bool any_pending_ = false;
+  std::string close_error_;
+  std::thread thread_;
+};
+
+}  // namespace cq

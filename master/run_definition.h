@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "master/database.h"
+#include "master/journal.h"
+#include "protocol/messages.h"
+
+namespace cq {
+
+/// What makes a run that run, as its journal keeps it (`meta`, one row each).
+struct RunDefinition {
+  RunId run = 0;
+  std::vector<std::string> command;
+  bool shell = false;
+  std::map<std::string, std::string> constants;
+  std::vector<std::string> columns;
+  std::vector<std::pair<std::string, std::string>> env;
+  std::string cwd;
+  bool parse_json = false;
+  uint64_t seed = 0;
+  std::vector<std::string> seed_by;
+  uint64_t rows = 0;
+  /// The first so many rows only; 0: all.
+  uint64_t limit = 0;
+  std::string input;
+  std::string output;
+  /// How much of standard output the result shows; 0: no such column.
+  uint64_t stdout_column = 4096;
+
+  uint64_t tasks() const { return limit == 0 ? rows : std::min(limit, rows); }
+
+  std::map<std::string, std::string> ToMeta() const;
+};
+
+/// Reads the definition of a run from its open journal. Throws Error.
+RunDefinition ReadDefinition(Database& journal);
+std::vector<RowRange> ReadRanges(Database& journal);
+
+}  // namespace cq

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "protocol/files.h"
+
+namespace cq {
+
+/// The directory of a run, held by its one master. While it is made it stands under a temporary
+/// name beside its own, so that bad input leaves nothing behind.
+class RunDirectory {
+ public:
+  /// Makes the directory under its temporary name, locked. `path` must not exist, or be an empty
+  /// directory, or be moved aside
+  /// (`fresh`). Throws UsageError.
+  static RunDirectory Make(const std::string& path, bool fresh);
+
+  RunDirectory(RunDirectory&&) = default;
+  RunDirectory& operator=(RunDirectory&&) = default;
+  /// Removes the directory, unless Keep was called.
+  ~RunDirectory();
+
+  /// Gives the directory its name. Throws UsageError if that is taken meanwhile.
+  void Publish();
+  /// From now on the directory stays, whatever happens.
+  void Keep() { keep_ = true; }
+
+  /// Where a file of the run is now.
+  std::string File(const std::string& name) const { return current_ + "/" + name; }
+  const std::string& path() const { return path_; }
+
+  /// Writes owner.json: host, boot, pid with its start time, address, and the time.
+  void WriteOwner(const std::string& address) const;
+
+ private:
+  RunDirectory() = default;
+
+  std::string path_;
+  std::string current_;
+  std::string moved_aside_to_;
+  Fd lock_;
+  bool keep_ = false;
+  bool published_ = false;
+};
+
+/// NAME.cq in the current directory for a CSV called NAME.csv; "stdin.cq" for "-".
+std::string DefaultRunDirectory(const std::string& input);
+
+/// Whether a master holds the directory now, as this host can tell.
+bool HeldByMaster(const std::string& path);
+
+/// `path` made absolute, without following links.
+std::string AbsolutePath(const std::string& path);
+
+}  // namespace cq

@@ -1,0 +1,79 @@
+-- The journal of a run; JOURNAL.md says why it is so. Times are microseconds since 1970.
+CREATE TABLE meta(
+  name TEXT PRIMARY KEY,
+  value                       -- JSON
+) WITHOUT ROWID;
+
+CREATE TABLE epochs(
+  epoch INTEGER PRIMARY KEY,
+  started_us INTEGER NOT NULL,
+  host TEXT NOT NULL,
+  pid INTEGER NOT NULL
+);
+
+CREATE TABLE ranges(
+  position INTEGER PRIMARY KEY, -- of the first row in params.csv, from 1
+  task INTEGER NOT NULL,        -- its number
+  rows INTEGER NOT NULL
+);
+
+CREATE TABLE results(
+  task INTEGER PRIMARY KEY,
+  attempt INTEGER NOT NULL,     -- epoch << 40 | serial
+  outcome INTEGER NOT NULL,     -- 0 ok, 1 error, 2 crashed, 3 timeout, 4 memory, 5 cancelled, 6 skipped
+  exit INTEGER NOT NULL,        -- 0 to 255, or the negative number of a signal
+  attempts INTEGER NOT NULL,    -- how many there were, with this one
+  worker INTEGER,               -- workers.worker
+  started_us INTEGER,
+  wall_us INTEGER,
+  user_us INTEGER,
+  system_us INTEGER,
+  max_rss_kb INTEGER,
+  error TEXT,                   -- one line; NULL when ok
+  returned TEXT,                -- JSON object of the returned values; NULL when there are none
+  stdout BLOB,                  -- NULL when empty
+  stderr BLOB
+);
+
+CREATE TABLE resets(
+  first_task INTEGER NOT NULL,
+  last_task INTEGER NOT NULL,
+  epoch INTEGER NOT NULL        -- attempts of lower epochs at these tasks no longer count
+);
+
+CREATE TABLE names(
+  name TEXT PRIMARY KEY,
+  task INTEGER NOT NULL,        -- the first task, in number, that returned it
+  place INTEGER NOT NULL        -- its place among the names that this task returned
+) WITHOUT ROWID;
+
+CREATE TABLE failures(
+  attempt INTEGER PRIMARY KEY,
+  task INTEGER NOT NULL,
+  worker INTEGER NOT NULL,
+  charge INTEGER NOT NULL,      -- 0 none, 1 provisional, 2 final
+  at_us INTEGER NOT NULL,
+  reason TEXT NOT NULL
+);
+
+CREATE TABLE workers(
+  worker INTEGER PRIMARY KEY,
+  id BLOB NOT NULL,
+  host TEXT NOT NULL,
+  pid INTEGER NOT NULL,
+  slots INTEGER NOT NULL,
+  allocation TEXT NOT NULL,     -- as the worker names it: "local 3", "slurm 1234_2"
+  guardian TEXT,                -- JSON {pid, start, boot} of a local worker's guardian
+  joined_us INTEGER NOT NULL,
+  ended_us INTEGER,
+  ended TEXT                    -- why
+);
+
+CREATE TABLE allocations(
+  token TEXT PRIMARY KEY,
+  scheduler TEXT NOT NULL,
+  workers INTEGER NOT NULL,
+  intended_us INTEGER NOT NULL,
+  job TEXT,                     -- the scheduler's id; NULL while not known
+  ended_us INTEGER
+) WITHOUT ROWID;

@@ -1,0 +1,190 @@
+#include "master/transport.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+
+#include <array>
+#include <random>
+
+#include "cq/error.h"
+#include "protocol/codec.h"
+#include "protocol/limits.h"
+
+namespace cq {
+namespace {
+
+// Below the ephemeral range of Linux (32768 on), so that no outgoing connection of this machine
+// takes the port of a master that is about to come back.
+constexpr int kFirstPort = 20'000;
+constexpr int kPorts = 10'000;
+
+// An automatic routing id: a zero byte and a 32-bit number.
+constexpr size_t kRoutingIdBytes = 5;
+
+ConnectionId ConnectionOf(const zmq::message_t& id) {
+  const auto* bytes = id.data<uint8_t>();
+  ConnectionId connection = 0;
+  for (size_t i = 1; i < kRoutingIdBytes; ++i) connection = connection << 8 | bytes[i];
+  return connection;
+}
+
+std::array<uint8_t, kRoutingIdBytes> RoutingIdOf(ConnectionId connection) {
+  std::array<uint8_t, kRoutingIdBytes> id{};
+  for (size_t i = 1; i < kRoutingIdBytes; ++i) {
+    id[i] = static_cast<uint8_t>(connection >> (8 * (kRoutingIdBytes - 1 - i)));
+  }
+  return id;
+}
+
+// IPv4 addresses of this machine but loopback and link-local ones.
+std::vector<std::string> Addresses() {
+  std::vector<std::string> addresses;
+  ifaddrs* list = nullptr;
+  if (getifaddrs(&list) != 0) return addresses;
+  for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
+    if (entry->ifa_addr == nullptr || entry->ifa_addr->sa_family != AF_INET) continue;
+    if ((entry->ifa_flags & IFF_LOOPBACK) != 0 || (entry->ifa_flags & IFF_UP) == 0) continue;
+    const auto* in = reinterpret_cast<const sockaddr_in*>(entry->ifa_addr);
+    std::array<char, INET_ADDRSTRLEN> text{};
+    inet_ntop(AF_INET, &in->sin_addr, text.data(), text.size());
+    if (std::string(text.data()).starts_with("169.254.")) continue;
+    addresses.emplace_back(text.data());
+  }
+  freeifaddrs(list);
+  return addresses;
+}
+
+}  // namespace
+
+Transport::Transport(const KeyPair& server, std::string client_public)
+    : context_(1),
+      zap_(context_, zmq::socket_type::rep),
+      router_(context_, zmq::socket_type::router),
+      client_public_(std::move(client_public)) {
+  context_.set(zmq::ctxopt::blocky, 0);
+  zap_.bind("inproc://zeromq.zap.01");
+  router_.set(zmq::sockopt::linger, 2000);
+  router_.set(zmq::sockopt::router_mandatory, 1);
+  router_.set(zmq::sockopt::maxmsgsize, static_cast<int64_t>(kFrameBytesMax));
+  router_.set(zmq::sockopt::handshake_ivl, 10'000);
+  router_.set(zmq::sockopt::heartbeat_ivl, 10'000);
+  router_.set(zmq::sockopt::heartbeat_timeout, 30'000);
+  // What is in flight is bounded by what workers take (credit), not by dropping frames.
+  router_.set(zmq::sockopt::sndhwm, 0);
+  router_.set(zmq::sockopt::rcvhwm, 0);
+  router_.set(zmq::sockopt::zap_domain, "cq");
+  router_.set(zmq::sockopt::curve_server, 1);
+  router_.set(zmq::sockopt::curve_secretkey, server.secret_key);
+}
+
+std::vector<std::string> Transport::Bind(Reach reach) {
+  const std::string interface = reach == Reach::kLoopback ? "127.0.0.1" : "*";
+  std::random_device random;
+  const int start = static_cast<int>(random() % kPorts);
+  for (int i = 0; i < kPorts; ++i) {
+    const int port = kFirstPort + (start + i) % kPorts;
+    try {
+      router_.bind(fmt::format("tcp://{}:{}", interface, port));
+    } catch (const zmq::error_t& error) {
+      if (error.num() == EADDRINUSE) continue;
+      throw Error(fmt::format("cannot listen on port {}: {}", port, error.what()));
+    }
+    std::vector<std::string> hosts;
+    if (reach != Reach::kAll) hosts.emplace_back("127.0.0.1");
+    if (reach != Reach::kLoopback) {
+      for (std::string& address : Addresses()) hosts.push_back(std::move(address));
+    }
+    if (hosts.empty()) hosts.emplace_back("127.0.0.1");
+    for (std::string& host : hosts) host = fmt::format("tcp://{}:{}", host, port);
+    return hosts;
+  }
+  throw Error(fmt::format("no free port between {} and {}", kFirstPort, kFirstPort + kPorts - 1));
+}
+
+bool Transport::Send(ConnectionId to, SessionId session, const ToWorker& message) {
+  Envelope envelope{session, 0};
+  if (session != 0 && !std::holds_alternative<Who>(message)) {
+    Outbound& outbound = outbound_[to];
+    if (outbound.session != session) outbound = {session, 0};
+    envelope.sequence = ++outbound.sent;
+  }
+  const auto id = RoutingIdOf(to);
+  const std::string frame = Encode(envelope, message);
+  try {
+    router_.send(zmq::buffer(id), zmq::send_flags::sndmore);
+    router_.send(zmq::buffer(frame), zmq::send_flags::dontwait);
+  } catch (const zmq::error_t& error) {
+    if (error.num() != EHOSTUNREACH) throw;
+    outbound_.erase(to);
+    return false;
+  }
+  return true;
+}
+
+std::optional<Transport::Incoming> Transport::Receive() {
+  for (;;) {
+    zmq::message_t id;
+    if (!router_.recv(id, zmq::recv_flags::dontwait)) return std::nullopt;
+    Incoming incoming;
+    bool good = id.size() == kRoutingIdBytes && id.data<uint8_t>()[0] == 0;
+    if (good) incoming.from = ConnectionOf(id);
+    bool more = id.more();
+    for (size_t part = 0; more; ++part) {
+      zmq::message_t message;
+      if (!router_.recv(message)) break;
+      more = message.more();
+      if (part == 0) incoming.frame.assign(message.data<char>(), message.size());
+      // Our frames are single; what comes in several parts is no worker.
+      good = good && part == 0;
+    }
+    if (good) return incoming;
+  }
+}
+
+void Transport::AnswerZap() {
+  std::vector<std::string> request;
+  for (bool more = true; more;) {
+    zmq::message_t part;
+    if (!zap_.recv(part, zmq::recv_flags::dontwait)) return;
+    request.push_back(part.to_string());
+    more = part.more();
+  }
+  // version, request id, domain, address, identity, mechanism, credentials
+  const bool complete = request.size() == 7 && request[5] == "CURVE" && request[6].size() == 32;
+  std::array<char, 41> key{};
+  if (complete) {
+    zmq_z85_encode(key.data(), reinterpret_cast<const uint8_t*>(request[6].data()), 32);
+  }
+  const bool admitted = complete && client_public_ == key.data();
+  const std::vector<std::string> reply = {"1.0",
+                                          request.size() > 1 ? request[1] : "",
+                                          admitted ? "200" : "400",
+                                          admitted ? "OK" : "unknown key",
+                                          "",
+                                          ""};
+  for (size_t i = 0; i < reply.size(); ++i) {
+    zap_.send(zmq::buffer(reply[i]),
+              i + 1 < reply.size() ? zmq::send_flags::sndmore : zmq::send_flags::none);
+  }
+}
+
+std::vector<bool> Transport::Wait(const std::vector<int>& fds, std::chrono::milliseconds timeout) {
+  std::vector<zmq::pollitem_t> items;
+  for (const int fd : fds) items.push_back({nullptr, fd, ZMQ_POLLIN, 0});
+  items.push_back({router_.handle(), 0, ZMQ_POLLIN, 0});
+  items.push_back({zap_.handle(), 0, ZMQ_POLLIN, 0});
+  try {
+    zmq::poll(items, timeout);
+  } catch (const zmq::error_t& error) {
+    if (error.num() != EINTR) throw;
+  }
+  if (items.back().revents != 0) AnswerZap();
+  std::vector<bool> readable;
+  for (size_t i = 0; i < fds.size(); ++i) readable.push_back(fds[i] >= 0 && items[i].revents != 0);
+  return readable;
+}
+
+}  // namespace cq

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+#include <zmq.hpp>
+
+#include "master/core/worker_table.h"
+#include "protocol/connection_file.h"
+#include "protocol/messages.h"
+
+namespace cq {
+
+/// The master's ROUTER socket: CURVE on every connection, and a ZAP handler that admits one client
+/// key. One thread.
+class Transport {
+ public:
+  Transport(const KeyPair& server, std::string client_public);
+
+  enum class Reach {
+    kLoopback,       // this machine only
+    kAll,            // every address but loopback, unless there is nothing else
+    kLoopbackFirst,  // loopback, then every other address
+  };
+  /// Binds a port outside the ephemeral range and returns the addresses at which workers may reach
+  /// it. Throws Error.
+  std::vector<std::string> Bind(Reach reach);
+
+  /// Numbers the messages of each session. False when nobody is at that connection any more.
+  bool Send(ConnectionId to, SessionId session, const ToWorker& message);
+
+  struct Incoming {
+    ConnectionId from = 0;
+    std::string frame;
+  };
+  /// The next frame that has arrived, if any.
+  std::optional<Incoming> Receive();
+
+  /// Waits until a frame arrives, one of `fds` is readable, or the time is over. Returns which of
+  /// `fds` are.
+  std::vector<bool> Wait(const std::vector<int>& fds, std::chrono::milliseconds timeout);
+
+ private:
+  struct Outbound {
+    SessionId session = 0;
+    uint64_t sent = 0;
+  };
+  void AnswerZap();
+
+  zmq::context_t context_;
+  zmq::socket_t zap_;
+  zmq::socket_t router_;
+  std::string client_public_;
+  std::unordered_map<ConnectionId, Outbound> outbound_;
+};
+
+}  // namespace cq

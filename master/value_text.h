@@ -1,0 +1,20 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "protocol/messages.h"
+
+namespace cq {
+
+/// A JSON object of returned values, as the journal keeps it; doubles in their shortest form that
+/// reads back to the same bits. Bytes that are not UTF-8 are kept as they are.
+std::string ValuesToJson(const std::vector<std::pair<std::string, Value>>& values);
+
+/// The returned values of one task as the cells of a CSV: text as it is, null empty, the rest as
+/// JSON writes it. In the order of the object.
+std::vector<std::pair<std::string, std::string>> JsonToCells(std::string_view json);
+
+}  // namespace cq

@@ -1,0 +1,456 @@
+#include "protocol/codec.h"
+
+#include <fmt/format.h>
+
+#include <msgpack.hpp>
+#include <tuple>
+#include <type_traits>
+
+#include "protocol/limits.h"
+
+namespace cq {
+namespace {
+
+// ---- the fields of each structure, in the order of PROTOCOL.md, for both directions ----
+
+template <class M, class T>
+concept Is = std::is_same_v<std::remove_const_t<M>, T>;
+
+template <Is<AttemptRef> M>
+auto Fields(M& m) {
+  return std::tie(m.task, m.attempt);
+}
+template <Is<StartedAttempt> M>
+auto Fields(M& m) {
+  return std::tie(m.task, m.attempt, m.slot);
+}
+template <Is<ReturnedAttempt> M>
+auto Fields(M& m) {
+  return std::tie(m.task, m.attempt, m.reason, m.exit, m.text);
+}
+template <Is<Held> M>
+auto Fields(M& m) {
+  return std::tie(m.run, m.task, m.attempt, m.state);
+}
+template <Is<TaskResult> M>
+auto Fields(M& m) {
+  return std::tie(m.task, m.attempt, m.slot, m.outcome, m.exit, m.error, m.started_us, m.wall_us,
+                  m.user_us, m.system_us, m.max_rss_kb, m.values, m.out, m.err, m.extras);
+}
+template <Is<Task> M>
+auto Fields(M& m) {
+  return std::tie(m.task, m.attempt, m.attempt_number, m.seed, m.problem, m.values, m.extras);
+}
+template <Is<Hello> M>
+auto Fields(M& m) {
+  return std::tie(m.version, m.path, m.run, m.worker, m.epoch, m.host, m.pid, m.allocation, m.slots,
+                  m.capacity, m.problem, m.leaving, m.runs, m.held, m.extras);
+}
+template <Is<Started> M>
+auto Fields(M& m) {
+  return std::tie(m.run, m.attempts);
+}
+template <Is<Results> M>
+auto Fields(M& m) {
+  return std::tie(m.run, m.started, m.results);
+}
+template <Is<Returned> M>
+auto Fields(M& m) {
+  return std::tie(m.run, m.attempts);
+}
+template <Is<WorkerHeartbeat> M>
+auto Fields(M& m) {
+  return std::tie(m.received, m.capacity, m.problem);
+}
+template <Is<Leaving> M>
+auto Fields(M& m) {
+  return std::tie(m.reason);
+}
+template <Is<Goodbye> M>
+auto Fields(M& m) {
+  return std::tie(m.reason);
+}
+template <Is<Refuse> M>
+auto Fields(M& m) {
+  return std::tie(m.version, m.path, m.text);
+}
+template <Is<Who> M>
+auto Fields(M&) {
+  return std::tuple<>();
+}
+template <Is<Welcome> M>
+auto Fields(M& m) {
+  return std::tie(m.heartbeat_ms, m.lease_ms, m.extras);
+}
+template <Is<RunText> M>
+auto Fields(M& m) {
+  return std::tie(m.run, m.run_dir, m.cwd, m.env, m.command, m.parse, m.cpus, m.extras);
+}
+template <Is<Assign> M>
+auto Fields(M& m) {
+  return std::tie(m.run, m.tasks);
+}
+template <Is<Ack> M>
+auto Fields(M& m) {
+  return std::tie(m.run, m.attempts);
+}
+template <Is<Retract> M>
+auto Fields(M& m) {
+  return std::tie(m.run, m.attempts);
+}
+template <Is<Cancel> M>
+auto Fields(M& m) {
+  return std::tie(m.run, m.attempts);
+}
+template <Is<MasterHeartbeat> M>
+auto Fields(M& m) {
+  return std::tie(m.received);
+}
+template <Is<Drain> M>
+auto Fields(M& m) {
+  return std::tie(m.reason);
+}
+template <Is<Stop> M>
+auto Fields(M& m) {
+  return std::tie(m.reason);
+}
+
+// ---- type numbers ----
+
+template <class M>
+inline constexpr uint64_t kType = 0;
+template <>
+inline constexpr uint64_t kType<Hello> = 1;
+template <>
+inline constexpr uint64_t kType<Started> = 2;
+template <>
+inline constexpr uint64_t kType<Results> = 3;
+template <>
+inline constexpr uint64_t kType<Returned> = 4;
+template <>
+inline constexpr uint64_t kType<WorkerHeartbeat> = 5;
+template <>
+inline constexpr uint64_t kType<Leaving> = 6;
+template <>
+inline constexpr uint64_t kType<Goodbye> = 7;
+template <>
+inline constexpr uint64_t kType<Refuse> = 0;
+template <>
+inline constexpr uint64_t kType<Who> = 64;
+template <>
+inline constexpr uint64_t kType<Welcome> = 65;
+template <>
+inline constexpr uint64_t kType<RunText> = 66;
+template <>
+inline constexpr uint64_t kType<Assign> = 67;
+template <>
+inline constexpr uint64_t kType<Ack> = 68;
+template <>
+inline constexpr uint64_t kType<Retract> = 69;
+template <>
+inline constexpr uint64_t kType<Cancel> = 70;
+template <>
+inline constexpr uint64_t kType<MasterHeartbeat> = 71;
+template <>
+inline constexpr uint64_t kType<Drain> = 72;
+template <>
+inline constexpr uint64_t kType<Stop> = 73;
+
+constexpr int8_t kJsonExtension = 1;
+// Version, type, session, sequence.
+constexpr uint32_t kHead = 4;
+
+// ---- packing ----
+
+using Buffer = msgpack::sbuffer;
+using Packer = msgpack::packer<Buffer>;
+
+template <class T>
+concept HasFields = requires(T& t) {
+  Fields(t);
+};
+
+template <class T>
+inline constexpr bool kIsList = false;
+template <class T>
+inline constexpr bool kIsList<std::vector<T>> = true;
+template <class T>
+inline constexpr bool kIsPair = false;
+template <class A, class B>
+inline constexpr bool kIsPair<std::pair<A, B>> = true;
+
+template <class T>
+void Pack(Packer& p, const T& value);
+
+void PackText(Packer& p, std::string_view text) {
+  p.pack_str(static_cast<uint32_t>(text.size()));
+  p.pack_str_body(text.data(), static_cast<uint32_t>(text.size()));
+}
+
+void PackValue(Packer& p, const Value& value) {
+  struct {
+    Packer& p;
+    void operator()(std::monostate) { p.pack_nil(); }
+    void operator()(bool b) { b ? p.pack_true() : p.pack_false(); }
+    void operator()(int64_t i) { p.pack_int64(i); }
+    void operator()(double d) { p.pack_double(d); }
+    void operator()(const std::string& s) { PackText(p, s); }
+    void operator()(const Json& j) {
+      p.pack_ext(j.text.size(), kJsonExtension);
+      p.pack_ext_body(j.text.data(), static_cast<uint32_t>(j.text.size()));
+    }
+  } visitor{p};
+  std::visit(visitor, value);
+}
+
+void PackPart(Packer& p, const CommandPart& part) {
+  if (const auto* text = std::get_if<std::string>(&part)) {
+    PackText(p, *text);
+  } else {
+    p.pack_int64(std::get<int64_t>(part));
+  }
+}
+
+template <class T>
+void PackFields(Packer& p, const T& value) {
+  std::apply([&p](const auto&... field) { (Pack(p, field), ...); }, Fields(value));
+}
+
+template <class T>
+void Pack(Packer& p, const T& value) {
+  if constexpr (std::is_enum_v<T>) {
+    p.pack_uint64(static_cast<uint64_t>(value));
+  } else if constexpr (std::is_same_v<T, bool>) {
+    value ? p.pack_true() : p.pack_false();
+  } else if constexpr (std::is_same_v<T, int64_t>) {
+    p.pack_int64(value);
+  } else if constexpr (std::is_unsigned_v<T>) {
+    p.pack_uint64(value);
+  } else if constexpr (std::is_same_v<T, std::string>) {
+    PackText(p, value);
+  } else if constexpr (std::is_same_v<T, WorkerId>) {
+    p.pack_bin(static_cast<uint32_t>(value.size()));
+    p.pack_bin_body(reinterpret_cast<const char*>(value.data()),
+                    static_cast<uint32_t>(value.size()));
+  } else if constexpr (std::is_same_v<T, Value>) {
+    PackValue(p, value);
+  } else if constexpr (std::is_same_v<T, CommandPart>) {
+    PackPart(p, value);
+  } else if constexpr (kIsPair<T>) {
+    p.pack_array(2);
+    Pack(p, value.first);
+    Pack(p, value.second);
+  } else if constexpr (kIsList<T>) {
+    p.pack_array(static_cast<uint32_t>(value.size()));
+    for (const auto& entry : value) Pack(p, entry);
+  } else {
+    p.pack_array(static_cast<uint32_t>(std::tuple_size_v<decltype(Fields(value))>));
+    PackFields(p, value);
+  }
+}
+
+template <class Variant>
+std::string EncodeVariant(Envelope envelope, const Variant& message) {
+  Buffer buffer;
+  Packer p(buffer);
+  std::visit(
+      [&p, envelope]<class M>(const M& m) {
+        p.pack_array(static_cast<uint32_t>(kHead + std::tuple_size_v<decltype(Fields(m))>));
+        p.pack_uint64(kProtocolVersion);
+        p.pack_uint64(kType<M>);
+        p.pack_uint64(envelope.session);
+        p.pack_uint64(envelope.sequence);
+        PackFields(p, m);
+      },
+      message);
+  return {buffer.data(), buffer.size()};
+}
+
+// ---- unpacking: every function returns false for what does not fit ----
+
+using Object = msgpack::object;
+namespace type = msgpack::type;
+
+template <class T>
+bool Unpack(const Object& o, T& value);
+
+bool UnpackUnsigned(const Object& o, uint64_t& value) {
+  if (o.type != type::POSITIVE_INTEGER) return false;
+  value = o.via.u64;
+  return true;
+}
+
+bool UnpackSigned(const Object& o, int64_t& value) {
+  if (o.type == type::NEGATIVE_INTEGER) {
+    value = o.via.i64;
+    return true;
+  }
+  if (o.type != type::POSITIVE_INTEGER || o.via.u64 > INT64_MAX) return false;
+  value = static_cast<int64_t>(o.via.u64);
+  return true;
+}
+
+bool UnpackText(const Object& o, std::string& value) {
+  if (o.type != type::STR) return false;
+  value.assign(o.via.str.ptr, o.via.str.size);
+  return true;
+}
+
+bool UnpackValue(const Object& o, Value& value) {
+  switch (o.type) {
+    case type::NIL:
+      value = std::monostate{};
+      return true;
+    case type::BOOLEAN:
+      value = o.via.boolean;
+      return true;
+    case type::FLOAT32:
+    case type::FLOAT64:
+      value = o.via.f64;
+      return true;
+    case type::STR:
+      return UnpackText(o, value.emplace<std::string>());
+    case type::EXT:
+      if (o.via.ext.type() != kJsonExtension) return false;
+      value = Json{std::string(o.via.ext.data(), o.via.ext.size)};
+      return true;
+    default:
+      return UnpackSigned(o, value.emplace<int64_t>());
+  }
+}
+
+template <class E>
+constexpr uint64_t EnumSize() {
+  if constexpr (std::is_same_v<E, Outcome>) return kOutcomes;
+  if constexpr (std::is_same_v<E, HeldState>) return 3;
+  if constexpr (std::is_same_v<E, ReturnReason>) return 5;
+  if constexpr (std::is_same_v<E, Parse>) return 2;
+}
+
+template <class T>
+bool UnpackFields(const Object* o, T& value) {
+  return std::apply([&o](auto&... field) { return (Unpack(*o++, field) && ...); }, Fields(value));
+}
+
+template <class T>
+bool Unpack(const Object& o, T& value) {
+  if constexpr (std::is_enum_v<T>) {
+    uint64_t number = 0;
+    if (!UnpackUnsigned(o, number) || number >= EnumSize<T>()) return false;
+    value = static_cast<T>(number);
+    return true;
+  } else if constexpr (std::is_same_v<T, bool>) {
+    if (o.type != type::BOOLEAN) return false;
+    value = o.via.boolean;
+    return true;
+  } else if constexpr (std::is_same_v<T, int64_t>) {
+    return UnpackSigned(o, value);
+  } else if constexpr (std::is_same_v<T, uint64_t>) {
+    return UnpackUnsigned(o, value);
+  } else if constexpr (std::is_same_v<T, std::string>) {
+    return UnpackText(o, value);
+  } else if constexpr (std::is_same_v<T, WorkerId>) {
+    if (o.type != type::BIN || o.via.bin.size != value.size()) return false;
+    std::copy_n(o.via.bin.ptr, value.size(), value.begin());
+    return true;
+  } else if constexpr (std::is_same_v<T, Value>) {
+    return UnpackValue(o, value);
+  } else if constexpr (std::is_same_v<T, CommandPart>) {
+    if (o.type == type::STR) return UnpackText(o, value.template emplace<std::string>());
+    return UnpackSigned(o, value.template emplace<int64_t>());
+  } else if (o.type != type::ARRAY) {
+    return false;
+  } else if constexpr (kIsPair<T>) {
+    return o.via.array.size == 2 && Unpack(o.via.array.ptr[0], value.first) &&
+           Unpack(o.via.array.ptr[1], value.second);
+  } else if constexpr (kIsList<T>) {
+    value.resize(o.via.array.size);
+    for (uint32_t i = 0; i < o.via.array.size; ++i) {
+      if (!Unpack(o.via.array.ptr[i], value[i])) return false;
+    }
+    return true;
+  } else {
+    return o.via.array.size == std::tuple_size_v<decltype(Fields(value))> &&
+           UnpackFields(o.via.array.ptr, value);
+  }
+}
+
+// Tries the message types of the variant in turn.
+template <class Variant, size_t I = 0>
+std::variant<Decoded<Variant>, DecodeError> UnpackMessage(uint64_t number, Envelope envelope,
+                                                          const Object* fields, uint32_t size) {
+  if constexpr (I == std::variant_size_v<Variant>) {
+    return DecodeError{fmt::format("unknown message type {}", number), {}, {}, {}};
+  } else {
+    using M = std::variant_alternative_t<I, Variant>;
+    if (number != kType<M>) return UnpackMessage<Variant, I + 1>(number, envelope, fields, size);
+    M message;
+    if (size != std::tuple_size_v<decltype(Fields(message))> || !UnpackFields(fields, message)) {
+      return DecodeError{fmt::format("message of type {} has wrong fields", number), {}, {}, {}};
+    }
+    return Decoded<Variant>{envelope, Variant(std::in_place_index<I>, std::move(message))};
+  }
+}
+
+DecodeError OtherVersion(uint64_t version, const Object& frame) {
+  DecodeError error;
+  error.reason = fmt::format("protocol version {}, here it is {}", version, kProtocolVersion);
+  error.other_version = version;
+  // The layout of hello up to its path never changes (PROTOCOL.md, "Another version").
+  const auto& array = frame.via.array;
+  if (array.size >= kHead + 2 && array.ptr[1].type == type::POSITIVE_INTEGER &&
+      array.ptr[1].via.u64 == kType<Hello>) {
+    Unpack(array.ptr[kHead], error.sender_version);
+    Unpack(array.ptr[kHead + 1], error.sender_path);
+  }
+  return error;
+}
+
+template <class Variant>
+std::variant<Decoded<Variant>, DecodeError> Decode(std::string_view frame) {
+  msgpack::object_handle handle;
+  try {
+    const msgpack::unpack_limit limit(kHeldMax, 0, kFrameBytesMax, kFrameBytesMax, kFrameBytesMax,
+                                      kNestingMax);
+    size_t end = 0;
+    const auto reference = [](type::object_type, size_t, void*) { return true; };
+    handle = msgpack::unpack(frame.data(), frame.size(), end, reference, nullptr, limit);
+    if (end != frame.size()) return DecodeError{"bytes after the end of the message", {}, {}, {}};
+  } catch (const msgpack::unpack_error& error) {
+    return DecodeError{fmt::format("no MessagePack: {}", error.what()), {}, {}, {}};
+  }
+  const Object& o = handle.get();
+  Envelope envelope;
+  if (o.type != type::ARRAY || o.via.array.size < kHead ||
+      o.via.array.ptr[0].type != type::POSITIVE_INTEGER ||
+      o.via.array.ptr[1].type != type::POSITIVE_INTEGER ||
+      !Unpack(o.via.array.ptr[2], envelope.session) ||
+      !Unpack(o.via.array.ptr[3], envelope.sequence)) {
+    return DecodeError{"not an array of version, type, session and sequence", {}, {}, {}};
+  }
+  const uint64_t version = o.via.array.ptr[0].via.u64;
+  const uint64_t number = o.via.array.ptr[1].via.u64;
+  const bool readable =
+      version == kProtocolVersion || (number == kType<Refuse> && std::is_same_v<Variant, ToWorker>);
+  if (!readable) return OtherVersion(version, o);
+  return UnpackMessage<Variant>(number, envelope, o.via.array.ptr + kHead,
+                                o.via.array.size - kHead);
+}
+
+}  // namespace
+
+std::string Encode(Envelope envelope, const FromWorker& message) {
+  return EncodeVariant(envelope, message);
+}
+std::string Encode(Envelope envelope, const ToWorker& message) {
+  return EncodeVariant(envelope, message);
+}
+
+std::variant<Decoded<FromWorker>, DecodeError> DecodeFromWorker(std::string_view frame) {
+  return Decode<FromWorker>(frame);
+}
+std::variant<Decoded<ToWorker>, DecodeError> DecodeToWorker(std::string_view frame) {
+  return Decode<ToWorker>(frame);
+}
+
+}  // namespace cq

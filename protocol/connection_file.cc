@@ -1,0 +1,66 @@
+#include "protocol/connection_file.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <zmq.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "cq/error.h"
+#include "protocol/files.h"
+
+namespace cq {
+
+KeyPair MakeKeyPair() {
+  std::array<char, 41> public_key{};
+  std::array<char, 41> secret_key{};
+  if (zmq_curve_keypair(public_key.data(), secret_key.data()) != 0) {
+    throw Error(fmt::format("cannot make CURVE keys: {}; libzmq was built without libsodium",
+                            zmq_strerror(zmq_errno())));
+  }
+  return {public_key.data(), secret_key.data()};
+}
+
+void WriteConnectionFile(const std::string& path, const ConnectionFile& file) {
+  const nlohmann::ordered_json json = {{"format", 1},
+                                       {"run", file.run},
+                                       {"endpoints", file.endpoints},
+                                       {"server_public", file.server_public},
+                                       {"client_public", file.client.public_key},
+                                       {"client_secret", file.client.secret_key}};
+  ReplaceFile(path, json.dump(2) + "\n", 0600);
+}
+
+ConnectionFile ReadConnectionFile(const std::string& path) {
+  struct stat status {};
+  if (stat(path.c_str(), &status) != 0) {
+    throw Error(fmt::format("cannot read the connection file '{}': {}", path, strerror(errno)));
+  }
+  if ((status.st_mode & 077) != 0) {
+    throw Error(
+        fmt::format("the connection file '{}' holds keys and can be read by others (mode "
+                    "{:o}); make it yours alone: chmod 600 '{}'",
+                    path, status.st_mode & 0777, path));
+  }
+  try {
+    const auto json = nlohmann::json::parse(ReadFile(path));
+    ConnectionFile file;
+    if (json.at("format").get<int>() != 1) {
+      throw Error(fmt::format("the connection file '{}' has format {}, this cq reads format 1",
+                              path, json.at("format").dump()));
+    }
+    json.at("run").get_to(file.run);
+    json.at("endpoints").get_to(file.endpoints);
+    json.at("server_public").get_to(file.server_public);
+    json.at("client_public").get_to(file.client.public_key);
+    json.at("client_secret").get_to(file.client.secret_key);
+    return file;
+  } catch (const nlohmann::json::exception& error) {
+    throw Error(fmt::format("'{}' is no connection file of cq: {}", path, error.what()));
+  }
+}
+
+}  // namespace cq

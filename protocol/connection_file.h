@@ -1,0 +1,33 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "protocol/ids.h"
+
+namespace cq {
+
+/// A CURVE key pair, both halves in Z85 (40 characters).
+struct KeyPair {
+  std::string public_key;
+  std::string secret_key;
+};
+
+KeyPair MakeKeyPair();
+
+/// What a worker needs to connect: `connect.json` (PROTOCOL.md, "Transport").
+struct ConnectionFile {
+  RunId run = 0;
+  /// `tcp://HOST:PORT`; a worker tries all.
+  std::vector<std::string> endpoints;
+  std::string server_public;
+  KeyPair client;
+};
+
+/// Replaces the file atomically, with mode 0600. Throws Error.
+void WriteConnectionFile(const std::string& path, const ConnectionFile& file);
+
+/// Throws Error that names the file and what is wrong with it.
+ConnectionFile ReadConnectionFile(const std::string& path);
+
+}  // namespace cq

@@ -1,0 +1,79 @@
+#include "protocol/files.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+
+#include "cq/error.h"
+
+namespace cq {
+
+void Fd::Close() {
+  if (fd_ >= 0) close(std::exchange(fd_, -1));
+}
+
+Pipe MakePipe() {
+  std::array<int, 2> fds{};
+  if (pipe2(fds.data(), O_CLOEXEC) != 0) {
+    throw Error(fmt::format("cannot make a pipe: {}", strerror(errno)));
+  }
+  return {Fd(fds[0]), Fd(fds[1])};
+}
+
+std::string ReadFile(const std::string& path) {
+  const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) throw Error(fmt::format("cannot read '{}': {}", path, strerror(errno)));
+  std::string text;
+  std::array<char, 65536> buffer{};
+  for (;;) {
+    const ssize_t n = read(fd.get(), buffer.data(), buffer.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw Error(fmt::format("cannot read '{}': {}", path, strerror(errno)));
+    if (n == 0) return text;
+    text.append(buffer.data(), static_cast<size_t>(n));
+  }
+}
+
+bool WriteAll(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t n = write(fd, text.data(), text.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return false;
+    text.remove_prefix(static_cast<size_t>(n));
+  }
+  return true;
+}
+
+void ReplaceFile(const std::string& path, std::string_view text, mode_t mode) {
+  const std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
+  unlink(temporary.c_str());
+  Fd fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+  const bool written = fd && WriteAll(fd.get(), text) && fsync(fd.get()) == 0 &&
+                       rename(temporary.c_str(), path.c_str()) == 0;
+  if (!written) {
+    const int error = errno;
+    unlink(temporary.c_str());
+    throw Error(fmt::format("cannot write '{}': {}", path, strerror(error)));
+  }
+}
+
+std::string OwnExecutable() {
+  std::array<char, PATH_MAX> path{};
+  const ssize_t n = readlink("/proc/self/exe", path.data(), path.size());
+  if (n < 0) throw Error(fmt::format("cannot read /proc/self/exe: {}", strerror(errno)));
+  return {path.data(), static_cast<size_t>(n)};
+}
+
+std::string HostName() {
+  std::array<char, HOST_NAME_MAX + 1> name{};
+  gethostname(name.data(), name.size() - 1);
+  return name.data();
+}
+
+}  // namespace cq

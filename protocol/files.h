@@ -1,0 +1,57 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace cq {
+
+/// A file descriptor that is closed with its owner. -1 is none.
+class Fd {
+ public:
+  Fd() = default;
+  explicit Fd(int fd) : fd_(fd) {}
+  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Fd& operator=(Fd&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  Fd(const Fd&) = delete;
+  Fd& operator=(const Fd&) = delete;
+  ~Fd() { Close(); }
+
+  int get() const { return fd_; }
+  explicit operator bool() const { return fd_ >= 0; }
+  int Release() { return std::exchange(fd_, -1); }
+  void Close();
+
+ private:
+  int fd_ = -1;
+};
+
+/// A close-on-exec pipe. Throws Error.
+struct Pipe {
+  Fd read;
+  Fd write;
+};
+Pipe MakePipe();
+
+/// The whole file. Throws Error that names it.
+std::string ReadFile(const std::string& path);
+
+/// Writes `text` to a temporary name beside `path`, syncs it, and renames it to `path`. Throws
+/// Error.
+void ReplaceFile(const std::string& path, std::string_view text, mode_t mode);
+
+/// Writes all of `text`, however often it takes. False with errno where that fails.
+bool WriteAll(int fd, std::string_view text);
+
+/// The absolute path of this program.
+std::string OwnExecutable();
+
+/// The name of this machine.
+std::string HostName();
+
+}  // namespace cq

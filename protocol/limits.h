@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+// The numbers of PROTOCOL.md, "Frames".
+namespace cq {
+
+inline constexpr uint64_t kProtocolVersion = 1;
+
+inline constexpr size_t kFrameBytesMax = 64u << 20;
+inline constexpr size_t kFrameBytesSoft = 1u << 20;
+inline constexpr size_t kBatchMax = 4096;
+inline constexpr size_t kHeldMax = 65536;
+inline constexpr size_t kTaskBytesMax = 8u << 20;
+inline constexpr size_t kNestingMax = 8;
+/// Linux's MAX_ARG_STRLEN less the final NUL: the longest single argument of a command.
+inline constexpr size_t kFieldBytesMax = 131071;
+inline constexpr size_t kOutputHeadBytes = 16u << 10;
+inline constexpr size_t kOutputTailBytes = 48u << 10;
+/// The longest line that `cq_error` may hold.
+inline constexpr size_t kErrorBytesMax = 500;
+
+}  // namespace cq

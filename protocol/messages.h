@@ -1,0 +1,251 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "protocol/ids.h"
+
+// The messages of PROTOCOL.md, one struct each, fields in the order of its tables.
+namespace cq {
+
+/// How a task ended. The numbers are those of the wire and of the journal.
+enum class Outcome : uint8_t {
+  kOk = 0,
+  kError = 1,
+  kCrashed = 2,
+  kTimeout = 3,
+  kMemory = 4,
+  kCancelled = 5,
+  kSkipped = 6,
+};
+inline constexpr int kOutcomes = 7;
+
+/// JSON text: an array, an object, or an integer beyond 64 bits.
+struct Json {
+  std::string text;
+  bool operator==(const Json&) const = default;
+};
+
+/// A returned value; monostate is null.
+using Value = std::variant<std::monostate, bool, int64_t, double, std::string, Json>;
+
+/// What a later release adds and an older one may ignore, unless the name begins with '!'.
+using Extras = std::vector<std::pair<std::string, Value>>;
+
+struct TaskResult {
+  TaskId task = 0;
+  AttemptId attempt = 0;
+  uint64_t slot = 0;
+  Outcome outcome = Outcome::kOk;
+  /// 0 to 255, or the negative number of the signal that ended the task.
+  int64_t exit = 0;
+  std::string error;
+  uint64_t started_us = 0;
+  uint64_t wall_us = 0;
+  uint64_t user_us = 0;
+  uint64_t system_us = 0;
+  uint64_t max_rss_kb = 0;
+  std::vector<std::pair<std::string, Value>> values;
+  std::string out;
+  std::string err;
+  Extras extras;
+  bool operator==(const TaskResult&) const = default;
+};
+
+struct StartedAttempt {
+  TaskId task = 0;
+  AttemptId attempt = 0;
+  uint64_t slot = 0;
+  bool operator==(const StartedAttempt&) const = default;
+};
+
+enum class ReturnReason : uint8_t {
+  kRetracted = 0,
+  kToldToGo = 1,
+  kRefused = 2,
+  kNotStartable = 3,
+  kCancelled = 4,
+};
+
+struct ReturnedAttempt {
+  TaskId task = 0;
+  AttemptId attempt = 0;
+  ReturnReason reason = ReturnReason::kRetracted;
+  int64_t exit = 0;
+  std::string text;
+  bool operator==(const ReturnedAttempt&) const = default;
+};
+
+enum class HeldState : uint8_t { kQueued = 0, kRunning = 1, kFinished = 2 };
+
+struct Held {
+  RunId run = 0;
+  TaskId task = 0;
+  AttemptId attempt = 0;
+  HeldState state = HeldState::kQueued;
+  bool operator==(const Held&) const = default;
+};
+
+/// What stands before the fields of every message.
+struct Envelope {
+  SessionId session = 0;
+  uint64_t sequence = 0;
+  bool operator==(const Envelope&) const = default;
+};
+
+// ---- worker to master ----
+
+struct Hello {
+  std::string version;
+  std::string path;
+  RunId run = 0;
+  WorkerId worker{};
+  Epoch epoch = 0;
+  std::string host;
+  uint64_t pid = 0;
+  std::string allocation;
+  uint64_t slots = 0;
+  uint64_t capacity = 0;
+  std::string problem;
+  bool leaving = false;
+  std::vector<RunId> runs;
+  std::vector<Held> held;
+  Extras extras;
+  bool operator==(const Hello&) const = default;
+};
+
+struct Started {
+  RunId run = 0;
+  std::vector<StartedAttempt> attempts;
+  bool operator==(const Started&) const = default;
+};
+
+struct Results {
+  RunId run = 0;
+  std::vector<StartedAttempt> started;
+  std::vector<TaskResult> results;
+  bool operator==(const Results&) const = default;
+};
+
+struct Returned {
+  RunId run = 0;
+  std::vector<ReturnedAttempt> attempts;
+  bool operator==(const Returned&) const = default;
+};
+
+struct WorkerHeartbeat {
+  uint64_t received = 0;
+  uint64_t capacity = 0;
+  std::string problem;
+  bool operator==(const WorkerHeartbeat&) const = default;
+};
+
+struct Leaving {
+  std::string reason;
+  bool operator==(const Leaving&) const = default;
+};
+
+struct Goodbye {
+  std::string reason;
+  bool operator==(const Goodbye&) const = default;
+};
+
+using FromWorker =
+    std::variant<Hello, Started, Results, Returned, WorkerHeartbeat, Leaving, Goodbye>;
+
+// ---- master to worker ----
+
+struct Refuse {
+  std::string version;
+  std::string path;
+  std::string text;
+  bool operator==(const Refuse&) const = default;
+};
+
+struct Who {
+  bool operator==(const Who&) const = default;
+};
+
+struct Welcome {
+  uint64_t heartbeat_ms = 0;
+  uint64_t lease_ms = 0;
+  Extras extras;
+  bool operator==(const Welcome&) const = default;
+};
+
+/// A part of a command's argument: literal text, or a signed number that stands for a value
+/// (`command.h` has the meaning of the numbers).
+using CommandPart = std::variant<std::string, int64_t>;
+using CommandArgument = std::vector<CommandPart>;
+
+enum class Parse : uint8_t { kNothing = 0, kJson = 1 };
+
+struct RunText {
+  RunId run = 0;
+  std::string run_dir;
+  std::string cwd;
+  std::vector<std::pair<std::string, std::string>> env;
+  std::vector<CommandArgument> command;
+  Parse parse = Parse::kNothing;
+  uint64_t cpus = 1;
+  Extras extras;
+  bool operator==(const RunText&) const = default;
+};
+
+struct Task {
+  TaskId task = 0;
+  AttemptId attempt = 0;
+  uint64_t attempt_number = 1;
+  uint64_t seed = 0;
+  std::string problem;
+  std::vector<std::string> values;
+  Extras extras;
+  bool operator==(const Task&) const = default;
+};
+
+struct Assign {
+  RunId run = 0;
+  std::vector<Task> tasks;
+  bool operator==(const Assign&) const = default;
+};
+
+struct Ack {
+  RunId run = 0;
+  std::vector<AttemptRef> attempts;
+  bool operator==(const Ack&) const = default;
+};
+
+struct Retract {
+  RunId run = 0;
+  std::vector<AttemptRef> attempts;
+  bool operator==(const Retract&) const = default;
+};
+
+struct Cancel {
+  RunId run = 0;
+  std::vector<AttemptRef> attempts;
+  bool operator==(const Cancel&) const = default;
+};
+
+struct MasterHeartbeat {
+  uint64_t received = 0;
+  bool operator==(const MasterHeartbeat&) const = default;
+};
+
+struct Drain {
+  std::string reason;
+  bool operator==(const Drain&) const = default;
+};
+
+struct Stop {
+  std::string reason;
+  bool operator==(const Stop&) const = default;
+};
+
+using ToWorker = std::variant<Refuse, Who, Welcome, RunText, Assign, Ack, Retract, Cancel,
+                              MasterHeartbeat, Drain, Stop>;
+
+}  // namespace cq

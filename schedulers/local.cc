@@ -1,0 +1,173 @@
+// Workers on this machine: guardians that the master starts itself.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "cq/error.h"
+#include "protocol/files.h"
+#include "schedulers/scheduler.h"
+
+extern char** environ;
+
+namespace cq {
+namespace {
+
+/// The descriptor at which a guardian sees that its master is gone.
+constexpr int kMasterFd = 3;
+
+class LocalScheduler : public Scheduler {
+ public:
+  explicit LocalScheduler(WorkerLaunch launch) : launch_(std::move(launch)) {}
+  ~LocalScheduler() override { CancelAll(); }
+
+  std::string name() const override { return "local"; }
+  bool OutlivesMaster() const override { return false; }
+  bool Replaces() const override { return true; }
+
+  std::string Submit(unsigned workers, const std::string&) override {
+    const unsigned first = next_;
+    for (unsigned i = 0; i < workers; ++i) Start();
+    return fmt::format("{}-{}", first, next_ - 1);
+  }
+
+  std::vector<WorkerJob> Poll() override {
+    std::vector<WorkerJob> jobs;
+    std::erase_if(guardians_, [&](Guardian& guardian) {
+      WorkerJob job;
+      job.allocation = guardian.allocation;
+      job.log_file = guardian.log_file;
+      job.state = WorkerJob::State::kRunning;
+      int status = 0;
+      const bool ended = waitpid(guardian.pid, &status, WNOHANG) == guardian.pid;
+      if (ended) {
+        job.state = WorkerJob::State::kEnded;
+        job.reason =
+            WIFSIGNALED(status)
+                ? fmt::format("{} was ended by signal {}", guardian.allocation, WTERMSIG(status))
+                : fmt::format("{} ended with status {}", guardian.allocation, WEXITSTATUS(status));
+      }
+      jobs.push_back(std::move(job));
+      return ended;
+    });
+    return jobs;
+  }
+
+  void Finish() override {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+    for (const Guardian& guardian : guardians_) {
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+      pollfd ended{guardian.pidfd.get(), POLLIN, 0};
+      poll(&ended, 1, std::max(0, static_cast<int>(left.count())));
+    }
+    CancelAll();
+  }
+
+  // A guardian sees the end of its pipe and kills all that is below it.
+  void CancelAll() override {
+    for (Guardian& guardian : guardians_) guardian.life.Close();
+    for (Guardian& guardian : guardians_) {
+      while (waitpid(guardian.pid, nullptr, 0) < 0 && errno == EINTR) {
+      }
+    }
+    guardians_.clear();
+  }
+
+  std::chrono::milliseconds PollInterval(bool) const override { return std::chrono::minutes(1); }
+
+  std::vector<int> WatchFds() const override {
+    std::vector<int> fds;
+    for (const Guardian& guardian : guardians_) fds.push_back(guardian.pidfd.get());
+    return fds;
+  }
+
+ private:
+  struct Guardian {
+    std::string allocation;
+    std::string log_file;
+    pid_t pid = 0;
+    Fd pidfd;
+    Fd life;
+  };
+
+  void Start() {
+    Guardian guardian;
+    const unsigned number = next_++;
+    guardian.allocation = fmt::format("local {}", number);
+    guardian.log_file = fmt::format("{}/local-{}.log", launch_.log_dir, number);
+    Pipe life = MakePipe();
+    const Fd log(open(guardian.log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
+    if (!log) {
+      throw Error(fmt::format("cannot write the worker's log '{}': {}", guardian.log_file,
+                              strerror(errno)));
+    }
+    std::vector<std::string> words = {launch_.program, "worker",
+                                      "--connect",     launch_.connection_file,
+                                      "--slots",       std::to_string(launch_.slots),
+                                      "--allocation",  guardian.allocation,
+                                      "--master-fd",   std::to_string(kMasterFd)};
+    if (!launch_.worker_init.empty()) {
+      words.insert(words.begin(), {"/bin/sh", "-c", launch_.worker_init + "\nexec \"$0\" \"$@\""});
+    }
+    guardian.pid = Spawn(words, log.get(), life.read.get());
+    guardian.pidfd = Fd(pidfd_open(guardian.pid, 0));
+    guardian.life = std::move(life.write);
+    guardians_.push_back(std::move(guardian));
+  }
+
+  static pid_t Spawn(std::vector<std::string>& words, int log, int life) {
+    std::vector<char*> argv;
+    for (std::string& word : words) argv.push_back(word.data());
+    argv.push_back(nullptr);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, log, 1);
+    posix_spawn_file_actions_adddup2(&actions, log, 2);
+    posix_spawn_file_actions_adddup2(&actions, life, kMasterFd);
+    posix_spawnattr_t attributes;
+    posix_spawnattr_init(&attributes);
+    sigset_t none;
+    sigemptyset(&none);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    // A session of its own: Ctrl-C reaches the master alone.
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID);
+    pid_t pid = 0;
+    const int error = posix_spawn(&pid, argv[0], &actions, &attributes, argv.data(), environ);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
+    if (error != 0) {
+      throw Error(fmt::format("cannot start a worker '{}': {}", words[0], strerror(error)));
+    }
+    return pid;
+  }
+
+  WorkerLaunch launch_;
+  unsigned next_ = 1;
+  std::vector<Guardian> guardians_;
+};
+
+}  // namespace
+
+std::unique_ptr<Scheduler> MakeLocalScheduler(WorkerLaunch launch) {
+  if (!launch.template_text.empty()) {
+    throw UsageError("--template is for workers of a batch scheduler; give one with --scheduler");
+  }
+  if (!launch.set.empty()) {
+    throw UsageError(
+        fmt::format("--set {} is for the template of a batch scheduler; give one with --scheduler",
+                    launch.set.begin()->first));
+  }
+  return std::make_unique<LocalScheduler>(std::move(launch));
+}
+
+}  // namespace cq

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace cq {
+
+/// What starting workers takes, whatever the scheduler.
+struct WorkerLaunch {
+  /// The program `cq`, as the workers' machines see it.
+  std::string program;
+  std::string connection_file;
+  std::string run_dir;
+  std::string log_dir;
+  unsigned slots = 1;
+  unsigned cpus_per_slot = 1;
+  /// Shell text that runs before the worker.
+  std::string worker_init;
+  /// The template's text and the name to show in messages; empty: the scheduler's own.
+  std::string template_text;
+  std::string template_name;
+  /// Template values: `--set`.
+  std::map<std::string, std::string> set;
+};
+
+/// The state of one worker's job, as its scheduler tells it.
+struct WorkerJob {
+  enum class State { kPending, kRunning, kEnded };
+  /// As the worker's hello names it: "local 3", "slurm 1234_2".
+  std::string allocation;
+  State state = State::kPending;
+  /// Pending: the scheduler's reason. Ended: how, in its words.
+  std::string reason;
+  /// It ended for a cause that no task has to answer for: cancelled, preempted, node failure, time
+  /// limit, requeued.
+  bool explained = false;
+  std::string log_file;
+};
+
+/// Starts, watches and ends workers. All functions block and are called from one thread. They throw
+/// Error with what the scheduler said.
+class Scheduler {
+ public:
+  virtual ~Scheduler() = default;
+
+  virtual std::string name() const = 0;
+  /// One submission of `workers` workers; `token` finds it again. Returns the scheduler's id.
+  virtual std::string Submit(unsigned workers, const std::string& token) = 0;
+  /// All workers of all submissions, each until it has been told as ended once. A query that fails
+  /// throws, and says nothing about the workers.
+  virtual std::vector<WorkerJob> Poll() = 0;
+  /// The workers were told to end: waits a moment for it, and cancels those that have not.
+  virtual void Finish() = 0;
+  /// Ends every worker that has not ended. Idempotent.
+  virtual void CancelAll() = 0;
+
+  /// Whether workers can live on, or still start, when the master is gone: then each submission is
+  /// journalled before it is made.
+  virtual bool OutlivesMaster() const = 0;
+  /// Whether a worker that is lost is replaced by another submission.
+  virtual bool Replaces() const = 0;
+  /// How long to wait between polls while workers are young or pending, and later.
+  virtual std::chrono::milliseconds PollInterval(bool young) const = 0;
+  /// Descriptors that become readable when a worker has ended.
+  virtual std::vector<int> WatchFds() const { return {}; }
+  /// The addresses of this machine that workers may reach the master at are all but loopback,
+  /// unless this says that the scheduler's own controller is there.
+  virtual bool ControllerAtLoopback() { return true; }
+};
+
+/// Throws UsageError for a template or a value that cannot be used; nothing is started.
+std::unique_ptr<Scheduler> MakeLocalScheduler(WorkerLaunch launch);
+std::unique_ptr<Scheduler> MakeSlurmScheduler(WorkerLaunch launch);
+
+/// The submission script that `workers` workers would be submitted with (`cq run --dry-run`); empty
+/// for local ones.
+std::string FilledSlurmTemplate(const WorkerLaunch& launch, unsigned workers);
+
+/// The last lines of a log file, indented; or why there is none.
+std::string LogTail(const std::string& path);
+
+}  // namespace cq

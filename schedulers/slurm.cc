@@ -1,0 +1,320 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cctype>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <thread>
+
+#include "cq/error.h"
+#include "generated/slurm_template.h"
+#include "protocol/command.h"
+#include "schedulers/scheduler.h"
+#include "schedulers/subprocess.h"
+#include "schedulers/template.h"
+
+namespace cq {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr seconds kCommandLimit{60};
+/// No shorter than this between two queries: a poll costs the controller, too.
+constexpr milliseconds kPollYoung = seconds(5);
+constexpr milliseconds kPollLater = seconds(60);
+
+const std::set<std::string> kKeys = {
+    "account", "connect",   "cores", "cpus",    "cq",    "job_name", "log_file",    "memory",
+    "n_jobs",  "partition", "qos",   "run_dir", "slots", "time",     "worker_init", "workers"};
+
+std::vector<std::string> Lines(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+std::string OneLine(std::string text) {
+  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back())) != 0) {
+    text.pop_back();
+  }
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
+struct JobId {
+  std::string id;
+  std::string cluster;
+};
+
+// Sites wrap sbatch and print banners: the id is the last line that looks like one, "1234" or
+// "1234;cluster".
+bool ParseJobId(const std::string& out, JobId& job) {
+  const auto lines = Lines(out);
+  for (auto line = lines.rbegin(); line != lines.rend(); ++line) {
+    const std::string text = OneLine(*line);
+    const size_t semicolon = text.find(';');
+    const std::string id = text.substr(0, semicolon);
+    if (id.empty() ||
+        !std::all_of(id.begin(), id.end(), [](unsigned char c) { return std::isdigit(c) != 0; })) {
+      continue;
+    }
+    job.id = id;
+    job.cluster = semicolon == std::string::npos ? "" : text.substr(semicolon + 1);
+    return true;
+  }
+  return false;
+}
+
+// A path as `--output` takes it: % means something there, and spaces end it.
+std::string OutputPath(const std::string& directory, const std::string& pattern) {
+  std::string path;
+  for (const char c : directory) {
+    path += c;
+    if (c == '%') path += c;
+  }
+  path += "/" + pattern;
+  return path.find_first_of(" \t") == std::string::npos ? path : "\"" + path + "\"";
+}
+
+bool Ended(const std::string& state) {
+  static const std::set<std::string> kAlive = {
+      "PENDING",      "RUNNING",   "SUSPENDED",   "COMPLETING",   "CONFIGURING",
+      "RESIZING",     "REQUEUED",  "REQUEUE_FED", "REQUEUE_HOLD", "SIGNALING",
+      "SPECIAL_EXIT", "STAGE_OUT", "STOPPED"};
+  return !kAlive.contains(state);
+}
+
+// Causes that no task has to answer for.
+bool Explained(const std::string& state) {
+  static const std::set<std::string> kCauses = {"CANCELLED", "PREEMPTED", "NODE_FAIL", "TIMEOUT",
+                                                "BOOT_FAIL", "DEADLINE",  "REVOKED"};
+  return kCauses.contains(state);
+}
+
+class SlurmScheduler : public Scheduler {
+ public:
+  explicit SlurmScheduler(WorkerLaunch launch)
+      : launch_(std::move(launch)), environment_(SubmissionEnvironment()) {
+    // A wrong template must be told before anything starts.
+    FilledSlurmTemplate(launch_, 1);
+  }
+  ~SlurmScheduler() override {
+    try {
+      CancelAll();
+    } catch (const Error&) {
+      // Told by the explicit call that every end of a run makes.
+    }
+  }
+
+  std::string name() const override { return "slurm"; }
+  bool OutlivesMaster() const override { return true; }
+  bool Replaces() const override { return false; }
+
+  std::string Submit(unsigned workers, const std::string& token) override {
+    const auto done =
+        RunSchedulerCommand({"sbatch", "--parsable", "--comment=" + token},
+                            FilledSlurmTemplate(launch_, workers), environment_, kCommandLimit);
+    JobId job;
+    if (done.status != 0) {
+      throw Error(fmt::format("sbatch refused the workers: {}", OneLine(done.err + done.out)));
+    }
+    if (!ParseJobId(done.out, job)) {
+      throw Error(fmt::format("sbatch printed no job id: {}", OneLine(done.out + done.err)));
+    }
+    for (unsigned i = 1; i <= workers; ++i) {
+      Element element;
+      element.id = fmt::format("{}_{}", job.id, i);
+      alive_.push_back(element);
+    }
+    jobs_.push_back(job);
+    return job.cluster.empty() ? job.id : job.id + ";" + job.cluster;
+  }
+
+  std::vector<WorkerJob> Poll() override {
+    const auto states = Query();
+    std::vector<WorkerJob> found;
+    std::erase_if(alive_, [&](Element& element) {
+      WorkerJob job;
+      job.allocation = "slurm " + element.id;
+      job.log_file = LogFile(element.id);
+      const auto state = states.find(element.id);
+      bool ended = false;
+      if (state == states.end()) {
+        // Just submitted ones may not show yet; an older one that is not listed has left the queue.
+        ended = ++element.missing >= 2;
+        job.state = ended ? WorkerJob::State::kEnded : WorkerJob::State::kPending;
+        job.reason = ended ? fmt::format("slurm job {} is no longer in the queue", element.id) : "";
+      } else {
+        element.missing = 0;
+        ended = Ended(state->second.name);
+        job.state = ended                             ? WorkerJob::State::kEnded
+                    : state->second.name == "PENDING" ? WorkerJob::State::kPending
+                                                      : WorkerJob::State::kRunning;
+        job.explained = ended && Explained(state->second.name);
+        job.reason = ended ? fmt::format("slurm job {} ended: {}{}", element.id, state->second.name,
+                                         ReasonText(state->second.reason))
+                           : state->second.reason;
+      }
+      found.push_back(std::move(job));
+      return ended;
+    });
+    return found;
+  }
+
+  void Finish() override {
+    WaitUntilGone(seconds(3));
+    CancelAll();
+  }
+
+  void CancelAll() override {
+    if (alive_.empty()) return;
+    std::string failure;
+    for (const JobId& job : jobs_) {
+      const auto done = Client("scancel", {"--quiet", job.id}, job.cluster);
+      if (done.status != 0 && done.err.find("Invalid job id") == std::string::npos) {
+        failure = fmt::format("scancel {} failed: {}; end it by hand", job.id, OneLine(done.err));
+      }
+    }
+    alive_.clear();
+    if (!failure.empty()) throw Error(failure);
+    WaitUntilGone(seconds(10));
+  }
+
+  milliseconds PollInterval(bool young) const override { return young ? kPollYoung : kPollLater; }
+
+  bool ControllerAtLoopback() override {
+    const auto done =
+        RunSchedulerCommand({"scontrol", "show", "config"}, {}, environment_, kCommandLimit);
+    for (const std::string& line : Lines(done.out)) {
+      if (!line.starts_with("SlurmctldHost")) continue;
+      if (line.find("(127.") != std::string::npos || line.find("(::1)") != std::string::npos ||
+          line.find("= localhost") != std::string::npos) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+ private:
+  struct Element {
+    std::string id;
+    int missing = 0;
+  };
+  struct State {
+    std::string name;
+    std::string reason;
+  };
+
+  static std::string ReasonText(const std::string& reason) {
+    return reason.empty() || reason == "None" ? "" : fmt::format(" ({})", reason);
+  }
+
+  CommandOutput Client(const std::string& program, std::vector<std::string> words,
+                       const std::string& cluster) {
+    words.insert(words.begin(), program);
+    if (!cluster.empty()) words.insert(words.begin() + 1, {"-M", cluster});
+    return RunSchedulerCommand(words, {}, environment_, kCommandLimit);
+  }
+
+  // One query for all of our jobs on a cluster, the finished ones too as long as the controller
+  // remembers them.
+  std::map<std::string, State> Query() {
+    std::map<std::string, std::vector<std::string>> by_cluster;
+    for (const JobId& job : jobs_) by_cluster[job.cluster].push_back(job.id);
+    std::map<std::string, State> states;
+    for (const auto& [cluster, ids] : by_cluster) {
+      const auto done = Client(
+          "squeue",
+          {"-h", "-r", "-t", "all", "-j", fmt::format("{}", fmt::join(ids, ",")), "-o", "%i|%T|%r"},
+          cluster);
+      // Said when the controller has forgotten all of them: then none is in the queue.
+      const bool forgotten = done.err.find("Invalid job id") != std::string::npos;
+      if (done.status != 0 && !forgotten) {
+        throw Error(fmt::format("squeue failed: {}", OneLine(done.err)));
+      }
+      for (const std::string& line : Lines(done.out)) {
+        const size_t first = line.find('|');
+        const size_t second = line.find('|', first + 1);
+        if (first == std::string::npos || second == std::string::npos) continue;
+        states[line.substr(0, first)] = {line.substr(first + 1, second - first - 1),
+                                         line.substr(second + 1)};
+      }
+    }
+    return states;
+  }
+
+  // After scancel a job needs a moment; nothing of ours is to be left in the queue when the master
+  // ends.
+  void WaitUntilGone(seconds limit) {
+    const auto deadline = std::chrono::steady_clock::now() + limit;
+    auto pause = milliseconds(20);
+    while (std::chrono::steady_clock::now() < deadline) {
+      const auto states = Query();
+      if (std::all_of(states.begin(), states.end(),
+                      [](const auto& state) { return Ended(state.second.name); })) {
+        return;
+      }
+      std::this_thread::sleep_for(pause);
+      pause = std::min(pause * 2, milliseconds(500));
+    }
+  }
+
+  std::string LogFile(const std::string& id) const {
+    return fmt::format("{}/slurm-{}.log", launch_.log_dir, id);
+  }
+
+  WorkerLaunch launch_;
+  std::vector<std::string> environment_;
+  std::vector<JobId> jobs_;
+  std::vector<Element> alive_;
+};
+
+}  // namespace
+
+std::string FilledSlurmTemplate(const WorkerLaunch& launch, unsigned workers) {
+  const std::string cpus = std::to_string(launch.slots * launch.cpus_per_slot);
+  std::map<std::string, std::string> values = {
+      {"workers", std::to_string(workers)},
+      {"n_jobs", std::to_string(workers)},
+      {"slots", std::to_string(launch.slots)},
+      {"cpus", cpus},
+      {"cores", cpus},
+      {"log_file", OutputPath(launch.log_dir, "slurm-%A_%a.log")},
+      {"connect", ShellQuote(launch.connection_file)},
+      {"run_dir", launch.run_dir},
+      {"cq", ShellQuote(launch.program)},
+      {"worker_init", launch.worker_init},
+  };
+  std::set<std::string> user_set;
+  for (const auto& [name, value] : launch.set) {
+    values[name] = value;
+    user_set.insert(name);
+  }
+  const bool own = launch.template_text.empty();
+  return FillTemplate(own ? std::string_view(kSlurmTemplate) : launch.template_text,
+                      own ? "slurm.tmpl" : launch.template_name, values, kKeys, user_set,
+                      "#SBATCH");
+}
+
+std::unique_ptr<Scheduler> MakeSlurmScheduler(WorkerLaunch launch) {
+  return std::make_unique<SlurmScheduler>(std::move(launch));
+}
+
+std::string LogTail(const std::string& path) {
+  constexpr size_t kLines = 10;
+  std::ifstream file(path);
+  if (!file) return fmt::format("  (there is no log '{}')", path);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(file, line);) {
+    lines.push_back(line.substr(0, 300));
+    if (lines.size() > kLines) lines.erase(lines.begin());
+  }
+  if (lines.empty()) return fmt::format("  (the log '{}' is empty)", path);
+  return fmt::format("  {}\n  (from {})", fmt::join(lines, "\n  "), path);
+}
+
+}  // namespace cq

@@ -1,0 +1,292 @@
+#include "worker/command_task.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/pidfd.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <optional>
+
+#include "cq/error.h"
+#include "protocol/command.h"
+#include "protocol/files.h"
+#include "worker/json_values.h"
+#include "worker/output.h"
+
+namespace cq {
+namespace {
+
+using std::chrono::steady_clock;
+using std::chrono::system_clock;
+
+uint64_t MicrosOf(const timeval& t) {
+  return static_cast<uint64_t>(t.tv_sec) * 1'000'000 + static_cast<uint64_t>(t.tv_usec);
+}
+
+std::string SignalName(int signal) {
+  const char* name = sigabbrev_np(signal);
+  return name != nullptr ? fmt::format("SIG{}", name) : fmt::format("signal {}", signal);
+}
+
+// File actions and attributes are the same for every task of a slot but for the descriptors.
+class SpawnSetup {
+ public:
+  SpawnSetup(const std::string& cwd, int out, int err) {
+    posix_spawn_file_actions_init(&actions_);
+    posix_spawn_file_actions_addopen(&actions_, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions_, out, 1);
+    posix_spawn_file_actions_adddup2(&actions_, err, 2);
+    posix_spawn_file_actions_addchdir_np(&actions_, cwd.c_str());
+    posix_spawnattr_init(&attributes_);
+    sigset_t none;
+    sigemptyset(&none);
+    sigset_t all;
+    sigfillset(&all);
+    posix_spawnattr_setsigmask(&attributes_, &none);
+    posix_spawnattr_setsigdefault(&attributes_, &all);
+    posix_spawnattr_setpgroup(&attributes_, 0);
+    posix_spawnattr_setflags(
+        &attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+  }
+  SpawnSetup(const SpawnSetup&) = delete;
+  SpawnSetup& operator=(const SpawnSetup&) = delete;
+  ~SpawnSetup() {
+    posix_spawn_file_actions_destroy(&actions_);
+    posix_spawnattr_destroy(&attributes_);
+  }
+
+  // Returns errno.
+  int Spawn(pid_t& pid, const std::string& file, std::vector<std::string>& arguments,
+            std::vector<char*>& environment) {
+    std::vector<char*> argv;
+    argv.reserve(arguments.size() + 1);
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    int error =
+        posix_spawn(&pid, file.c_str(), &actions_, &attributes_, argv.data(), environment.data());
+    if (error == ENOEXEC) {
+      // A script without a #! line: as execvp and every shell do.
+      std::string shell = "/bin/sh";
+      std::string script = file;
+      argv[0] = script.data();
+      argv.insert(argv.begin(), shell.data());
+      error = posix_spawn(&pid, shell.c_str(), &actions_, &attributes_, argv.data(),
+                          environment.data());
+    }
+    return error;
+  }
+
+ private:
+  posix_spawn_file_actions_t actions_;
+  posix_spawnattr_t attributes_;
+};
+
+// Reads what is there. False at the end of the file.
+bool Drain(int fd, KeptOutput& output) {
+  std::array<char, 16384> buffer;
+  for (;;) {
+    const ssize_t n = read(fd, buffer.data(), buffer.size());
+    if (n > 0) {
+      output.Append({buffer.data(), static_cast<size_t>(n)});
+      if (static_cast<size_t>(n) < buffer.size()) return true;
+    } else if (n == 0) {
+      return false;
+    } else if (errno != EINTR) {
+      return errno == EAGAIN;
+    }
+  }
+}
+
+class RunningCommand {
+ public:
+  RunningCommand(const RunContext& run, const Task& task, const CommandSlot& slot)
+      : run_(run), task_(task), slot_(slot) {
+    TaskResult& r = end_.result;
+    r.task = task.task;
+    r.attempt = task.attempt;
+    r.slot = slot.slot;
+    r.started_us = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
+                                             system_clock::now().time_since_epoch())
+                                             .count());
+  }
+
+  CommandEnd Run() {
+    const auto begin = steady_clock::now();
+    if (Start()) {
+      Watch();
+      End();
+    }
+    end_.result.wall_us = static_cast<uint64_t>(
+        std::chrono::duration_cast<std::chrono::microseconds>(steady_clock::now() - begin).count());
+    return std::move(end_);
+  }
+
+ private:
+  void Fail(int64_t exit, std::string reason) {
+    end_.result.outcome = Outcome::kError;
+    end_.result.exit = exit;
+    end_.result.error = std::move(reason);
+  }
+
+  bool Start() {
+    // The statuses are those of a shell: 126 found but cannot be executed, 127 not found.
+    if (!task_.problem.empty()) {
+      Fail(126, task_.problem);
+      return false;
+    }
+    auto rendered = RenderCommand(run_.text().command, task_.values, task_.task);
+    if (auto* reason = std::get_if<std::string>(&rendered)) {
+      Fail(126, std::move(*reason));
+      return false;
+    }
+    auto& arguments = std::get<std::vector<std::string>>(rendered);
+    const std::string program = arguments.at(0);
+    const std::string file = run_.ResolveProgram(program);
+    if (file.empty()) {
+      Fail(127, fmt::format("cannot run '{}': not found in PATH", program));
+      return false;
+    }
+    try {
+      out_ = MakePipe();
+      err_ = MakePipe();
+    } catch (const Error& error) {
+      Fail(126, error.what());
+      return false;
+    }
+    fcntl(out_.read.get(), F_SETFL, O_NONBLOCK);
+    fcntl(err_.read.get(), F_SETFL, O_NONBLOCK);
+    SpawnSetup setup(run_.text().cwd, out_.write.get(), err_.write.get());
+    std::vector<std::string> own = OwnEnvironment();
+    std::vector<char*> environment = Environment(own);
+    const int error = setup.Spawn(pid_, file, arguments, environment);
+    out_.write.Close();
+    err_.write.Close();
+    if (error != 0) {
+      Fail(error == ENOENT ? 127 : 126,
+           fmt::format("cannot run '{}': {}{}", program, strerror(error), Hint(error, file)));
+      return false;
+    }
+    pidfd_ = Fd(pidfd_open(pid_, 0));
+    return true;
+  }
+
+  static std::string Hint(int error, const std::string& file) {
+    if (error == E2BIG) return "; arguments and environment together are too long for this system";
+    if (error == ENOENT && access(file.c_str(), F_OK) == 0) {
+      return "; the file exists, so its interpreter or the working directory does not";
+    }
+    return {};
+  }
+
+  std::vector<std::string> OwnEnvironment() const {
+    return {fmt::format("CQ_TASK={}", task_.task),
+            fmt::format("CQ_ATTEMPT={}", task_.attempt_number),
+            fmt::format("CQ_ATTEMPT_ID={}", task_.attempt), fmt::format("CQ_SEED={}", task_.seed)};
+  }
+
+  std::vector<char*> Environment(std::vector<std::string>& own) const {
+    const auto& common = run_.environment();
+    std::vector<char*> pointers;
+    pointers.reserve(common.size() + own.size() + 1);
+    for (std::string& entry : own) pointers.push_back(entry.data());
+    for (const std::string& entry : common) {
+      // Ours come first, and what a worker inherited under these names (a run inside a task) does
+      // not count.
+      const bool ours = entry.starts_with("CQ_TASK=") || entry.starts_with("CQ_ATTEMPT=") ||
+                        entry.starts_with("CQ_ATTEMPT_ID=") || entry.starts_with("CQ_SEED=");
+      if (!ours) pointers.push_back(const_cast<char*>(entry.c_str()));
+    }
+    pointers.push_back(nullptr);
+    return pointers;
+  }
+
+  // Until the first process has ended, whoever else still holds the pipes.
+  void Watch() {
+    std::array<pollfd, 4> fds{{{out_.read.get(), POLLIN, 0},
+                               {err_.read.get(), POLLIN, 0},
+                               {pidfd_.get(), POLLIN, 0},
+                               {slot_.kill_fd, POLLIN, 0}}};
+    for (;;) {
+      if (poll(fds.data(), fds.size(), -1) < 0) continue;
+      if (fds[0].revents != 0 && !Drain(out_.read.get(), stdout_)) fds[0].fd = -1;
+      if (fds[1].revents != 0 && !Drain(err_.read.get(), stderr_)) fds[1].fd = -1;
+      if (fds[3].revents != 0) {
+        uint64_t ignored = 0;
+        if (read(slot_.kill_fd, &ignored, sizeof ignored) > 0) {
+          end_.killed = true;
+          kill(-pid_, SIGKILL);
+        }
+      }
+      if (fds[2].revents != 0) return;
+    }
+  }
+
+  void End() {
+    // The group goes before its leader is reaped: a freed id is soon another task's.
+    kill(-pid_, SIGKILL);
+    slot_.adopted->EndThoseOf({task_.task, task_.attempt}, slot_.others_run, slot_.alone());
+    int status = 0;
+    rusage usage{};
+    while (wait4(pid_, &status, 0, &usage) < 0 && errno == EINTR) {
+    }
+    Drain(out_.read.get(), stdout_);
+    Drain(err_.read.get(), stderr_);
+    TaskResult& r = end_.result;
+    r.user_us = MicrosOf(usage.ru_utime);
+    r.system_us = MicrosOf(usage.ru_stime);
+    r.max_rss_kb = static_cast<uint64_t>(usage.ru_maxrss);
+    r.out = stdout_.Text();
+    r.err = stderr_.Text();
+    Judge(status);
+  }
+
+  void Judge(int status) {
+    const std::string last = stderr_.LastLine();
+    if (WIFSIGNALED(status)) {
+      const int signal = WTERMSIG(status);
+      Fail(-signal, last.empty() ? fmt::format("ended by {}", SignalName(signal))
+                                 : fmt::format("ended by {}: {}", SignalName(signal), last));
+      return;
+    }
+    const int code = WEXITSTATUS(status);
+    if (code != 0) {
+      Fail(code, last.empty() ? fmt::format("exit status {}", code) : last);
+      return;
+    }
+    if (run_.text().parse != Parse::kJson) return;
+    auto values = ParseLastLine(stdout_.LastLine());
+    if (auto* reason = std::get_if<std::string>(&values)) {
+      Fail(0, std::move(*reason));
+    } else {
+      end_.result.values = std::move(std::get<NamedValues>(values));
+    }
+  }
+
+  const RunContext& run_;
+  const Task& task_;
+  const CommandSlot& slot_;
+  CommandEnd end_;
+  Pipe out_;
+  Pipe err_;
+  KeptOutput stdout_;
+  KeptOutput stderr_;
+  pid_t pid_ = 0;
+  Fd pidfd_;
+};
+
+}  // namespace
+
+CommandEnd RunCommand(const RunContext& run, const Task& task, const CommandSlot& slot) {
+  return RunningCommand(run, task, slot).Run();
+}
+
+}  // namespace cq

@@ -1,0 +1,170 @@
+#include "worker/descendants.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+#include <sstream>
+#include <thread>
+
+#include "cq/error.h"
+
+namespace cq {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+struct ProcessStat {
+  pid_t parent = 0;
+  char state = 0;
+};
+
+std::optional<ProcessStat> StatOf(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/stat", pid));
+  std::string text;
+  if (!std::getline(file, text)) return std::nullopt;
+  const size_t close = text.rfind(')');
+  if (close == std::string::npos) return std::nullopt;
+  std::istringstream rest(text.substr(close + 1));
+  ProcessStat stat;
+  rest >> stat.state >> stat.parent;
+  return stat;
+}
+
+// All live descendants of `root`, from one pass over /proc.
+std::vector<pid_t> Descendants(pid_t root) {
+  std::multimap<pid_t, pid_t> children;
+  std::set<pid_t> zombies;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", ignored)) {
+    const std::string name = entry.path().filename();
+    pid_t pid = 0;
+    const auto parsed = std::from_chars(name.data(), name.data() + name.size(), pid);
+    if (parsed.ec != std::errc() || parsed.ptr != name.data() + name.size()) continue;
+    const auto stat = StatOf(pid);
+    if (!stat) continue;
+    children.emplace(stat->parent, pid);
+    if (stat->state == 'Z' || stat->state == 'X') zombies.insert(pid);
+  }
+  std::vector<pid_t> found{root};
+  for (size_t i = 0; i < found.size(); ++i) {
+    const auto [first, last] = children.equal_range(found[i]);
+    for (auto it = first; it != last; ++it) found.push_back(it->second);
+  }
+  found.erase(found.begin());
+  std::erase_if(found, [&](pid_t pid) { return zombies.contains(pid); });
+  return found;
+}
+
+}  // namespace
+
+void BecomeSubreaper() {
+  if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) throw Error("cannot become a subreaper");
+}
+
+std::vector<pid_t> KillAllDescendants(int limit_ms) {
+  const auto deadline = steady_clock::now() + milliseconds(limit_ms);
+  std::vector<pid_t> left;
+  for (;;) {
+    left = Descendants(getpid());
+    for (const pid_t pid : left) kill(pid, SIGKILL);
+    while (waitpid(-1, nullptr, WNOHANG) > 0) {
+    }
+    if (left.empty() || steady_clock::now() >= deadline) return left;
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+}
+
+AdoptedChildren::AdoptedChildren() {
+  const std::string path = fmt::format("/proc/self/task/{}/children", getpid());
+  children_ = Fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+}
+
+std::vector<pid_t> AdoptedChildren::List() const {
+  std::vector<pid_t> pids;
+  if (!children_) {
+    // A kernel without CONFIG_PROC_CHILDREN: the parents of all processes tell the same, slower.
+    for (const pid_t pid : Descendants(getpid())) {
+      const auto stat = StatOf(pid);
+      if (stat && stat->parent == getpid() && getpgid(pid) != pid) pids.push_back(pid);
+    }
+    return pids;
+  }
+  std::string text;
+  std::array<char, 4096> buffer{};
+  ssize_t n = 0;
+  while ((n = pread(children_.get(), buffer.data(), buffer.size(),
+                    static_cast<off_t>(text.size()))) > 0) {
+    text.append(buffer.data(), static_cast<size_t>(n));
+  }
+  const char* at = text.data();
+  const char* end = at + text.size();
+  while (at < end) {
+    pid_t pid = 0;
+    const auto parsed = std::from_chars(at, end, pid);
+    if (parsed.ec != std::errc()) break;
+    pids.push_back(pid);
+    at = parsed.ptr + 1;
+  }
+  return pids;
+}
+
+std::optional<AttemptRef> AttemptOfProcess(pid_t pid) {
+  std::string text;
+  try {
+    text = ReadFile(fmt::format("/proc/{}/environ", pid));
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+  text.insert(0, 1, '\0');
+  const auto number = [&text](const char* name) -> uint64_t {
+    const std::string key = std::string(1, '\0') + name + "=";
+    const size_t at = text.find(key);
+    uint64_t value = 0;
+    if (at != std::string::npos) {
+      std::from_chars(text.data() + at + key.size(), text.data() + text.size(), value);
+    }
+    return value;
+  };
+  const AttemptRef ref{number("CQ_TASK"), number("CQ_ATTEMPT_ID")};
+  if (ref.task == 0) return std::nullopt;
+  return ref;
+}
+
+bool AdoptedChildren::Sweep(const AttemptRef& ended,
+                            const std::function<bool(const AttemptRef&)>& others_run, bool alone) {
+  const std::lock_guard lock(mutex_);
+  bool clean = true;
+  for (const pid_t pid : List()) {
+    if (waitpid(pid, nullptr, WNOHANG) == pid) continue;
+    const auto ref = AttemptOfProcess(pid);
+    const bool goes = ref ? (*ref == ended || !others_run(*ref)) : alone;
+    if (!goes) continue;
+    kill(pid, SIGKILL);
+    clean = waitpid(pid, nullptr, WNOHANG) == pid && clean;
+  }
+  return clean;
+}
+
+void AdoptedChildren::EndThoseOf(const AttemptRef& ended,
+                                 const std::function<bool(const AttemptRef&)>& others_run,
+                                 bool alone) {
+  // A process is gone for good once its children have been given to us and gone as well.
+  const auto deadline = steady_clock::now() + std::chrono::seconds(5);
+  while (!Sweep(ended, others_run, alone) && steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::microseconds(500));
+  }
+}
+
+}  // namespace cq

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "protocol/files.h"
+#include "protocol/ids.h"
+
+namespace cq {
+
+/// Makes this process the one that orphaned descendants are given to.
+void BecomeSubreaper();
+
+/// Kills all descendants of this process, again until none is left or `limit_ms` have passed, and
+/// reaps them. Returns the pids that could not be ended. For the end of a worker: it reads all of
+/// /proc.
+std::vector<pid_t> KillAllDescendants(int limit_ms);
+
+/// The processes that a worker adopted: what tasks left behind. A child that the kernel gives to a
+/// process of several threads goes to its first thread, which starts none itself, so that this
+/// thread's list of children is exactly these: one short read per task, and no scan of /proc.
+class AdoptedChildren {
+ public:
+  /// Call in the first thread.
+  AdoptedChildren();
+
+  /// Ends and reaps what `ended` left behind, and reaps whatever else has ended. `others_run` tells
+  /// whether the attempt is one that another slot runs now, and `alone` that no other slot runs
+  /// anything: then a process that does not say whose it is goes, too.
+  void EndThoseOf(const AttemptRef& ended, const std::function<bool(const AttemptRef&)>& others_run,
+                  bool alone);
+
+ private:
+  std::vector<pid_t> List() const;
+  bool Sweep(const AttemptRef& ended, const std::function<bool(const AttemptRef&)>& others_run,
+             bool alone);
+
+  Fd children_;
+  // Nobody may reap one of them while another is about to signal it.
+  std::mutex mutex_;
+};
+
+/// The task and attempt that a process carries in its environment.
+std::optional<AttemptRef> AttemptOfProcess(pid_t pid);
+
+}  // namespace cq

@@ -1,0 +1,117 @@
+#include "worker/guardian.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "cq/error.h"
+#include "protocol/files.h"
+#include "worker/descendants.h"
+
+extern char** environ;
+
+namespace cq {
+namespace {
+
+constexpr int kLifeFd = 3;
+constexpr int kKillLimitMs = 10'000;
+
+sigset_t GuardedSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGXCPU, SIGCHLD}) sigaddset(&set, signal);
+  return set;
+}
+
+pid_t SpawnWorker(const std::vector<std::string>& arguments, int life_fd) {
+  std::string program = OwnExecutable();
+  std::vector<std::string> words{"cq"};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  words.insert(words.end(), {"--life-fd", std::to_string(kLifeFd)});
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  // Should life_fd be 3 already, dup2 onto itself clears close-on-exec in posix_spawn.
+  posix_spawn_file_actions_adddup2(&actions, life_fd, kLifeFd);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  // Some schedulers kill by process group; the guardian must outlive its worker then.
+  posix_spawnattr_setpgroup(&attributes, 0);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+  pid_t pid = 0;
+  const int error = posix_spawn(&pid, program.c_str(), &actions, &attributes, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  posix_spawnattr_destroy(&attributes);
+  if (error != 0) {
+    throw Error(fmt::format("cannot start the worker '{}': {}", program, strerror(error)));
+  }
+  return pid;
+}
+
+void KillAll() {
+  const auto left = KillAllDescendants(kKillLimitMs);
+  for (const pid_t pid : left) {
+    fmt::print(stderr, "cq worker: process {} could not be ended\n", pid);
+  }
+}
+
+// Reaps what has ended; true, with its status, once that includes the worker.
+bool Reap(pid_t worker, int& status) {
+  bool ended = false;
+  int child_status = 0;
+  pid_t pid = 0;
+  while ((pid = waitpid(-1, &child_status, WNOHANG)) > 0) {
+    if (pid != worker) continue;
+    ended = true;
+    status = child_status;
+  }
+  return ended;
+}
+
+}  // namespace
+
+int RunGuardian(const std::vector<std::string>& arguments, int master_fd) {
+  const sigset_t signals = GuardedSignals();
+  sigprocmask(SIG_BLOCK, &signals, nullptr);
+  const Fd signal_fd(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  BecomeSubreaper();
+  if (master_fd >= 0) fcntl(master_fd, F_SETFD, FD_CLOEXEC);
+  Pipe life = MakePipe();
+  const pid_t worker = SpawnWorker(arguments, life.read.get());
+  life.read.Close();
+
+  std::array<pollfd, 2> fds{{{signal_fd.get(), POLLIN, 0}, {master_fd, POLLIN, 0}}};
+  for (;;) {
+    if (poll(fds.data(), fds.size(), -1) < 0) continue;
+    if (fds[1].revents != 0) {
+      // Nobody ever writes: readable means that the master is gone.
+      KillAll();
+      return 6;
+    }
+    signalfd_siginfo info{};
+    while (read(signal_fd.get(), &info, sizeof info) == sizeof info) {
+      if (info.ssi_signo != SIGCHLD) kill(worker, static_cast<int>(info.ssi_signo));
+    }
+    int status = 0;
+    if (!Reap(worker, status)) continue;
+    KillAll();
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+}
+
+}  // namespace cq

@@ -1,0 +1,75 @@
+#include "worker/link.h"
+
+#include "protocol/limits.h"
+
+namespace cq {
+
+Link::Link() : context_(1) { context_.set(zmq::ctxopt::blocky, 0); }
+
+void Link::Close() { lines_.clear(); }
+
+void Link::Connect(const ConnectionFile& file) {
+  Close();
+  for (const std::string& endpoint : file.endpoints) {
+    zmq::socket_t socket(context_, zmq::socket_type::dealer);
+    socket.set(zmq::sockopt::linger, 2000);
+    socket.set(zmq::sockopt::sndhwm, 0);
+    socket.set(zmq::sockopt::rcvhwm, 0);
+    socket.set(zmq::sockopt::maxmsgsize, static_cast<int64_t>(kFrameBytesMax));
+    socket.set(zmq::sockopt::handshake_ivl, 10'000);
+    socket.set(zmq::sockopt::heartbeat_ivl, 10'000);
+    socket.set(zmq::sockopt::heartbeat_timeout, 30'000);
+    socket.set(zmq::sockopt::reconnect_ivl, 100);
+    socket.set(zmq::sockopt::reconnect_ivl_max, 5'000);
+    socket.set(zmq::sockopt::ipv6, 1);
+    socket.set(zmq::sockopt::curve_serverkey, file.server_public);
+    socket.set(zmq::sockopt::curve_publickey, file.client.public_key);
+    socket.set(zmq::sockopt::curve_secretkey, file.client.secret_key);
+    socket.connect(endpoint);
+    lines_.emplace_back(Line{std::move(socket), 0});
+  }
+}
+
+void Link::Send(Envelope envelope, const std::string& frame) {
+  for (auto& line : lines_) {
+    if (!line || (envelope.session != 0 && line->offered != envelope.session)) continue;
+    line->socket.send(zmq::buffer(frame), zmq::send_flags::dontwait);
+  }
+}
+
+std::optional<Link::Incoming> Link::Receive() {
+  for (size_t i = 0; i < lines_.size(); ++i) {
+    if (!lines_[i]) continue;
+    zmq::message_t message;
+    if (lines_[i]->socket.recv(message, zmq::recv_flags::dontwait)) {
+      return Incoming{message.to_string(), i};
+    }
+  }
+  return std::nullopt;
+}
+
+void Link::Offered(size_t socket, SessionId session) { lines_[socket]->offered = session; }
+
+void Link::Welcomed(size_t socket) {
+  for (size_t i = 0; i < lines_.size(); ++i) {
+    if (i != socket) lines_[i].reset();
+  }
+}
+
+std::vector<bool> Link::Wait(const std::vector<int>& fds, std::chrono::milliseconds timeout) {
+  std::vector<zmq::pollitem_t> items;
+  for (const int fd : fds) items.push_back({nullptr, fd, ZMQ_POLLIN, 0});
+  for (auto& line : lines_) {
+    if (line) items.push_back({line->socket.handle(), 0, ZMQ_POLLIN, 0});
+  }
+  try {
+    zmq::poll(items, timeout);
+  } catch (const zmq::error_t& error) {
+    if (error.num() != EINTR) throw;
+  }
+  std::vector<bool> readable;
+  for (size_t i = 0; i < fds.size(); ++i) readable.push_back(items[i].revents != 0);
+  return readable;
+}
+
+}  // namespace cq

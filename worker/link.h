@@ -1,0 +1,52 @@
+#pragma once
+
+#include <functional>
+#include <list>
+#include <optional>
+#include <string>
+#include <vector>
+#include <zmq.hpp>
+
+#include "protocol/connection_file.h"
+#include "protocol/messages.h"
+
+namespace cq {
+
+/// The worker's side of the transport: one DEALER socket for each address of the master, until one
+/// of them has completed a handshake and the others are closed (one socket with two addresses would
+/// send half of its messages to a dead one).
+class Link {
+ public:
+  Link();
+
+  /// Closes what is open and connects anew to every address.
+  void Connect(const ConnectionFile& file);
+  void Close();
+
+  /// Session 0 goes to every address; a session to the one that offered it.
+  void Send(Envelope envelope, const std::string& frame);
+  /// The next frame that has arrived, if any. The caller tells what it was with Offered and
+  /// Welcomed.
+  struct Incoming {
+    std::string frame;
+    size_t socket = 0;
+  };
+  std::optional<Incoming> Receive();
+  void Offered(size_t socket, SessionId session);
+  /// The handshake of this session is complete: the other sockets are closed.
+  void Welcomed(size_t socket);
+
+  /// Waits for a frame, for one of `fds` to be readable, or for the time. Returns which of `fds`
+  /// are.
+  std::vector<bool> Wait(const std::vector<int>& fds, std::chrono::milliseconds timeout);
+
+ private:
+  struct Line {
+    zmq::socket_t socket;
+    SessionId offered = 0;
+  };
+  zmq::context_t context_;
+  std::vector<std::optional<Line>> lines_;
+};
+
+}  // namespace cq

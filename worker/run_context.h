@@ -1,0 +1,41 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "protocol/messages.h"
+
+namespace cq {
+
+/// What the tasks of one run have in common, made ready for spawning. Immutable: the slots share
+/// it.
+class RunContext {
+ public:
+  explicit RunContext(RunText text);
+
+  const RunText& text() const { return text_; }
+
+  /// Why no task of this run can run here; empty if they can.
+  std::string Problem() const;
+
+  /// NAME=VALUE of everything but what differs from task to task.
+  const std::vector<std::string>& environment() const { return environment_; }
+
+  /// The file to execute for a program's name: looked up in the tasks' PATH, relative to their
+  /// directory.
+  std::string ResolveProgram(const std::string& name) const;
+
+ private:
+  void Set(const std::string& name, const std::string& value, bool replace);
+  std::string Search(const std::string& name) const;
+
+  RunText text_;
+  std::vector<std::string> environment_;
+  std::string path_;
+  // Of the command's own program, if it is the same for all tasks.
+  std::string constant_program_;
+  std::string constant_file_;
+};
+
+}  // namespace cq

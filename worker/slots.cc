@@ -1,0 +1,170 @@
+#include "worker/slots.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+namespace cq {
+namespace {
+
+void Signal(int fd) {
+  const uint64_t one = 1;
+  // An eventfd takes 8 bytes whole, or its counter is full and it is readable already.
+  [[maybe_unused]] const ssize_t n = write(fd, &one, sizeof one);
+}
+
+void Empty(int fd) {
+  uint64_t count = 0;
+  [[maybe_unused]] const ssize_t n = read(fd, &count, sizeof count);
+}
+
+}  // namespace
+
+Slots::Slots(uint64_t count, Clock clock)
+    : clock_(std::move(clock)), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), slots_(count) {
+  for (uint64_t i = 0; i < count; ++i) {
+    slots_[i].kill = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    slots_[i].thread = std::thread([this, i] { Work(i); });
+  }
+}
+
+Slots::~Slots() {
+  {
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
+    queue_.clear();
+    for (Slot& slot : slots_) KillSlot(slot);
+  }
+  work_.notify_all();
+  for (Slot& slot : slots_) slot.thread.join();
+}
+
+void Slots::SetRun(std::shared_ptr<const RunContext> run) {
+  const std::lock_guard lock(mutex_);
+  run_ = std::move(run);
+}
+
+void Slots::Push(std::vector<Task> tasks) {
+  const size_t count = tasks.size();
+  {
+    const std::lock_guard lock(mutex_);
+    for (Task& task : tasks) queue_.push_back(std::move(task));
+  }
+  if (count == 1) {
+    work_.notify_one();
+  } else {
+    work_.notify_all();
+  }
+}
+
+std::vector<AttemptRef> Slots::TakeBack(const std::vector<AttemptRef>& attempts) {
+  const std::set<AttemptRef> wanted(attempts.begin(), attempts.end());
+  std::vector<AttemptRef> taken;
+  const std::lock_guard lock(mutex_);
+  std::erase_if(queue_, [&](const Task& task) {
+    const AttemptRef ref{task.task, task.attempt};
+    if (!wanted.contains(ref)) return false;
+    taken.push_back(ref);
+    return true;
+  });
+  return taken;
+}
+
+void Slots::KillSlot(Slot& slot) {
+  if (slot.busy) Signal(slot.kill.get());
+}
+
+void Slots::Kill(const std::vector<AttemptRef>& attempts) {
+  const std::lock_guard lock(mutex_);
+  for (Slot& slot : slots_) {
+    if (std::find(attempts.begin(), attempts.end(), slot.current) != attempts.end()) {
+      KillSlot(slot);
+    }
+  }
+}
+
+void Slots::KillAll() {
+  const std::lock_guard lock(mutex_);
+  queue_.clear();
+  for (Slot& slot : slots_) KillSlot(slot);
+}
+
+std::vector<CommandEnd> Slots::TakeEnded() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(ended_, {});
+}
+
+std::vector<RunningTask> Slots::Running() {
+  std::vector<RunningTask> running;
+  const std::lock_guard lock(mutex_);
+  for (uint64_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].busy) running.push_back({slots_[i].current, i, slots_[i].started});
+  }
+  return running;
+}
+
+bool Slots::Runs(const AttemptRef& ref) {
+  const std::lock_guard lock(mutex_);
+  return std::any_of(slots_.begin(), slots_.end(),
+                     [&](const Slot& slot) { return slot.busy && slot.current == ref; });
+}
+
+bool Slots::Alone(uint64_t index) {
+  const std::lock_guard lock(mutex_);
+  for (uint64_t i = 0; i < slots_.size(); ++i) {
+    if (i != index && slots_[i].busy) return false;
+  }
+  return true;
+}
+
+void Slots::Wake() { Signal(wake_.get()); }
+
+void Slots::ClearWake() { Empty(wake_.get()); }
+
+void Slots::OwnerSleeps(bool for_long) {
+  const std::lock_guard lock(mutex_);
+  owner_sleeps_ = for_long;
+  // What ended between the owner's look and this call must not wait for the end of a long sleep.
+  if (for_long && !ended_.empty()) Wake();
+}
+
+void Slots::Work(uint64_t index) {
+  Slot& slot = slots_[index];
+  CommandSlot command;
+  command.slot = index;
+  command.kill_fd = slot.kill.get();
+  command.adopted = &adopted_;
+  command.alone = [this, index] { return Alone(index); };
+
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    work_.wait(lock, [this] { return closing_ || (!queue_.empty() && run_ != nullptr); });
+    if (closing_) return;
+    const Task task = std::move(queue_.front());
+    queue_.pop_front();
+    slot.busy = true;
+    slot.current = {task.task, task.attempt};
+    slot.started = clock_();
+    command.others_run = [this, own = slot.current](const AttemptRef& ref) {
+      return ref != own && Runs(ref);
+    };
+    const auto run = run_;
+    if (std::exchange(owner_sleeps_, false)) Wake();
+    lock.unlock();
+
+    CommandEnd end = RunCommand(*run, task, command);
+
+    lock.lock();
+    slot.busy = false;
+    slot.current = {};
+    // A kill that came as the task ended is not for the next one.
+    Empty(slot.kill.get());
+    ended_.push_back(std::move(end));
+    const bool nearly_dry = queue_.size() <= slots_.size();
+    if (std::exchange(owner_sleeps_, false) || nearly_dry) Wake();
+  }
+}
+
+}  // namespace cq

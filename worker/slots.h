@@ -1,0 +1,79 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "protocol/files.h"
+#include "worker/command_task.h"
+#include "worker/run_context.h"
+#include "worker/worker_core.h"
+
+namespace cq {
+
+/// The slots of a worker: a thread each, which takes the next task from the common queue as soon as
+/// it is free, without asking anybody. The owner's thread fills the queue, takes back, kills, and
+/// collects what ended.
+class Slots {
+ public:
+  using Clock = std::function<std::chrono::nanoseconds()>;
+
+  /// `clock` is the owner's; it is called from the slots' threads.
+  Slots(uint64_t count, Clock clock);
+  /// Kills what runs and waits for it.
+  ~Slots();
+
+  /// Before the first Push of the run.
+  void SetRun(std::shared_ptr<const RunContext> run);
+  void Push(std::vector<Task> tasks);
+  /// Those of `attempts` that had not been started; they will not be.
+  std::vector<AttemptRef> TakeBack(const std::vector<AttemptRef>& attempts);
+  void Kill(const std::vector<AttemptRef>& attempts);
+  void KillAll();
+
+  /// What ended since the last call, and what runs now.
+  std::vector<CommandEnd> TakeEnded();
+  std::vector<RunningTask> Running();
+
+  /// Readable when the owner should look: it said that it would sleep long and something began or
+  /// ended, or something ended and the queue is nearly empty.
+  int wake_fd() const { return wake_.get(); }
+  void ClearWake();
+  /// Whether the owner is about to wait for long: then the first change wakes it. While it looks
+  /// every few milliseconds anyway, a wake-up for each short task would cost more than it brings.
+  void OwnerSleeps(bool for_long);
+
+ private:
+  struct Slot {
+    std::thread thread;
+    Fd kill;
+    bool busy = false;
+    AttemptRef current;
+    std::chrono::nanoseconds started{};
+  };
+
+  void Work(uint64_t index);
+  bool Runs(const AttemptRef& ref);
+  bool Alone(uint64_t index);
+  void Wake();
+  void KillSlot(Slot& slot);
+
+  Clock clock_;
+  AdoptedChildren adopted_;
+  Fd wake_;
+  std::mutex mutex_;
+  std::condition_variable work_;
+  std::shared_ptr<const RunContext> run_;
+  std::deque<Task> queue_;
+  std::vector<CommandEnd> ended_;
+  std::vector<Slot> slots_;
+  bool owner_sleeps_ = true;
+  bool closing_ = false;
+};
+
+}  // namespace cq

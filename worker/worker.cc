@@ -1,0 +1,236 @@
+#include "worker/worker.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+
+#include "cq/error.h"
+#include "cq/version.h"
+#include "protocol/codec.h"
+#include "protocol/connection_file.h"
+#include "worker/descendants.h"
+#include "worker/link.h"
+#include "worker/slots.h"
+#include "worker/worker_core.h"
+
+namespace cq {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+
+/// How long the loop waits at most while short tasks come and go (Slots::OwnerSleeps).
+constexpr milliseconds kShortNap{10};
+
+WorkerId RandomId() {
+  WorkerId id{};
+  if (getrandom(id.data(), id.size(), 0) != static_cast<ssize_t>(id.size())) {
+    throw Error("the system gives no random numbers");
+  }
+  return id;
+}
+
+std::string AllocationFromEnvironment() {
+  const auto get = [](const char* name) {
+    const char* value = getenv(name);
+    return std::string(value == nullptr ? "" : value);
+  };
+  const std::string array = get("SLURM_ARRAY_JOB_ID");
+  if (!array.empty()) return fmt::format("slurm {}_{}", array, get("SLURM_ARRAY_TASK_ID"));
+  if (const std::string job = get("SLURM_JOB_ID"); !job.empty()) return "slurm " + job;
+  return fmt::format("{} {}", HostName(), getpid());
+}
+
+class WorkerLoop {
+ public:
+  explicit WorkerLoop(const WorkerOptions& options)
+      : options_(options),
+        file_(ReadConnectionFile(options.connection_file)),
+        core_(CoreOptions(options, file_.run)),
+        slots_(options.slots, [this] { return Now(); }) {}
+
+  int Run() {
+    const sigset_t signals = Signals();
+    const Fd signal_fd(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+    link_.Connect(file_);
+    core_.OnConnected(Now());
+    for (;;) {
+      Act();
+      if (exit_status_ >= 0) return exit_status_;
+      const auto readable = Sleep(signal_fd.get());
+      if (readable[1]) OnSignal(signal_fd.get());
+      if (readable[2]) GuardianGone();
+      ReadAll();
+      Collect();
+      core_.OnTick(Now());
+    }
+  }
+
+  static sigset_t Signals() {
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGXCPU}) sigaddset(&set, signal);
+    return set;
+  }
+
+ private:
+  static WorkerCoreOptions CoreOptions(const WorkerOptions& options, RunId run) {
+    WorkerCoreOptions core;
+    core.version = kVersion;
+    core.path = OwnExecutable();
+    core.run = run;
+    core.worker = RandomId();
+    core.host = HostName();
+    core.pid = static_cast<uint64_t>(getpid());
+    core.allocation = options.allocation.empty() ? AllocationFromEnvironment() : options.allocation;
+    core.slots = options.slots;
+    core.local = options.local;
+    return core;
+  }
+
+  nanoseconds Now() const { return std::chrono::steady_clock::now() - origin_; }
+
+  std::vector<bool> Sleep(int signal_fd) {
+    auto wait = std::chrono::ceil<milliseconds>(core_.next_due() - Now());
+    wait = std::clamp(wait, milliseconds(0), milliseconds(60'000));
+    // Something began or ended a moment ago: the next change is likely near, and is collected then.
+    const bool lively = std::exchange(changed_, false);
+    slots_.OwnerSleeps(!lively);
+    if (lively) wait = std::min(wait, kShortNap);
+    const std::vector<int> fds{slots_.wake_fd(), signal_fd, options_.life_fd};
+    return link_.Wait(options_.life_fd >= 0 ? fds : std::vector<int>{fds[0], fds[1]}, wait);
+  }
+
+  void OnSignal(int signal_fd) {
+    signalfd_siginfo info{};
+    while (read(signal_fd, &info, sizeof info) == sizeof info) {
+      const auto* name = sigabbrev_np(static_cast<int>(info.ssi_signo));
+      spdlog::info("SIG{} received: finishing what runs", name);
+      core_.OnToldToGo(Now(), fmt::format("SIG{}", name));
+    }
+  }
+
+  [[noreturn]] static void GuardianGone() {
+    for (const pid_t pid : KillAllDescendants(10'000)) {
+      spdlog::error("process {} could not be ended", pid);
+    }
+    _exit(7);
+  }
+
+  void ReadAll() {
+    while (auto incoming = link_.Receive()) {
+      auto decoded = DecodeToWorker(incoming->frame);
+      if (const auto* error = std::get_if<DecodeError>(&decoded)) {
+        spdlog::warn("a message of the master was dropped: {}", error->reason);
+        continue;
+      }
+      auto& [envelope, message] = std::get<Decoded<ToWorker>>(decoded);
+      if (std::holds_alternative<Who>(message)) link_.Offered(incoming->socket, envelope.session);
+      const bool welcome = std::holds_alternative<Welcome>(message);
+      const bool before = core_.welcomed();
+      core_.OnMessage(Now(), envelope, std::move(message));
+      if (welcome && !before && core_.welcomed()) link_.Welcomed(incoming->socket);
+      Act();
+      if (exit_status_ >= 0) return;
+    }
+  }
+
+  void Collect() {
+    slots_.ClearWake();
+    // What runs is asked first: what ended since is then known to have been started.
+    auto running = slots_.Running();
+    changed_ = running != last_running_;
+    core_.OnRunning(running);
+    last_running_ = std::move(running);
+    for (CommandEnd& end : slots_.TakeEnded()) {
+      changed_ = true;
+      core_.OnFinished(Now(), std::move(end.result), end.killed);
+    }
+  }
+
+  void Act() {
+    for (auto actions = core_.TakeActions(); !actions.empty(); actions = core_.TakeActions()) {
+      for (WorkerAction& action : actions) {
+        std::visit([this](auto& a) { Do(a); }, action);
+      }
+    }
+  }
+
+  void Do(SendUp& send) { link_.Send(send.envelope, Encode(send.envelope, send.message)); }
+
+  void Do(Reconnect&) {
+    try {
+      const ConnectionFile file = ReadConnectionFile(options_.connection_file);
+      if (file.run == file_.run) {
+        file_ = file;
+      } else {
+        spdlog::warn("'{}' is of another run now", options_.connection_file);
+      }
+    } catch (const Error& error) {
+      spdlog::warn("{}", error.what());
+    }
+    spdlog::warn("nothing was heard of the master; connecting anew");
+    link_.Connect(file_);
+    core_.OnConnected(Now());
+  }
+
+  void Do(Prepare& prepare) {
+    auto context = std::make_shared<RunContext>(std::move(prepare.text));
+    const std::string problem = context->Problem();
+    if (!problem.empty()) spdlog::error("{}", problem);
+    slots_.SetRun(std::move(context));
+    core_.OnPrepared(problem);
+  }
+
+  void Do(Enqueue& enqueue) {
+    slots_.Push(std::move(enqueue.tasks));
+    changed_ = true;
+  }
+  void Do(TakeBack& take) { core_.OnTakenBack(slots_.TakeBack(take.attempts), take.reason); }
+  void Do(cq::Kill& k) { slots_.Kill(k.attempts); }
+
+  void Do(Exit& exit) {
+    if (exit.status != 0) spdlog::error("{}", exit.reason);
+    slots_.KillAll();
+    exit_status_ = exit.status;
+  }
+
+  const WorkerOptions& options_;
+  const std::chrono::steady_clock::time_point origin_ = std::chrono::steady_clock::now();
+  ConnectionFile file_;
+  WorkerCore core_;
+  Link link_;
+  Slots slots_;
+  std::vector<RunningTask> last_running_;
+  bool changed_ = false;
+  int exit_status_ = -1;
+};
+
+}  // namespace
+
+int RunWorker(const WorkerOptions& options) {
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("worker"));
+  // Before any thread: they inherit the mask, and the signals come through the descriptor alone.
+  const sigset_t signals = WorkerLoop::Signals();
+  sigprocmask(SIG_BLOCK, &signals, nullptr);
+  BecomeSubreaper();
+  if (options.life_fd >= 0) fcntl(options.life_fd, F_SETFD, FD_CLOEXEC);
+  int status = 0;
+  {
+    WorkerLoop loop(options);
+    status = loop.Run();
+  }
+  KillAllDescendants(10'000);
+  return status;
+}
+
+}  // namespace cq

@@ -1,0 +1,395 @@
+#include "worker/worker_core.h"
+
+#include <algorithm>
+#include <csignal>
+
+#include "protocol/limits.h"
+
+namespace cq {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Time = WorkerCore::Time;
+
+/// A task that has run this long without being reported is reported as started.
+constexpr Time kReportStartAfter = milliseconds(50);
+/// Results wait this long for company while the slots have work at hand.
+constexpr Time kGatherResults = milliseconds(20);
+/// How long the end of a task by a signal that may be the end of its worker is kept back.
+constexpr Time kDoubt = seconds(1);
+/// How long a worker that was told to go waits for the acknowledgement of its last results.
+constexpr Time kLeaveWait = seconds(10);
+constexpr uint64_t kPrefetchMax = 1024;
+
+bool EndedBySignalOfOthers(const TaskResult& result) {
+  return result.exit == -SIGTERM || result.exit == -SIGXCPU || result.exit == -SIGKILL;
+}
+
+size_t BytesOf(const TaskResult& result) {
+  size_t bytes = 128 + result.out.size() + result.err.size() + result.error.size();
+  for (const auto& [name, value] : result.values) bytes += 64 + name.size();
+  return bytes;
+}
+
+}  // namespace
+
+std::vector<WorkerAction> WorkerCore::TakeActions() { return std::exchange(actions_, {}); }
+
+uint64_t WorkerCore::capacity() const {
+  if (leaving_ || draining_ || !problem_.empty()) return 0;
+  return std::min<uint64_t>(options_.slots * (1 + kPrefetchMax), kHeldMax / 2);
+}
+
+void WorkerCore::Send(FromWorker message) {
+  actions_.emplace_back(SendUp{{session_, ++sent_}, std::move(message)});
+}
+
+// ---- handshake ----
+
+void WorkerCore::OnConnected(Time now) {
+  welcomed_ = false;
+  answered_ = false;
+  last_connect_ = now;
+  last_heartbeat_ = now;
+  SayHello(now);
+}
+
+// With session 0 it knocks; with a number it answers the `who` that offered it.
+void WorkerCore::SayHello(Time) {
+  Hello hello;
+  hello.version = options_.version;
+  hello.path = options_.path;
+  hello.run = options_.run;
+  hello.worker = options_.worker;
+  hello.epoch = epoch_;
+  hello.host = options_.host;
+  hello.pid = options_.pid;
+  hello.allocation = options_.allocation;
+  hello.slots = options_.slots;
+  hello.capacity = capacity();
+  hello.problem = problem_;
+  hello.leaving = leaving_;
+  if (prepared_) hello.runs.push_back(options_.run);
+  for (const auto& [attempt, held] : held_) {
+    hello.held.push_back({options_.run, held.ref.task, attempt, held.state});
+  }
+  actions_.emplace_back(SendUp{{answered_ ? session_ : 0, 0}, std::move(hello)});
+}
+
+void WorkerCore::OnWho(Time now, SessionId session) {
+  if (answered_ && welcomed_) {
+    // The master has missed something and asks anew.
+    if (session <= session_) return;
+  } else if (answered_ || session <= session_) {
+    return;
+  }
+  session_ = session;
+  epoch_ = EpochOf(session);
+  sent_ = 0;
+  received_ = 0;
+  answered_ = true;
+  welcomed_ = false;
+  last_heard_ = now;
+  SayHello(now);
+}
+
+void WorkerCore::OnWelcome(Time now, const Welcome& welcome) {
+  heartbeat_ = milliseconds(std::clamp<uint64_t>(welcome.heartbeat_ms, 10, 3'600'000));
+  lease_ = milliseconds(std::clamp<uint64_t>(welcome.lease_ms, 30, 10'800'000));
+  if (welcomed_) return;
+  welcomed_ = true;
+  last_heartbeat_ = now;
+  unsent_ = 0;
+  for (auto& [attempt, held] : held_) {
+    held.start_reported = false;
+    held.result_sent = false;
+    if (held.result) ++unsent_;
+  }
+  if (leaving_) Send(Leaving{leave_reason_});
+  oldest_unsent_ = {};
+  Report(now);
+}
+
+void WorkerCore::OnMessage(Time now, Envelope envelope, ToWorker message) {
+  if (exited_) return;
+  if (auto* refuse = std::get_if<Refuse>(&message)) {
+    actions_.emplace_back(Exit{4, refuse->text});
+    exited_ = true;
+    return;
+  }
+  if (EpochOf(envelope.session) < epoch_) return;
+  if (std::holds_alternative<Who>(message)) {
+    OnWho(now, envelope.session);
+    return;
+  }
+  if (envelope.session != session_ || !answered_) return;
+  last_heard_ = now;
+  const bool gap = envelope.sequence > received_ + 1;
+  received_ = std::max(received_, envelope.sequence);
+  struct {
+    WorkerCore& core;
+    Time now;
+    void operator()(Refuse&) {}
+    void operator()(Who&) {}
+    void operator()(Welcome& m) { core.OnWelcome(now, m); }
+    void operator()(RunText& m) {
+      if (m.run == core.options_.run && !core.prepared_) {
+        core.actions_.emplace_back(Prepare{std::move(m)});
+      }
+    }
+    void operator()(Assign& m) { core.OnAssign(m); }
+    void operator()(Ack& m) {
+      for (const AttemptRef& ref : m.attempts) {
+        const auto held = core.held_.find(ref.attempt);
+        if (held == core.held_.end() || held->second.state != HeldState::kFinished) continue;
+        if (!held->second.result_sent && core.unsent_ > 0) --core.unsent_;
+        core.held_.erase(held);
+        --core.finished_;
+      }
+    }
+    void operator()(Retract& m) {
+      core.actions_.emplace_back(TakeBack{std::move(m.attempts), ReturnReason::kRetracted});
+    }
+    void operator()(Cancel& m) {
+      core.actions_.emplace_back(TakeBack{m.attempts, ReturnReason::kCancelled});
+      core.actions_.emplace_back(Kill{std::move(m.attempts)});
+    }
+    void operator()(MasterHeartbeat&) {}
+    void operator()(Drain& m) {
+      core.draining_ = true;
+      core.leave_reason_ = m.reason;
+      core.ReturnQueued(ReturnReason::kRetracted);
+    }
+    void operator()(Stop& m) {
+      core.actions_.emplace_back(Exit{0, m.reason});
+      core.exited_ = true;
+    }
+  } visitor{*this, now};
+  std::visit(visitor, message);
+  if (gap && welcomed_) {
+    answered_ = false;
+    welcomed_ = false;
+    SayHello(now);
+  }
+}
+
+void WorkerCore::OnPrepared(const std::string& problem) {
+  prepared_ = true;
+  problem_ = problem;
+  if (problem.empty()) return;
+  ReturnQueued(ReturnReason::kRefused);
+  if (welcomed_) Send(WorkerHeartbeat{received_, capacity(), problem_});
+}
+
+// ---- tasks ----
+
+void WorkerCore::OnAssign(Assign& assign) {
+  if (assign.run != options_.run) return;
+  std::vector<Task> fresh;
+  for (Task& task : assign.tasks) {
+    const AttemptRef ref{task.task, task.attempt};
+    const auto [held, added] = held_.try_emplace(task.attempt);
+    if (!added) continue;
+    held->second.ref = ref;
+    fresh.push_back(std::move(task));
+  }
+  if (fresh.empty()) return;
+  actions_.emplace_back(Enqueue{std::move(fresh)});
+  if (capacity() == 0) {
+    ReturnQueued(leaving_    ? ReturnReason::kToldToGo
+                 : draining_ ? ReturnReason::kRetracted
+                             : ReturnReason::kRefused);
+  }
+}
+
+void WorkerCore::ReturnQueued(ReturnReason reason) {
+  TakeBack take;
+  take.reason = reason;
+  for (const auto& [attempt, held] : held_) {
+    if (held.state == HeldState::kQueued) take.attempts.push_back(held.ref);
+  }
+  if (!take.attempts.empty()) actions_.emplace_back(std::move(take));
+}
+
+void WorkerCore::OnTakenBack(const std::vector<AttemptRef>& attempts, ReturnReason reason) {
+  for (const AttemptRef& ref : attempts) HandBack(ref, reason, 0, {});
+}
+
+void WorkerCore::HandBack(const AttemptRef& ref, ReturnReason reason, int64_t exit,
+                          const std::string& text) {
+  const auto held = held_.find(ref.attempt);
+  if (held == held_.end()) return;
+  if (held->second.state == HeldState::kRunning) --running_;
+  held_.erase(held);
+  returned_.push_back({ref.task, ref.attempt, reason, exit, text});
+}
+
+void WorkerCore::OnRunning(const std::vector<RunningTask>& running) {
+  for (const RunningTask& task : running) {
+    const auto held = held_.find(task.ref.attempt);
+    if (held == held_.end() || held->second.state != HeldState::kQueued) continue;
+    held->second.state = HeldState::kRunning;
+    held->second.slot = task.slot;
+    held->second.started = task.started;
+    ++running_;
+  }
+}
+
+void WorkerCore::OnFinished(Time now, TaskResult result, bool by_us) {
+  const auto held = held_.find(result.attempt);
+  if (held == held_.end()) return;
+  if (held->second.state == HeldState::kQueued) {
+    held->second.state = HeldState::kRunning;
+    ++running_;
+  }
+  if (by_us) {
+    result.outcome = Outcome::kCancelled;
+  } else if (result.outcome != Outcome::kOk && leaving_) {
+    HandBack({result.task, result.attempt}, ReturnReason::kToldToGo, result.exit, result.error);
+    return;
+  } else if (EndedBySignalOfOthers(result)) {
+    doubtful_.push_back({now + kDoubt, std::move(result)});
+    return;
+  }
+  Keep(now, std::move(result));
+}
+
+void WorkerCore::Keep(Time now, TaskResult result) {
+  const auto held = held_.find(result.attempt);
+  if (held == held_.end()) return;
+  held->second.state = HeldState::kFinished;
+  held->second.result = std::move(result);
+  --running_;
+  ++finished_;
+  if (unsent_++ == 0) oldest_unsent_ = now;
+}
+
+void WorkerCore::OnToldToGo(Time now, const std::string& reason) {
+  if (leaving_) return;
+  leaving_ = true;
+  told_at_ = now;
+  leave_reason_ = reason;
+  if (welcomed_) Send(Leaving{reason});
+  for (const Doubtful& d : doubtful_) {
+    HandBack({d.result.task, d.result.attempt}, ReturnReason::kToldToGo, d.result.exit,
+             d.result.error);
+  }
+  doubtful_.clear();
+  ReturnQueued(ReturnReason::kToldToGo);
+}
+
+// ---- reports ----
+
+void WorkerCore::Report(Time now) {
+  if (!welcomed_) return;
+  while (!returned_.empty()) {
+    const auto count = static_cast<ptrdiff_t>(std::min(returned_.size(), kBatchMax));
+    Returned message;
+    message.run = options_.run;
+    message.attempts.assign(returned_.begin(), returned_.begin() + count);
+    returned_.erase(returned_.begin(), returned_.begin() + count);
+    Send(std::move(message));
+  }
+  // Slots about to run dry need the master to know at once; otherwise results travel together.
+  const bool hungry = queued() <= options_.slots;
+  if (unsent_ > 0 &&
+      (hungry || unsent_ >= kBatchMax / 4 || now >= oldest_unsent_ + kGatherResults)) {
+    SendResults();
+  }
+  ReportStarts(now);
+}
+
+void WorkerCore::SendResults() {
+  Results message;
+  message.run = options_.run;
+  size_t bytes = 0;
+  const auto flush = [&] {
+    Send(std::exchange(message, Results{options_.run, {}, {}}));
+    bytes = 0;
+  };
+  for (auto& [attempt, held] : held_) {
+    if (held.state == HeldState::kRunning && !held.start_reported) {
+      held.start_reported = true;
+      message.started.push_back({held.ref.task, attempt, held.slot});
+    }
+    if (!held.result || held.result_sent) continue;
+    held.result_sent = true;
+    bytes += BytesOf(*held.result);
+    message.results.push_back(*held.result);
+    if (message.results.size() >= kBatchMax || bytes > kFrameBytesSoft) flush();
+  }
+  unsent_ = 0;
+  if (!message.results.empty() || !message.started.empty()) flush();
+}
+
+void WorkerCore::ReportStarts(Time now) {
+  Started message;
+  message.run = options_.run;
+  for (auto& [attempt, held] : held_) {
+    if (held.state != HeldState::kRunning || held.start_reported ||
+        now < held.started + kReportStartAfter || message.attempts.size() >= kBatchMax) {
+      continue;
+    }
+    held.start_reported = true;
+    message.attempts.push_back({held.ref.task, attempt, held.slot});
+  }
+  if (!message.attempts.empty()) Send(std::move(message));
+}
+
+// ---- time ----
+
+void WorkerCore::OnTick(Time now) {
+  if (exited_) return;
+  auto doubtful = std::exchange(doubtful_, {});
+  for (Doubtful& d : doubtful) {
+    if (now >= d.due) {
+      Keep(now, std::move(d.result));
+    } else {
+      doubtful_.push_back(std::move(d));
+    }
+  }
+  Report(now);
+  MaybeLeave(now);
+  if (exited_ || now < last_heartbeat_ + heartbeat_) return;
+  last_heartbeat_ = now;
+  if (now - std::max(last_heard_, last_connect_) > lease_ / 2) {
+    const bool idle = running_ == 0 && queued() == 0;
+    if (!options_.local && idle && now - last_heard_ > options_.on_master_loss) {
+      actions_.emplace_back(Exit{5, "no master was heard for too long"});
+      exited_ = true;
+      return;
+    }
+    actions_.emplace_back(Reconnect{});
+  } else if (welcomed_) {
+    Send(WorkerHeartbeat{received_, capacity(), problem_});
+  } else {
+    SayHello(now);
+  }
+}
+
+void WorkerCore::MaybeLeave(Time now) {
+  if (!(leaving_ || draining_) || running_ > 0 || queued() > 0 || !returned_.empty()) return;
+  const bool gave_up = leaving_ && now - told_at_ > kLeaveWait;
+  if (finished_ > 0 && !gave_up) return;
+  if (welcomed_) Send(Goodbye{leave_reason_});
+  actions_.emplace_back(Exit{0, leave_reason_});
+  exited_ = true;
+}
+
+WorkerCore::Time WorkerCore::next_due() const {
+  Time due = last_heartbeat_ + heartbeat_;
+  if (unsent_ > 0 && welcomed_) due = std::min(due, oldest_unsent_ + kGatherResults);
+  for (const Doubtful& d : doubtful_) due = std::min(due, d.due);
+  if (running_ > 0 && welcomed_) {
+    for (const auto& [attempt, held] : held_) {
+      if (held.state == HeldState::kRunning && !held.start_reported) {
+        due = std::min(due, held.started + kReportStartAfter);
+      }
+    }
+  }
+  if (leaving_ && running_ == 0) due = std::min(due, told_at_ + kLeaveWait + milliseconds(1));
+  return due;
+}
+
+}  // namespace cq

@@ -1,0 +1,159 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "protocol/messages.h"
+
+namespace cq {
+
+struct WorkerCoreOptions {
+  std::string version;
+  std::string path;
+  RunId run = 0;
+  WorkerId worker{};
+  std::string host;
+  uint64_t pid = 0;
+  std::string allocation;
+  uint64_t slots = 1;
+  /// Ends with its master and never because of silence: started by a master on this machine.
+  bool local = false;
+  /// How long a silent master is waited for, once nothing runs.
+  std::chrono::nanoseconds on_master_loss = std::chrono::minutes(30);
+};
+
+/// What a slot says of a task that it runs.
+struct RunningTask {
+  AttemptRef ref;
+  uint64_t slot = 0;
+  std::chrono::nanoseconds started{};
+  bool operator==(const RunningTask&) const = default;
+};
+
+// ---- what the core asks the worker's loop to do, in this order ----
+
+struct SendUp {
+  Envelope envelope;
+  FromWorker message;
+};
+/// Close all connections and open new ones, from `connect.json` as it is now.
+struct Reconnect {};
+/// Check the run's directory and make it known to the slots; answered with OnPrepared.
+struct Prepare {
+  RunText text;
+};
+struct Enqueue {
+  std::vector<Task> tasks;
+};
+/// Take these out of the slots' queue as far as they are still there; answered with OnTakenBack.
+struct TakeBack {
+  std::vector<AttemptRef> attempts;
+  ReturnReason reason = ReturnReason::kRetracted;
+};
+/// End these if they run.
+struct Kill {
+  std::vector<AttemptRef> attempts;
+};
+/// End the worker: kill what runs, and exit.
+struct Exit {
+  int status = 0;
+  std::string reason;
+};
+using WorkerAction = std::variant<SendUp, Reconnect, Prepare, Enqueue, TakeBack, Kill, Exit>;
+
+/// The worker's state machine, in the style of the master's: events and the time in, actions out;
+/// no socket, thread, clock or process in reach. One thread at a time.
+class WorkerCore {
+ public:
+  using Time = std::chrono::nanoseconds;
+
+  explicit WorkerCore(WorkerCoreOptions options) : options_(std::move(options)) {}
+
+  // ---- events ----
+  /// New connections are open: say hello.
+  void OnConnected(Time now);
+  void OnMessage(Time now, Envelope envelope, ToWorker message);
+  /// The answer to Prepare: empty, or why this worker takes no task of the run.
+  void OnPrepared(const std::string& problem);
+  /// What runs at this moment.
+  void OnRunning(const std::vector<RunningTask>& running);
+  /// A task ended. `by_us`: we killed it.
+  void OnFinished(Time now, TaskResult result, bool by_us);
+  void OnTakenBack(const std::vector<AttemptRef>& attempts, ReturnReason reason);
+  /// The worker was told to go: SIGTERM, or the like.
+  void OnToldToGo(Time now, const std::string& reason);
+  void OnTick(Time now);
+
+  std::vector<WorkerAction> TakeActions();
+  /// When OnTick is next due.
+  Time next_due() const;
+  bool welcomed() const { return welcomed_; }
+
+ private:
+  struct HeldTask {
+    AttemptRef ref;
+    HeldState state = HeldState::kQueued;
+    uint64_t slot = 0;
+    Time started{};
+    bool start_reported = false;
+    /// Kept until acknowledged, once finished.
+    std::optional<TaskResult> result;
+    bool result_sent = false;
+  };
+  struct Doubtful {
+    Time due{};
+    TaskResult result;
+  };
+
+  void OnWho(Time now, SessionId session);
+  void OnWelcome(Time now, const Welcome& welcome);
+  void OnAssign(Assign& assign);
+  void SayHello(Time now);
+  void Report(Time now);
+  void ReportStarts(Time now);
+  void SendResults();
+  void Keep(Time now, TaskResult result);
+  void HandBack(const AttemptRef& ref, ReturnReason reason, int64_t exit, const std::string& text);
+  void ReturnQueued(ReturnReason reason);
+  void MaybeLeave(Time now);
+  void Send(FromWorker message);
+  uint64_t capacity() const;
+  uint64_t queued() const { return held_.size() - running_ - finished_; }
+
+  WorkerCoreOptions options_;
+  std::vector<WorkerAction> actions_;
+  std::map<AttemptId, HeldTask> held_;
+  uint64_t running_ = 0;
+  uint64_t finished_ = 0;
+  uint64_t unsent_ = 0;
+  std::vector<Doubtful> doubtful_;
+  std::vector<ReturnedAttempt> returned_;
+
+  SessionId session_ = 0;
+  Epoch epoch_ = 0;
+  uint64_t sent_ = 0;
+  uint64_t received_ = 0;
+  bool answered_ = false;  // a `who`, since the last OnConnected or loss
+  bool welcomed_ = false;
+  bool prepared_ = false;
+  std::string problem_;
+
+  Time heartbeat_{std::chrono::seconds(1)};
+  Time lease_{std::chrono::seconds(30)};
+  Time last_heard_{};
+  Time last_heartbeat_{};
+  Time last_connect_{};
+  Time oldest_unsent_{};
+  bool leaving_ = false;
+  bool draining_ = false;
+  bool exited_ = false;
+  Time told_at_{};
+  std::string leave_reason_;
+};
+
+}  // namespace cq
