@@ -1,8 +1,10 @@
 #include "master/csv_reader.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -17,8 +19,12 @@ constexpr std::string_view kBom = "\xEF\xBB\xBF";
 
 }  // namespace
 
-CsvReader::CsvReader(Fd fd, std::string name, int copy_fd)
-    : fd_(std::move(fd)), name_(std::move(name)), copy_fd_(copy_fd), buffer_(kBufferBytes) {
+CsvReader::CsvReader(Fd fd, std::string name, int copy_fd, int interrupt_fd)
+    : fd_(std::move(fd)),
+      name_(std::move(name)),
+      copy_fd_(copy_fd),
+      interrupt_fd_(interrupt_fd),
+      buffer_(kBufferBytes) {
   csv_init(&parser_, CSV_STRICT_FINI);
   // libcsv would trim spaces around fields; here they are data.
   csv_set_space_func(&parser_, [](unsigned char) { return 0; });
@@ -38,6 +44,14 @@ void CsvReader::OnRow(int, void* self) {
 }
 
 bool CsvReader::FillBuffer() {
+  if (interrupt_fd_ >= 0) {
+    // A pipe may have nothing to read for long; a file always is readable.
+    std::array<pollfd, 2> fds{{{fd_.get(), POLLIN, 0}, {interrupt_fd_, POLLIN, 0}}};
+    while (poll(fds.data(), fds.size(), -1) < 0) {
+    }
+    if (fds[1].revents != 0)
+      throw Interrupted(fmt::format("interrupted while reading '{}'", name_));
+  }
   ssize_t n = 0;
   do {
     n = read(fd_.get(), buffer_.data(), buffer_.size());

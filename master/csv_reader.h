@@ -24,8 +24,9 @@ struct CsvRow {
 class CsvReader {
  public:
   /// Reads `fd` from where it stands; `name` is for messages. Every byte read goes to `copy_fd`,
-  /// too, unless that is -1.
-  CsvReader(Fd fd, std::string name, int copy_fd = -1);
+  /// too, unless that is -1. While `interrupt_fd` (-1: none) is readable, reading throws
+  /// Interrupted.
+  CsvReader(Fd fd, std::string name, int copy_fd = -1, int interrupt_fd = -1);
   CsvReader(const CsvReader&) = delete;
   CsvReader& operator=(const CsvReader&) = delete;
   ~CsvReader();
@@ -53,6 +54,7 @@ class CsvReader {
   Fd fd_;
   std::string name_;
   int copy_fd_;
+  int interrupt_fd_;
   csv_parser parser_{};
   std::vector<char> buffer_;
   size_t at_ = 0;

@@ -55,14 +55,17 @@ void CheckHeader(const std::string& name, const CsvRow& header) {
 }  // namespace
 
 InputSummary ReadInput(const std::string& path, const std::string& copy,
-                       const std::function<void(uint64_t, uint64_t)>& progress) {
+                       const std::function<void(uint64_t, uint64_t)>& progress, int interrupt_fd) {
   const std::string name = InputName(path);
   Fd in = OpenInput(path);
-  Fd out(open(copy.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-  if (!out) throw Error(fmt::format("cannot write '{}': {}", copy, strerror(errno)));
+  Fd out;
+  if (!copy.empty()) {
+    out = Fd(open(copy.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+    if (!out) throw Error(fmt::format("cannot write '{}': {}", copy, strerror(errno)));
+  }
   // A file system that can share the blocks copies nothing.
-  const bool cloned = path != "-" && ioctl(out.get(), FICLONE, in.get()) == 0;
-  CsvReader reader(std::move(in), name, cloned ? -1 : out.get());
+  const bool cloned = path != "-" && out && ioctl(out.get(), FICLONE, in.get()) == 0;
+  CsvReader reader(std::move(in), name, cloned ? -1 : out.get(), interrupt_fd);
 
   InputSummary summary;
   CsvRow header;
@@ -81,7 +84,7 @@ InputSummary ReadInput(const std::string& path, const std::string& copy,
     if (++summary.rows % kProgressRows == 0) progress(summary.rows, reader.bytes_read());
     if (summary.rows <= kFirstRows) summary.first.push_back(row);
   }
-  if (fsync(out.get()) != 0) {
+  if (out && fsync(out.get()) != 0) {
     throw Error(fmt::format("cannot write '{}': {}", copy, strerror(errno)));
   }
   return summary;

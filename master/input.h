@@ -25,7 +25,7 @@ struct InputSummary {
 /// UsageError with the line for what is no valid CSV: a ragged row, a duplicate or empty column
 /// name, an open quote, no header.
 InputSummary ReadInput(const std::string& path, const std::string& copy,
-                       const std::function<void(uint64_t, uint64_t)>& progress);
+                       const std::function<void(uint64_t, uint64_t)>& progress, int interrupt_fd);
 
 /// The rows of the run directory's copy, by task number, as they are asked for: in order while
 /// tasks are fresh, from memory while they are out.

@@ -20,7 +20,6 @@
 #include "protocol/command.h"
 #include "protocol/connection_file.h"
 #include "protocol/files.h"
-#include "schedulers/scheduler.h"
 
 namespace cq {
 namespace {
@@ -79,15 +78,25 @@ void CheckOutput(const std::string& output) {
   }
 }
 
-struct Workforce {
-  unsigned workers = 1;
-  unsigned slots = 1;
-};
+std::string RunDirectoryPath(const RunOptions& options) {
+  return AbsolutePath(options.run_dir.empty() ? DefaultRunDirectory(options.input)
+                                              : options.run_dir);
+}
 
-Workforce PlanWorkforce(const RunOptions& options) {
-  if (options.scheduler != "local") return {*options.workers, options.slots.value_or(1)};
-  if (options.workers) return {*options.workers, options.slots.value_or(1)};
-  return {1, options.slots.value_or(UsableCpus())};
+PoolOptions PlanPool(const RunOptions& options) {
+  PoolOptions pool;
+  pool.scheduler = options.scheduler;
+  // --slots N alone, or nothing, is one worker with so many slots; --workers N alone is N of one
+  // slot.
+  const unsigned slots = options.workers || options.scheduler != "local" ? 1 : UsableCpus();
+  pool.workers = options.workers.value_or(1);
+  pool.slots = options.slots.value_or(slots);
+  pool.program = options.worker_program.empty() ? OwnExecutable() : options.worker_program;
+  pool.run_dir = RunDirectoryPath(options);
+  pool.worker_init = options.worker_init;
+  pool.template_file = options.template_file;
+  pool.template_values = options.template_values;
+  return pool;
 }
 
 std::vector<size_t> ColumnIndices(const std::vector<std::string>& names,
@@ -102,30 +111,6 @@ std::vector<size_t> ColumnIndices(const std::vector<std::string>& names,
     indices.push_back(static_cast<size_t>(found - columns.begin()));
   }
   return indices;
-}
-
-WorkerLaunch MakeLaunch(const RunOptions& options, const Workforce& force,
-                        const std::string& run_dir) {
-  WorkerLaunch launch;
-  launch.program = options.worker_program.empty() ? OwnExecutable() : options.worker_program;
-  launch.connection_file = run_dir + "/connect.json";
-  launch.run_dir = run_dir;
-  launch.log_dir = run_dir + "/logs";
-  launch.slots = force.slots;
-  launch.worker_init = options.worker_init;
-  launch.set = options.template_values;
-  if (!options.template_file.empty()) {
-    try {
-      launch.template_text = ReadFile(options.template_file);
-    } catch (const Error& error) {
-      throw UsageError(fmt::format("--template: {}", error.what()));
-    }
-    launch.template_name = options.template_file;
-    if (launch.template_text.empty()) {
-      throw UsageError(fmt::format("--template: '{}' is empty", options.template_file));
-    }
-  }
-  return launch;
 }
 
 std::string TasksDirectory(const RunOptions& options) {
@@ -143,17 +128,12 @@ std::string TasksDirectory(const RunOptions& options) {
 class Setup {
  public:
   Setup(const RunOptions& options, RunObserver& observer)
-      : options_(options), observer_(observer), force_(PlanWorkforce(options)) {}
+      : options_(options), observer_(observer), plan_(PlanPool(options)), pool_(plan_) {}
 
   RunSummary Run() {
-    CheckOptions(options_);
-    const std::string run_dir =
-        options_.run_dir.empty() ? DefaultRunDirectory(options_.input) : options_.run_dir;
     if (!options_.output.empty()) CheckOutput(options_.output);
     const std::string cwd = TasksDirectory(options_);
-    pool_.emplace(options_.scheduler, MakeLaunch(options_, force_, AbsolutePath(run_dir)));
-
-    RunDirectory directory = RunDirectory::Make(run_dir, options_.fresh);
+    RunDirectory directory = RunDirectory::Make(plan_.run_dir, options_.fresh);
     Read(directory);
     Define(directory, cwd);
     CompileCommand();
@@ -166,12 +146,13 @@ class Setup {
   void Read(const RunDirectory& directory) {
     RunProgress progress;
     progress.phase = RunProgress::Phase::kReading;
+    const auto report = [&](uint64_t rows, uint64_t) {
+      progress.done = rows;
+      progress.seconds = Seconds();
+      observer_.Progress(progress);
+    };
     const auto summary =
-        ReadInput(options_.input, directory.File("params.csv"), [&](uint64_t rows, uint64_t) {
-          progress.done = rows;
-          progress.seconds = Seconds();
-          observer_.Progress(progress);
-        });
+        ReadInput(options_.input, directory.File("params.csv"), report, options_.signal_fd);
     definition_.columns = summary.columns;
     definition_.rows = summary.rows;
   }
@@ -241,7 +222,7 @@ class Setup {
     CoreOptions core_options;
     core_options.text = Text(directory);
     core_options.tasks = definition_.tasks();
-    core_options.expected_slots = uint64_t{force_.workers} * force_.slots;
+    core_options.expected_slots = uint64_t{plan_.workers} * plan_.slots;
 
     const KeyPair server = MakeKeyPair();
     ConnectionFile connection;
@@ -250,22 +231,22 @@ class Setup {
     connection.client = MakeKeyPair();
     Transport transport(server, connection.client.public_key);
     using Reach = Transport::Reach;
-    connection.endpoints = transport.Bind(options_.scheduler == "local"   ? Reach::kLoopback
-                                          : pool_->ControllerAtLoopback() ? Reach::kLoopbackFirst
-                                                                          : Reach::kAll);
+    connection.endpoints = transport.Bind(options_.scheduler == "local"  ? Reach::kLoopback
+                                          : pool_.ControllerAtLoopback() ? Reach::kLoopbackFirst
+                                                                         : Reach::kAll);
     ReplaceFile(directory.File("server.key"), server.secret_key + "\n", 0600);
     WriteConnectionFile(directory.File("connect.json"), connection);
     directory.WriteOwner(connection.endpoints[0]);
 
     MasterLoop::Options loop_options;
-    loop_options.workers = force_.workers;
+    loop_options.workers = plan_.workers;
     loop_options.signal_fd = options_.signal_fd;
     loop_options.keep_alive = [&] { directory.WriteOwner(connection.endpoints[0]); };
     RowSource::Options rows{directory.File("params.csv"), ranges_, command_.columns, seed_columns_,
                             definition_.seed};
     Database journal = CreateJournal(directory.File("journal.db"), definition_.ToMeta(), ranges_);
     MasterLoop loop(std::move(loop_options), Core(std::move(core_options)), std::move(transport),
-                    std::move(rows), *pool_, std::move(journal), observer_);
+                    std::move(rows), pool_, std::move(journal), observer_);
     directory.Keep();
     const double start = Seconds();
     const MasterLoop::End end = loop.Run();
@@ -305,9 +286,9 @@ class Setup {
 
   const RunOptions& options_;
   RunObserver& observer_;
-  const Workforce force_;
   const Clock::time_point begin_ = Clock::now();
-  std::optional<Pool> pool_;
+  const PoolOptions plan_;
+  Pool pool_;
   RunDefinition definition_;
   std::vector<RowRange> ranges_;
   CompiledCommand command_;
@@ -317,29 +298,28 @@ class Setup {
 }  // namespace
 
 RunSummary Run(const RunOptions& options, RunObserver& observer) {
+  CheckOptions(options);
   return Setup(options, observer).Run();
 }
 
 std::string DryRun(const RunOptions& options) {
   CheckOptions(options);
-  const auto summary = ReadInput(options.input, "/dev/null", [](uint64_t, uint64_t) {});
-  const Workforce force = PlanWorkforce(options);
+  const auto summary = ReadInput(
+      options.input, {}, [](uint64_t, uint64_t) {}, -1);
   const CompiledCommand command =
       CompileCommand(options.command, summary.columns, options.constants, options.shell);
   ColumnIndices(options.seed_by, summary.columns);
   const std::string cwd = TasksDirectory(options);
   if (!options.output.empty()) CheckOutput(options.output);
-  const std::string run_dir =
-      AbsolutePath(options.run_dir.empty() ? DefaultRunDirectory(options.input) : options.run_dir);
-  const WorkerLaunch launch = MakeLaunch(options, force, run_dir);
-  const Pool checked(options.scheduler, launch);
+  const PoolOptions plan = PlanPool(options);
+  const Pool checked(plan);
 
   const uint64_t tasks = options.limit == 0 ? summary.rows : std::min(options.limit, summary.rows);
   std::string text = fmt::format(
       "input: {} rows, columns {}\ntasks: {}\n{} workers × {} slots = {} tasks at a time\n"
       "directory of tasks: {}\nrun directory: {}\n",
-      summary.rows, fmt::join(summary.columns, ", "), tasks, force.workers, force.slots,
-      force.workers * force.slots, cwd, run_dir);
+      summary.rows, fmt::join(summary.columns, ", "), tasks, plan.workers, plan.slots,
+      plan.workers * plan.slots, cwd, plan.run_dir);
   for (size_t i = 0; i < summary.first.size() && i < tasks; ++i) {
     std::vector<std::string> values;
     for (const size_t column : command.columns) values.push_back(summary.first[i].fields[column]);
@@ -354,9 +334,8 @@ std::string DryRun(const RunOptions& options) {
     }
     text += "\n";
   }
-  if (options.scheduler == "slurm") {
-    text += fmt::format("submission script:\n{}", FilledSlurmTemplate(launch, force.workers));
-  }
+  const std::string script = Pool::Script(plan);
+  if (!script.empty()) text += "submission script:\n" + script;
   return text;
 }
 

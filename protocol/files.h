@@ -38,6 +38,9 @@ struct Pipe {
 };
 Pipe MakePipe();
 
+/// A descriptor that becomes readable when this child ends.
+Fd OpenPidfd(pid_t pid);
+
 /// The whole file. Throws Error that names it.
 std::string ReadFile(const std::string& path);
 

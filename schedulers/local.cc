@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -119,7 +118,7 @@ class LocalScheduler : public Scheduler {
       words.insert(words.begin(), {"/bin/sh", "-c", launch_.worker_init + "\nexec \"$0\" \"$@\""});
     }
     guardian.pid = Spawn(words, log.get(), life.read.get());
-    guardian.pidfd = Fd(pidfd_open(guardian.pid, 0));
+    guardian.pidfd = OpenPidfd(guardian.pid);
     guardian.life = std::move(life.write);
     guardians_.push_back(std::move(guardian));
   }

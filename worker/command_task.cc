@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/pidfd.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -175,7 +174,7 @@ class RunningCommand {
            fmt::format("cannot run '{}': {}{}", program, strerror(error), Hint(error, file)));
       return false;
     }
-    pidfd_ = Fd(pidfd_open(pid_, 0));
+    pidfd_ = OpenPidfd(pid_);
     return true;
   }
 

@@ -69,8 +69,8 @@ std::string RunContext::Search(const std::string& name) const {
     const size_t colon = rest.find(':');
     std::string directory(rest.substr(0, colon));
     if (directory.empty()) directory = ".";
-    const std::string file = directory + "/" + name;
-    const std::string from_here = file[0] == '/' ? file : text_.cwd + "/" + file;
+    const std::string file = fmt::format("{}/{}", directory, name);
+    const std::string from_here = file[0] == '/' ? file : fmt::format("{}/{}", text_.cwd, file);
     struct stat status {};
     if (stat(from_here.c_str(), &status) == 0 && S_ISREG(status.st_mode) &&
         access(from_here.c_str(), X_OK) == 0) {

@@ -18,4 +18,10 @@ class UsageError : public Error {
   using Error::Error;
 };
 
+/// A signal came before anything was started (exit status 130 of `cq`).
+class Interrupted : public Error {
+ public:
+  using Error::Error;
+};
+
 }  // namespace cq

@@ -1,0 +1,73 @@
+#include "worker/worker.h"
+
+#include <fmt/format.h>
+
+#include "cli/commands.h"
+#include "cq/error.h"
+#include "worker/guardian.h"
+
+namespace cq {
+namespace {
+
+namespace po = boost::program_options;
+
+const HelpPage kHelp = {
+    "cq worker --connect FILE [options]",
+    "Connects to the master whose connection file this is, runs the tasks that it gives, and ends "
+    "when the master\n"
+    "says so. Submission templates end in this command. It is two processes: a guardian, and the "
+    "worker proper;\n"
+    "when either ends, however it ended, the other ends all tasks and whatever they started.\n"
+    "SIGTERM makes it finish what runs and leave. Exit status: 0 told to end; 4 refused by the "
+    "master (another version,\n"
+    "another run); 5 no master was heard for too long; 6, 7 its master or guardian is gone.",
+    "cq worker --connect params.cq/connect.json --slots 4"};
+
+po::options_description Shown() {
+  po::options_description options("options", 100, 60);
+  options.add_options()("connect", po::value<std::string>()->value_name("FILE"),
+                        "the run's connect.json")(
+      "slots", po::value<std::string>()->value_name("N"), "tasks at a time [1]")(
+      "allocation", po::value<std::string>()->value_name("NAME"),
+      "the scheduler's name of this job [found in the environment]")("help,h", "show this page");
+  return options;
+}
+
+}  // namespace
+
+int WorkerCommandLine(const CommandLine& line) {
+  po::options_description options = Shown();
+  po::options_description internal;
+  // Between a master, a guardian and its worker: the pipes at whose end each sees that the other is
+  // gone.
+  internal.add_options()("master-fd", po::value<int>())("life-fd", po::value<int>());
+  po::options_description all = options;
+  all.add(internal);
+  po::variables_map values;
+  CommandLine words = line;
+  for (const std::string& word : line.words) {
+    if (word != "--help" && word != "-h") continue;
+    ParseOptions(line, options, kHelp, values);
+    return 0;
+  }
+  ParseOptions(words, all, kHelp, values);
+  if (values.count("connect") == 0) throw UsageError("--connect FILE is required");
+  if (values.count("life-fd") == 0) {
+    const int master_fd = values.count("master-fd") > 0 ? values["master-fd"].as<int>() : -1;
+    std::vector<std::string> worker = {"worker"};
+    worker.insert(worker.end(), line.words.begin(), line.words.end());
+    return RunGuardian(worker, master_fd);
+  }
+  WorkerOptions worker;
+  worker.connection_file = values["connect"].as<std::string>();
+  if (values.count("slots") > 0) {
+    worker.slots = ParseCount(values["slots"].as<std::string>(), "--slots", 1);
+    if (worker.slots > 10'000) throw UsageError("--slots: at most 10000");
+  }
+  if (values.count("allocation") > 0) worker.allocation = values["allocation"].as<std::string>();
+  worker.local = values.count("master-fd") > 0;
+  worker.life_fd = values["life-fd"].as<int>();
+  return RunWorker(worker);
+}
+
+}  // namespace cq
