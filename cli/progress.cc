@@ -53,8 +53,8 @@ std::string Text(const RunProgress& p) {
 
 }  // namespace
 
-ProgressPrinter::ProgressPrinter(bool quiet)
-    : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
+ProgressPrinter::ProgressPrinter(bool quiet, std::string hint)
+    : quiet_(quiet), hint_(std::move(hint)), terminal_(isatty(STDERR_FILENO) == 1) {}
 
 ProgressPrinter::~ProgressPrinter() { Clear(); }
 
@@ -71,6 +71,15 @@ void ProgressPrinter::Line(const std::string& text) {
     const std::time_t now = std::time(nullptr);
     fmt::print(stderr, "{:%Y-%m-%d %H:%M:%S} cq: {}\n", fmt::localtime(now), text);
   }
+}
+
+void ProgressPrinter::Started(unsigned workers, unsigned slots) {
+  const auto many = [](unsigned n, const char* what) {
+    return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
+  };
+  Say(fmt::format("{} × {} = {} at a time", many(workers, "worker"), many(slots, "slot"),
+                  many(workers * slots, "task")));
+  if (!hint_.empty()) Say(hint_);
 }
 
 void ProgressPrinter::Progress(const RunProgress& progress) {

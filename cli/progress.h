@@ -12,9 +12,11 @@ namespace cq {
 /// only.
 class ProgressPrinter : public RunObserver {
  public:
-  explicit ProgressPrinter(bool quiet);
+  /// `hint` follows the line that says where the run starts, if it is not empty.
+  explicit ProgressPrinter(bool quiet, std::string hint = {});
   ~ProgressPrinter() override;
 
+  void Started(unsigned workers, unsigned slots) override;
   void Progress(const RunProgress& progress) override;
   void Note(const std::string& text) override;
   void Warning(const std::string& text) override;
@@ -26,6 +28,7 @@ class ProgressPrinter : public RunObserver {
   void Clear();
 
   const bool quiet_;
+  const std::string hint_;
   const bool terminal_;
   bool line_shown_ = false;
   RunProgress last_;

@@ -236,10 +236,10 @@ int RunCommandLine(const CommandLine& line) {
   }
   const Fd interrupt = InterruptFd();
   options.signal_fd = interrupt.get();
-  ProgressPrinter printer(values.count("quiet") > 0);
-  if (values.count("scheduler") == 0 && InPath("sbatch")) {
-    printer.Say("running on this machine; to run on the cluster: -s slurm -w N");
-  }
+  const bool hint = values.count("scheduler") == 0 && InPath("sbatch");
+  ProgressPrinter printer(
+      values.count("quiet") > 0,
+      hint ? "running on this machine; to run on the cluster: -s slurm -w N" : "");
   const RunSummary summary = Run(options, printer);
   SayEnd(printer, summary);
   if (values.count("json") > 0) PrintJson(summary);

@@ -25,7 +25,7 @@ CsvReader::CsvReader(Fd fd, std::string name, int copy_fd, int interrupt_fd)
       copy_fd_(copy_fd),
       interrupt_fd_(interrupt_fd),
       buffer_(kBufferBytes) {
-  csv_init(&parser_, CSV_STRICT_FINI);
+  csv_init(&parser_, 0);
   // libcsv would trim spaces around fields; here they are data.
   csv_set_space_func(&parser_, [](unsigned char) { return 0; });
 }
@@ -89,6 +89,9 @@ void CsvReader::Feed(std::string_view piece) {
 void CsvReader::Finish() {
   ended_ = true;
   const uint64_t line = current_.line;
+  // Strict here alone: a quote inside an unquoted field (5" pipe) is data, one that is never closed
+  // is not.
+  csv_set_opts(&parser_, CSV_STRICT | CSV_STRICT_FINI);
   if (csv_fini(&parser_, OnField, OnRow, this) != 0) {
     throw UsageError(fmt::format(
         "{}:{}: a quote in the row that begins on this line is never closed", name_, line));
@@ -124,7 +127,7 @@ void CsvReader::Seek(uint64_t offset, uint64_t line) {
     throw Error(fmt::format("cannot read '{}': {}", name_, strerror(errno)));
   }
   csv_free(&parser_);
-  csv_init(&parser_, CSV_STRICT_FINI);
+  csv_init(&parser_, 0);
   csv_set_space_func(&parser_, [](unsigned char) { return 0; });
   at_ = end_ = 0;
   at_start_ = ended_ = in_row_ = false;

@@ -248,6 +248,7 @@ class Setup {
     MasterLoop loop(std::move(loop_options), Core(std::move(core_options)), std::move(transport),
                     std::move(rows), pool_, std::move(journal), observer_);
     directory.Keep();
+    observer_.Started(plan_.workers, plan_.slots);
     const double start = Seconds();
     const MasterLoop::End end = loop.Run();
     unlink(directory.File("owner.json").c_str());

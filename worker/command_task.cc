@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <optional>
 
 #include "cq/error.h"
@@ -36,15 +37,39 @@ std::string SignalName(int signal) {
   return name != nullptr ? fmt::format("SIG{}", name) : fmt::format("signal {}", signal);
 }
 
-// File actions and attributes are the same for every task of a slot but for the descriptors.
-class SpawnSetup {
+// Reads what is there.
+void ReadAvailable(int fd, KeptOutput& output) {
+  std::array<char, 16384> buffer;
+  for (;;) {
+    const ssize_t n = read(fd, buffer.data(), buffer.size());
+    if (n > 0) output.Append({buffer.data(), static_cast<size_t>(n)});
+    if (n >= 0 && static_cast<size_t>(n) < buffer.size()) return;
+    if (n < 0 && errno != EINTR) return;
+  }
+}
+
+}  // namespace
+
+// The pipes of a slot, and what posix_spawn is to do with them. The pipes are kept from task to
+// task and their write ends stay open here: the end of a task is the end of its first process and
+// never an end of file, so two wake-ups and a dozen system calls a task are saved.
+class CommandRunner::Spawner {
  public:
-  SpawnSetup(const std::string& cwd, int out, int err) {
+  explicit Spawner(std::string cwd)
+      : cwd_(std::move(cwd)),
+        null_(open("/dev/null", O_RDONLY | O_CLOEXEC)),
+        out_(MakePipe()),
+        err_(MakePipe()) {
+    fcntl(out_.read.get(), F_SETFL, O_NONBLOCK);
+    fcntl(err_.read.get(), F_SETFL, O_NONBLOCK);
     posix_spawn_file_actions_init(&actions_);
-    posix_spawn_file_actions_addopen(&actions_, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions_, out, 1);
-    posix_spawn_file_actions_adddup2(&actions_, err, 2);
-    posix_spawn_file_actions_addchdir_np(&actions_, cwd.c_str());
+    posix_spawn_file_actions_adddup2(&actions_, null_.get(), 0);
+    posix_spawn_file_actions_adddup2(&actions_, out_.write.get(), 1);
+    posix_spawn_file_actions_adddup2(&actions_, err_.write.get(), 2);
+    std::error_code unknown;
+    if (std::filesystem::current_path(unknown) != cwd_) {
+      posix_spawn_file_actions_addchdir_np(&actions_, cwd_.c_str());
+    }
     posix_spawnattr_init(&attributes_);
     sigset_t none;
     sigemptyset(&none);
@@ -56,16 +81,20 @@ class SpawnSetup {
     posix_spawnattr_setflags(
         &attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
   }
-  SpawnSetup(const SpawnSetup&) = delete;
-  SpawnSetup& operator=(const SpawnSetup&) = delete;
-  ~SpawnSetup() {
+  Spawner(const Spawner&) = delete;
+  Spawner& operator=(const Spawner&) = delete;
+  ~Spawner() {
     posix_spawn_file_actions_destroy(&actions_);
     posix_spawnattr_destroy(&attributes_);
   }
 
+  const std::string& cwd() const { return cwd_; }
+  int out() const { return out_.read.get(); }
+  int err() const { return err_.read.get(); }
+
   // Returns errno.
   int Spawn(pid_t& pid, const std::string& file, std::vector<std::string>& arguments,
-            std::vector<char*>& environment) {
+            std::vector<char*>& environment) const {
     std::vector<char*> argv;
     argv.reserve(arguments.size() + 1);
     for (std::string& argument : arguments) argv.push_back(argument.data());
@@ -85,34 +114,22 @@ class SpawnSetup {
   }
 
  private:
+  std::string cwd_;
+  Fd null_;
+  Pipe out_;
+  Pipe err_;
   posix_spawn_file_actions_t actions_;
   posix_spawnattr_t attributes_;
 };
 
-// Reads what is there. False at the end of the file.
-bool Drain(int fd, KeptOutput& output) {
-  std::array<char, 16384> buffer;
-  for (;;) {
-    const ssize_t n = read(fd, buffer.data(), buffer.size());
-    if (n > 0) {
-      output.Append({buffer.data(), static_cast<size_t>(n)});
-      if (static_cast<size_t>(n) < buffer.size()) return true;
-    } else if (n == 0) {
-      return false;
-    } else if (errno != EINTR) {
-      return errno == EAGAIN;
-    }
-  }
-}
-
-class RunningCommand {
+class CommandRunner::Running {
  public:
-  RunningCommand(const RunContext& run, const Task& task, const CommandSlot& slot)
-      : run_(run), task_(task), slot_(slot) {
+  Running(const RunContext& run, const Task& task, const Slot& slot, const Spawner& spawner)
+      : run_(run), task_(task), slot_(slot), spawner_(spawner) {
     TaskResult& r = end_.result;
     r.task = task.task;
     r.attempt = task.attempt;
-    r.slot = slot.slot;
+    r.slot = slot.number;
     r.started_us = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
                                              system_clock::now().time_since_epoch())
                                              .count());
@@ -154,21 +171,9 @@ class RunningCommand {
       Fail(127, fmt::format("cannot run '{}': not found in PATH", program));
       return false;
     }
-    try {
-      out_ = MakePipe();
-      err_ = MakePipe();
-    } catch (const Error& error) {
-      Fail(126, error.what());
-      return false;
-    }
-    fcntl(out_.read.get(), F_SETFL, O_NONBLOCK);
-    fcntl(err_.read.get(), F_SETFL, O_NONBLOCK);
-    SpawnSetup setup(run_.text().cwd, out_.write.get(), err_.write.get());
     std::vector<std::string> own = OwnEnvironment();
     std::vector<char*> environment = Environment(own);
-    const int error = setup.Spawn(pid_, file, arguments, environment);
-    out_.write.Close();
-    err_.write.Close();
+    const int error = spawner_.Spawn(pid_, file, arguments, environment);
     if (error != 0) {
       Fail(error == ENOENT ? 127 : 126,
            fmt::format("cannot run '{}': {}{}", program, strerror(error), Hint(error, file)));
@@ -210,14 +215,14 @@ class RunningCommand {
 
   // Until the first process has ended, whoever else still holds the pipes.
   void Watch() {
-    std::array<pollfd, 4> fds{{{out_.read.get(), POLLIN, 0},
-                               {err_.read.get(), POLLIN, 0},
+    std::array<pollfd, 4> fds{{{spawner_.out(), POLLIN, 0},
+                               {spawner_.err(), POLLIN, 0},
                                {pidfd_.get(), POLLIN, 0},
                                {slot_.kill_fd, POLLIN, 0}}};
-    for (;;) {
+    do {
       if (poll(fds.data(), fds.size(), -1) < 0) continue;
-      if (fds[0].revents != 0 && !Drain(out_.read.get(), stdout_)) fds[0].fd = -1;
-      if (fds[1].revents != 0 && !Drain(err_.read.get(), stderr_)) fds[1].fd = -1;
+      if (fds[0].revents != 0) ReadAvailable(spawner_.out(), stdout_);
+      if (fds[1].revents != 0) ReadAvailable(spawner_.err(), stderr_);
       if (fds[3].revents != 0) {
         uint64_t ignored = 0;
         if (read(slot_.kill_fd, &ignored, sizeof ignored) > 0) {
@@ -225,20 +230,21 @@ class RunningCommand {
           kill(-pid_, SIGKILL);
         }
       }
-      if (fds[2].revents != 0) return;
-    }
+    } while (fds[2].revents == 0);
   }
 
   void End() {
     // The group goes before its leader is reaped: a freed id is soon another task's.
     kill(-pid_, SIGKILL);
-    slot_.adopted->EndThoseOf({task_.task, task_.attempt}, slot_.others_run, slot_.alone());
+    end_.left_behind =
+        slot_.adopted->EndThoseOf({task_.task, task_.attempt}, slot_.others_run, slot_.alone);
     int status = 0;
     rusage usage{};
     while (wait4(pid_, &status, 0, &usage) < 0 && errno == EINTR) {
     }
-    Drain(out_.read.get(), stdout_);
-    Drain(err_.read.get(), stderr_);
+    // What is left in the pipes is this task's, and would be taken for the next one's.
+    ReadAvailable(spawner_.out(), stdout_);
+    ReadAvailable(spawner_.err(), stderr_);
     TaskResult& r = end_.result;
     r.user_us = MicrosOf(usage.ru_utime);
     r.system_us = MicrosOf(usage.ru_stime);
@@ -272,20 +278,36 @@ class RunningCommand {
 
   const RunContext& run_;
   const Task& task_;
-  const CommandSlot& slot_;
+  const Slot& slot_;
+  const Spawner& spawner_;
   CommandEnd end_;
-  Pipe out_;
-  Pipe err_;
   KeptOutput stdout_;
   KeptOutput stderr_;
   pid_t pid_ = 0;
   Fd pidfd_;
 };
 
-}  // namespace
+CommandRunner::CommandRunner(Slot slot) : slot_(std::move(slot)) {}
+CommandRunner::~CommandRunner() = default;
 
-CommandEnd RunCommand(const RunContext& run, const Task& task, const CommandSlot& slot) {
-  return RunningCommand(run, task, slot).Run();
+CommandEnd CommandRunner::Run(const RunContext& run, const Task& task) {
+  try {
+    if (!spawner_ || spawner_->cwd() != run.text().cwd) {
+      spawner_ = std::make_unique<Spawner>(run.text().cwd);
+    }
+  } catch (const Error& error) {
+    CommandEnd end;
+    end.result.task = task.task;
+    end.result.attempt = task.attempt;
+    end.result.outcome = Outcome::kError;
+    end.result.exit = 126;
+    end.result.error = error.what();
+    return end;
+  }
+  CommandEnd end = Running(run, task, slot_, *spawner_).Run();
+  // A process that got away holds the pipes, too: what it prints is not the next task's.
+  if (end.left_behind) spawner_.reset();
+  return end;
 }
 
 }  // namespace cq

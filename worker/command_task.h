@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 
 #include "protocol/messages.h"
 #include "worker/descendants.h"
@@ -8,26 +9,41 @@
 
 namespace cq {
 
-/// What one slot needs to run commands besides the run itself.
-struct CommandSlot {
-  uint64_t slot = 0;
-  /// Readable once the running task is to be killed; the reader empties it.
-  int kill_fd = -1;
-  AdoptedChildren* adopted = nullptr;
-  /// Whether another slot runs this attempt now, and whether no other slot runs anything.
-  std::function<bool(const AttemptRef&)> others_run;
-  std::function<bool()> alone;
-};
-
 struct CommandEnd {
   TaskResult result;
-  /// It was ended through kill_fd.
+  /// It was ended through the kill descriptor.
   bool killed = false;
+  /// A process may have got away that this task started.
+  bool left_behind = false;
 };
 
-/// Runs one task as one process of its own group (DESIGN: directory, environment, stdin, signals,
-/// output) and returns when the first process has ended and whatever it left behind is gone.
-/// Blocks; one thread a slot. Throws nothing for what a task does.
-CommandEnd RunCommand(const RunContext& run, const Task& task, const CommandSlot& slot);
+/// Runs commands in one slot, one at a time. What tasks have in common (pipes, what posix_spawn is
+/// to do) is made once: it costs as much as a tenth of a trivial task.
+class CommandRunner {
+ public:
+  struct Slot {
+    uint64_t number = 0;
+    /// Readable once the running task is to be killed; the runner empties it.
+    int kill_fd = -1;
+    AdoptedChildren* adopted = nullptr;
+    /// Whether another slot runs this attempt now, and whether no other slot runs anything.
+    std::function<bool(const AttemptRef&)> others_run;
+    std::function<bool()> alone;
+  };
+  explicit CommandRunner(Slot slot);
+  ~CommandRunner();
+
+  /// Runs one task as one process of its own group (DESIGN: directory, environment, stdin, signals,
+  /// output) and returns when the first process has ended and whatever it left behind is gone.
+  /// Blocks. Throws nothing for what a task does.
+  CommandEnd Run(const RunContext& run, const Task& task);
+
+ private:
+  class Spawner;
+  class Running;
+
+  Slot slot_;
+  std::unique_ptr<Spawner> spawner_;
+};
 
 }  // namespace cq

@@ -102,7 +102,7 @@ std::vector<pid_t> AdoptedChildren::List() const {
     return pids;
   }
   std::string text;
-  std::array<char, 4096> buffer{};
+  std::array<char, 4096> buffer;
   ssize_t n = 0;
   while ((n = pread(children_.get(), buffer.data(), buffer.size(),
                     static_cast<off_t>(text.size()))) > 0) {
@@ -142,29 +142,37 @@ std::optional<AttemptRef> AttemptOfProcess(pid_t pid) {
   return ref;
 }
 
-bool AdoptedChildren::Sweep(const AttemptRef& ended,
-                            const std::function<bool(const AttemptRef&)>& others_run, bool alone) {
+AdoptedChildren::Swept AdoptedChildren::Sweep(
+    const AttemptRef& ended, const std::function<bool(const AttemptRef&)>& others_run,
+    const std::function<bool()>& alone) {
   const std::lock_guard lock(mutex_);
-  bool clean = true;
+  Swept swept = Swept::kNoneLeft;
   for (const pid_t pid : List()) {
     if (waitpid(pid, nullptr, WNOHANG) == pid) continue;
     const auto ref = AttemptOfProcess(pid);
-    const bool goes = ref ? (*ref == ended || !others_run(*ref)) : alone;
-    if (!goes) continue;
+    const bool goes = ref ? (*ref == ended || !others_run(*ref)) : alone();
+    if (!goes) {
+      swept = std::max(swept, Swept::kOthersLeft);
+      continue;
+    }
     kill(pid, SIGKILL);
-    clean = waitpid(pid, nullptr, WNOHANG) == pid && clean;
+    // Even once it is reaped, its children have yet to be given to us.
+    waitpid(pid, nullptr, WNOHANG);
+    swept = Swept::kEnding;
   }
-  return clean;
+  return swept;
 }
 
-void AdoptedChildren::EndThoseOf(const AttemptRef& ended,
+bool AdoptedChildren::EndThoseOf(const AttemptRef& ended,
                                  const std::function<bool(const AttemptRef&)>& others_run,
-                                 bool alone) {
-  // A process is gone for good once its children have been given to us and gone as well.
+                                 const std::function<bool()>& alone) {
   const auto deadline = steady_clock::now() + std::chrono::seconds(5);
-  while (!Sweep(ended, others_run, alone) && steady_clock::now() < deadline) {
+  Swept swept = Sweep(ended, others_run, alone);
+  while (swept == Swept::kEnding && steady_clock::now() < deadline) {
     std::this_thread::sleep_for(std::chrono::microseconds(500));
+    swept = Sweep(ended, others_run, alone);
   }
+  return swept != Swept::kNoneLeft;
 }
 
 }  // namespace cq

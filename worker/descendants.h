@@ -31,15 +31,16 @@ class AdoptedChildren {
   AdoptedChildren();
 
   /// Ends and reaps what `ended` left behind, and reaps whatever else has ended. `others_run` tells
-  /// whether the attempt is one that another slot runs now, and `alone` that no other slot runs
-  /// anything: then a process that does not say whose it is goes, too.
-  void EndThoseOf(const AttemptRef& ended, const std::function<bool(const AttemptRef&)>& others_run,
-                  bool alone);
+  /// whether the attempt is one that another slot runs now, and `alone` whether no other slot runs
+  /// anything: then a process that does not say whose it is goes, too. Returns whether any is left.
+  bool EndThoseOf(const AttemptRef& ended, const std::function<bool(const AttemptRef&)>& others_run,
+                  const std::function<bool()>& alone);
 
  private:
   std::vector<pid_t> List() const;
-  bool Sweep(const AttemptRef& ended, const std::function<bool(const AttemptRef&)>& others_run,
-             bool alone);
+  enum class Swept { kNoneLeft, kOthersLeft, kEnding };
+  Swept Sweep(const AttemptRef& ended, const std::function<bool(const AttemptRef&)>& others_run,
+              const std::function<bool()>& alone);
 
   Fd children_;
   // Nobody may reap one of them while another is about to signal it.

@@ -73,7 +73,9 @@ std::vector<AttemptRef> Slots::TakeBack(const std::vector<AttemptRef>& attempts)
 }
 
 void Slots::KillSlot(Slot& slot) {
-  if (slot.busy) Signal(slot.kill.get());
+  if (!slot.busy) return;
+  slot.kill_sent = true;
+  Signal(slot.kill.get());
 }
 
 void Slots::Kill(const std::vector<AttemptRef>& attempts) {
@@ -132,11 +134,11 @@ void Slots::OwnerSleeps(bool for_long) {
 
 void Slots::Work(uint64_t index) {
   Slot& slot = slots_[index];
-  CommandSlot command;
-  command.slot = index;
-  command.kill_fd = slot.kill.get();
-  command.adopted = &adopted_;
-  command.alone = [this, index] { return Alone(index); };
+  const auto others_run = [this, &slot](const AttemptRef& ref) {
+    return ref != slot.current && Runs(ref);
+  };
+  CommandRunner runner(
+      {index, slot.kill.get(), &adopted_, others_run, [this, index] { return Alone(index); }});
 
   std::unique_lock lock(mutex_);
   for (;;) {
@@ -147,20 +149,17 @@ void Slots::Work(uint64_t index) {
     slot.busy = true;
     slot.current = {task.task, task.attempt};
     slot.started = clock_();
-    command.others_run = [this, own = slot.current](const AttemptRef& ref) {
-      return ref != own && Runs(ref);
-    };
     const auto run = run_;
     if (std::exchange(owner_sleeps_, false)) Wake();
     lock.unlock();
 
-    CommandEnd end = RunCommand(*run, task, command);
+    CommandEnd end = runner.Run(*run, task);
 
     lock.lock();
     slot.busy = false;
     slot.current = {};
     // A kill that came as the task ended is not for the next one.
-    Empty(slot.kill.get());
+    if (std::exchange(slot.kill_sent, false)) Empty(slot.kill.get());
     ended_.push_back(std::move(end));
     const bool nearly_dry = queue_.size() <= slots_.size();
     if (std::exchange(owner_sleeps_, false) || nearly_dry) Wake();

@@ -53,6 +53,7 @@ class Slots {
     std::thread thread;
     Fd kill;
     bool busy = false;
+    bool kill_sent = false;
     AttemptRef current;
     std::chrono::nanoseconds started{};
   };

@@ -73,6 +73,8 @@ struct RunProgress {
 class RunObserver {
  public:
   virtual ~RunObserver() = default;
+  /// The input is good, and the workers are about to be started.
+  virtual void Started(unsigned /*workers*/, unsigned /*slots*/) {}
   /// Several times a second.
   virtual void Progress(const RunProgress&) {}
   /// A change of the workers, or the like.
