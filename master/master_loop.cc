@@ -135,7 +135,9 @@ void MasterLoop::OnWorkerEnded(const JobState& job) {
   const bool connected = core_.HasSession(job.allocation);
   last_death_ =
       fmt::format("{}{}\n{}", job.reason, connected ? "" : " before it connected", job.log_tail);
-  if (!connected) observer_.Warning(fmt::format("a worker was lost: {}", last_death_));
+  // The last one is told with the end of the run.
+  if (!connected && jobs_alive_ > 0)
+    observer_.Warning(fmt::format("a worker was lost: {}", last_death_));
   core_.OnAllocationEnded(Now(), job.allocation, job.reason, job.explained);
   if (!pool_.replaces() || interrupted_) return;
   // A replacement only as long as something gets done between the losses.
