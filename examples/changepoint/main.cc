@@ -16,10 +16,10 @@ namespace {
   std::exit(2);
 }
 
-std::vector<Run> ReadProfile(const std::string& path) {
+std::vector<Stretch> ReadProfile(const std::string& path) {
   std::ifstream file(path);
   if (!file) Fail("cannot read '" + path + "'");
-  std::vector<Run> profile;
+  std::vector<Stretch> profile;
   size_t line_number = 0;
   for (std::string line; std::getline(file, line);) {
     ++line_number;

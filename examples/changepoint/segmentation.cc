@@ -5,10 +5,10 @@
 
 namespace {
 
-// Sums over the first runs, so that the loss of any segment takes constant time.
+// Sums over the first stretches, so that the loss of any segment takes constant time.
 class SegmentLoss {
  public:
-  explicit SegmentLoss(const std::vector<Run>& profile)
+  explicit SegmentLoss(const std::vector<Stretch>& profile)
       : weight_(profile.size() + 1), total_(profile.size() + 1) {
     for (size_t i = 0; i < profile.size(); ++i) {
       weight_[i + 1] = weight_[i] + profile[i].weight;
@@ -16,7 +16,7 @@ class SegmentLoss {
     }
   }
 
-  // Of the runs [begin, end), with their own mean: the sum of w · m is the sum of w · c.
+  // Of the stretches [begin, end), with their own mean: the sum of w · m is the sum of w · c.
   double operator()(size_t begin, size_t end) const {
     const double total = total_[end] - total_[begin];
     if (total <= 0) return 0;
@@ -30,10 +30,10 @@ class SegmentLoss {
 
 }  // namespace
 
-Segmentation Segment(const std::vector<Run>& profile, double penalty) {
+Segmentation Segment(const std::vector<Stretch>& profile, double penalty) {
   const SegmentLoss loss(profile);
   const size_t n = profile.size();
-  // best[t]: the least cost of the first t runs, one penalty for each segment but the first.
+  // best[t]: the least cost of the first t stretches, one penalty for each segment but the first.
   std::vector<double> best(n + 1);
   std::vector<size_t> last_begin(n + 1);
   best[0] = -penalty;

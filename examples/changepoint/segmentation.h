@@ -3,9 +3,9 @@
 #include <cstddef>
 #include <vector>
 
-/// One run of positions with the same count: `weight` positions (its length in bases), `count`
+/// A stretch of positions with the same count: `weight` positions (its length in bases), `count`
 /// reads over each.
-struct Run {
+struct Stretch {
   double weight = 0;
   double count = 0;
 };
@@ -17,8 +17,8 @@ struct Segmentation {
   double loss = 0;
 };
 
-/// The segmentation of `profile` (at least one run) that minimises loss + penalty · (segments − 1),
-/// where each segment has one mean: optimal partitioning, with the candidates pruned that can never
-/// be best again (Killick, Fearnhead and Eckley 2012, "Optimal detection of changepoints with a
-/// linear computational cost"). Time: between linear and quadratic in the number of runs.
-Segmentation Segment(const std::vector<Run>& profile, double penalty);
+/// The segmentation of `profile` (at least one stretch) that minimises loss + penalty · (segments −
+/// 1), where each segment has one mean: optimal partitioning, with the candidates pruned that can
+/// never be best again (Killick, Fearnhead and Eckley 2012, "Optimal detection of changepoints with
+/// a linear computational cost"). Time: between linear and quadratic in the number of stretches.
+Segmentation Segment(const std::vector<Stretch>& profile, double penalty);

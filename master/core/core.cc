@@ -186,9 +186,10 @@ void Core::Lose(Worker& worker, const std::string& reason, bool charge) {
   worker.ended = true;
   worker.stale.clear();
   Disconnect(worker);
-  actions_.emplace_back(Write{WorkerEndRecord{worker.index + 1, reason}});
-  actions_.emplace_back(Note{charge || !held.empty() ? Note::Kind::kWarning : Note::Kind::kWorkers,
-                             fmt::format("{}; {} tasks go to others", reason, held.size())});
+  const bool harm = !held.empty();
+  actions_.emplace_back(
+      Note{harm ? Note::Kind::kWarning : Note::Kind::kWorkers,
+           harm ? fmt::format("{}; its {} tasks go to others", reason, held.size()) : reason});
 }
 
 // ---- tasks ----

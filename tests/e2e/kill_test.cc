@@ -1,0 +1,156 @@
+// What is left when a master, a worker or a guardian is killed: no process, and the run goes on.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <algorithm>
+
+#include "tests/support/process.h"
+
+namespace cq {
+namespace {
+
+using std::chrono::seconds;
+using Words = std::vector<std::string>;
+
+// A run whose tasks leave a daemonised grandchild behind and block until a file exists.
+class KillTest : public ::testing::Test {
+ protected:
+  KillTest() {
+    WriteFile(directory_.File("in.csv"), "a,b\n1,2\n3,4\n5,6\n");
+    WriteFile(directory_.File("task"),
+              "#!/bin/sh\n"
+              "setsid sh -c 'exec sleep 3600' </dev/null >/dev/null 2>&1 &\n"
+              "echo started >> started\n"
+              "while [ ! -e go ]; do sleep 0.02; done\n"
+              "echo done $1\n");
+    std::filesystem::permissions(directory_.File("task"), std::filesystem::perms::owner_all);
+    master_ = std::make_unique<TestProcess>(
+        Words{CQ_PROGRAM, "run", "in.csv", "-w", "2", "--", "./task", "{a}"}, directory_.path(),
+        std::map<std::string, std::string>{{"KILL_TEST", directory_.path()}});
+    EXPECT_TRUE(Eventually([&] { return Grandchildren().size() >= 2; })) << master_->Err();
+  }
+  ~KillTest() override {
+    for (const pid_t pid : ProcessesWith("KILL_TEST=" + directory_.path())) kill(pid, SIGKILL);
+  }
+
+  std::vector<pid_t> Mine() { return ProcessesWith("KILL_TEST=" + directory_.path()); }
+  std::vector<pid_t> Grandchildren() { return DescendantsWith(master_->pid(), "sleep 3600"); }
+  std::vector<pid_t> Guardians() {
+    std::vector<pid_t> guardians;
+    for (const pid_t pid : DescendantsWith(master_->pid(), " worker ")) {
+      if (!DescendantsWith(pid, "--life-fd").empty()) guardians.push_back(pid);
+    }
+    return guardians;
+  }
+  std::vector<pid_t> Workers() { return DescendantsWith(master_->pid(), "--life-fd"); }
+
+  // All of these are gone within a second.
+  static void ExpectGone(const std::vector<pid_t>& pids) {
+    const auto gone = [&] {
+      return std::none_of(pids.begin(), pids.end(), [](pid_t pid) { return Lives(pid); });
+    };
+    EXPECT_TRUE(Eventually(gone, seconds(1)));
+  }
+  std::vector<pid_t> FamilyOf(pid_t pid) {
+    auto family = DescendantsWith(pid, "");
+    family.push_back(pid);
+    return family;
+  }
+  void ExpectTheRunToGoOn() {
+    WriteFile(directory_.File("go"), "");
+    const Ended ended = master_->Wait();
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    EXPECT_EQ(Column(directory_.File("in.cq/results.csv"), "cq_stdout"),
+              (Words{"done 1", "done 3", "done 5"}));
+    EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, seconds(1)));
+  }
+
+  TemporaryDirectory directory_;
+  std::unique_ptr<TestProcess> master_;
+};
+
+TEST_F(KillTest, OfTheMasterLeavesNoProcess) {
+  const auto family = FamilyOf(master_->pid());
+  ASSERT_GE(family.size(), 1u + 2 + 2 + 2 + 2);
+  master_->Signal(SIGKILL);
+  EXPECT_EQ(master_->Wait().status, 128 + SIGKILL);
+  ExpectGone(family);
+  EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, seconds(1)));
+}
+
+TEST_F(KillTest, OfAWorkerLeavesNoneOfItsProcessesAndTheRunGoesOn) {
+  const auto guardians = Guardians();
+  ASSERT_EQ(guardians.size(), 2u);
+  const auto family = FamilyOf(guardians[0]);
+  const auto worker = DescendantsWith(guardians[0], "--life-fd");
+  ASSERT_EQ(worker.size(), 1u);
+  kill(worker[0], SIGKILL);
+  ExpectGone(family);
+  EXPECT_TRUE(Eventually([&] { return Grandchildren().size() >= 2; })) << master_->Err();
+  ExpectTheRunToGoOn();
+}
+
+TEST_F(KillTest, OfAGuardianLeavesNoneOfItsProcessesAndTheRunGoesOn) {
+  const auto guardians = Guardians();
+  ASSERT_EQ(guardians.size(), 2u);
+  const auto family = FamilyOf(guardians[0]);
+  kill(guardians[0], SIGKILL);
+  ExpectGone(family);
+  EXPECT_TRUE(Eventually([&] { return Grandchildren().size() >= 2; })) << master_->Err();
+  ExpectTheRunToGoOn();
+}
+
+TEST_F(KillTest, TheFirstInterruptFinishesWhatRuns) {
+  master_->Signal(SIGINT);
+  EXPECT_TRUE(Eventually([&] {
+    return master_->Err().find("2 running tasks") != std::string::npos;
+  })) << master_->Err();
+  WriteFile(directory_.File("go"), "");
+  const Ended ended = master_->Wait();
+  EXPECT_EQ(ended.status, 130) << ended.err;
+  auto statuses = Column(directory_.File("in.cq/results.csv"), "cq_status");
+  std::sort(statuses.begin(), statuses.end());
+  EXPECT_EQ(statuses, (Words{"ok", "ok", "pending"}));
+  EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, seconds(1)));
+}
+
+TEST_F(KillTest, TheSecondInterruptStopsNow) {
+  master_->Signal(SIGINT);
+  EXPECT_TRUE(Eventually([&] { return master_->Err().find("Ctrl-C") != std::string::npos; }));
+  master_->Signal(SIGINT);
+  EXPECT_EQ(master_->Wait().status, 130);
+  EXPECT_EQ(Column(directory_.File("in.cq/results.csv"), "cq_status"),
+            (Words{"pending", "pending", "pending"}));
+  EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, seconds(1)));
+}
+
+TEST_F(KillTest, TermStopsNow) {
+  master_->Signal(SIGTERM);
+  EXPECT_EQ(master_->Wait().status, 130);
+  EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, seconds(1)));
+}
+
+TEST_F(KillTest, AWorkerToldToGoHandsItsTasksOn) {
+  const auto guardians = Guardians();
+  ASSERT_EQ(guardians.size(), 2u);
+  kill(guardians[0], SIGTERM);
+  EXPECT_TRUE(
+      Eventually([&] { return master_->Err().find("leaves: SIGTERM") != std::string::npos; }));
+  ExpectTheRunToGoOn();
+}
+
+// A task that kills its worker every time does not hold up the others, and is set aside.
+TEST(CrashTest, ATaskThatKillsItsWorkerIsSetAsideAndTheRestRuns) {
+  TemporaryDirectory directory;
+  WriteFile(directory.File("in.csv"), "a,b\n1,2\nkill,4\n5,6\n7,8\n");
+  const std::string task =
+      "if [ {a} = kill ]; then sleep 0.2; kill -9 $PPID; sleep 60; else echo {a}; fi";
+  const Ended ended = Cq({"run", "in.csv", "-w", "2", "--", "sh", "-c", task}, directory.path());
+  EXPECT_EQ(ended.status, 1) << ended.err;
+  const std::string results = directory.File("in.cq/results.csv");
+  EXPECT_EQ(Column(results, "cq_status"), (Words{"ok", "crashed", "ok", "ok"}));
+  EXPECT_EQ(Column(results, "cq_attempts")[1], "3");
+}
+
+}  // namespace
+}  // namespace cq

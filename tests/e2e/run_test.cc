@@ -1,0 +1,383 @@
+// `cq run` and its kin as a user meets them: real processes, one command line each.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "master/database.h"
+#include "tests/support/process.h"
+
+namespace cq {
+namespace {
+
+using Words = std::vector<std::string>;
+
+std::string Slurp(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+class RunTest : public ::testing::Test {
+ protected:
+  // Runs `cq run in.csv OPTIONS... -- COMMAND...`.
+  Ended Run(const std::string& csv, const Words& options, const Words& command) {
+    WriteFile(directory_.File("in.csv"), csv);
+    Words words = {"run", "in.csv"};
+    words.insert(words.end(), options.begin(), options.end());
+    words.push_back("--");
+    words.insert(words.end(), command.begin(), command.end());
+    return Cq(words, directory_.path());
+  }
+  Words Column(const std::string& name) { return cq::Column(Results(), name); }
+  std::string Results() const { return directory_.File("in.cq/results.csv"); }
+  bool Exists(const std::string& name) const {
+    return std::filesystem::exists(directory_.File(name));
+  }
+  // Nothing started and nothing left behind.
+  void ExpectRefused(const Ended& ended, const std::string& text) {
+    EXPECT_EQ(ended.status, 2) << ended.err;
+    EXPECT_NE(ended.err.find(text), std::string::npos) << ended.err;
+    for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
+      EXPECT_EQ(entry.path().string().find(".cq"), std::string::npos) << entry.path();
+    }
+  }
+
+  TemporaryDirectory directory_;
+};
+
+TEST_F(RunTest, JoinsResultsToRowsInInputOrder) {
+  std::string csv = "name,n\n";
+  for (int i = 1; i <= 500; ++i) csv += "r" + std::to_string(i) + "," + std::to_string(i) + "\n";
+  const Ended ended =
+      Run(csv, {"-w", "3", "--slots", "2"}, {"sh", "-c", "echo {name}; exit $(({n} % 2))"});
+  EXPECT_EQ(ended.status, 1) << ended.err;
+  const auto rows = ReadCsv(Results());
+  ASSERT_EQ(rows.size(), 501u);
+  EXPECT_EQ(rows[0],
+            (Words{"name", "n", "cq_task", "cq_status", "cq_exit", "cq_error", "cq_seconds",
+                   "cq_max_rss_kb", "cq_attempts", "cq_worker", "cq_stdout"}));
+  for (size_t i = 1; i <= 500; ++i) {
+    EXPECT_EQ(rows[i][0], "r" + std::to_string(i));
+    EXPECT_EQ(rows[i][2], std::to_string(i));
+    EXPECT_EQ(rows[i][3], i % 2 == 0 ? "ok" : "error");
+    EXPECT_EQ(rows[i][5], i % 2 == 0 ? "" : "exit status 1");
+    EXPECT_EQ(rows[i][8], "1");
+    EXPECT_EQ(rows[i][10], rows[i][0]);
+  }
+}
+
+TEST_F(RunTest, ValuesArriveByteForByte) {
+  const std::string text =
+      "q\"uo,te\n\r\n{}{a}$HOME `x` \\ ' " + std::string(100'000, 'z') + "\xff\xfe";
+  std::string quoted = "\"";
+  for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+  const Ended ended =
+      Run("a,b\n" + quoted + "\",1\n", {"--stdout-column", "200K"}, {"printf", "%s", "{a}"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  // Of what it prints the first 16 and the last 48 KiB are kept.
+  EXPECT_EQ(Column("cq_stdout")[0].substr(0, 16384), text.substr(0, 16384));
+  EXPECT_EQ(Column("cq_stdout")[0].substr(Column("cq_stdout")[0].size() - 49152),
+            text.substr(text.size() - 49152));
+  EXPECT_EQ(Column("a")[0], text);
+}
+
+TEST_F(RunTest, WhatCannotBeAnArgumentEndsThatTaskAlone) {
+  const std::string csv =
+      "a,b\n" + std::string(200'000, 'x') + ",1\n" + std::string("n\0l", 3) + ",2\nok,3\n";
+  EXPECT_EQ(Run(csv, {}, {"echo", "{a}"}).status, 1);
+  EXPECT_EQ(Column("cq_status"), (Words{"error", "error", "ok"}));
+  EXPECT_NE(Column("cq_error")[0].find("200000 bytes"), std::string::npos);
+  EXPECT_NE(Column("cq_error")[1].find("NUL"), std::string::npos);
+}
+
+TEST_F(RunTest, BracesOfOtherLanguagesAreLiteral) {
+  const Words command = {"printf", "%s|", "{print $1}", "${HOME}", "{\"a\":1}", "function(x){x+1}"};
+  EXPECT_EQ(Run("a,b\n1,2\n", {}, command).status, 0);
+  EXPECT_EQ(Column("cq_stdout")[0], "{print $1}|${HOME}|{\"a\":1}|function(x){x+1}|");
+}
+
+TEST_F(RunTest, UnderShellValuesAreQuoted) {
+  WriteFile(directory_.File("victim"), "");
+  EXPECT_EQ(
+      Run("a,b\n\"; rm -rf victim; echo '$(rm victim)'\",2\n", {"--shell"}, {"echo {a} $((1+1))"})
+          .status,
+      0);
+  EXPECT_EQ(Column("cq_stdout")[0], "; rm -rf victim; echo '$(rm victim)' 2");
+  EXPECT_TRUE(Exists("victim"));
+}
+
+TEST_F(RunTest, ReturnedNamesBecomeColumnsInTheOrderOfTheRows) {
+  const Words command = {
+      "sh", "-c",
+      "[ {b} = 1 ] && sleep 0.2; echo noise; echo '{\"x{b}\":{b}.50,\"b\":\"s\",\"cq_x\":null}'"};
+  EXPECT_EQ(Run("a,b\np,1\nq,2\n", {"--parse", "json", "--slots", "2"}, command).status, 0);
+  const auto rows = ReadCsv(Results());
+  EXPECT_EQ(Words(rows[0].begin(), rows[0].begin() + 6),
+            (Words{"a", "b", "x1", "b.out", "out.cq_x", "x2"}));
+  EXPECT_EQ(Words(rows[1].begin(), rows[1].begin() + 6), (Words{"p", "1", "1.5", "s", "", ""}));
+  EXPECT_EQ(Words(rows[2].begin(), rows[2].begin() + 6), (Words{"q", "2", "", "s", "", "2.5"}));
+}
+
+TEST_F(RunTest, ALastLineThatIsNoObjectIsAnError) {
+  EXPECT_EQ(Run("a,b\n1,2\n", {"--parse", "json"}, {"echo", "done"}).status, 1);
+  EXPECT_EQ(Column("cq_status")[0], "error");
+  EXPECT_NE(Column("cq_error")[0].find("no JSON object: done"), std::string::npos);
+}
+
+TEST_F(RunTest, ATaskFindsItsDirectoryEnvironmentAndAnEmptyInput) {
+  std::filesystem::create_directory(directory_.File("sub"));
+  const Words command = {
+      "sh", "-c",
+      "pwd; echo $CQ_TASK $CQ_ATTEMPT $CQ_CPUS $OMP_NUM_THREADS $FOO $PASSED; cat | wc -c; "
+      "[ -d \"$CQ_RUN_DIR\" ] && echo there; trap | wc -l"};
+  setenv("PASSED", "on", 1);
+  EXPECT_EQ(Run("a,b\n1,2\n3,4\n", {"--cwd", "sub", "--env", "FOO=b r", "--env", "PASSED"}, command)
+                .status,
+            0);
+  EXPECT_EQ(Column("cq_stdout")[1], directory_.path() + "/sub\n2 1 1 1 b r on\n0\nthere\n0");
+}
+
+TEST_F(RunTest, SeedsAreTheSameForTheSameBaseAndPairedBySeedBy) {
+  const Words command = {"sh", "-c", "echo $CQ_SEED"};
+  EXPECT_EQ(Run("a,b\n1,x\n2,y\n1,z\n", {"--seed", "7"}, command).status, 0);
+  const Words first = Column("cq_stdout");
+  EXPECT_NE(first[0], first[1]);
+  EXPECT_NE(first[0], first[2]);
+  EXPECT_EQ(Run("a,b\n1,x\n2,y\n1,z\n", {"--seed", "7", "--fresh", "-w", "2"}, command).status, 0);
+  EXPECT_EQ(Column("cq_stdout"), first);
+  EXPECT_EQ(
+      Run("a,b\n1,x\n2,y\n1,z\n", {"--seed", "7", "--fresh", "--seed-by", "a"}, command).status, 0);
+  const Words paired = Column("cq_stdout");
+  EXPECT_EQ(paired[0], paired[2]);
+  EXPECT_NE(paired[0], paired[1]);
+}
+
+TEST_F(RunTest, OutcomesNameStatusSignalAndReason) {
+  const Words command = {"sh", "-c", "{b}"};
+  const Ended ended =
+      Run("a,b\n1,exit 3\n2,kill -SEGV $$\n3,echo why >&2; exit 4\n4,nosuchprogram\n5,:\n", {},
+          command);
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_EQ(Column("cq_exit"), (Words{"3", "SIGSEGV", "4", "127", "0"}));
+  EXPECT_EQ(Column("cq_error")[1], "ended by SIGSEGV");
+  EXPECT_EQ(Column("cq_error")[2], "why");
+}
+
+TEST_F(RunTest, AProgramThatDoesNotExistIsEachTasksError) {
+  EXPECT_EQ(Run("a,b\n1,2\n3,4\n", {}, {"./nosuch", "{a}"}).status, 1);
+  EXPECT_EQ(Column("cq_status"), (Words{"error", "error"}));
+  EXPECT_NE(Column("cq_error")[0].find("'./nosuch': No such file"), std::string::npos);
+}
+
+TEST_F(RunTest, AScriptWithoutInterpreterLineRunsAsInAShell) {
+  WriteFile(directory_.File("script"), "echo hello $1\n");
+  chmod(directory_.File("script").c_str(), 0755);
+  EXPECT_EQ(Run("a,b\n1,2\n", {}, {"./script", "{b}"}).status, 0);
+  EXPECT_EQ(Column("cq_stdout")[0], "hello 2");
+}
+
+TEST_F(RunTest, WhatATaskLeavesBehindEndsWithIt) {
+  // One in the background, one in a session of its own whose parent is gone.
+  const Words command = {"sh", "-c", "sleep 300 & setsid sh -c 'sleep 300 & sleep 300' & echo {a}"};
+  const Ended ended =
+      Run("a,b\n1,2\n2,3\n3,4\n", {"--slots", "2", "--env", "LEFT=" + directory_.path()}, command);
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("cq_stdout"), (Words{"1", "2", "3"}));
+  EXPECT_TRUE(ProcessesWith("LEFT=" + directory_.path()).empty());
+}
+
+TEST_F(RunTest, ATaskThatPrintsMuchCostsBoundedMemory) {
+  EXPECT_EQ(Run("a,b\n1,2\n", {}, {"sh", "-c", "head -c 30000000 /dev/zero | tr '\\0' x; echo end"})
+                .status,
+            0);
+  Database journal(directory_.File("in.cq/journal.db"), Database::Mode::kRead);
+  auto row = journal.Prepare("SELECT length(stdout), substr(stdout, -4) FROM results");
+  ASSERT_TRUE(row.Step());
+  EXPECT_LT(row.Int(0), 66'000);
+  EXPECT_EQ(row.Text(1), "end\n");
+}
+
+TEST_F(RunTest, LimitRunsTheFirstRowsAndLeavesTheRestPending) {
+  EXPECT_EQ(Run("a,b\n1,2\n3,4\n5,6\n", {"--limit", "2"}, {"echo", "{a}"}).status, 0);
+  EXPECT_EQ(Column("cq_status"), (Words{"ok", "ok", "pending"}));
+}
+
+TEST_F(RunTest, AHeaderAloneGivesAnEmptyResult) {
+  EXPECT_EQ(Run("a,b\n", {}, {"echo", "{a}"}).status, 0);
+  EXPECT_EQ(ReadCsv(Results()).size(), 1u);
+  EXPECT_EQ(Cq({"status"}, directory_.path()).status, 0);
+}
+
+TEST_F(RunTest, BadInputIsToldBeforeAnythingStarts) {
+  ExpectRefused(Run("a,b\n1\n", {}, {"echo"}), "in.csv:2: this row has 1 fields");
+  ExpectRefused(Run("a,a\n1,2\n", {}, {"echo"}), "'a' twice");
+  ExpectRefused(Run(",b\n1,2\n", {}, {"echo"}), "column 1");
+  ExpectRefused(Run("", {}, {"echo"}), "is empty");
+  ExpectRefused(Run("a,b\n1,\"2\n", {}, {"echo"}), "in.csv:2: a quote");
+  ExpectRefused(Run("a,b\n1,2\n", {}, {"echo", "{c}"}), "{c}");
+  ExpectRefused(Run("a,b\n1,2\n", {"--const", "a=3"}, {"echo"}), "--const a");
+  ExpectRefused(Run("a,b\n1,2\n", {"--seed-by", "z"}, {"echo"}), "'z'");
+  ExpectRefused(Cq({"run", "missing.csv", "--", "true"}, directory_.path()), "missing.csv");
+  ExpectRefused(Cq({"run", ".", "--", "true"}, directory_.path()), "directory");
+}
+
+TEST_F(RunTest, BadOptionsAreToldBeforeAnythingStarts) {
+  ExpectRefused(Run("a,b\n1,2\n", {"--wrokers", "2"}, {"echo"}), "did you mean '--workers'");
+  ExpectRefused(Run("a,b\n1,2\n", {"-w", "none"}, {"echo"}), "--workers 'none'");
+  ExpectRefused(Run("a,b\n1,2\n", {"-w", "0"}, {"echo"}), "at least 1");
+  ExpectRefused(Run("a,b\n1,2\n", {"-s", "pigeon"}, {"echo"}), "unknown scheduler 'pigeon'");
+  ExpectRefused(Run("a,b\n1,2\n", {"-s", "slurm"}, {"echo"}), "--workers");
+  ExpectRefused(Run("a,b\n1,2\n", {"--shell"}, {"echo", "x"}), "--shell takes one argument");
+  ExpectRefused(Run("a,b\n1,2\n", {"-o", "no/such/r.csv"}, {"echo"}), "no folder");
+  ExpectRefused(Run("a,b\n1,2\n", {"-o", "."}, {"echo"}), "it is a directory");
+  ExpectRefused(Run("a,b\n1,2\n", {"-o", "-", "--json"}, {"echo"}), "standard output");
+  ExpectRefused(Run("a,b\n1,2\n", {"--cwd", "nosuch"}, {"echo"}), "--cwd");
+  ExpectRefused(Run("a,b\n1,2\n", {"--parse", "xml"}, {"echo"}), "only json");
+  ExpectRefused(Run("a,b\n1,2\n", {"--stdout-column", "many"}, {"echo"}), "size");
+  ExpectRefused(Run("a,b\n1,2\n", {"--run-dir", "/proc/no"}, {"echo"}), "--run-dir");
+  ExpectRefused(Run("a,b\n1,2\n", {"--set", "x=1"}, {"echo"}), "--set x");
+  ExpectRefused(Run("a,b\n1,2\n", {}, {}), "no command");
+  ExpectRefused(Cq({"rnu"}, directory_.path()), "did you mean 'run'");
+  WriteFile(directory_.File("bad.tmpl"), "#!/bin/sh\n#SBATCH --mem={{ memroy }}\n");
+  ExpectRefused(Run("a,b\n1,2\n", {"-s", "slurm", "-w", "1", "--template", "bad.tmpl"}, {"echo"}),
+                "bad.tmpl:2: unknown key 'memroy'");
+}
+
+TEST_F(RunTest, AnExistingRunDirectoryIsLeftAloneUnlessFresh) {
+  EXPECT_EQ(Run("a,b\n1,2\n", {}, {"echo", "first"}).status, 0);
+  const Ended again = Run("a,b\n1,2\n", {}, {"echo", "second"});
+  EXPECT_EQ(again.status, 2);
+  EXPECT_NE(again.err.find("--run-dir"), std::string::npos);
+  EXPECT_NE(again.err.find("--fresh"), std::string::npos);
+  EXPECT_EQ(Column("cq_stdout")[0], "first");
+  EXPECT_EQ(Run("a,b\n1,2\n", {"--fresh"}, {"echo", "third"}).status, 0);
+  EXPECT_EQ(Column("cq_stdout")[0], "third");
+  EXPECT_EQ(cq::Column(directory_.File("in.cq.1/results.csv"), "cq_stdout")[0], "first");
+}
+
+TEST_F(RunTest, ARunDirectoryInUseIsRefusedEvenWithFresh) {
+  WriteFile(directory_.File("in.csv"), "a,b\n1,2\n");
+  TestProcess first({CQ_PROGRAM, "run", "in.csv", "--", "sleep", "60"}, directory_.path());
+  ASSERT_TRUE(Eventually([&] { return Exists("in.cq/journal.db"); }));
+  const Ended second = Cq({"run", "in.csv", "--fresh", "--", "true"}, directory_.path());
+  EXPECT_EQ(second.status, 2);
+  EXPECT_NE(second.err.find("in use"), std::string::npos) << second.err;
+  EXPECT_EQ(Cq({"status"}, directory_.path()).status, 4);
+  first.Signal(SIGTERM);
+  EXPECT_EQ(first.Wait().status, 130);
+  EXPECT_EQ(Cq({"status"}, directory_.path()).status, 5);
+}
+
+TEST_F(RunTest, StandardInputAndOutput) {
+  WriteFile(directory_.File("in.csv"), "a,b\n1,2\n");
+  TestProcess process(
+      {CQ_PROGRAM, "run", "-", "-o", "-", "--stdout-column", "none", "--quiet", "--", "true"},
+      directory_.path(), {}, directory_.File("in.csv"));
+  const Ended ended = process.Wait();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(ended.out.find("a,b,cq_task,cq_status,"), 0u);
+  EXPECT_NE(ended.out.find("\n1,2,1,ok,0,,"), std::string::npos);
+  EXPECT_EQ(ended.err, "");
+}
+
+TEST_F(RunTest, AnOutputThatIsNoRegularFileIsWrittenStraight) {
+  EXPECT_EQ(Run("a,b\n1,2\n", {"-o", "/dev/null"}, {"true"}).status, 0);
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
+}
+
+TEST_F(RunTest, JsonSummarises) {
+  const Ended ended = Run("a,b\n1,2\n0,4\n", {"--json", "--quiet"}, {"test", "{a}", "=", "1"});
+  EXPECT_EQ(ended.status, 1);
+  const auto json = nlohmann::json::parse(ended.out);
+  EXPECT_EQ(json.at("ok"), 1);
+  EXPECT_EQ(json.at("error"), 1);
+  EXPECT_EQ(json.at("tasks"), 2);
+  EXPECT_EQ(ended.err, "");
+}
+
+TEST_F(RunTest, DryRunShowsAndStartsNothing) {
+  const Ended ended = Run("a,b\n1,x y\n2,z\n", {"--dry-run", "-w", "2"}, {"echo", "{b}", "{#}"});
+  EXPECT_EQ(ended.status, 0);
+  EXPECT_NE(ended.out.find("2 rows"), std::string::npos);
+  EXPECT_NE(ended.out.find("task 1: 'echo' 'x y' '1'"), std::string::npos) << ended.out;
+  EXPECT_FALSE(Exists("in.cq"));
+}
+
+TEST_F(RunTest, LogAndExportShowWhatHappened) {
+  EXPECT_EQ(Run("a,b\n1,2\n", {}, {"sh", "-c", "echo out {a}; echo err >&2; exit 5"}).status, 1);
+  const Ended log = Cq({"log", "1"}, directory_.path());
+  EXPECT_EQ(log.status, 0) << log.err;
+  for (const char* text :
+       {"status: error", "exit: 5", "'echo out 1; ", "\nout 1\n", "--- stderr ---\nerr\n"}) {
+    EXPECT_NE(log.out.find(text), std::string::npos) << text << log.out;
+  }
+  EXPECT_EQ(Cq({"log", "9"}, directory_.path()).status, 2);
+  EXPECT_EQ(Cq({"export", "in.cq", "-o", "again.csv"}, directory_.path()).status, 0);
+  EXPECT_EQ(Slurp(directory_.File("again.csv")), Slurp(Results()));
+  EXPECT_EQ(Cq({"status", "in"}, directory_.path()).status, 1);
+}
+
+TEST_F(RunTest, EverySubcommandHasAHelpPageWithAnExample) {
+  for (const char* subcommand : {"run", "worker", "export", "status", "log"}) {
+    const Ended help = Cq({subcommand, "--help"}, directory_.path());
+    EXPECT_EQ(help.status, 0);
+    EXPECT_NE(help.out.find("usage: cq "), std::string::npos);
+    EXPECT_NE(help.out.find("example:\n  cq "), std::string::npos);
+  }
+  EXPECT_EQ(Cq({"--version"}, directory_.path()).out.find("cq "), 0u);
+}
+
+TEST_F(RunTest, WorkerInitReachesTheTasks) {
+  EXPECT_EQ(
+      Run("a,b\n1,2\n", {"--worker-init", "export MODULE=loaded"}, {"sh", "-c", "echo $MODULE"})
+          .status,
+      0);
+  EXPECT_EQ(Column("cq_stdout")[0], "loaded");
+}
+
+TEST_F(RunTest, AWorkerInitThatFailsEndsTheRunWithItsLog) {
+  const Ended ended =
+      Run("a,b\n1,2\n", {"--worker-init", "echo no such module >&2; exit 9"}, {"true"});
+  EXPECT_EQ(ended.status, 3);
+  EXPECT_NE(ended.err.find("no such module"), std::string::npos) << ended.err;
+  EXPECT_NE(ended.err.find("before it connected"), std::string::npos) << ended.err;
+}
+
+TEST_F(RunTest, TheConnectionFileIsPrivateAndTheServersKeyIsInNoOtherFile) {
+  EXPECT_EQ(Run("a,b\n1,2\n", {}, {"true"}).status, 0);
+  for (const char* name : {"in.cq/connect.json", "in.cq/server.key"}) {
+    struct stat status {};
+    ASSERT_EQ(stat(directory_.File(name).c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 0777, 0600u);
+  }
+  const std::string key = Slurp(directory_.File("in.cq/server.key")).substr(0, 40);
+  EXPECT_EQ(Slurp(directory_.File("in.cq/connect.json")).find(key), std::string::npos);
+}
+
+TEST_F(RunTest, AFullDiskEndsTheRunAndSaysSo) {
+  WriteFile(directory_.File("in.csv"), "a,b\n1,2\n");
+  std::filesystem::create_directory(directory_.File("small"));
+  const std::string mount = "mount -t tmpfs -o size=1m tmpfs small && ";
+  // In a mount namespace of its own; where that is not allowed there is no small disk to fill.
+  const Words shell = {
+      "unshare", "-m", "sh", "-c",
+      mount +
+          "for i in $(seq 2000); do echo $i,2; done > small/r.txt; (echo a,b; cat small/r.txt) > "
+          "in.csv; "
+          "rm small/r.txt; " +
+          std::string(CQ_PROGRAM) +
+          " run in.csv --run-dir small/r.cq -- head -c 3000 /dev/urandom; echo status $?"};
+  if (TestProcess({"unshare", "-m", "sh", "-c", mount + "true"}, directory_.path()).Wait().status !=
+      0) {
+    GTEST_SKIP() << "no mount namespaces here";
+  }
+  const Ended ended = TestProcess(shell, directory_.path()).Wait();
+  EXPECT_NE(ended.out.find("status 3"), std::string::npos) << ended.err;
+  EXPECT_NE(ended.err.find("full"), std::string::npos) << ended.err;
+}
+
+}  // namespace
+}  // namespace cq

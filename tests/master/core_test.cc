@@ -1,0 +1,408 @@
+#include "master/core/core.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "master/core/dispatch.h"
+
+namespace cq {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr RunId kRun = 9;
+
+// Drives a core with time that moves only when a test moves it; invariants are checked after every
+// step.
+class CoreTest : public ::testing::Test {
+ protected:
+  void Start(uint64_t tasks, uint64_t expected_slots = 1) {
+    CoreOptions options;
+    options.text.run = kRun;
+    options.tasks = tasks;
+    options.expected_slots = expected_slots;
+    core_ = std::make_unique<Core>(options);
+  }
+
+  std::vector<Action> Take() {
+    core_->Flush(now_);
+    core_->CheckInvariants();
+    return core_->TakeActions();
+  }
+
+  std::vector<Action> Tell(ConnectionId from, SessionId session, uint64_t sequence,
+                           FromWorker message) {
+    core_->OnMessage(now_, from, {session, sequence}, std::move(message));
+    return Take();
+  }
+
+  static Hello HelloOf(uint8_t id, uint64_t slots, std::vector<Held> held = {}) {
+    Hello hello;
+    hello.run = kRun;
+    hello.worker = {id};
+    hello.host = "h" + std::to_string(id);
+    hello.allocation = "local " + std::to_string(id);
+    hello.slots = slots;
+    hello.capacity = slots * 100;
+    hello.held = std::move(held);
+    return hello;
+  }
+
+  // Knocks, answers the `who`, and returns what the accepted hello led to, once its row in the
+  // journal is durable.
+  std::vector<Action> Join(ConnectionId connection, uint8_t id, uint64_t slots,
+                           std::vector<Held> held = {}) {
+    const auto offered = Tell(connection, 0, 0, HelloOf(id, slots));
+    session_[connection] = Only<Who>(offered).session;
+    sequence_[connection] = 0;
+    auto actions = Tell(connection, session_[connection], 0, HelloOf(id, slots, std::move(held)));
+    for (const Action& action : actions) {
+      const auto* write = std::get_if<Write>(&action);
+      if (write == nullptr) continue;
+      if (const auto* worker = std::get_if<WorkerRecord>(&write->record)) {
+        core_->OnCommitted(now_, {{}, {worker->worker}});
+      }
+    }
+    for (Action& action : Take()) actions.push_back(std::move(action));
+    return actions;
+  }
+
+  std::vector<Action> Report(ConnectionId from, FromWorker message) {
+    return Tell(from, session_[from], ++sequence_[from], std::move(message));
+  }
+
+  static TaskResult ResultOf(AttemptRef ref, Outcome outcome = Outcome::kOk,
+                             uint64_t wall_us = 1'000'000) {
+    TaskResult result;
+    result.task = ref.task;
+    result.attempt = ref.attempt;
+    result.outcome = outcome;
+    result.wall_us = wall_us;
+    return result;
+  }
+  std::vector<Action> Finish(ConnectionId from, AttemptRef ref, Outcome outcome = Outcome::kOk) {
+    return Report(from, Results{kRun, {}, {ResultOf(ref, outcome)}});
+  }
+  std::vector<Action> Commit(AttemptRef ref) {
+    core_->OnCommitted(now_, {{ref}, {}});
+    return Take();
+  }
+
+  // The only message of type M among the actions.
+  template <class M>
+  static Send Only(const std::vector<Action>& actions) {
+    const auto found = All<M>(actions);
+    EXPECT_EQ(found.size(), 1u);
+    return found.empty() ? Send{} : found[0];
+  }
+  template <class M>
+  static std::vector<Send> All(const std::vector<Action>& actions) {
+    std::vector<Send> found;
+    for (const Action& action : actions) {
+      const auto* send = std::get_if<Send>(&action);
+      if (send != nullptr && std::holds_alternative<M>(send->message)) found.push_back(*send);
+    }
+    return found;
+  }
+  // The attempts given to a connection.
+  static std::vector<AttemptRef> Given(const std::vector<Action>& actions, ConnectionId to) {
+    std::vector<AttemptRef> refs;
+    for (const Action& action : actions) {
+      const auto* give = std::get_if<Give>(&action);
+      if (give == nullptr || give->to != to) continue;
+      for (const auto& grant : give->tasks) refs.push_back({grant.task, grant.attempt});
+    }
+    return refs;
+  }
+  template <class R>
+  static std::vector<R> Written(const std::vector<Action>& actions) {
+    std::vector<R> records;
+    for (const Action& action : actions) {
+      const auto* write = std::get_if<Write>(&action);
+      if (write == nullptr) continue;
+      if (const auto* record = std::get_if<R>(&write->record)) records.push_back(*record);
+    }
+    return records;
+  }
+  static bool IsFinished(const std::vector<Action>& actions) {
+    return std::any_of(actions.begin(), actions.end(),
+                       [](const Action& a) { return std::holds_alternative<Finished>(a); });
+  }
+
+  std::unique_ptr<Core> core_;
+  Time now_ = seconds(100);
+  std::map<ConnectionId, SessionId> session_;
+  std::map<ConnectionId, uint64_t> sequence_;
+};
+
+TEST_F(CoreTest, AWorkerGetsNoTaskBeforeItsHelloRepeatsTheSession) {
+  Start(10);
+  const auto offered = Tell(1, 0, 0, HelloOf(1, 1));
+  EXPECT_EQ(All<Who>(offered).size(), 1u);
+  EXPECT_TRUE(Given(offered, 1).empty());
+  const auto wrong = Tell(1, 12345, 0, HelloOf(1, 1));
+  EXPECT_TRUE(All<Welcome>(wrong).empty());
+  EXPECT_TRUE(Given(wrong, 1).empty());
+}
+
+TEST_F(CoreTest, AWorkerGetsNoTaskBeforeItsRowIsDurable) {
+  Start(10);
+  const SessionId session = Only<Who>(Tell(1, 0, 0, HelloOf(1, 1))).session;
+  const auto accepted = Tell(1, session, 0, HelloOf(1, 1));
+  EXPECT_EQ(All<Welcome>(accepted).size(), 1u);
+  EXPECT_EQ(All<RunText>(accepted).size(), 1u);
+  EXPECT_TRUE(Given(accepted, 1).empty());
+  core_->OnCommitted(now_, {{}, {1}});
+  EXPECT_FALSE(Given(Take(), 1).empty());
+}
+
+TEST_F(CoreTest, AnyMessageOfAStrangerIsAnsweredWithTheSameWho) {
+  Start(10);
+  const auto first = Tell(5, 77, 3, WorkerHeartbeat{});
+  const auto second = Tell(5, 77, 4, Results{kRun, {}, {}});
+  EXPECT_EQ(Only<Who>(first).session, Only<Who>(second).session);
+}
+
+TEST_F(CoreTest, AHelloOfAnotherRunIsRefused) {
+  Start(10);
+  Hello hello = HelloOf(1, 1);
+  hello.run = kRun + 1;
+  EXPECT_EQ(All<Refuse>(Tell(1, 0, 0, hello)).size(), 1u);
+}
+
+TEST_F(CoreTest, AResultIsAcknowledgedOnlyOnceItIsCommitted) {
+  Start(1);
+  const auto given = Given(Join(1, 1, 1), 1);
+  ASSERT_EQ(given.size(), 1u);
+  const auto reported = Finish(1, given[0]);
+  EXPECT_EQ(Written<ResultRecord>(reported).size(), 1u);
+  EXPECT_TRUE(All<Ack>(reported).empty());
+  EXPECT_FALSE(IsFinished(reported));
+  const auto committed = Commit(given[0]);
+  EXPECT_EQ(All<Ack>(committed).size(), 1u);
+  EXPECT_TRUE(IsFinished(committed));
+  EXPECT_EQ(All<Stop>(committed).size(), 1u);
+}
+
+TEST_F(CoreTest, ARepeatedResultIsRecordedOnceAndAcknowledged) {
+  Start(2);
+  const auto given = Given(Join(1, 1, 2), 1);
+  ASSERT_EQ(given.size(), 2u);
+  Finish(1, given[0]);
+  const auto repeated = Finish(1, given[0]);
+  EXPECT_TRUE(Written<ResultRecord>(repeated).empty());
+  EXPECT_TRUE(All<Ack>(repeated).empty());  // not before the commit
+  EXPECT_EQ(All<Ack>(Commit(given[0])).size(), 1u);
+  EXPECT_EQ(All<Ack>(Finish(1, given[0])).size(), 1u);
+}
+
+TEST_F(CoreTest, NonsenseOfAPeerIsCountedAndAcknowledged) {
+  Start(2);
+  const auto given = Given(Join(1, 1, 1), 1);
+  for (const AttemptRef ref :
+       {AttemptRef{99, given[0].attempt}, AttemptRef{0, 1}, AttemptRef{1, MakeSerial(1, 999)},
+        AttemptRef{1, MakeSerial(9, 1)}}) {
+    const auto actions = Finish(1, ref);
+    EXPECT_EQ(All<Ack>(actions).size(), 1u);
+    EXPECT_TRUE(Written<ResultRecord>(actions).empty());
+  }
+  EXPECT_EQ(core_->counts().dropped, 4u);
+  EXPECT_TRUE(
+      All<Ack>(Report(1, Returned{kRun, {{77, 5, ReturnReason::kRetracted, 0, ""}}})).empty());
+}
+
+TEST_F(CoreTest, ALostWorkersTasksGoToOthersAndOnlyRunningOnesAreCharged) {
+  Start(4);
+  auto given = Given(Join(1, 1, 2), 1);
+  ASSERT_GE(given.size(), 3u);
+  Report(1, Started{kRun, {{given[0].task, given[0].attempt, 0}}});
+  core_->OnAllocationEnded(now_, "local 1", "killed", false);
+  const auto lost = Take();
+  const auto failures = Written<FailureRecord>(lost);
+  ASSERT_EQ(failures.size(), 1u);
+  EXPECT_EQ(failures[0].attempt, given[0]);
+  const auto regiven = Given(Join(2, 2, 2), 2);
+  std::set<TaskId> tasks;
+  for (const AttemptRef& ref : regiven) {
+    tasks.insert(ref.task);
+    EXPECT_GT(ref.attempt, given.back().attempt);
+  }
+  EXPECT_TRUE(tasks.contains(given[0].task));
+}
+
+TEST_F(CoreTest, ALossThatTheSchedulerExplainsChargesNobody) {
+  Start(4);
+  const auto given = Given(Join(1, 1, 1), 1);
+  Report(1, Started{kRun, {{given[0].task, given[0].attempt, 0}}});
+  core_->OnAllocationEnded(now_, "local 1", "preempted", true);
+  EXPECT_TRUE(Written<FailureRecord>(Take()).empty());
+}
+
+TEST_F(CoreTest, ATaskThatTakesItsWorkerWithItThreeTimesIsSetAside) {
+  Start(1);
+  for (uint8_t i = 1; i <= 3; ++i) {
+    const auto given = Given(Join(i, i, 1), i);
+    ASSERT_EQ(given.size(), 1u);
+    Report(i, Started{kRun, {{given[0].task, given[0].attempt, 0}}});
+    core_->OnAllocationEnded(now_, "local " + std::to_string(i), "killed", false);
+    const auto results = Written<ResultRecord>(Take());
+    EXPECT_EQ(results.size(), i == 3 ? 1u : 0u);
+    if (!results.empty()) {
+      EXPECT_EQ(results[0].result.outcome, Outcome::kCrashed);
+      EXPECT_EQ(results[0].attempts, 3u);
+    }
+  }
+}
+
+TEST_F(CoreTest, ChargedTasksNeverShareAWorker) {
+  Start(2);
+  const auto given = Given(Join(1, 1, 2), 1);
+  ASSERT_EQ(given.size(), 2u);
+  Report(1, Started{kRun,
+                    {{given[0].task, given[0].attempt, 0}, {given[1].task, given[1].attempt, 1}}});
+  core_->OnAllocationEnded(now_, "local 1", "killed", false);
+  Take();
+  EXPECT_EQ(Given(Join(2, 2, 2), 2).size(), 1u);
+  EXPECT_EQ(Given(Join(3, 3, 2), 3).size(), 1u);
+}
+
+TEST_F(CoreTest, ASilentWorkerIsLostAfterItsLeaseAndItsLateOkStillCounts) {
+  Start(1);
+  const auto given = Given(Join(1, 1, 1), 1);
+  for (int s = 0; s < 31; ++s) {
+    now_ += seconds(1);
+    core_->OnTick(now_);
+  }
+  Take();
+  const auto regiven = Given(Join(2, 2, 1), 2);
+  ASSERT_EQ(regiven.size(), 1u);
+  // The first worker comes back: its attempt runs on, the first `ok` wins, the other attempt is
+  // cancelled.
+  Join(3, 1, 1, {{kRun, given[0].task, given[0].attempt, HeldState::kRunning}});
+  const auto won = Finish(3, given[0]);
+  ASSERT_EQ(Written<ResultRecord>(won).size(), 1u);
+  const auto cancel = Only<Cancel>(won);
+  EXPECT_EQ(cancel.to, 2u);
+  EXPECT_EQ(std::get<Cancel>(cancel.message).attempts[0], regiven[0]);
+  EXPECT_EQ(All<Ack>(Finish(2, regiven[0], Outcome::kCancelled)).size(), 1u);
+}
+
+TEST_F(CoreTest, AnErrorOfAnAttemptThatWasGivenUpDoesNotCount) {
+  Start(1);
+  const auto given = Given(Join(1, 1, 1), 1);
+  core_->OnAllocationEnded(now_, "local 1", "gone", true);
+  Take();
+  Join(2, 2, 1);
+  Join(3, 1, 1, {{kRun, given[0].task, given[0].attempt, HeldState::kRunning}});
+  const auto late = Finish(3, given[0], Outcome::kError);
+  EXPECT_TRUE(Written<ResultRecord>(late).empty());
+  EXPECT_EQ(All<Ack>(late).size(), 1u);
+}
+
+TEST_F(CoreTest, AReconnectRequeuesWhatTheWorkerLacksFreeOfCharge) {
+  Start(4);
+  const auto given = Given(Join(1, 1, 2), 1);
+  ASSERT_EQ(given.size(), 4u);
+  // It comes back on another connection and holds only the first: the rest was lost on the way.
+  const auto actions =
+      Join(2, 1, 2, {{kRun, given[0].task, given[0].attempt, HeldState::kRunning}});
+  const auto again = Given(actions, 2);
+  EXPECT_EQ(again.size(), 3u);
+  EXPECT_TRUE(Written<FailureRecord>(actions).empty());
+}
+
+TEST_F(CoreTest, ARepeatedHelloIsAnsweredAndNotReconciled) {
+  Start(4);
+  const auto given = Given(Join(1, 1, 2), 1);
+  const auto repeated = Tell(1, session_[1], 0, HelloOf(1, 2));
+  EXPECT_EQ(All<Welcome>(repeated).size(), 1u);
+  EXPECT_TRUE(Given(repeated, 1).empty());
+  EXPECT_EQ(core_->counts().out, given.size());
+}
+
+TEST_F(CoreTest, AMissingSequenceNumberStartsANewHandshake) {
+  Start(4);
+  Join(1, 1, 1);
+  const auto gap = Tell(1, session_[1], 5, WorkerHeartbeat{0, 100, ""});
+  EXPECT_EQ(All<Who>(gap).size(), 1u);
+}
+
+TEST_F(CoreTest, UnstartedTasksAreRetractedForAnIdleWorkerAndMoveOnlyOnceReturned) {
+  Start(4);
+  const auto given = Given(Join(1, 1, 2), 1);
+  ASSERT_EQ(given.size(), 4u);
+  const auto joined = Join(2, 2, 2);
+  EXPECT_TRUE(Given(joined, 2).empty());
+  const auto retracts = All<Retract>(joined);
+  ASSERT_FALSE(retracts.empty());
+  const Send retract = retracts[0];
+  EXPECT_EQ(retract.to, 1u);
+  const auto asked = std::get<Retract>(retract.message).attempts;
+  ASSERT_FALSE(asked.empty());
+  const auto returned = Report(
+      1, Returned{kRun, {{asked[0].task, asked[0].attempt, ReturnReason::kRetracted, 0, ""}}});
+  const auto moved = Given(returned, 2);
+  ASSERT_EQ(moved.size(), 1u);
+  EXPECT_EQ(moved[0].task, asked[0].task);
+}
+
+TEST_F(CoreTest, TheFirstWorkerDoesNotTakeEverything) {
+  Start(8, 4);
+  EXPECT_EQ(Given(Join(1, 1, 1), 1).size(), 2u);
+  EXPECT_EQ(Given(Join(2, 2, 1), 2).size(), 2u);
+}
+
+TEST_F(CoreTest, ShortTasksAreGivenInBatchesAndLongOnesAreNot) {
+  EXPECT_EQ(PrefetchPerSlot({}), 1u);
+  EXPECT_EQ(PrefetchPerSlot(seconds(10)), 1u);
+  EXPECT_EQ(PrefetchPerSlot(milliseconds(1)), 50u);
+  EXPECT_EQ(PrefetchPerSlot(std::chrono::nanoseconds(10)), 1024u);
+}
+
+TEST_F(CoreTest, DrainFinishesWhatRunsAndLeavesTheRestPending) {
+  Start(10);
+  const auto given = Given(Join(1, 1, 1), 1);
+  ASSERT_EQ(given.size(), 2u);
+  core_->OnDrain(now_, "interrupted");
+  EXPECT_EQ(All<Drain>(Take()).size(), 1u);
+  Report(1, Returned{kRun, {{given[1].task, given[1].attempt, ReturnReason::kRetracted, 0, ""}}});
+  EXPECT_FALSE(IsFinished(Finish(1, given[0])));
+  EXPECT_TRUE(IsFinished(Commit(given[0])));
+}
+
+TEST_F(CoreTest, ACancelledThatNobodyAskedForIsTriedAgain) {
+  Start(1);
+  const auto given = Given(Join(1, 1, 1), 1);
+  const auto actions = Finish(1, given[0], Outcome::kCancelled);
+  EXPECT_TRUE(Written<ResultRecord>(actions).empty());
+  EXPECT_EQ(Given(actions, 1).size(), 1u);
+}
+
+TEST_F(CoreTest, AStalledMastersOwnGapIsNobodysSilence) {
+  Start(1);
+  Join(1, 1, 1);
+  core_->OnTick(now_);
+  now_ += seconds(3600);
+  core_->OnTick(now_);
+  EXPECT_EQ(core_->counts().workers, 1u);
+}
+
+TEST_F(CoreTest, AWorkerThatLeavesIsGivenNothing) {
+  Start(10);
+  const auto given = Given(Join(1, 1, 1), 1);
+  Report(1, Leaving{"SIGTERM"});
+  EXPECT_TRUE(Given(Finish(1, given[0]), 1).empty());
+}
+
+TEST_F(CoreTest, TheReasonOfAWorkerThatTakesNothingIsKnown) {
+  Start(1);
+  Join(1, 1, 1);
+  EXPECT_EQ(core_->CommonProblem(), "");
+  Report(1, WorkerHeartbeat{0, 0, "no such directory"});
+  EXPECT_EQ(core_->CommonProblem(), "no such directory");
+}
+
+}  // namespace
+}  // namespace cq

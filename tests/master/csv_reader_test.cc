@@ -1,0 +1,141 @@
+#include "master/csv_reader.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+
+#include "cq/error.h"
+#include "master/input.h"
+#include "tests/support/temporary_directory.h"
+
+namespace cq {
+namespace {
+
+using Fields = std::vector<std::string>;
+
+class CsvReaderTest : public ::testing::Test {
+ protected:
+  CsvReader Open(const std::string& text) {
+    ReplaceFile(path_, text, 0600);
+    return CsvReader(Fd(open(path_.c_str(), O_RDONLY | O_CLOEXEC)), "in.csv");
+  }
+  std::vector<Fields> ReadAll(const std::string& text, bool single = false) {
+    CsvReader reader = Open(text);
+    reader.set_single_column(single);
+    std::vector<Fields> rows;
+    for (CsvRow row; reader.Next(row);) rows.push_back(row.fields);
+    return rows;
+  }
+  std::string InputError(const std::string& text) {
+    ReplaceFile(path_, text, 0600);
+    try {
+      ReadInput(
+          path_, {}, [](uint64_t, uint64_t) {}, -1);
+    } catch (const UsageError& error) {
+      return std::string(error.what()).substr(directory_.path().size() + 1);
+    }
+    return "no error";
+  }
+
+  TemporaryDirectory directory_;
+  const std::string path_ = directory_.File("in.csv");
+};
+
+TEST_F(CsvReaderTest, ReadsQuotesNewlinesAndLineEnds) {
+  EXPECT_EQ(ReadAll("\xEF\xBB\xBF"
+                    "a,b\r\n\"x\r\ny\",\"q\"\"q\"\n 1 ,\n"),
+            (std::vector<Fields>{{"a", "b"}, {"x\r\ny", "q\"q"}, {" 1 ", ""}}));
+}
+
+TEST_F(CsvReaderTest, TheLastLineNeedsNoNewline) {
+  EXPECT_EQ(ReadAll("a,b\n1,2"), (std::vector<Fields>{{"a", "b"}, {"1", "2"}}));
+}
+
+TEST_F(CsvReaderTest, ABlankLineIsSkippedUnlessThereIsOneColumn) {
+  EXPECT_EQ(ReadAll("a,b\n\n1,2\n\r\n"), (std::vector<Fields>{{"a", "b"}, {"1", "2"}}));
+  EXPECT_EQ(ReadAll("a\n\n1\n", true), (std::vector<Fields>{{"a"}, {""}, {"1"}}));
+}
+
+TEST_F(CsvReaderTest, AnyBytesPassThrough) {
+  const std::string bytes("\xff\xfe\0z", 4);
+  EXPECT_EQ(ReadAll("a,b\n" + bytes + ",2\n")[1], (Fields{bytes, "2"}));
+}
+
+TEST_F(CsvReaderTest, RowsKnowTheirLineAndCanBeFoundAgain) {
+  CsvReader reader = Open("a,b\n\"1\n2\",x\n\n3,4\n5,6\n");
+  CsvRow row;
+  reader.Next(row);
+  reader.Next(row);
+  EXPECT_EQ(row.line, 2u);
+  reader.Next(row);
+  EXPECT_EQ(row.line, 5u);
+  const CsvRow third = row;
+  reader.Next(row);
+  reader.Seek(third.offset, third.line);
+  ASSERT_TRUE(reader.Next(row));
+  EXPECT_EQ(row.fields, (Fields{"3", "4"}));
+  EXPECT_EQ(row.line, 5u);
+}
+
+TEST_F(CsvReaderTest, FieldsLongerThanTheBufferAreWhole) {
+  const std::string big(700'000, 'x');
+  EXPECT_EQ(ReadAll("a,b\n\"" + big + "\n\",2\n")[1], (Fields{big + "\n", "2"}));
+}
+
+TEST_F(CsvReaderTest, BadInputIsNamedWithItsLine) {
+  EXPECT_EQ(InputError("a,b\n1,2\n3\n"), "in.csv:3: this row has 1 fields, the header has 2");
+  EXPECT_EQ(InputError("a,a\n"), "in.csv:1: the header names column 'a' twice");
+  EXPECT_EQ(InputError("a,\n"), "in.csv:1: column 2 of the header has no name");
+  EXPECT_EQ(InputError("a,b\n1,\"2\n3,4\n"),
+            "in.csv:2: a quote in the row that begins on this line is never closed");
+}
+
+TEST_F(CsvReaderTest, FieldsAreQuotedOnlyWhereTheyMustBe) {
+  EXPECT_EQ(CsvField("a b"), "a b");
+  EXPECT_EQ(CsvField("a,b"), "\"a,b\"");
+  EXPECT_EQ(CsvField("a\"b"), "\"a\"\"b\"");
+  EXPECT_EQ(CsvField("a\nb"), "\"a\nb\"");
+}
+
+class RowSourceTest : public ::testing::Test {
+ protected:
+  RowSourceTest() {
+    std::string text = "a,b\n";
+    for (int i = 1; i <= kRows; ++i) text += std::to_string(i) + ",x" + std::to_string(i) + "\n";
+    ReplaceFile(path_, text, 0600);
+  }
+  static constexpr int kRows = 200'000;
+  TemporaryDirectory directory_;
+  const std::string path_ = directory_.File("p.csv");
+};
+
+TEST_F(RowSourceTest, RowsAreFoundInAnyOrder) {
+  RowSource rows({path_, {{1, 1, kRows}}, {1}, {}, 7});
+  for (const TaskId task : {1ull, 2ull, 150'000ull, 3ull, 65'537ull, 200'000ull, 1ull}) {
+    EXPECT_EQ(rows.Get(task).values, (Fields{"x" + std::to_string(task)}));
+    rows.Forget(task);
+  }
+}
+
+TEST_F(RowSourceTest, NumbersFollowTheRangesOfAnEditedInput) {
+  RowSource rows({path_, {{1, 500'001, 10}, {11, 1, kRows - 10}}, {0}, {}, 7});
+  EXPECT_EQ(rows.Get(500'003).values, (Fields{"3"}));
+  EXPECT_EQ(rows.Get(1).values, (Fields{"11"}));
+}
+
+TEST_F(RowSourceTest, SeedsDependOnNumberOrColumnsAlone) {
+  RowSource by_number({path_, {{1, 1, kRows}}, {}, {}, 7});
+  RowSource again({path_, {{1, 1, kRows}}, {0}, {}, 7});
+  RowSource other({path_, {{1, 1, kRows}}, {}, {}, 8});
+  EXPECT_EQ(by_number.Get(5).seed, again.Get(5).seed);
+  EXPECT_NE(by_number.Get(5).seed, by_number.Get(6).seed);
+  EXPECT_NE(by_number.Get(5).seed, other.Get(5).seed);
+  for (TaskId task = 1; task < 1000; ++task) {
+    EXPECT_GE(by_number.Get(task).seed, 1u);
+    EXPECT_LE(by_number.Get(task).seed, 2'147'483'647u);
+  }
+  EXPECT_EQ(SeedOfValues(1, {"a", "b"}), SeedOfValues(1, {"a", "b"}));
+  EXPECT_NE(SeedOfValues(1, {"ab", ""}), SeedOfValues(1, {"a", "b"}));
+}
+
+}  // namespace
+}  // namespace cq

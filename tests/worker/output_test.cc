@@ -1,0 +1,57 @@
+#include "worker/output.h"
+
+#include <gtest/gtest.h>
+
+#include "protocol/limits.h"
+#include "worker/json_values.h"
+
+namespace cq {
+namespace {
+
+TEST(KeptOutputTest, ShortOutputIsWhole) {
+  KeptOutput output;
+  output.Append("a\nb");
+  output.Append("c\n\n");
+  EXPECT_EQ(output.Text(), "a\nbc\n\n");
+  EXPECT_EQ(output.LastLine(), "bc");
+}
+
+TEST(KeptOutputTest, OfLongOutputHeadAndTailAreKeptAndTheCutIsCounted) {
+  KeptOutput output;
+  std::string all;
+  for (int i = 0; i < 100'000; ++i) all += std::to_string(i) + "\n";
+  for (size_t at = 0; at < all.size(); at += 1000) output.Append(all.substr(at, 1000));
+  const size_t cut = all.size() - kOutputHeadBytes - kOutputTailBytes;
+  EXPECT_EQ(output.Text(), all.substr(0, kOutputHeadBytes) + "\n[cq: " + std::to_string(cut) +
+                               " bytes cut]\n" + all.substr(all.size() - kOutputTailBytes));
+  EXPECT_EQ(output.LastLine(), "99999");
+}
+
+TEST(KeptOutputTest, WhatJustFitsIsNotCut) {
+  KeptOutput output;
+  const std::string all(kOutputHeadBytes + kOutputTailBytes, 'x');
+  output.Append(all);
+  EXPECT_EQ(output.Text(), all);
+}
+
+TEST(JsonValuesTest, AnObjectsValuesKeepTheirTypesAndOrder) {
+  const auto parsed = ParseLastLine(
+      R"({"i":-3,"d":0.1,"s":"x","b":true,"n":null,"l":[1,{"a":2}],"u":18446744073709551615})");
+  const auto& values = std::get<NamedValues>(parsed);
+  ASSERT_EQ(values.size(), 7u);
+  EXPECT_EQ(values[0], (std::pair<std::string, Value>("i", int64_t{-3})));
+  EXPECT_EQ(values[1].second, Value(0.1));
+  EXPECT_EQ(values[3].second, Value(true));
+  EXPECT_EQ(values[4].second, Value(std::monostate{}));
+  EXPECT_EQ(values[5].second, Value(Json{R"([1,{"a":2}])"}));
+  EXPECT_EQ(values[6].second, Value(Json{"18446744073709551615"}));
+}
+
+TEST(JsonValuesTest, WhatIsNoObjectIsAReason) {
+  for (const char* line : {"", "3", "[1]", "{\"a\":", "{'a':1}", "ok"}) {
+    EXPECT_TRUE(std::holds_alternative<std::string>(ParseLastLine(line))) << line;
+  }
+}
+
+}  // namespace
+}  // namespace cq
