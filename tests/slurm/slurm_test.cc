@@ -1,0 +1,277 @@
+// Runs on a real Slurm: the cluster that tests/slurm/slurm-cluster boots (CTest's fixture `slurm`),
+// found through SLURM_CONF.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <chrono>
+#include <set>
+#include <sstream>
+
+#include "tests/support/process.h"
+
+namespace cq {
+namespace {
+
+using std::chrono::seconds;
+using Words = std::vector<std::string>;
+
+class SlurmTest : public ::testing::Test {
+ protected:
+  SlurmTest() {
+    std::string csv = "a,b\n";
+    for (int i = 1; i <= 40; ++i) csv += std::to_string(i) + ",x\n";
+    WriteFile(directory_.File("in.csv"), csv);
+    // A wrapper, as sites have them: it keeps count, and prints a banner around what the real one
+    // says.
+    std::filesystem::create_directory(directory_.File("bin"));
+    WriteFile(directory_.File("bin/sbatch"),
+              "#!/bin/sh\necho \"$@\" >> '" + directory_.File("sbatch.calls") +
+                  "'\necho 'Welcome to the cluster'\n" + RealSbatch() +
+                  " \"$@\" && echo 'Have a nice day'\n");
+    chmod(directory_.File("bin/sbatch").c_str(), 0755);
+    environment_ = {
+        {"PATH", directory_.File("bin") + ":" + CQ_BINARY_DIR + "/bin:" + getenv("PATH")}};
+  }
+  ~SlurmTest() override {
+    // A failed test may leave jobs; the next one starts with an empty queue.
+    Shell("scancel --user=$(id -un)");
+    EXPECT_TRUE(QueueEmpties());
+  }
+
+  static std::string Shell(const std::string& command) {
+    return TestProcess({"sh", "-c", command}, "/").Wait().out;
+  }
+  static std::string RealSbatch() {
+    std::string path = Shell("command -v sbatch");
+    while (!path.empty() && path.back() == '\n') path.pop_back();
+    return path;
+  }
+  static std::string Queue() { return Shell("squeue -h -r -o '%i %T'"); }
+  static bool QueueEmpties() {
+    return Eventually([] { return Queue().empty(); }, seconds(20));
+  }
+  static Words JobsRunning() {
+    std::istringstream lines(Shell("squeue -h -r -t RUNNING -o %i"));
+    Words ids;
+    for (std::string id; lines >> id;) ids.push_back(id);
+    return ids;
+  }
+
+  Words Command(const Words& options, const Words& command) const {
+    Words words = {CQ_PROGRAM, "run", "in.csv", "-s", "slurm"};
+    words.insert(words.end(), options.begin(), options.end());
+    words.push_back("--");
+    words.insert(words.end(), command.begin(), command.end());
+    return words;
+  }
+  std::unique_ptr<TestProcess> Start(const Words& options, const Words& command) {
+    return std::make_unique<TestProcess>(Command(options, command), directory_.path(),
+                                         environment_);
+  }
+  Ended Run(const Words& options, const Words& command) { return Start(options, command)->Wait(); }
+  Words Column(const std::string& name) {
+    return cq::Column(directory_.File("in.cq/results.csv"), name);
+  }
+  // Blocks until `go` exists, so that a test decides how long a run lasts.
+  Words UntilGo() const {
+    return {"sh", "-c", "echo s >> started; while [ ! -e go ]; do sleep 0.05; done; echo {a}"};
+  }
+  bool Started(size_t tasks) {
+    return Eventually(
+        [&] { return Shell("cat '" + directory_.File("started") + "'").size() >= 2 * tasks; });
+  }
+
+  TemporaryDirectory directory_;
+  std::map<std::string, std::string> environment_;
+};
+
+TEST_F(SlurmTest, TheMainJobEqualsTheLocalRun) {
+  const std::string example = CHANGEPOINT_DIR;
+  const auto run = [&](const Words& where, const std::string& name) {
+    Words words = {CQ_PROGRAM,  "run",        example + "/penalties.csv",
+                   "--run-dir", name + ".cq", "--parse",
+                   "json",      "-o",         name + ".csv",
+                   "--cwd",     example};
+    words.insert(words.end(), where.begin(), where.end());
+    words.insert(words.end(), {"--", "changepoint", "--penalty", "{penalty}", "Mono27ac.bedGraph"});
+    return TestProcess(words, directory_.path(), environment_).Wait();
+  };
+  const Ended local = run({}, "local");
+  ASSERT_EQ(local.status, 0) << local.err;
+  const Ended slurm = run({"-s", "slurm", "-w", "4"}, "slurm");
+  ASSERT_EQ(slurm.status, 0) << slurm.err;
+  EXPECT_TRUE(Queue().empty());
+
+  const auto local_rows = ReadCsv(directory_.File("local.csv"));
+  const auto slurm_rows = ReadCsv(directory_.File("slurm.csv"));
+  ASSERT_EQ(local_rows.size(), 201u);
+  ASSERT_EQ(slurm_rows.size(), 201u);
+  for (size_t i = 0; i < 201; ++i) {
+    for (const size_t column : {0, 1, 2, 3, 4})
+      EXPECT_EQ(local_rows[i][column], slurm_rows[i][column]);
+  }
+  EXPECT_EQ(Words(slurm_rows[0].begin(), slurm_rows[0].begin() + 3),
+            (Words{"penalty", "segments", "loss"}));
+  size_t previous = SIZE_MAX;
+  for (size_t i = 1; i < 201; ++i) {
+    const size_t segments = std::stoul(slurm_rows[i][1]);
+    EXPECT_LE(segments, previous);
+    previous = segments;
+  }
+  const Words workers = cq::Column(directory_.File("slurm.csv"), "cq_worker");
+  EXPECT_EQ(std::set<std::string>(workers.begin(), workers.end()).size(), 4u);
+}
+
+TEST_F(SlurmTest, OneSubmissionStartsAllWorkersAndTasksSeeTheirArrayIndex) {
+  const Ended ended = Run({"-w", "4"}, {"sh", "-c", "echo $SLURM_ARRAY_TASK_ID; sleep 0.1"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  const Words indices = Column("cq_stdout");
+  EXPECT_EQ(std::set<std::string>(indices.begin(), indices.end()),
+            (std::set<std::string>{"1", "2", "3", "4"}));
+  const std::string calls = Shell("cat '" + directory_.File("sbatch.calls") + "'");
+  EXPECT_EQ(std::count(calls.begin(), calls.end(), '\n'), 1) << calls;
+  EXPECT_NE(calls.find("--parsable"), std::string::npos);
+  EXPECT_NE(calls.find("--comment=cq-"), std::string::npos);
+  EXPECT_TRUE(Queue().empty());
+}
+
+TEST_F(SlurmTest, TasksMayUseSrun) {
+  const Ended ended = Run({"-w", "1", "--limit", "1"}, {"srun", "-n1", "echo", "step {a}"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("cq_stdout")[0], "step 1");
+}
+
+TEST_F(SlurmTest, ABadPartitionEndsTheRunWithSlurmsWords) {
+  const Ended ended = Run({"-w", "2", "--set", "partition=nope"}, {"true"});
+  EXPECT_EQ(ended.status, 3);
+  EXPECT_NE(ended.err.find("invalid partition"), std::string::npos) << ended.err;
+  EXPECT_TRUE(Queue().empty());
+}
+
+TEST_F(SlurmTest, AWorkerThatDiesBeforeConnectingIsToldWithItsLog) {
+  WriteFile(directory_.File("wrong.tmpl"),
+            "#!/bin/sh\n#SBATCH --array=1-{{ workers }}\n#SBATCH --output={{ log_file }}\n"
+            "exec /no/such/cq worker --connect {{ connect }}\n");
+  const auto begin = std::chrono::steady_clock::now();
+  const Ended ended = Run({"-w", "2", "--template", "wrong.tmpl"}, {"true"});
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, seconds(15));
+  EXPECT_EQ(ended.status, 3);
+  EXPECT_NE(ended.err.find("before it connected"), std::string::npos) << ended.err;
+  EXPECT_NE(ended.err.find("/no/such/cq"), std::string::npos) << ended.err;
+}
+
+TEST_F(SlurmTest, AnUnwritableLogFolderIsTold) {
+  WriteFile(directory_.File("nolog.tmpl"),
+            "#!/bin/sh\n#SBATCH --array=1-{{ workers }}\n#SBATCH --output=/no/such/folder/log\n"
+            "exec {{ cq }} worker --connect {{ connect }}\n");
+  const Ended ended = Run({"-w", "1", "--template", "nolog.tmpl"}, {"true"});
+  EXPECT_EQ(ended.status, 3);
+  EXPECT_NE(ended.err.find("before it connected"), std::string::npos) << ended.err;
+}
+
+TEST_F(SlurmTest, AnUnfilledKeyIsToldBeforeAnythingStarts) {
+  WriteFile(directory_.File("bad.tmpl"), "#!/bin/sh\n#SBATCH --mem={{ memory }}\n");
+  const Ended ended = Run({"-w", "1", "--template", "bad.tmpl"}, {"true"});
+  EXPECT_EQ(ended.status, 2);
+  EXPECT_NE(ended.err.find("bad.tmpl:2: key 'memory' has no value"), std::string::npos)
+      << ended.err;
+  EXPECT_FALSE(std::filesystem::exists(directory_.File("sbatch.calls")));
+}
+
+TEST_F(SlurmTest, ACancelledWorkersTasksRunElsewhereAndNoneIsAnError) {
+  auto run = Start({"-w", "2"}, UntilGo());
+  ASSERT_TRUE(Started(2)) << run->Err();
+  const Words jobs = JobsRunning();
+  ASSERT_EQ(jobs.size(), 2u);
+  Shell("scancel " + jobs[0]);
+  EXPECT_TRUE(Eventually([&] { return run->Err().find("leaves: SIGTERM") != std::string::npos; }))
+      << run->Err();
+  WriteFile(directory_.File("go"), "");
+  const Ended ended = run->Wait();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("cq_status"), Words(40, "ok"));
+  EXPECT_EQ(Column("cq_attempts"), Words(40, "1"));
+  EXPECT_TRUE(Queue().empty());
+}
+
+TEST_F(SlurmTest, ARunWithoutAnyWorkerLeftEndsWithAnError) {
+  auto run = Start({"-w", "2"}, UntilGo());
+  ASSERT_TRUE(Started(2)) << run->Err();
+  Shell("scancel --user=$(id -un)");
+  const Ended ended = run->Wait();
+  EXPECT_EQ(ended.status, 3) << ended.err;
+  EXPECT_NE(ended.err.find("no worker is left"), std::string::npos) << ended.err;
+  EXPECT_NE(ended.err.find("CANCELLED"), std::string::npos) << ended.err;
+  EXPECT_EQ(Column("cq_status"), Words(40, "pending"));
+}
+
+TEST_F(SlurmTest, TheFirstInterruptDrainsAndLeavesNothing) {
+  auto run = Start({"-w", "2"}, UntilGo());
+  ASSERT_TRUE(Started(2)) << run->Err();
+  run->Signal(SIGINT);
+  EXPECT_TRUE(Eventually([&] { return run->Err().find("2 running tasks") != std::string::npos; }))
+      << run->Err();
+  WriteFile(directory_.File("go"), "");
+  EXPECT_EQ(run->Wait().status, 130);
+  EXPECT_TRUE(Queue().empty()) << Queue();
+  const Words statuses = Column("cq_status");
+  EXPECT_EQ(std::count(statuses.begin(), statuses.end(), "ok"), 2);
+  EXPECT_TRUE(ProcessesWith("CQ_RUN_DIR=" + directory_.File("in.cq")).empty());
+}
+
+TEST_F(SlurmTest, TheSecondInterruptCancelsAndLeavesNothing) {
+  auto run = Start({"-w", "2"}, UntilGo());
+  ASSERT_TRUE(Started(2)) << run->Err();
+  run->Signal(SIGINT);
+  EXPECT_TRUE(Eventually([&] { return run->Err().find("Ctrl-C") != std::string::npos; }));
+  run->Signal(SIGINT);
+  EXPECT_EQ(run->Wait().status, 130);
+  EXPECT_TRUE(Queue().empty()) << Queue();
+  EXPECT_TRUE(ProcessesWith("CQ_RUN_DIR=" + directory_.File("in.cq")).empty());
+}
+
+TEST_F(SlurmTest, SubmissionFromInsideAnAllocation) {
+  // The allocation's own settings (one CPU, its job's name and id) are not for the workers.
+  WriteFile(
+      directory_.File("job.sh"),
+      "#!/bin/sh\n#SBATCH --job-name=outer\n#SBATCH --output=job.log\n" + std::string("cd '") +
+          directory_.path() + "' && exec '" + CQ_PROGRAM +
+          "' run in.csv -s slurm -w 3 -- sh -c 'echo $SLURM_JOB_NAME $SLURM_ARRAY_TASK_COUNT'\n");
+  const Ended job = TestProcess({RealSbatch(), "--wait", "job.sh"}, directory_.path()).Wait();
+  EXPECT_EQ(job.status, 0) << Shell("cat '" + directory_.File("job.log") + "'");
+  EXPECT_EQ(Column("cq_stdout"), Words(40, "cq 3"));
+}
+
+TEST_F(SlurmTest, WhyWorkersArePendingIsShown) {
+  // 4 nodes of 4 CPUs: of 17 workers one has to wait.
+  const std::string command =
+      std::string(CQ_PROGRAM) +
+      " run in.csv -s slurm -w 17 -- sh -c 'while [ ! -e go ]; do sleep 0.05; done'";
+  TestProcess terminal({"script", "-qefc", command, "screen"}, directory_.path(), environment_);
+  EXPECT_TRUE(Eventually([&] {
+    const std::string screen = Shell("cat '" + directory_.File("screen") + "'");
+    return screen.find("16 workers + 1 pending (Resources)") != std::string::npos;
+  })) << Shell("cat '" + directory_.File("screen") + "'");
+  WriteFile(directory_.File("go"), "");
+  EXPECT_EQ(terminal.Wait().status, 0);
+}
+
+TEST_F(SlurmTest, WorkerInitAndSettingsReachTheWorkers) {
+  const Ended ended =
+      Run({"-w", "1", "--limit", "1", "--slots", "2", "--worker-init", "export MODULE=loaded"},
+          {"sh", "-c", "echo $MODULE $SLURM_CPUS_PER_TASK"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("cq_stdout")[0], "loaded 2");
+}
+
+TEST_F(SlurmTest, AWorkerThatLacksTheDirectorySaysSoAndTheRunEnds) {
+  const Ended ended = Run({"-w", "1", "--cwd", "/no/such/directory"}, {"true"});
+  EXPECT_EQ(ended.status, 3);
+  EXPECT_NE(ended.err.find("/no/such/directory"), std::string::npos) << ended.err;
+  EXPECT_TRUE(Queue().empty());
+}
+
+}  // namespace
+}  // namespace cq
