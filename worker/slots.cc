@@ -31,6 +31,11 @@ Slots::Slots(uint64_t count, Clock clock)
 }
 
 Slots::~Slots() {
+  Shut();
+  for (Slot& slot : slots_) slot.thread.join();
+}
+
+void Slots::Shut() {
   {
     const std::lock_guard lock(mutex_);
     closing_ = true;
@@ -38,7 +43,11 @@ Slots::~Slots() {
     for (Slot& slot : slots_) KillSlot(slot);
   }
   work_.notify_all();
-  for (Slot& slot : slots_) slot.thread.join();
+}
+
+bool Slots::Idle() {
+  const std::lock_guard lock(mutex_);
+  return std::none_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.busy; });
 }
 
 void Slots::SetRun(std::shared_ptr<const RunContext> run) {

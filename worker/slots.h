@@ -35,6 +35,10 @@ class Slots {
   std::vector<AttemptRef> TakeBack(const std::vector<AttemptRef>& attempts);
   void Kill(const std::vector<AttemptRef>& attempts);
   void KillAll();
+  /// Starts nothing more, ever, and kills what runs.
+  void Shut();
+  /// Whether no slot runs anything.
+  bool Idle();
 
   /// What ended since the last call, and what runs now.
   std::vector<CommandEnd> TakeEnded();

@@ -119,7 +119,11 @@ class WorkerLoop {
     }
   }
 
-  [[noreturn]] static void GuardianGone() {
+  [[noreturn]] void GuardianGone() {
+    // A slot whose task has just been killed must not start the next one behind our back.
+    slots_.Shut();
+    const nanoseconds limit = Now() + std::chrono::seconds(10);
+    while (!slots_.Idle() && Now() < limit) KillAllDescendants(10);
     for (const pid_t pid : KillAllDescendants(10'000)) {
       spdlog::error("process {} could not be ended", pid);
     }
