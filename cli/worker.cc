@@ -40,7 +40,8 @@ int WorkerCommandLine(const CommandLine& line) {
   po::options_description internal;
   // Between a master, a guardian and its worker: the pipes at whose end each sees that the other is
   // gone.
-  internal.add_options()("master-fd", po::value<int>())("life-fd", po::value<int>());
+  internal.add_options()("master-fd", po::value<int>())("life-fd", po::value<int>())(
+      "init", po::value<std::string>());
   po::options_description all = options;
   all.add(internal);
   po::variables_map values;
@@ -56,7 +57,8 @@ int WorkerCommandLine(const CommandLine& line) {
     const int master_fd = values.count("master-fd") > 0 ? values["master-fd"].as<int>() : -1;
     std::vector<std::string> worker = {"worker"};
     worker.insert(worker.end(), line.words.begin(), line.words.end());
-    return RunGuardian(worker, master_fd);
+    return RunGuardian(worker, master_fd,
+                       values.count("init") > 0 ? values["init"].as<std::string>() : "");
   }
   WorkerOptions worker;
   worker.connection_file = values["connect"].as<std::string>();

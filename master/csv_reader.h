@@ -61,12 +61,15 @@ class CsvReader {
   size_t end_ = 0;
   uint64_t bytes_read_ = 0;
   bool at_start_ = true;
+  bool exhausted_ = false;  // the last read gave nothing
   bool ended_ = false;
   bool single_column_ = false;
 
   uint64_t line_ = 1;
   uint64_t offset_ = 0;
   bool in_row_ = false;
+  bool after_return_ = false;
+  uint64_t row_bytes_ = 0;
   CsvRow current_;
   std::vector<CsvRow> ready_;
   size_t next_ready_ = 0;

@@ -42,6 +42,9 @@ MasterLoop::MasterLoop(Options options, Core core, Transport transport, RowSourc
   journal_ = std::make_unique<JournalWriter>(std::move(journal), std::move(callbacks));
 }
 
+// The pool's thread writes to our mailbox and journal until it is closed.
+MasterLoop::~MasterLoop() { pool_.Close(false); }
+
 MasterLoop::End MasterLoop::Run() {
   Pool::Callbacks callbacks;
   callbacks.event = [this](PoolEvent event) { mail_.Put(std::move(event)); };
@@ -55,22 +58,33 @@ MasterLoop::End MasterLoop::Run() {
   pool_.Start(options_.workers);
 
   while (!end_) {
-    const auto readable =
-        transport_.Wait({mail_.fd(), options_.signal_fd}, std::min(core_.tick(), kProgressEvery));
-    if (readable[1]) OnSignals();
-    // A stalled master reads everything that waits before time passes in the core.
-    ReadAll();
-    ReadMail();
-    core_.OnTick(Now());
-    core_.Flush(Now());
-    Act();
-    if (!finished_) CheckWorkforce();
-    ShowProgress();
+    try {
+      Turn();
+    } catch (const std::exception& error) {
+      Fail(error.what());
+    }
   }
   const std::string left = pool_.Close(orderly_);
   if (!left.empty()) observer_.Warning(left);
   journal_.reset();
   return *end_;
+}
+
+void MasterLoop::Turn() {
+  const auto readable =
+      transport_.Wait({mail_.fd(), options_.signal_fd}, std::min(core_.tick(), kProgressEvery));
+  if (readable[1]) OnSignals();
+  // A stalled master reads everything that waits before time passes in the core.
+  ReadAll();
+  ReadMail();
+  const uint64_t workers = core_.counts().workers;
+  core_.OnTick(Now());
+  // The scheduler may know why a worker fell silent.
+  if (core_.counts().workers < workers) pool_.PollSoon();
+  core_.Flush(Now());
+  Act();
+  if (!finished_) CheckWorkforce();
+  ShowProgress();
 }
 
 void MasterLoop::ReadAll() {
@@ -109,9 +123,23 @@ void MasterLoop::OnMail(JournalFailed& failed) { Fail(failed.reason); }
 
 void MasterLoop::OnMail(PoolEvent& event) {
   if (const auto* failed = std::get_if<SubmissionFailed>(&event)) {
-    Fail(failed->reason);
+    OnSubmissionFailed(*failed);
+  } else if (const auto* query = std::get_if<QueryFailed>(&event)) {
+    observer_.Warning(fmt::format("the scheduler does not answer: {}", query->reason));
+    pending_reason_ = query->reason;
   } else {
     OnStates(std::get<JobStates>(event));
+  }
+}
+
+void MasterLoop::OnSubmissionFailed(const SubmissionFailed& failed) {
+  jobs_alive_ -= std::min<uint64_t>(jobs_alive_, failed.workers);
+  jobs_pending_ -= std::min<uint64_t>(jobs_pending_, failed.workers);
+  last_death_ = failed.reason;
+  if (jobs_alive_ == 0) {
+    Fail(failed.reason);
+  } else {
+    observer_.Warning(failed.reason);
   }
 }
 
@@ -129,6 +157,9 @@ void MasterLoop::OnStates(const JobStates& states) {
   for (const JobState& job : states.jobs) {
     if (job.ended && !finished_) OnWorkerEnded(job);
   }
+  pool_.Expect(std::any_of(states.jobs.begin(), states.jobs.end(), [this](const JobState& job) {
+    return !job.ended && !core_.HasSession(job.allocation);
+  }));
 }
 
 void MasterLoop::OnWorkerEnded(const JobState& job) {
@@ -160,8 +191,9 @@ void MasterLoop::CheckWorkforce() {
                      last_death_.empty() ? "" : "; the last: " + last_death_));
     return;
   }
+  // One that has not connected yet may still be a better one.
   const std::string problem = core_.CommonProblem();
-  if (jobs_pending_ == 0 && !problem.empty()) {
+  if (!problem.empty() && core_.counts().workers >= jobs_alive_) {
     Fail(fmt::format("no worker can take a task: {}", problem));
   }
 }
@@ -265,7 +297,11 @@ void MasterLoop::ShowProgress() {
   const auto now = Now();
   if (options_.keep_alive && now - last_keep_alive_ > kKeepAliveEvery) {
     last_keep_alive_ = now;
-    options_.keep_alive();
+    try {
+      options_.keep_alive();
+    } catch (const Error& error) {
+      observer_.Warning(error.what());
+    }
   }
   if (now - last_progress_ < kProgressEvery && !end_) return;
   last_progress_ = now;

@@ -30,6 +30,9 @@ class MasterLoop {
   };
   MasterLoop(Options options, Core core, Transport transport, RowSource::Options rows, Pool& pool,
              Database journal, RunObserver& observer);
+  MasterLoop(const MasterLoop&) = delete;
+  MasterLoop& operator=(const MasterLoop&) = delete;
+  ~MasterLoop();
 
   struct End {
     /// 0 finished, 3 could not go on, 130 interrupted.
@@ -50,11 +53,13 @@ class MasterLoop {
   using Clock = std::chrono::steady_clock;
 
   std::chrono::nanoseconds Now() const { return Clock::now() - origin_; }
+  void Turn();
   void ReadAll();
   void ReadMail();
   void OnMail(Committed& committed);
   void OnMail(JournalFailed& failed);
   void OnMail(PoolEvent& event);
+  void OnSubmissionFailed(const SubmissionFailed& failed);
   void OnStates(const JobStates& states);
   void OnWorkerEnded(const JobState& job);
   void OnSignals();

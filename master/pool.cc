@@ -75,8 +75,8 @@ std::string Pool::Close(bool told) {
 
 // Soon after something changed, then ever less often, up to what the scheduler wants.
 void Pool::WaitForWork() {
-  const bool young =
-      any_pending_ || std::chrono::steady_clock::now() - changed_ < std::chrono::minutes(2);
+  const bool young = any_pending_ || expecting_ ||
+                     std::chrono::steady_clock::now() - changed_ < std::chrono::minutes(2);
   const auto soon = std::chrono::milliseconds(1000u << std::min(polls_unchanged_, 6u));
   const auto interval = std::min(scheduler_->PollInterval(young), soon);
   std::vector<pollfd> fds{{commands_.fd(), POLLIN, 0}};
@@ -123,7 +123,7 @@ void Pool::Submit(unsigned workers) {
     polls_unchanged_ = 0;
     if (outlives) callbacks_.write_durably(AllocationSubmitted{token, job});
   } catch (const Error& error) {
-    callbacks_.event(SubmissionFailed{error.what()});
+    callbacks_.event(SubmissionFailed{workers, error.what()});
   }
 }
 
@@ -131,8 +131,10 @@ void Pool::Report() {
   std::vector<WorkerJob> jobs;
   try {
     jobs = scheduler_->Poll();
-  } catch (const Error&) {
+    failed_queries_ = 0;
+  } catch (const Error& error) {
     // A query that failed says nothing about the workers; the next one will.
+    if (++failed_queries_ == 3) callbacks_.event(QueryFailed{error.what()});
     return;
   }
   JobStates states;

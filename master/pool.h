@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <map>
@@ -45,9 +46,14 @@ struct JobStates {
   std::vector<JobState> jobs;
 };
 struct SubmissionFailed {
+  unsigned workers = 0;
   std::string reason;
 };
-using PoolEvent = std::variant<JobStates, SubmissionFailed>;
+/// The scheduler has not answered several times in a row.
+struct QueryFailed {
+  std::string reason;
+};
+using PoolEvent = std::variant<JobStates, SubmissionFailed, QueryFailed>;
 
 /// The carrier of one pool of workers: asks the scheduler, on a thread of its own since schedulers
 /// take their time, and reports. The only place of the master that knows schedulers.
@@ -73,6 +79,8 @@ class Pool {
   void Open(Callbacks callbacks);
   void Start(unsigned workers);
   void PollSoon();
+  /// Whether a job that lives has not said hello yet: its early death is to be noticed soon.
+  void Expect(bool expecting) { expecting_ = expecting; }
   /// The workers were told to end (`told`) or are to be ended: returns when none is left, with what
   /// went wrong, if anything.
   std::string Close(bool told);
@@ -101,6 +109,8 @@ class Pool {
   std::chrono::steady_clock::time_point changed_{};
   unsigned polls_unchanged_ = 0;
   bool any_pending_ = false;
+  unsigned failed_queries_ = 0;
+  std::atomic<bool> expecting_ = true;
   std::string close_error_;
   std::thread thread_;
 };

@@ -3,11 +3,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <sys/random.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cmath>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 
@@ -224,6 +225,8 @@ class Setup {
     core_options.tasks = definition_.tasks();
     core_options.expected_slots = uint64_t{plan_.workers} * plan_.slots;
 
+    // A connection each, and what a local worker's guardian takes.
+    RequireDescriptors(128 + 4 * uint64_t{plan_.workers});
     const KeyPair server = MakeKeyPair();
     ConnectionFile connection;
     connection.run = definition_.run;
@@ -263,9 +266,22 @@ class Setup {
           start + std::chrono::duration<double>(loop.first_result()).count();
     }
     if (summary.status == 0 && summary.outcomes[0] != summary.tasks) summary.status = 1;
+    AllowInterruption();
     Export(directory, summary);
     summary.seconds = Seconds();
     return summary;
+  }
+
+  // Everything is in the journal: a signal may end the export as it ends any other program.
+  void AllowInterruption() const {
+    if (options_.signal_fd < 0) return;
+    signalfd_siginfo info{};
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGXCPU}) sigaddset(&set, number);
+    while (read(options_.signal_fd, &info, sizeof info) == sizeof info) {
+    }
+    sigprocmask(SIG_UNBLOCK, &set, nullptr);
   }
 
   void Export(const RunDirectory& directory, RunSummary& summary) {

@@ -126,6 +126,8 @@ RunDirectory RunDirectory::Make(const std::string& path, bool fresh) {
 }
 
 void RunDirectory::Publish() {
+  // Another one may have been made there while the input was read.
+  if (HeldByMaster(path_)) CheckFree(path_, true);
   if (!moved_aside_to_.empty() && rename(path_.c_str(), moved_aside_to_.c_str()) != 0) {
     throw UsageError(
         fmt::format("cannot move '{}' to '{}': {}", path_, moved_aside_to_, strerror(errno)));

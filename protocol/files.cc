@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -29,6 +30,20 @@ Pipe MakePipe() {
 
 // glibc 2.36 declares pidfd_open without C linkage.
 Fd OpenPidfd(pid_t pid) { return Fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))); }
+
+void RequireDescriptors(uint64_t count) {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur >= count) return;
+  if (limit.rlim_max < count) {
+    throw Error(
+        fmt::format("{} descriptors are needed and at most {} allowed here (ulimit -Hn): use "
+                    "fewer slots or workers",
+                    count, limit.rlim_max));
+  }
+  limit.rlim_cur = count;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
 
 std::string ReadFile(const std::string& path) {
   const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));

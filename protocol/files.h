@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -40,6 +41,9 @@ Pipe MakePipe();
 
 /// A descriptor that becomes readable when this child ends.
 Fd OpenPidfd(pid_t pid);
+
+/// Makes sure that this process may have so many descriptors, within its hard limit. Throws Error.
+void RequireDescriptors(uint64_t count);
 
 /// The whole file. Throws Error that names it.
 std::string ReadFile(const std::string& path);

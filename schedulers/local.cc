@@ -61,20 +61,18 @@ class LocalScheduler : public Scheduler {
   }
 
   void Finish() override {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(1);
-    for (const Guardian& guardian : guardians_) {
-      const auto left =
-          std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-      pollfd ended{guardian.pidfd.get(), POLLIN, 0};
-      poll(&ended, 1, std::max(0, static_cast<int>(left.count())));
-    }
+    WaitForAll(std::chrono::seconds(1));
     CancelAll();
   }
 
   // A guardian sees the end of its pipe and kills all that is below it.
   void CancelAll() override {
     for (Guardian& guardian : guardians_) guardian.life.Close();
+    // It leads its own session and group; one that is stopped or stuck is killed, and its worker
+    // ends itself.
+    WaitForAll(std::chrono::seconds(5));
     for (Guardian& guardian : guardians_) {
+      kill(guardian.pid, SIGKILL);
       while (waitpid(guardian.pid, nullptr, 0) < 0 && errno == EINTR) {
       }
     }
@@ -98,6 +96,16 @@ class LocalScheduler : public Scheduler {
     Fd life;
   };
 
+  void WaitForAll(std::chrono::seconds limit) {
+    const auto deadline = std::chrono::steady_clock::now() + limit;
+    for (const Guardian& guardian : guardians_) {
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+      pollfd ended{guardian.pidfd.get(), POLLIN, 0};
+      poll(&ended, 1, std::max(0, static_cast<int>(left.count())));
+    }
+  }
+
   void Start() {
     Guardian guardian;
     const unsigned number = next_++;
@@ -114,9 +122,8 @@ class LocalScheduler : public Scheduler {
                                       "--slots",       std::to_string(launch_.slots),
                                       "--allocation",  guardian.allocation,
                                       "--master-fd",   std::to_string(kMasterFd)};
-    if (!launch_.worker_init.empty()) {
-      words.insert(words.begin(), {"/bin/sh", "-c", launch_.worker_init + "\nexec \"$0\" \"$@\""});
-    }
+    // Run by the guardian, so that a set-up that hangs ends like a worker.
+    if (!launch_.worker_init.empty()) words.insert(words.end(), {"--init", launch_.worker_init});
     guardian.pid = Spawn(words, log.get(), life.read.get());
     guardian.pidfd = OpenPidfd(guardian.pid);
     guardian.life = std::move(life.write);

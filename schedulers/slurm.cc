@@ -22,6 +22,8 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr seconds kCommandLimit{60};
+/// At the end, when a user waits for the prompt.
+constexpr seconds kEndCommandLimit{5};
 /// No shorter than this between two queries: a poll costs the controller, too.
 constexpr milliseconds kPollYoung = seconds(5);
 constexpr milliseconds kPollLater = seconds(60);
@@ -119,11 +121,13 @@ class SlurmScheduler : public Scheduler {
         RunSchedulerCommand({"sbatch", "--parsable", "--comment=" + token},
                             FilledSlurmTemplate(launch_, workers), environment_, kCommandLimit);
     JobId job;
-    if (done.status != 0) {
-      throw Error(fmt::format("sbatch refused the workers: {}", OneLine(done.err + done.out)));
-    }
-    if (!ParseJobId(done.out, job)) {
-      throw Error(fmt::format("sbatch printed no job id: {}", OneLine(done.out + done.err)));
+    if (done.status != 0 || !ParseJobId(done.out, job)) {
+      // It may have submitted all the same: cut off by the time limit, or wrapped by a site's
+      // script.
+      CancelByToken(token);
+      throw Error(done.status != 0
+                      ? fmt::format("sbatch refused the workers: {}", OneLine(done.err + done.out))
+                      : fmt::format("sbatch printed no job id: {}", OneLine(done.out + done.err)));
     }
     for (unsigned i = 1; i <= workers; ++i) {
       Element element;
@@ -166,12 +170,14 @@ class SlurmScheduler : public Scheduler {
   }
 
   void Finish() override {
+    ending_ = true;
     WaitUntilGone(seconds(3));
     CancelAll();
   }
 
   void CancelAll() override {
     if (alive_.empty()) return;
+    ending_ = true;
     std::string failure;
     for (const JobId& job : jobs_) {
       const auto done = Client("scancel", {"--quiet", job.id}, job.cluster);
@@ -181,7 +187,7 @@ class SlurmScheduler : public Scheduler {
     }
     alive_.clear();
     if (!failure.empty()) throw Error(failure);
-    WaitUntilGone(seconds(10));
+    WaitUntilGone(seconds(4));
   }
 
   milliseconds PollInterval(bool young) const override { return young ? kPollYoung : kPollLater; }
@@ -213,11 +219,20 @@ class SlurmScheduler : public Scheduler {
     return reason.empty() || reason == "None" ? "" : fmt::format(" ({})", reason);
   }
 
+  void CancelByToken(const std::string& token) {
+    for (const std::string& line : Lines(Client("squeue", {"--me", "-h", "-o", "%A|%k"}, "").out)) {
+      const size_t bar = line.find('|');
+      if (bar != std::string::npos && OneLine(line.substr(bar + 1)) == token) {
+        Client("scancel", {"--quiet", line.substr(0, bar)}, "");
+      }
+    }
+  }
+
   CommandOutput Client(const std::string& program, std::vector<std::string> words,
                        const std::string& cluster) {
     words.insert(words.begin(), program);
     if (!cluster.empty()) words.insert(words.begin() + 1, {"-M", cluster});
-    return RunSchedulerCommand(words, {}, environment_, kCommandLimit);
+    return RunSchedulerCommand(words, {}, environment_, ending_ ? kEndCommandLimit : kCommandLimit);
   }
 
   // One query for all of our jobs on a cluster, the finished ones too as long as the controller
@@ -251,7 +266,7 @@ class SlurmScheduler : public Scheduler {
   // ends.
   void WaitUntilGone(seconds limit) {
     const auto deadline = std::chrono::steady_clock::now() + limit;
-    auto pause = milliseconds(20);
+    auto pause = milliseconds(10);
     while (std::chrono::steady_clock::now() < deadline) {
       const auto states = Query();
       if (std::all_of(states.begin(), states.end(),
@@ -259,7 +274,7 @@ class SlurmScheduler : public Scheduler {
         return;
       }
       std::this_thread::sleep_for(pause);
-      pause = std::min(pause * 2, milliseconds(500));
+      pause = std::min(pause * 3 / 2, milliseconds(500));
     }
   }
 
@@ -271,6 +286,7 @@ class SlurmScheduler : public Scheduler {
   std::vector<std::string> environment_;
   std::vector<JobId> jobs_;
   std::vector<Element> alive_;
+  bool ending_ = false;
 };
 
 }  // namespace
@@ -295,9 +311,18 @@ std::string FilledSlurmTemplate(const WorkerLaunch& launch, unsigned workers) {
     user_set.insert(name);
   }
   const bool own = launch.template_text.empty();
-  return FillTemplate(own ? std::string_view(kSlurmTemplate) : launch.template_text,
-                      own ? "slurm.tmpl" : launch.template_name, values, kKeys, user_set,
-                      "#SBATCH");
+  const std::string filled =
+      FillTemplate(own ? std::string_view(kSlurmTemplate) : launch.template_text,
+                   own ? "slurm.tmpl" : launch.template_name, values, kKeys, user_set, "#SBATCH");
+  const std::string_view text = own ? std::string_view(kSlurmTemplate) : launch.template_text;
+  if (text.find("workers") == std::string_view::npos &&
+      text.find("n_jobs") == std::string_view::npos) {
+    throw UsageError(
+        fmt::format("{}: the template has no key 'workers': all workers are one array, as in "
+                    "#SBATCH --array=1-{{{{ workers }}}}",
+                    launch.template_name));
+  }
+  return filled;
 }
 
 std::unique_ptr<Scheduler> MakeSlurmScheduler(WorkerLaunch launch) {

@@ -220,7 +220,7 @@ class CommandRunner::Running {
                                {pidfd_.get(), POLLIN, 0},
                                {slot_.kill_fd, POLLIN, 0}}};
     do {
-      if (poll(fds.data(), fds.size(), -1) < 0) continue;
+      if (poll(fds.data(), fds.size(), pidfd_ ? -1 : 10) < 0) continue;
       if (fds[0].revents != 0) ReadAvailable(spawner_.out(), stdout_);
       if (fds[1].revents != 0) ReadAvailable(spawner_.err(), stderr_);
       if (fds[3].revents != 0) {
@@ -230,7 +230,14 @@ class CommandRunner::Running {
           kill(-pid_, SIGKILL);
         }
       }
-    } while (fds[2].revents == 0);
+    } while (fds[2].revents == 0 && !(!pidfd_ && HasEnded()));
+  }
+
+  // Where there is no descriptor for the process.
+  bool HasEnded() const {
+    siginfo_t info{};
+    return waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid == pid_;
   }
 
   void End() {

@@ -32,11 +32,16 @@ sigset_t GuardedSignals() {
   return set;
 }
 
-pid_t SpawnWorker(const std::vector<std::string>& arguments, int life_fd) {
+pid_t SpawnWorker(const std::vector<std::string>& arguments, int life_fd, const std::string& init) {
   std::string program = OwnExecutable();
   std::vector<std::string> words{"cq"};
   words.insert(words.end(), arguments.begin(), arguments.end());
   words.insert(words.end(), {"--life-fd", std::to_string(kLifeFd)});
+  if (!init.empty()) {
+    words[0] = program;
+    words.insert(words.begin(), {"sh", "-c", init + "\nexec \"$0\" \"$@\""});
+    program = "/bin/sh";
+  }
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
@@ -85,14 +90,14 @@ bool Reap(pid_t worker, int& status) {
 
 }  // namespace
 
-int RunGuardian(const std::vector<std::string>& arguments, int master_fd) {
+int RunGuardian(const std::vector<std::string>& arguments, int master_fd, const std::string& init) {
   const sigset_t signals = GuardedSignals();
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   const Fd signal_fd(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   BecomeSubreaper();
   if (master_fd >= 0) fcntl(master_fd, F_SETFD, FD_CLOEXEC);
   Pipe life = MakePipe();
-  const pid_t worker = SpawnWorker(arguments, life.read.get());
+  const pid_t worker = SpawnWorker(arguments, life.read.get(), init);
   life.read.Close();
 
   std::array<pollfd, 2> fds{{{signal_fd.get(), POLLIN, 0}, {master_fd, POLLIN, 0}}};

@@ -14,6 +14,8 @@ namespace cq {
 /// pipe whose other end only the master holds, or -1: its end of file ends everything here.
 /// Forwards SIGTERM, SIGINT, SIGHUP and SIGXCPU to the worker. Returns the worker's exit status,
 /// 128 + N if signal N ended it.
-int RunGuardian(const std::vector<std::string>& worker, int master_fd);
+/// `init`, if it is not empty, is shell text that the worker's process runs before it becomes the
+/// worker.
+int RunGuardian(const std::vector<std::string>& worker, int master_fd, const std::string& init);
 
 }  // namespace cq

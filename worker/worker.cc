@@ -228,6 +228,8 @@ int RunWorker(const WorkerOptions& options) {
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   BecomeSubreaper();
   if (options.life_fd >= 0) fcntl(options.life_fd, F_SETFD, FD_CLOEXEC);
+  // A slot has two pipes, three other descriptors, and a moment's more while it spawns.
+  RequireDescriptors(64 + 10 * options.slots);
   int status = 0;
   {
     WorkerLoop loop(options);

@@ -38,7 +38,8 @@ std::vector<WorkerAction> WorkerCore::TakeActions() { return std::exchange(actio
 
 uint64_t WorkerCore::capacity() const {
   if (leaving_ || draining_ || !problem_.empty()) return 0;
-  return std::min<uint64_t>(options_.slots * (1 + kPrefetchMax), kHeldMax / 2);
+  const uint64_t room = kHeldMax / 2 - std::min<uint64_t>(finished_, kHeldMax / 2);
+  return std::min<uint64_t>(options_.slots * (1 + kPrefetchMax), room);
 }
 
 void WorkerCore::Send(FromWorker message) {
@@ -140,18 +141,13 @@ void WorkerCore::OnMessage(Time now, Envelope envelope, ToWorker message) {
     }
     void operator()(Assign& m) { core.OnAssign(m); }
     void operator()(Ack& m) {
-      for (const AttemptRef& ref : m.attempts) {
-        const auto held = core.held_.find(ref.attempt);
-        if (held == core.held_.end() || held->second.state != HeldState::kFinished) continue;
-        if (!held->second.result_sent && core.unsent_ > 0) --core.unsent_;
-        core.held_.erase(held);
-        --core.finished_;
-      }
+      for (const AttemptRef& ref : m.attempts) core.Forget(ref);
     }
     void operator()(Retract& m) {
       core.actions_.emplace_back(TakeBack{std::move(m.attempts), ReturnReason::kRetracted});
     }
     void operator()(Cancel& m) {
+      for (const AttemptRef& ref : m.attempts) core.Forget(ref);
       core.actions_.emplace_back(TakeBack{m.attempts, ReturnReason::kCancelled});
       core.actions_.emplace_back(Kill{std::move(m.attempts)});
     }
@@ -172,6 +168,15 @@ void WorkerCore::OnMessage(Time now, Envelope envelope, ToWorker message) {
     welcomed_ = false;
     SayHello(now);
   }
+}
+
+// A result that the master has, or does not want.
+void WorkerCore::Forget(const AttemptRef& ref) {
+  const auto held = held_.find(ref.attempt);
+  if (held == held_.end() || held->second.state != HeldState::kFinished) return;
+  if (!held->second.result_sent && unsent_ > 0) --unsent_;
+  held_.erase(held);
+  --finished_;
 }
 
 void WorkerCore::OnPrepared(const std::string& problem) {

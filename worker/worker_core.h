@@ -113,6 +113,7 @@ class WorkerCore {
   void OnWho(Time now, SessionId session);
   void OnWelcome(Time now, const Welcome& welcome);
   void OnAssign(Assign& assign);
+  void Forget(const AttemptRef& ref);
   void SayHello(Time now);
   void Report(Time now);
   void ReportStarts(Time now);

@@ -98,6 +98,8 @@ void Core::OnStop(Time, const std::string& reason) {
   finished_ = true;
   for (const Worker& worker : workers_.all()) {
     if (worker.connected) SendTo(worker, Stop{reason});
+    if (worker.ended) continue;
+    actions_.emplace_back(Write{WorkerEndRecord{worker.index + 1, reason}});
   }
   actions_.emplace_back(Finished{});
 }
@@ -172,14 +174,20 @@ void Core::Charge(Worker& worker, TaskId task, OpenTask& open, const std::string
 
 void Core::Lose(Worker& worker, const std::string& reason, bool charge) {
   if (worker.leaving) charge = false;
+  // In one slot what started last is what ran: an earlier one has ended, and its result is lost.
+  std::map<uint32_t, AttemptId> ran;
+  for (const auto& [attempt, task] : worker.held) {
+    const OpenTask& open = *tasks_.Find(task);
+    if (open.running) ran[open.slot] = attempt;
+  }
   const auto held = worker.held;
-  uint64_t charged = 0;
   for (const auto& [attempt, task] : held) {
     OpenTask& open = *tasks_.Find(task);
-    if (charge && open.running && charged < worker.slots) {
-      ++charged;
+    const bool was_running = open.running && ran[open.slot] == attempt;
+    if (charge && was_running) {
       Charge(worker, task, open, reason);
     } else {
+      if (!open.running) --open.attempts;
       Release(task, open);
     }
   }

@@ -11,6 +11,7 @@ using std::chrono::nanoseconds;
 
 constexpr nanoseconds kWorkAtHand = std::chrono::milliseconds(50);
 constexpr uint64_t kPrefetchMax = 1024;
+constexpr uint64_t kUncommittedMax = 20'000;
 
 // What a worker holds beyond one task a slot, as far as it is known not to be asked back already.
 uint64_t Surplus(const Worker& worker) {
@@ -42,6 +43,11 @@ void Dispatcher::Give() {
   }
   core_.all_dirty_ = false;
   if (core_.tasks_.ready() == 0 || core_.draining_ || core_.finished_) return;
+  if (core_.uncommitted_.size() > kUncommittedMax) {
+    // The journal is behind: results must not pile up in memory faster than they can be written.
+    core_.all_dirty_ = true;
+    return;
+  }
   std::sort(dirty.begin(), dirty.end());
   dirty.erase(std::unique(dirty.begin(), dirty.end()), dirty.end());
   const uint64_t total =
@@ -82,7 +88,7 @@ void Dispatcher::Retract() {
   uint64_t coming = 0;
   uint64_t most = 0;
   for (const Worker& worker : core_.workers_.all()) {
-    coming += worker.retracting;
+    if (worker.connected) coming += worker.retracting;
     if (!worker.Takes()) continue;
     const uint64_t busy = worker.held.size() + worker.stale.size();
     if (busy < worker.slots) idle += worker.slots - busy;

@@ -64,6 +64,7 @@ void Core::OnStarted(Worker& worker, const std::vector<StartedAttempt>& attempts
       continue;
     }
     open->running = true;
+    open->slot = static_cast<uint32_t>(started.slot);
     ++worker.running;
     if (open->retracting) {
       open->retracting = false;
@@ -118,7 +119,10 @@ void Core::OnResult(Worker& worker, TaskResult& result) {
 }
 
 void Core::OnReturned(Worker& worker, const ReturnedAttempt& returned) {
-  if (worker.stale.erase(returned.attempt) > 0) return;
+  if (worker.stale.erase(returned.attempt) > 0) {
+    dirty_.push_back(worker.index);
+    return;
+  }
   OpenTask* open = tasks_.Find(returned.task);
   if (open == nullptr || open->attempt != returned.attempt || open->worker != worker.index) {
     ++counts_.dropped;

@@ -37,6 +37,8 @@ struct OpenTask {
   /// The session under which the attempt was sent or adopted.
   SessionId session = 0;
   uint32_t attempts = 0;
+  /// Where it runs, once it is reported running.
+  uint32_t slot = 0;
   uint16_t charges = 0;
   bool running = false;
   bool retracting = false;

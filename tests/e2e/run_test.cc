@@ -346,6 +346,38 @@ TEST_F(RunTest, AWorkerInitThatFailsEndsTheRunWithItsLog) {
   EXPECT_NE(ended.err.find("before it connected"), std::string::npos) << ended.err;
 }
 
+TEST_F(RunTest, AWorkerInitThatHangsEndsWithTheRun) {
+  WriteFile(directory_.File("in.csv"), "a,b\n1,2\n");
+  TestProcess run(
+      {CQ_PROGRAM, "run", "in.csv", "--worker-init", "touch hanging; sleep 3600", "--", "true"},
+      directory_.path(), {{"HANGS", directory_.path()}});
+  ASSERT_TRUE(Eventually([&] { return Exists("hanging"); }));
+  run.Signal(SIGTERM);
+  EXPECT_EQ(run.Wait().status, 130);
+  EXPECT_TRUE(Eventually([&] { return ProcessesWith("HANGS=" + directory_.path()).empty(); },
+                         std::chrono::seconds(1)));
+}
+
+TEST_F(RunTest, ManySlotsUnderALowLimitOfDescriptors) {
+  std::string csv = "a\n";
+  for (int i = 1; i <= 300; ++i) csv += std::to_string(i) + "\n";
+  WriteFile(directory_.File("in.csv"), csv);
+  const Ended ended = TestProcess({"sh", "-c",
+                                   "ulimit -Sn 256; exec " + std::string(CQ_PROGRAM) +
+                                       " run in.csv --slots 100 -- sleep 0.1"},
+                                  directory_.path())
+                          .Wait();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("cq_status"), Words(300, "ok"));
+  const Ended refused = TestProcess({"sh", "-c",
+                                     "ulimit -n 256; exec " + std::string(CQ_PROGRAM) +
+                                         " run in.csv --fresh --slots 100 -- true"},
+                                    directory_.path())
+                            .Wait();
+  EXPECT_EQ(refused.status, 3) << refused.err;
+  EXPECT_NE(refused.err.find("descriptors"), std::string::npos) << refused.err;
+}
+
 TEST_F(RunTest, TheConnectionFileIsPrivateAndTheServersKeyIsInNoOtherFile) {
   EXPECT_EQ(Run("a,b\n1,2\n", {}, {"true"}).status, 0);
   for (const char* name : {"in.cq/connect.json", "in.cq/server.key"}) {

@@ -256,6 +256,56 @@ TEST_F(CoreTest, ATaskThatTakesItsWorkerWithItThreeTimesIsSetAside) {
   }
 }
 
+TEST_F(CoreTest, InOneSlotOnlyWhatStartedLastIsCharged) {
+  Start(4);
+  const auto given = Given(Join(1, 1, 1), 1);
+  ASSERT_GE(given.size(), 2u);
+  Report(1, Started{kRun, {{given[0].task, given[0].attempt, 0}}});
+  Report(1, Started{kRun, {{given[1].task, given[1].attempt, 0}}});
+  core_->OnAllocationEnded(now_, "local 1", "killed", false);
+  const auto failures = Written<FailureRecord>(Take());
+  ASSERT_EQ(failures.size(), 1u);
+  EXPECT_EQ(failures[0].attempt, given[1]);
+}
+
+TEST_F(CoreTest, WhatWasNeverStartedIsNotCountedAsTried) {
+  Start(1);
+  Join(1, 1, 1);
+  core_->OnAllocationEnded(now_, "local 1", "killed", false);
+  Take();
+  uint64_t gives = 0;
+  for (const Action& action : Join(2, 2, 1)) {
+    const auto* give = std::get_if<struct Give>(&action);
+    if (give == nullptr) continue;
+    ++gives;
+    EXPECT_EQ(give->tasks[0].attempt_number, 1u);
+  }
+  EXPECT_EQ(gives, 1u);
+}
+
+TEST_F(CoreTest, WhenTheJournalIsBehindNothingMoreIsGiven) {
+  Start(100'000);
+  auto actions = Join(1, 1, 200);
+  uint64_t finished = 0;
+  // Every task ends at once and nothing is ever committed.
+  for (int round = 0; round < 2000; ++round) {
+    Results results{kRun, {}, {}};
+    for (const Action& action : actions) {
+      const auto* give = std::get_if<Give>(&action);
+      if (give == nullptr) continue;
+      for (const auto& grant : give->tasks) {
+        results.results.push_back(ResultOf({grant.task, grant.attempt}, Outcome::kOk, 1));
+      }
+    }
+    finished += results.results.size();
+    core_->OnMessage(now_, 1, {session_[1], ++sequence_[1]}, std::move(results));
+    core_->Flush(now_);
+    actions = core_->TakeActions();
+  }
+  EXPECT_GT(finished, 10'000u);
+  EXPECT_LT(finished, 60'000u);
+}
+
 TEST_F(CoreTest, ChargedTasksNeverShareAWorker) {
   Start(2);
   const auto given = Given(Join(1, 1, 2), 1);

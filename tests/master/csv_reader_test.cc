@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "cq/error.h"
 #include "master/input.h"
 #include "tests/support/temporary_directory.h"
@@ -84,9 +86,34 @@ TEST_F(CsvReaderTest, FieldsLongerThanTheBufferAreWhole) {
 TEST_F(CsvReaderTest, BadInputIsNamedWithItsLine) {
   EXPECT_EQ(InputError("a,b\n1,2\n3\n"), "in.csv:3: this row has 1 fields, the header has 2");
   EXPECT_EQ(InputError("a,a\n"), "in.csv:1: the header names column 'a' twice");
+  EXPECT_NE(InputError("a,b\r1,2\r3,4\n").find("in.csv:1: a carriage return"), std::string::npos);
   EXPECT_EQ(InputError("a,\n"), "in.csv:1: column 2 of the header has no name");
   EXPECT_EQ(InputError("a,b\n1,\"2\n3,4\n"),
             "in.csv:2: a quote in the row that begins on this line is never closed");
+}
+
+TEST_F(CsvReaderTest, ItDoesNotMatterHowTheInputArrives) {
+  // Byte by byte through a pipe: the BOM, and a carriage return and its newline, come apart.
+  const std::string text =
+      "\xEF\xBB\xBF"
+      "a\r\n\r\n1\r\n\"x\r\ny\"\r\n\r\n";
+  Pipe pipe = MakePipe();
+  std::thread writer([&] {
+    for (const char c : text) {
+      EXPECT_TRUE(WriteAll(pipe.write.get(), {&c, 1}));
+      std::this_thread::yield();
+    }
+    pipe.write.Close();
+  });
+  CsvReader reader(std::move(pipe.read), "pipe");
+  CsvRow row;
+  ASSERT_TRUE(reader.Next(row));
+  EXPECT_EQ(row.fields, (Fields{"a"}));
+  reader.set_single_column(true);
+  std::vector<Fields> rows;
+  while (reader.Next(row)) rows.push_back(row.fields);
+  writer.join();
+  EXPECT_EQ(rows, (std::vector<Fields>{{""}, {"1"}, {"x\r\ny"}, {""}}));
 }
 
 TEST_F(CsvReaderTest, FieldsAreQuotedOnlyWhereTheyMustBe) {
