@@ -26,9 +26,10 @@ namespace po = boost::program_options;
 }  // namespace
 
 bool ParseOptions(const CommandLine& line, const po::options_description& shown,
-                  const HelpPage& help, po::variables_map& values) {
+                  const HelpPage& help, po::variables_map& values,
+                  const po::options_description& hidden) {
   po::options_description all;
-  all.add(shown).add_options()("positional", po::value<std::vector<std::string>>());
+  all.add(shown).add(hidden).add_options()("positional", po::value<std::vector<std::string>>());
   po::positional_options_description positional;
   positional.add("positional", -1);
   try {

@@ -24,8 +24,10 @@ struct HelpPage {
 
 /// Parses the words; positional ones go to the option "positional". Throws UsageError that suggests
 /// the nearest option for a mistyped one. Prints the help page and returns false for --help.
+/// `hidden` options are known and not shown.
 bool ParseOptions(const CommandLine& line, const boost::program_options::options_description& shown,
-                  const HelpPage& help, boost::program_options::variables_map& values);
+                  const HelpPage& help, boost::program_options::variables_map& values,
+                  const boost::program_options::options_description& hidden = {});
 
 /// The positional words of a parsed command line.
 std::vector<std::string> Positional(const boost::program_options::variables_map& values);

@@ -42,16 +42,8 @@ int WorkerCommandLine(const CommandLine& line) {
   // gone.
   internal.add_options()("master-fd", po::value<int>())("life-fd", po::value<int>())(
       "init", po::value<std::string>());
-  po::options_description all = options;
-  all.add(internal);
   po::variables_map values;
-  CommandLine words = line;
-  for (const std::string& word : line.words) {
-    if (word != "--help" && word != "-h") continue;
-    ParseOptions(line, options, kHelp, values);
-    return 0;
-  }
-  ParseOptions(words, all, kHelp, values);
+  if (!ParseOptions(line, options, kHelp, values, internal)) return 0;
   if (values.count("connect") == 0) throw UsageError("--connect FILE is required");
   if (values.count("life-fd") == 0) {
     const int master_fd = values.count("master-fd") > 0 ? values["master-fd"].as<int>() : -1;

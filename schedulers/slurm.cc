@@ -266,7 +266,7 @@ class SlurmScheduler : public Scheduler {
   // ends.
   void WaitUntilGone(seconds limit) {
     const auto deadline = std::chrono::steady_clock::now() + limit;
-    auto pause = milliseconds(10);
+    auto pause = milliseconds(4);
     while (std::chrono::steady_clock::now() < deadline) {
       const auto states = Query();
       if (std::all_of(states.begin(), states.end(),
@@ -274,7 +274,7 @@ class SlurmScheduler : public Scheduler {
         return;
       }
       std::this_thread::sleep_for(pause);
-      pause = std::min(pause * 3 / 2, milliseconds(500));
+      pause = std::min(pause * 5 / 4, milliseconds(500));
     }
   }
 

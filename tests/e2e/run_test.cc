@@ -261,7 +261,7 @@ TEST_F(RunTest, AnExistingRunDirectoryIsLeftAloneUnlessFresh) {
 TEST_F(RunTest, ARunDirectoryInUseIsRefusedEvenWithFresh) {
   WriteFile(directory_.File("in.csv"), "a,b\n1,2\n");
   TestProcess first({CQ_PROGRAM, "run", "in.csv", "--", "sleep", "60"}, directory_.path());
-  ASSERT_TRUE(Eventually([&] { return Exists("in.cq/journal.db"); }));
+  ASSERT_TRUE(Eventually([&] { return first.Err().find("worker 1 on") != std::string::npos; }));
   const Ended second = Cq({"run", "in.csv", "--fresh", "--", "true"}, directory_.path());
   EXPECT_EQ(second.status, 2);
   EXPECT_NE(second.err.find("in use"), std::string::npos) << second.err;

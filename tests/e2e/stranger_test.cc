@@ -1,0 +1,118 @@
+// Who else may knock at a master's port: workers of another version or run, peers without the key,
+// peers that speak nonsense.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <msgpack.hpp>
+#include <zmq.hpp>
+
+#include "protocol/codec.h"
+#include "protocol/connection_file.h"
+#include "tests/support/process.h"
+
+namespace cq {
+namespace {
+
+class StrangerTest : public ::testing::Test {
+ protected:
+  StrangerTest() {
+    WriteFile(directory_.File("in.csv"), "a,b\n1,2\n");
+    run_ = std::make_unique<TestProcess>(
+        std::vector<std::string>{CQ_PROGRAM, "run", "in.csv", "--", "sh", "-c",
+                                 "while [ ! -e go ]; do sleep 0.02; done"},
+        directory_.path());
+    EXPECT_TRUE(
+        Eventually([&] { return std::filesystem::exists(directory_.File("in.cq/connect.json")); }));
+    file_ = ReadConnectionFile(directory_.File("in.cq/connect.json"));
+  }
+
+  zmq::socket_t Connect(const KeyPair& client) {
+    zmq::socket_t socket(context_, zmq::socket_type::dealer);
+    socket.set(zmq::sockopt::linger, 0);
+    socket.set(zmq::sockopt::rcvtimeo, 5000);
+    socket.set(zmq::sockopt::curve_serverkey, file_.server_public);
+    socket.set(zmq::sockopt::curve_publickey, client.public_key);
+    socket.set(zmq::sockopt::curve_secretkey, client.secret_key);
+    socket.connect(file_.endpoints.at(0));
+    return socket;
+  }
+  static std::optional<ToWorker> Ask(zmq::socket_t& socket, const std::string& frame) {
+    socket.send(zmq::buffer(frame));
+    zmq::message_t answer;
+    if (!socket.recv(answer)) return std::nullopt;
+    auto decoded = DecodeToWorker(answer.to_string());
+    if (!std::holds_alternative<Decoded<ToWorker>>(decoded)) return std::nullopt;
+    return std::get<Decoded<ToWorker>>(decoded).message;
+  }
+  void ExpectTheRunToEndWell() {
+    WriteFile(directory_.File("go"), "");
+    const Ended ended = run_->Wait();
+    EXPECT_EQ(ended.status, 0) << ended.err;
+  }
+
+  TemporaryDirectory directory_;
+  std::unique_ptr<TestProcess> run_;
+  ConnectionFile file_;
+  zmq::context_t context_;
+};
+
+TEST_F(StrangerTest, AWorkerOfAnotherVersionIsRefusedWithBothVersionsAndPaths) {
+  msgpack::sbuffer buffer;
+  msgpack::packer<msgpack::sbuffer> p(buffer);
+  p.pack_array(6).pack(2).pack(1).pack(0).pack(0).pack("9.9.9").pack("/opt/other/cq");
+  auto socket = Connect(file_.client);
+  const auto answer = Ask(socket, {buffer.data(), buffer.size()});
+  ASSERT_TRUE(answer && std::holds_alternative<Refuse>(*answer));
+  const std::string text = std::get<Refuse>(*answer).text;
+  for (const char* part : {"9.9.9", "/opt/other/cq", "version 2", "version 1", CQ_PROGRAM}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << ": " << text;
+  }
+  ExpectTheRunToEndWell();
+}
+
+TEST_F(StrangerTest, AWorkerOfAnotherRunIsRefused) {
+  Hello hello;
+  hello.run = file_.run + 1;
+  auto socket = Connect(file_.client);
+  const auto answer = Ask(socket, Encode({0, 0}, hello));
+  ASSERT_TRUE(answer && std::holds_alternative<Refuse>(*answer));
+  ExpectTheRunToEndWell();
+}
+
+TEST_F(StrangerTest, APeerWithoutTheKeyGetsNothing) {
+  Hello hello;
+  hello.run = file_.run;
+  auto socket = Connect(MakeKeyPair());
+  socket.set(zmq::sockopt::rcvtimeo, 500);
+  EXPECT_FALSE(Ask(socket, Encode({0, 0}, hello)));
+  ExpectTheRunToEndWell();
+}
+
+TEST_F(StrangerTest, NonsenseIsDroppedAndTheRunGoesOn) {
+  auto socket = Connect(file_.client);
+  for (const std::string& frame : {std::string(), std::string("hello"), std::string(1000, '\x93'),
+                                   std::string("\x94\x01\x02\x00\x00", 5)}) {
+    socket.send(zmq::buffer(frame));
+  }
+  socket.send(zmq::str_buffer("two"), zmq::send_flags::sndmore);
+  socket.send(zmq::str_buffer("parts"));
+  // An answer to what comes after it all shows that it was read.
+  Hello hello;
+  hello.run = file_.run;
+  const auto answer = Ask(socket, Encode({0, 0}, hello));
+  EXPECT_TRUE(answer && std::holds_alternative<Who>(*answer));
+  ExpectTheRunToEndWell();
+}
+
+TEST_F(StrangerTest, AWorkerThatSomebodyStartsByHandJoins) {
+  WriteFile(directory_.File("ready"), "");
+  TestProcess worker({CQ_PROGRAM, "worker", "--connect", directory_.File("in.cq/connect.json")},
+                     directory_.path());
+  EXPECT_TRUE(Eventually([&] { return run_->Err().find("worker 2 on") != std::string::npos; }))
+      << run_->Err();
+  ExpectTheRunToEndWell();
+  EXPECT_EQ(worker.Wait().status, 0);
+}
+
+}  // namespace
+}  // namespace cq
