@@ -28,10 +28,7 @@ int ExportCommandLine(const CommandLine& line) {
       "quiet", "no progress; errors still")("help,h", "show this page");
   po::variables_map values;
   if (!ParseOptions(line, options, kHelp, values)) return 0;
-  const auto positional = Positional(values);
-  if (positional.size() > 1) throw UsageError(fmt::format("unexpected '{}'", positional[1]));
-  const std::string run =
-      FindRun(positional.empty() ? std::nullopt : std::optional<std::string>(positional[0]));
+  const std::string run = FindRun(Positional(values));
   const std::string output =
       values.count("output") > 0 ? values["output"].as<std::string>() : run + "/results.csv";
   ProgressPrinter printer(values.count("quiet") > 0);

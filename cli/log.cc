@@ -51,11 +51,11 @@ int LogCommandLine(const CommandLine& line) {
   options.add_options()("help,h", "show this page");
   po::variables_map values;
   if (!ParseOptions(line, options, kHelp, values)) return 0;
-  const auto positional = Positional(values);
-  if (positional.empty() || positional.size() > 2) throw UsageError("usage: cq log [RUN] TASK");
-  const TaskId task = ParseCount(positional.back(), "TASK", 1);
-  const std::string run =
-      FindRun(positional.size() == 1 ? std::nullopt : std::optional<std::string>(positional[0]));
+  auto words = Positional(values);
+  if (words.empty()) throw UsageError("usage: cq log [RUN] TASK");
+  const TaskId task = ParseCount(words.back(), "TASK", 1);
+  words.pop_back();
+  const std::string run = FindRun(words);
   Database journal(run + "/journal.db", Database::Mode::kRead);
   const RunDefinition definition = ReadDefinition(journal);
   if (task > definition.rows) {

@@ -21,11 +21,13 @@ bool IsRun(const fs::path& path) {
 
 }  // namespace
 
-std::string FindRun(const std::optional<std::string>& name) {
-  if (name) {
-    if (IsRun(*name)) return AbsolutePath(*name);
-    if (IsRun(*name + ".cq")) return AbsolutePath(*name + ".cq");
-    throw UsageError(fmt::format("'{}' is no run directory: it has no journal.db", *name));
+std::string FindRun(const std::vector<std::string>& words) {
+  if (words.size() > 1) throw UsageError(fmt::format("unexpected '{}'", words[1]));
+  if (!words.empty()) {
+    const std::string& name = words[0];
+    if (IsRun(name)) return AbsolutePath(name);
+    if (IsRun(name + ".cq")) return AbsolutePath(name + ".cq");
+    throw UsageError(fmt::format("'{}' is no run directory: it has no journal.db", name));
   }
   std::vector<fs::path> runs;
   std::vector<std::string> live;

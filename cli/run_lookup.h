@@ -1,12 +1,13 @@
 #pragma once
 
-#include <optional>
 #include <string>
+#include <vector>
 
 namespace cq {
 
-/// The run directory that RUN names; without one the only `*.cq` here, or the newest, named on
-/// standard error. Throws UsageError if there is none, or if two of them are live.
-std::string FindRun(const std::optional<std::string>& name);
+/// The run directory that RUN, the only word of `words`, names; without it the only `*.cq` here, or
+/// the newest, named on standard error. Throws UsageError if there is none, if two of them are
+/// live, or if there are more words.
+std::string FindRun(const std::vector<std::string>& words);
 
 }  // namespace cq

@@ -29,10 +29,7 @@ int StatusCommandLine(const CommandLine& line) {
   options.add_options()("json", "as one JSON object")("help,h", "show this page");
   po::variables_map values;
   if (!ParseOptions(line, options, kHelp, values)) return 0;
-  const auto positional = Positional(values);
-  if (positional.size() > 1) throw UsageError(fmt::format("unexpected '{}'", positional[1]));
-  const std::string run =
-      FindRun(positional.empty() ? std::nullopt : std::optional<std::string>(positional[0]));
+  const std::string run = FindRun(Positional(values));
 
   // Before the journal is read: a master that ends in between has written everything by then.
   const bool live = HeldByMaster(run);

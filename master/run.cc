@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 
@@ -216,7 +217,15 @@ class Setup {
     text.env = definition_.env;
     text.command = command_.arguments;
     text.parse = definition_.parse_json ? Parse::kJson : Parse::kNothing;
+    text.cpus = CpusOfSlot();
     return text;
+  }
+
+  // What --set cpus=N gives a worker is shared by its slots; otherwise each has one.
+  uint64_t CpusOfSlot() const {
+    const auto set = options_.template_values.find("cpus");
+    if (set == options_.template_values.end()) return 1;
+    return std::max<uint64_t>(1, std::strtoull(set->second.c_str(), nullptr, 10) / plan_.slots);
   }
 
   RunSummary Work(RunDirectory& directory) {

@@ -82,6 +82,14 @@ void ReplaceFile(const std::string& path, std::string_view text, mode_t mode) {
   }
 }
 
+std::vector<char*> ArgumentPointers(std::vector<std::string>& words) {
+  std::vector<char*> pointers;
+  pointers.reserve(words.size() + 1);
+  for (std::string& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
 std::string OwnExecutable() {
   std::array<char, PATH_MAX> path{};
   const ssize_t n = readlink("/proc/self/exe", path.data(), path.size());

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace cq {
 
@@ -54,6 +55,9 @@ void ReplaceFile(const std::string& path, std::string_view text, mode_t mode);
 
 /// Writes all of `text`, however often it takes. False with errno where that fails.
 bool WriteAll(int fd, std::string_view text);
+
+/// Pointers to these words and a final null, as exec takes them; valid while the words are.
+std::vector<char*> ArgumentPointers(std::vector<std::string>& words);
 
 /// The absolute path of this program.
 std::string OwnExecutable();

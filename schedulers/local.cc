@@ -131,9 +131,7 @@ class LocalScheduler : public Scheduler {
   }
 
   static pid_t Spawn(std::vector<std::string>& words, int log, int life) {
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
+    std::vector<char*> argv = ArgumentPointers(words);
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);

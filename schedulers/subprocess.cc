@@ -20,13 +20,6 @@ extern char** environ;
 namespace cq {
 namespace {
 
-std::vector<char*> Pointers(std::vector<std::string>& words) {
-  std::vector<char*> pointers;
-  for (std::string& word : words) pointers.push_back(word.data());
-  pointers.push_back(nullptr);
-  return pointers;
-}
-
 // False once the stream has ended.
 bool ReadSome(int fd, std::string& into) {
   std::array<char, 16384> buffer{};
@@ -64,9 +57,9 @@ CommandOutput RunSchedulerCommand(const std::vector<std::string>& words, const s
   std::vector<std::string> argument_words = words;
   std::vector<std::string> environment_words = environment;
   pid_t pid = 0;
-  const int error =
-      posix_spawnp(&pid, words[0].c_str(), &actions, &attributes, Pointers(argument_words).data(),
-                   Pointers(environment_words).data());
+  const int error = posix_spawnp(&pid, words[0].c_str(), &actions, &attributes,
+                                 ArgumentPointers(argument_words).data(),
+                                 ArgumentPointers(environment_words).data());
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   if (error != 0) {

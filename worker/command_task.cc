@@ -95,10 +95,7 @@ class CommandRunner::Spawner {
   // Returns errno.
   int Spawn(pid_t& pid, const std::string& file, std::vector<std::string>& arguments,
             std::vector<char*>& environment) const {
-    std::vector<char*> argv;
-    argv.reserve(arguments.size() + 1);
-    for (std::string& argument : arguments) argv.push_back(argument.data());
-    argv.push_back(nullptr);
+    std::vector<char*> argv = ArgumentPointers(arguments);
     int error =
         posix_spawn(&pid, file.c_str(), &actions_, &attributes_, argv.data(), environment.data());
     if (error == ENOEXEC) {

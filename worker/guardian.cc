@@ -42,9 +42,7 @@ pid_t SpawnWorker(const std::vector<std::string>& arguments, int life_fd, const 
     words.insert(words.begin(), {"sh", "-c", init + "\nexec \"$0\" \"$@\""});
     program = "/bin/sh";
   }
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
+  std::vector<char*> argv = ArgumentPointers(words);
 
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);

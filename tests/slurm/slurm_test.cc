@@ -259,11 +259,11 @@ TEST_F(SlurmTest, WhyWorkersArePendingIsShown) {
 }
 
 TEST_F(SlurmTest, WorkerInitAndSettingsReachTheWorkers) {
-  const Ended ended =
-      Run({"-w", "1", "--limit", "1", "--slots", "2", "--worker-init", "export MODULE=loaded"},
-          {"sh", "-c", "echo $MODULE $SLURM_CPUS_PER_TASK"});
+  const Ended ended = Run({"-w", "1", "--limit", "1", "--slots", "2", "--set", "cpus=4",
+                           "--worker-init", "export MODULE=loaded"},
+                          {"sh", "-c", "echo $MODULE $SLURM_CPUS_PER_TASK $CQ_CPUS"});
   EXPECT_EQ(ended.status, 0) << ended.err;
-  EXPECT_EQ(Column("cq_stdout")[0], "loaded 2");
+  EXPECT_EQ(Column("cq_stdout")[0], "loaded 4 2");
 }
 
 TEST_F(SlurmTest, AWorkerThatLacksTheDirectorySaysSoAndTheRunEnds) {
