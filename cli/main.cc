@@ -1,4 +1,6 @@
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -71,8 +73,19 @@ int Main(const std::vector<std::string>& words) {
 }  // namespace cq
 
 int main(int argc, char** argv) {
+  // A file opened under the number of a closed standard stream would get what is meant for that
+  // stream.
+  while (true) {
+    const int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (fd > STDERR_FILENO) close(fd);
+    if (fd < 0 || fd > STDERR_FILENO) break;
+  }
   try {
-    return cq::Main({argv + 1, argv + argc});
+    const int status = cq::Main({argv + 1, argv + argc});
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+      throw cq::Error("cannot write to standard output");
+    }
+    return status;
   } catch (const cq::UsageError& error) {
     fmt::print(stderr, "cq: error: {}\n", error.what());
     return 2;

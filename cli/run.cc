@@ -58,7 +58,9 @@ po::options_description Options() {
       "env", list()->value_name("NAME[=VALUE]"),
       "set a variable for the tasks; without =VALUE, pass ours on (repeatable)")(
       "cwd", text()->value_name("DIR"), "the tasks' directory [the current one]")(
-      "shell", "COMMAND is one text for /bin/sh -c; values go in single-quoted")(
+      "shell",
+      "COMMAND is one text for /bin/sh -c; values go in single-quoted, so put no quotes around "
+      "{column}")(
       "parse", text()->value_name("json"),
       "the last line of a task's standard output is a JSON object: its names become columns")(
       "stdout-column", text()->value_name("SIZE|none"),

@@ -4,6 +4,7 @@
 
 #include "cli/commands.h"
 #include "cq/error.h"
+#include "protocol/limits.h"
 #include "worker/guardian.h"
 
 namespace cq {
@@ -56,7 +57,7 @@ int WorkerCommandLine(const CommandLine& line) {
   worker.connection_file = values["connect"].as<std::string>();
   if (values.count("slots") > 0) {
     worker.slots = ParseCount(values["slots"].as<std::string>(), "--slots", 1);
-    if (worker.slots > 10'000) throw UsageError("--slots: at most 10000");
+    if (worker.slots > kSlotsMax) throw UsageError(fmt::format("--slots: at most {}", kSlotsMax));
   }
   if (values.count("allocation") > 0) worker.allocation = values["allocation"].as<std::string>();
   worker.local = values.count("master-fd") > 0;

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <vector>
 
@@ -30,6 +31,11 @@ class OutputFile {
  public:
   explicit OutputFile(std::string path) : path_(std::move(path)) {
     struct stat status {};
+    // A link keeps pointing where it points: what it names is replaced.
+    std::error_code unknown;
+    if (std::filesystem::is_symlink(path_, unknown)) {
+      path_ = std::filesystem::weakly_canonical(path_, unknown).string();
+    }
     const bool exists = path_ != "-" && stat(path_.c_str(), &status) == 0;
     if (path_ == "-") {
       fd_ = Fd(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));

@@ -68,6 +68,7 @@ class MasterLoop {
   void Do(struct Give& give);
   void Do(Write& write);
   void Do(Note& note);
+  void Do(EndJob& job) { pool_.EndJob(job.allocation); }
   void Do(Finished&);
   void CheckWorkforce();
   void Fail(const std::string& reason);

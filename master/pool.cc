@@ -66,6 +66,10 @@ void Pool::Start(unsigned workers) { commands_.Put(StartCommand{workers}); }
 
 void Pool::PollSoon() { commands_.Put(PollCommand{}); }
 
+void Pool::EndJob(const std::string& allocation) {
+  if (replaces()) commands_.Put(EndCommand{allocation});
+}
+
 std::string Pool::Close(bool told) {
   if (!thread_.joinable()) return {};
   commands_.Put(CloseCommand{told});
@@ -90,6 +94,8 @@ void Pool::Work() {
     for (const Command& command : commands_.TakeAll()) {
       if (const auto* start = std::get_if<StartCommand>(&command)) {
         Submit(start->workers);
+      } else if (const auto* end = std::get_if<EndCommand>(&command)) {
+        scheduler_->End(end->allocation);
       } else if (const auto* close = std::get_if<CloseCommand>(&command)) {
         try {
           close->told ? scheduler_->Finish() : scheduler_->CancelAll();

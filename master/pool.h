@@ -79,6 +79,8 @@ class Pool {
   void Open(Callbacks callbacks);
   void Start(unsigned workers);
   void PollSoon();
+  /// Ends the job of a worker that was lost by its silence, if such workers are replaced.
+  void EndJob(const std::string& allocation);
   /// Whether a job that lives has not said hello yet: its early death is to be noticed soon.
   void Expect(bool expecting) { expecting_ = expecting; }
   /// The workers were told to end (`told`) or are to be ended: returns when none is left, with what
@@ -93,7 +95,10 @@ class Pool {
   struct CloseCommand {
     bool told = false;
   };
-  using Command = std::variant<StartCommand, PollCommand, CloseCommand>;
+  struct EndCommand {
+    std::string allocation;
+  };
+  using Command = std::variant<StartCommand, PollCommand, EndCommand, CloseCommand>;
 
   void Work();
   void Submit(unsigned workers);

@@ -22,6 +22,7 @@
 #include "protocol/command.h"
 #include "protocol/connection_file.h"
 #include "protocol/files.h"
+#include "protocol/limits.h"
 
 namespace cq {
 namespace {
@@ -59,11 +60,31 @@ void CheckOptions(const RunOptions& options) {
   if (options.workers == 0u || options.slots == 0u) {
     throw UsageError("--workers and --slots are at least 1");
   }
+  if (options.slots.value_or(1) > kSlotsMax) {
+    throw UsageError(fmt::format("--slots {}: at most {}", *options.slots, kSlotsMax));
+  }
 }
 
-void CheckOutput(const std::string& output) {
+std::string RunDirectoryPath(const RunOptions& options) {
+  return AbsolutePath(options.run_dir.empty() ? DefaultRunDirectory(options.input)
+                                              : options.run_dir);
+}
+
+void CheckOutput(const RunOptions& options) {
+  const std::string& output = options.output;
   struct stat status {};
   if (output == "-") return;
+  struct stat input {};
+  if (stat(options.input.c_str(), &input) == 0 && stat(output.c_str(), &status) == 0 &&
+      S_ISREG(status.st_mode) && input.st_dev == status.st_dev && input.st_ino == status.st_ino) {
+    throw UsageError(
+        fmt::format("the results would replace the input '{}': choose another --output", output));
+  }
+  const std::filesystem::path path = AbsolutePath(output);
+  if (path.parent_path() == RunDirectoryPath(options) && path.filename() != "results.csv") {
+    throw UsageError(fmt::format(
+        "'{}' is in the run directory, whose files are cq's own: choose another --output", output));
+  }
   if (stat(output.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
     if (S_ISDIR(status.st_mode)) {
       throw UsageError(fmt::format("cannot write the results to '{}': it is a directory", output));
@@ -78,11 +99,6 @@ void CheckOutput(const std::string& output) {
   if (access(folder.c_str(), W_OK) != 0) {
     throw UsageError(fmt::format("cannot write the results to '{}': {}", output, strerror(errno)));
   }
-}
-
-std::string RunDirectoryPath(const RunOptions& options) {
-  return AbsolutePath(options.run_dir.empty() ? DefaultRunDirectory(options.input)
-                                              : options.run_dir);
 }
 
 PoolOptions PlanPool(const RunOptions& options) {
@@ -133,7 +149,7 @@ class Setup {
       : options_(options), observer_(observer), plan_(PlanPool(options)), pool_(plan_) {}
 
   RunSummary Run() {
-    if (!options_.output.empty()) CheckOutput(options_.output);
+    if (!options_.output.empty()) CheckOutput(options_);
     const std::string cwd = TasksDirectory(options_);
     RunDirectory directory = RunDirectory::Make(plan_.run_dir, options_.fresh);
     Read(directory);
@@ -336,7 +352,7 @@ std::string DryRun(const RunOptions& options) {
       CompileCommand(options.command, summary.columns, options.constants, options.shell);
   ColumnIndices(options.seed_by, summary.columns);
   const std::string cwd = TasksDirectory(options);
-  if (!options.output.empty()) CheckOutput(options.output);
+  if (!options.output.empty()) CheckOutput(options);
   const PoolOptions plan = PlanPool(options);
   const Pool checked(plan);
 

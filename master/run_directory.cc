@@ -44,6 +44,10 @@ void CheckFree(const std::string& path, bool fresh) {
         "place for this run: --run-dir DIR",
         path, path));
   }
+  if (!Exists(path + "/lock") && !Exists(path + "/journal.db")) {
+    throw UsageError(fmt::format(
+        "'{}' exists and is no run directory; --run-dir DIR puts this run elsewhere", path));
+  }
   if (!fresh) {
     throw UsageError(fmt::format(
         "the run directory '{}' exists already; --fresh moves it aside and starts anew, --run-dir "

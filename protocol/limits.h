@@ -13,6 +13,7 @@ inline constexpr size_t kFrameBytesSoft = 1u << 20;
 inline constexpr size_t kBatchMax = 4096;
 inline constexpr size_t kHeldMax = 65536;
 inline constexpr size_t kTaskBytesMax = 8u << 20;
+inline constexpr uint64_t kSlotsMax = 10000;
 inline constexpr size_t kNestingMax = 8;
 /// Linux's MAX_ARG_STRLEN less the final NUL: the longest single argument of a command.
 inline constexpr size_t kFieldBytesMax = 131071;

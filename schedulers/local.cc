@@ -60,6 +60,14 @@ class LocalScheduler : public Scheduler {
     return jobs;
   }
 
+  void End(const std::string& allocation) override {
+    for (Guardian& guardian : guardians_) {
+      if (guardian.allocation != allocation) continue;
+      kill(guardian.pid, SIGCONT);
+      guardian.life.Close();
+    }
+  }
+
   void Finish() override {
     WaitForAll(std::chrono::seconds(1));
     CancelAll();

@@ -52,6 +52,9 @@ class Scheduler {
   /// All workers of all submissions, each until it has been told as ended once. A query that fails
   /// throws, and says nothing about the workers.
   virtual std::vector<WorkerJob> Poll() = 0;
+  /// Ends the worker of this allocation, which may be stopped or stuck. Only of a scheduler that
+  /// replaces workers.
+  virtual void End(const std::string& /*allocation*/) {}
   /// The workers were told to end: waits a moment for it, and cancels those that have not.
   virtual void Finish() = 0;
   /// Ends every worker that has not ended. Idempotent.

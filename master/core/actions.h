@@ -42,9 +42,14 @@ struct Note {
   std::string text;
 };
 
+/// The worker of this allocation is lost by its silence: end it if its job is ours to replace.
+struct EndJob {
+  std::string allocation;
+};
+
 /// Nothing is left to do: every task has a durable outcome, or the run is drained or stopped.
 struct Finished {};
 
-using Action = std::variant<Send, Give, Write, Note, Finished>;
+using Action = std::variant<Send, Give, Write, Note, EndJob, Finished>;
 
 }  // namespace cq

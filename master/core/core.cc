@@ -114,6 +114,7 @@ void Core::OnTick(Time now) {
 
   for (Worker& worker : workers_.all()) {
     if (!worker.ended && now - worker.last_heard > options_.lease) {
+      actions_.emplace_back(EndJob{worker.allocation});
       Lose(worker,
            fmt::format("worker {} on {} was silent for {} s", worker.index + 1, worker.host,
                        options_.lease / std::chrono::seconds(1)),
@@ -167,6 +168,7 @@ void Core::Charge(Worker& worker, TaskId task, OpenTask& open, const std::string
   result.task = task;
   result.attempt = open.attempt;
   result.outcome = Outcome::kCrashed;
+  result.exit = -9;  // as far as is known: it went with its worker
   result.error = fmt::format("its worker was lost {} times while it ran; the last time: {}",
                              open.charges, reason);
   Finish(std::move(result), worker.index, open.attempts);
@@ -181,9 +183,16 @@ void Core::Lose(Worker& worker, const std::string& reason, bool charge) {
     if (open.running) ran[open.slot] = attempt;
   }
   const auto held = worker.held;
+  // In slots without a report something may have run all the same, for less than starts take to be
+  // reported: the oldest are under suspicion.
+  uint64_t unreported = charge ? worker.slots - std::min<uint64_t>(worker.slots, ran.size()) : 0;
   for (const auto& [attempt, task] : held) {
     OpenTask& open = *tasks_.Find(task);
-    const bool was_running = open.running && ran[open.slot] == attempt;
+    const bool was_running = (open.running && ran[open.slot] == attempt) || open.suspect;
+    if (!open.running && !open.suspect && unreported > 0) {
+      --unreported;
+      open.suspect = true;
+    }
     if (charge && was_running) {
       Charge(worker, task, open, reason);
     } else {
@@ -191,6 +200,7 @@ void Core::Lose(Worker& worker, const std::string& reason, bool charge) {
       Release(task, open);
     }
   }
+  worker.has_suspect = false;
   worker.ended = true;
   worker.stale.clear();
   Disconnect(worker);
@@ -209,6 +219,7 @@ void Core::Detach(TaskId, OpenTask& open) {
   if (open.running) --worker.running;
   if (open.retracting) --worker.retracting;
   if (open.charges > 0 && worker.charged > 0) --worker.charged;
+  if (open.suspect) worker.has_suspect = false;
   open.running = false;
   open.retracting = false;
   dirty_.push_back(worker.index);

@@ -65,21 +65,31 @@ void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
   struct Give give;
   give.to = worker.connection;
   give.session = worker.session;
-  while (worker.held.size() + worker.stale.size() < target) {
+  const bool empty = worker.held.empty() && worker.stale.empty();
+  const auto suspect = empty ? core_.tasks_.PopSuspect() : std::nullopt;
+  if (suspect) {
+    Assign(worker, *suspect, give);
+    worker.has_suspect = true;
+  }
+  while (!worker.has_suspect && worker.held.size() + worker.stale.size() < target) {
     const auto task = core_.tasks_.PopReady(worker.charged == 0);
     if (!task) break;
-    const AttemptId attempt = MakeSerial(core_.options_.epoch, core_.next_attempt_++);
-    OpenTask& open = core_.tasks_.Assign(*task, attempt, worker.index, worker.session);
-    ++open.attempts;
-    if (open.charges > 0) ++worker.charged;
-    worker.held.emplace_hint(worker.held.end(), attempt, *task);
-    give.tasks.push_back({*task, attempt, open.attempts});
+    Assign(worker, *task, give);
     if (give.tasks.size() == kBatchMax) {
       core_.actions_.emplace_back(give);
       give.tasks.clear();
     }
   }
   if (!give.tasks.empty()) core_.actions_.emplace_back(std::move(give));
+}
+
+void Dispatcher::Assign(Worker& worker, TaskId task, struct Give& give) {
+  const AttemptId attempt = MakeSerial(core_.options_.epoch, core_.next_attempt_++);
+  OpenTask& open = core_.tasks_.Assign(task, attempt, worker.index, worker.session);
+  ++open.attempts;
+  if (open.charges > 0) ++worker.charged;
+  worker.held.emplace_hint(worker.held.end(), attempt, task);
+  give.tasks.push_back({task, attempt, open.attempts});
 }
 
 void Dispatcher::Retract() {

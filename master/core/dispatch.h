@@ -19,6 +19,7 @@ class Dispatcher {
  private:
   uint64_t Target(const Worker& worker, uint64_t total_slots) const;
   void GiveTo(Worker& worker, uint64_t total_slots);
+  void Assign(Worker& worker, TaskId task, struct Give& give);
   uint64_t RetractFrom(Worker& worker, uint64_t wanted);
 
   Core& core_;

@@ -18,20 +18,21 @@ void TaskTable::SkipTakenFresh() {
   }
 }
 
-std::optional<TaskId> TaskTable::PopReady(bool charged_too) {
-  const auto pop = [this](std::deque<TaskId>& queue) -> std::optional<TaskId> {
-    while (!queue.empty()) {
-      const TaskId task = queue.front();
-      queue.pop_front();
-      const OpenTask* open = Find(task);
-      if (open != nullptr && open->attempt == 0) return task;
-    }
-    return std::nullopt;
-  };
-  if (charged_too) {
-    if (const auto task = pop(charged_)) return task;
+std::optional<TaskId> TaskTable::Pop(std::deque<TaskId>& queue) {
+  while (!queue.empty()) {
+    const TaskId task = queue.front();
+    queue.pop_front();
+    const OpenTask* open = Find(task);
+    if (open != nullptr && open->attempt == 0) return task;
   }
-  if (const auto task = pop(returned_)) return task;
+  return std::nullopt;
+}
+
+std::optional<TaskId> TaskTable::PopReady(bool charged_too) {
+  if (charged_too) {
+    if (const auto task = Pop(charged_)) return task;
+  }
+  if (const auto task = Pop(returned_)) return task;
   SkipTakenFresh();
   if (next_fresh_ > last_) return std::nullopt;
   return next_fresh_++;
@@ -56,7 +57,7 @@ void TaskTable::Requeue(TaskId task) {
   open.attempt = 0;
   --out_;
   ++ready_;
-  (open.charges > 0 ? charged_ : returned_).push_back(task);
+  (open.suspect ? suspects_ : open.charges > 0 ? charged_ : returned_).push_back(task);
 }
 
 void TaskTable::Finish(TaskId task) {

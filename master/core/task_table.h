@@ -42,6 +42,9 @@ struct OpenTask {
   uint16_t charges = 0;
   bool running = false;
   bool retracting = false;
+  /// It may have been what its worker died of, though nobody had reported it running: it is tried
+  /// next with nothing else on its worker, so that a second death is known to be its own.
+  bool suspect = false;
 };
 
 /// Which tasks there are, which are ready, out, or done. Knows nothing of workers but their index.
@@ -65,6 +68,8 @@ class TaskTable {
   /// Takes the next ready task, those given back before fresh ones, in the order of their numbers
   /// as far as they are known; a charged task only if `charged_too`. The caller assigns it next.
   std::optional<TaskId> PopReady(bool charged_too);
+  /// The next ready suspect, which goes to a worker that holds nothing.
+  std::optional<TaskId> PopSuspect() { return Pop(suspects_); }
 
   /// A ready task (popped, or adopted from a worker that holds it) goes out as `attempt`.
   OpenTask& Assign(TaskId task, AttemptId attempt, WorkerIndex worker, SessionId session);
@@ -77,6 +82,7 @@ class TaskTable {
 
  private:
   void SkipTakenFresh();
+  std::optional<TaskId> Pop(std::deque<TaskId>& queue);
 
   TaskId last_;
   TaskSet done_;
@@ -84,10 +90,11 @@ class TaskTable {
   uint64_t ready_;
   uint64_t out_ = 0;
   TaskId next_fresh_ = 1;
-  /// Tasks given back, and charged ones among them apart. May hold tasks that went another way
-  /// since: what they say is checked against `open_` when they are popped.
+  /// Tasks given back, and charged ones and suspects among them apart. May hold tasks that went
+  /// another way since: what they say is checked against `open_` when they are popped.
   std::deque<TaskId> returned_;
   std::deque<TaskId> charged_;
+  std::deque<TaskId> suspects_;
   std::unordered_map<TaskId, OpenTask> open_;
 };
 

@@ -50,6 +50,8 @@ struct Worker {
   uint64_t running = 0;
   uint64_t retracting = 0;
   uint64_t charged = 0;
+  /// It holds a suspect, and is given nothing else.
+  bool has_suspect = false;
   /// Attempts that it still runs though they were given up.
   std::set<AttemptId> stale;
 

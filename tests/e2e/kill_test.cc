@@ -139,6 +139,20 @@ TEST_F(KillTest, AWorkerToldToGoHandsItsTasksOn) {
   ExpectTheRunToGoOn();
 }
 
+// It is dead before anybody could report that it runs.
+TEST(CrashTest, ATaskThatKillsItsWorkerAtOnceIsSetAsideAndTheRestRuns) {
+  TemporaryDirectory directory;
+  WriteFile(directory.File("in.csv"), "a,b\n1,2\nkill,4\n5,6\n7,8\n");
+  for (const char* workers : {"1", "2"}) {
+    const Ended ended = Cq({"run", "in.csv", "--fresh", "-w", workers, "--", "sh", "-c",
+                            "[ {a} = kill ] && kill -9 $PPID; echo {a}"},
+                           directory.path());
+    EXPECT_EQ(ended.status, 1) << ended.err;
+    EXPECT_EQ(Column(directory.File("in.cq/results.csv"), "cq_status"),
+              (Words{"ok", "crashed", "ok", "ok"}));
+  }
+}
+
 // A task that kills its worker every time does not hold up the others, and is set aside.
 TEST(CrashTest, ATaskThatKillsItsWorkerIsSetAsideAndTheRestRuns) {
   TemporaryDirectory directory;

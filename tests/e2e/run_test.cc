@@ -258,6 +258,37 @@ TEST_F(RunTest, AnExistingRunDirectoryIsLeftAloneUnlessFresh) {
   EXPECT_EQ(cq::Column(directory_.File("in.cq.1/results.csv"), "cq_stdout")[0], "first");
 }
 
+TEST_F(RunTest, FreshMovesNothingThatIsNoRunDirectory) {
+  std::filesystem::create_directory(directory_.File("data"));
+  WriteFile(directory_.File("data/precious"), "x");
+  for (const char* target : {"data", "in.csv", "."}) {
+    const Ended ended = Run("a,b\n1,2\n", {"--fresh", "--run-dir", target}, {"true"});
+    EXPECT_EQ(ended.status, 2) << target;
+    EXPECT_NE(ended.err.find("no run directory"), std::string::npos) << ended.err;
+  }
+  EXPECT_TRUE(Exists("data/precious"));
+}
+
+TEST_F(RunTest, TheOutputReplacesNeitherTheInputNorTheJournal) {
+  ExpectRefused(Run("a,b\n1,2\n", {"-o", "in.csv"}, {"true"}), "replace the input");
+  ExpectRefused(Run("a,b\n1,2\n", {"-o", "in.cq/journal.db"}, {"true"}), "run directory");
+}
+
+TEST_F(RunTest, ClosedStandardStreamsDoNoHarm) {
+  WriteFile(directory_.File("in.csv"), "a,b\n1,2\n");
+  const auto shell = [&](const std::string& redirections) {
+    return TestProcess(
+               {"sh", "-c",
+                std::string(CQ_PROGRAM) + " run in.csv --fresh --json -- true " + redirections},
+               directory_.path())
+        .Wait()
+        .status;
+  };
+  EXPECT_EQ(shell("2>&-"), 0);
+  EXPECT_EQ(shell("<&- 2>&- >&-"), 0);
+  EXPECT_EQ(shell(">/dev/full"), 3);
+}
+
 TEST_F(RunTest, ARunDirectoryInUseIsRefusedEvenWithFresh) {
   WriteFile(directory_.File("in.csv"), "a,b\n1,2\n");
   TestProcess first({CQ_PROGRAM, "run", "in.csv", "--", "sleep", "60"}, directory_.path());

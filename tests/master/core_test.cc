@@ -215,8 +215,8 @@ TEST_F(CoreTest, NonsenseOfAPeerIsCountedAndAcknowledged) {
 
 TEST_F(CoreTest, ALostWorkersTasksGoToOthersAndOnlyRunningOnesAreCharged) {
   Start(4);
-  auto given = Given(Join(1, 1, 2), 1);
-  ASSERT_GE(given.size(), 3u);
+  const auto given = Given(Join(1, 1, 1), 1);
+  ASSERT_GE(given.size(), 2u);
   Report(1, Started{kRun, {{given[0].task, given[0].attempt, 0}}});
   core_->OnAllocationEnded(now_, "local 1", "killed", false);
   const auto lost = Take();
@@ -254,6 +254,25 @@ TEST_F(CoreTest, ATaskThatTakesItsWorkerWithItThreeTimesIsSetAside) {
       EXPECT_EQ(results[0].attempts, 3u);
     }
   }
+}
+
+TEST_F(CoreTest, WhatMayHaveKilledItsWorkerUnreportedIsTriedAloneAndThenCharged) {
+  Start(4);
+  const auto given = Given(Join(1, 1, 1), 1);
+  ASSERT_EQ(given.size(), 2u);
+  for (uint8_t i = 2; i <= 4; ++i) {
+    core_->OnAllocationEnded(now_, "local " + std::to_string(i - 1), "killed", false);
+    const auto lost = Take();
+    EXPECT_EQ(Written<FailureRecord>(lost).size(), i == 2 ? 0u : 1u);
+    const auto alone = Given(Join(i, i, 1), i);
+    ASSERT_EQ(alone.size(), 1u);
+    EXPECT_EQ(alone[0].task, given[0].task);
+  }
+  core_->OnAllocationEnded(now_, "local 4", "killed", false);
+  const auto results = Written<ResultRecord>(Take());
+  ASSERT_EQ(results.size(), 1u);
+  EXPECT_EQ(results[0].result.outcome, Outcome::kCrashed);
+  EXPECT_EQ(results[0].result.task, given[0].task);
 }
 
 TEST_F(CoreTest, InOneSlotOnlyWhatStartedLastIsCharged) {
