@@ -156,6 +156,11 @@ class CommandRunner::Running {
       Fail(126, task_.problem);
       return false;
     }
+    for (const auto& [name, value] : task_.extras) {
+      if (!name.starts_with('!')) continue;
+      Fail(126, fmt::format("the task asks for '{}', which this worker does not know", name));
+      return false;
+    }
     auto rendered = RenderCommand(run_.text().command, task_.values, task_.task);
     if (auto* reason = std::get_if<std::string>(&rendered)) {
       Fail(126, std::move(*reason));

@@ -44,6 +44,11 @@ void RunContext::Set(const std::string& name, const std::string& value, bool rep
 }
 
 std::string RunContext::Problem() const {
+  for (const auto& [name, value] : text_.extras) {
+    if (name.starts_with('!')) {
+      return fmt::format("the run asks for '{}', which this worker does not know", name);
+    }
+  }
   struct stat status {};
   if (stat(text_.cwd.c_str(), &status) != 0) {
     return fmt::format("the working directory '{}' cannot be used here: {}", text_.cwd,
