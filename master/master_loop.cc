@@ -43,7 +43,10 @@ MasterLoop::MasterLoop(Options options, Core core, Transport transport, RowSourc
 }
 
 // The pool's thread writes to our mailbox and journal until it is closed.
-MasterLoop::~MasterLoop() { pool_.Close(false); }
+MasterLoop::~MasterLoop() {
+  pool_.Close(false);
+  pool_.Wait();
+}
 
 MasterLoop::End MasterLoop::Run() {
   Pool::Callbacks callbacks;
@@ -64,10 +67,15 @@ MasterLoop::End MasterLoop::Run() {
       Fail(error.what());
     }
   }
-  const std::string left = pool_.Close(orderly_);
+  pool_.Close(orderly_);
+  if (!orderly_) Close();
+  return *end_;
+}
+
+void MasterLoop::Close() {
+  const std::string left = pool_.Wait();
   if (!left.empty()) observer_.Warning(left);
   journal_.reset();
-  return *end_;
 }
 
 void MasterLoop::Turn() {

@@ -39,7 +39,11 @@ class MasterLoop {
     int status = 0;
     std::string reason;
   };
+  /// Returns when all is in the journal. Workers that were told to leave may still be leaving,
+  /// which takes a scheduler a while: time to export the results.
   End Run();
+  /// Returns when no worker is left and the journal is closed.
+  void Close();
 
   const Counts& counts() { return core_.counts(); }
   /// From Run to the first result; zero without one.

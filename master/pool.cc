@@ -52,7 +52,10 @@ std::string Pool::Script(const PoolOptions& options) {
   return FilledSlurmTemplate(LaunchOf(options), options.workers);
 }
 
-Pool::~Pool() { Close(false); }
+Pool::~Pool() {
+  Close(false);
+  Wait();
+}
 
 bool Pool::ControllerAtLoopback() { return scheduler_->ControllerAtLoopback(); }
 bool Pool::replaces() const { return scheduler_->Replaces(); }
@@ -70,11 +73,11 @@ void Pool::EndJob(const std::string& allocation) {
   if (replaces()) commands_.Put(EndCommand{allocation});
 }
 
-std::string Pool::Close(bool told) {
-  if (!thread_.joinable()) return {};
-  commands_.Put(CloseCommand{told});
-  thread_.join();
-  return close_error_;
+void Pool::Close(bool told) { commands_.Put(CloseCommand{told}); }
+
+std::string Pool::Wait() {
+  if (thread_.joinable()) thread_.join();
+  return std::exchange(close_error_, {});
 }
 
 // Soon after something changed, then ever less often, up to what the scheduler wants.

@@ -83,9 +83,10 @@ class Pool {
   void EndJob(const std::string& allocation);
   /// Whether a job that lives has not said hello yet: its early death is to be noticed soon.
   void Expect(bool expecting) { expecting_ = expecting; }
-  /// The workers were told to end (`told`) or are to be ended: returns when none is left, with what
-  /// went wrong, if anything.
-  std::string Close(bool told);
+  /// The workers were told to end (`told`) or are to be ended now; Wait returns when none is left,
+  /// with what went wrong, if anything.
+  void Close(bool told);
+  std::string Wait();
 
  private:
   struct StartCommand {

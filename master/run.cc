@@ -279,7 +279,6 @@ class Setup {
     observer_.Started(plan_.workers, plan_.slots);
     const double start = Seconds();
     const MasterLoop::End end = loop.Run();
-    unlink(directory.File("owner.json").c_str());
 
     RunSummary summary = Summary(directory);
     const auto& counts = loop.counts();
@@ -293,6 +292,8 @@ class Setup {
     if (summary.status == 0 && summary.outcomes[0] != summary.tasks) summary.status = 1;
     AllowInterruption();
     Export(directory, summary);
+    loop.Close();
+    unlink(directory.File("owner.json").c_str());
     summary.seconds = Seconds();
     return summary;
   }

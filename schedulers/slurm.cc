@@ -171,7 +171,7 @@ class SlurmScheduler : public Scheduler {
 
   void Finish() override {
     ending_ = true;
-    WaitUntilGone(seconds(3));
+    if (WaitUntilGone(seconds(3))) alive_.clear();
     CancelAll();
   }
 
@@ -264,18 +264,20 @@ class SlurmScheduler : public Scheduler {
 
   // After scancel a job needs a moment; nothing of ours is to be left in the queue when the master
   // ends.
-  void WaitUntilGone(seconds limit) {
+  bool WaitUntilGone(seconds limit) {
     const auto deadline = std::chrono::steady_clock::now() + limit;
-    auto pause = milliseconds(4);
+    // A query asked at once only delays the controller and finds the jobs still ending.
+    auto pause = milliseconds(24);
     while (std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::sleep_for(pause);
       const auto states = Query();
       if (std::all_of(states.begin(), states.end(),
                       [](const auto& state) { return Ended(state.second.name); })) {
-        return;
+        return true;
       }
-      std::this_thread::sleep_for(pause);
       pause = std::min(pause * 5 / 4, milliseconds(500));
     }
+    return false;
   }
 
   std::string LogFile(const std::string& id) const {
