@@ -15,6 +15,8 @@ namespace cq {
 namespace {
 
 constexpr int kFormat = 1;
+/// Of the output of a task that runs on, so many parts are kept, the newest.
+constexpr int64_t kOutputParts = 16;
 
 int64_t NowUs() {
   return std::chrono::duration_cast<std::chrono::microseconds>(
@@ -74,7 +76,11 @@ class JournalWriter::Tables {
         worker_end_(db.Prepare("UPDATE workers SET ended_us = ?2, ended = ?3 WHERE worker = ?1")),
         intent_(db.Prepare("INSERT INTO allocations VALUES(?1, ?2, ?3, ?4, NULL, NULL)")),
         submitted_(db.Prepare("UPDATE allocations SET job = ?2 WHERE token = ?1")),
-        allocation_end_(db.Prepare("UPDATE allocations SET ended_us = ?2 WHERE token = ?1")) {
+        allocation_end_(db.Prepare("UPDATE allocations SET ended_us = ?2 WHERE token = ?1")),
+        meta_(db.Prepare("INSERT OR REPLACE INTO meta VALUES(?1, ?2)")),
+        output_(db.Prepare("INSERT OR REPLACE INTO output VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)")),
+        output_end_(db.Prepare("DELETE FROM output WHERE task = ?1")),
+        avoid_(db.Prepare("INSERT OR IGNORE INTO avoided VALUES(?1)")) {
     auto known = db.Prepare("SELECT name, task, place FROM names");
     while (known.Step()) {
       names_[std::string(known.Text(0))] = {known.Int(1), known.Int(2)};
@@ -100,13 +106,15 @@ class JournalWriter::Tables {
     BindBlobOrNull(14, r.out);
     BindBlobOrNull(15, r.err);
     result_.Run();
+    // The result has the whole of it.
+    if (parts_.erase(r.task) > 0) output_end_.Bind(1, static_cast<int64_t>(r.task)).Run();
     NoteNames(r);
   }
   void operator()(const FailureRecord& record) {
     failure_.Bind(1, static_cast<int64_t>(record.attempt.attempt))
         .Bind(2, static_cast<int64_t>(record.attempt.task))
         .Bind(3, static_cast<int64_t>(record.worker))
-        .Bind(4, record.charge)
+        .Bind(4, static_cast<int64_t>(record.kind))
         .Bind(5, NowUs())
         .BindText(6, record.reason)
         .Run();
@@ -140,6 +148,24 @@ class JournalWriter::Tables {
   void operator()(const AllocationEnded& record) {
     allocation_end_.BindText(1, record.token).Bind(2, NowUs()).Run();
   }
+  void operator()(const MarkRecord& record) {
+    meta_.BindText(1, "mark").BindText(2, std::to_string(record.mark)).Run();
+  }
+  void operator()(const OutputRecord& record) {
+    const auto task = static_cast<int64_t>(record.part.task);
+    const int64_t part = parts_[record.part.task]++;
+    output_.Bind(1, task)
+        .Bind(2, part % kOutputParts)
+        .Bind(3, part)
+        .Bind(4, static_cast<int64_t>(record.part.attempt))
+        .Bind(5, NowUs())
+        .BindBlob(6, record.part.out)
+        .BindBlob(7, record.part.err)
+        .Run();
+  }
+  void operator()(const AvoidRecord& record) { avoid_.BindText(1, record.host).Run(); }
+  // Says that what stands before it is durable.
+  void operator()(const SpoolTaken&) {}
 
  private:
   void BindTextOrNull(int index, std::string_view text) {
@@ -169,6 +195,12 @@ class JournalWriter::Tables {
   Statement intent_;
   Statement submitted_;
   Statement allocation_end_;
+  Statement meta_;
+  Statement output_;
+  Statement output_end_;
+  Statement avoid_;
+  /// Of tasks that run for long: how many parts of their output have come.
+  std::map<TaskId, int64_t> parts_;
   std::map<std::string, std::pair<int64_t, int64_t>> names_;
 };
 
@@ -237,9 +269,15 @@ void JournalWriter::CommitBatch(std::vector<JournalRecord>& batch) {
   for (const JournalRecord& record : batch) {
     std::visit(*tables_, record);
     if (const auto* result = std::get_if<ResultRecord>(&record)) {
-      committed.results.push_back({result->result.task, result->result.attempt});
+      committed.attempts.push_back({result->result.task, result->result.attempt});
+    } else if (const auto* failure = std::get_if<FailureRecord>(&record)) {
+      committed.attempts.push_back(failure->attempt);
     } else if (const auto* worker = std::get_if<WorkerRecord>(&record)) {
       committed.workers.push_back(worker->worker);
+    } else if (const auto* mark = std::get_if<MarkRecord>(&record)) {
+      committed.mark = mark->mark;
+    } else if (const auto* spool = std::get_if<SpoolTaken>(&record)) {
+      committed.spool.push_back(spool->path);
     }
   }
   database_.Execute("COMMIT");

@@ -125,7 +125,10 @@ void MasterLoop::ReadMail() {
   }
 }
 
-void MasterLoop::OnMail(Committed& committed) { core_.OnCommitted(Now(), committed); }
+void MasterLoop::OnMail(Committed& committed) {
+  core_.OnCommitted(Now(), committed);
+  for (const std::string& path : committed.spool) unlink(path.c_str());
+}
 
 void MasterLoop::OnMail(JournalFailed& failed) { Fail(failed.reason); }
 
@@ -260,7 +263,11 @@ void MasterLoop::Do(struct Give& give) {
   };
   for (const auto& grant : give.tasks) {
     const RowSource::Row& row = rows_.Get(grant.task);
-    Task task{grant.task, grant.attempt, grant.attempt_number, row.seed, {}, {}, {}};
+    Task task;
+    task.task = grant.task;
+    task.attempt = grant.attempt;
+    task.attempt_number = grant.attempt_number;
+    task.seed = row.seed;
     size_t size = 0;
     for (const std::string& value : row.values) size += value.size();
     if (size > kTaskBytesMax) {
@@ -284,6 +291,11 @@ void MasterLoop::Do(Write& write) {
     if (first_result_ == nanoseconds{}) first_result_ = Now();
   }
   journal_->Push(std::move(write.record));
+}
+
+void MasterLoop::Do(AvoidHost& avoid) {
+  journal_->Push(AvoidRecord{avoid.host});
+  pool_.Avoid(avoid.host);
 }
 
 void MasterLoop::Do(Note& note) {

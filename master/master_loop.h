@@ -73,6 +73,7 @@ class MasterLoop {
   void Do(Write& write);
   void Do(Note& note);
   void Do(EndJob& job) { pool_.EndJob(job.allocation); }
+  void Do(AvoidHost& avoid);
   void Do(Finished&);
   void CheckWorkforce();
   void Fail(const std::string& reason);

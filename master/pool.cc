@@ -73,6 +73,8 @@ void Pool::EndJob(const std::string& allocation) {
   if (replaces()) commands_.Put(EndCommand{allocation});
 }
 
+void Pool::Avoid(const std::string& host) { commands_.Put(AvoidCommand{host}); }
+
 void Pool::Close(bool told) { commands_.Put(CloseCommand{told}); }
 
 std::string Pool::Wait() {
@@ -99,6 +101,8 @@ void Pool::Work() {
         Submit(start->workers);
       } else if (const auto* end = std::get_if<EndCommand>(&command)) {
         scheduler_->End(end->allocation);
+      } else if (const auto* avoid = std::get_if<AvoidCommand>(&command)) {
+        scheduler_->Avoid(avoid->host);
       } else if (const auto* close = std::get_if<CloseCommand>(&command)) {
         try {
           close->told ? scheduler_->Finish() : scheduler_->CancelAll();

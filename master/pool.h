@@ -81,6 +81,8 @@ class Pool {
   void PollSoon();
   /// Ends the job of a worker that was lost by its silence, if such workers are replaced.
   void EndJob(const std::string& allocation);
+  /// No further worker goes to this host.
+  void Avoid(const std::string& host);
   /// Whether a job that lives has not said hello yet: its early death is to be noticed soon.
   void Expect(bool expecting) { expecting_ = expecting; }
   /// The workers were told to end (`told`) or are to be ended now; Wait returns when none is left,
@@ -99,7 +101,10 @@ class Pool {
   struct EndCommand {
     std::string allocation;
   };
-  using Command = std::variant<StartCommand, PollCommand, EndCommand, CloseCommand>;
+  struct AvoidCommand {
+    std::string host;
+  };
+  using Command = std::variant<StartCommand, PollCommand, EndCommand, AvoidCommand, CloseCommand>;
 
   void Work();
   void Submit(unsigned workers);

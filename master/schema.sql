@@ -51,7 +51,7 @@ CREATE TABLE failures(
   attempt INTEGER PRIMARY KEY,
   task INTEGER NOT NULL,
   worker INTEGER NOT NULL,
-  charge INTEGER NOT NULL,      -- 0 none, 1 provisional, 2 final
+  kind INTEGER NOT NULL,        -- 0 a charge taken back, 1 charged provisionally, 2 charged, 3 failed by itself
   at_us INTEGER NOT NULL,
   reason TEXT NOT NULL
 );
@@ -63,11 +63,25 @@ CREATE TABLE workers(
   pid INTEGER NOT NULL,
   slots INTEGER NOT NULL,
   allocation TEXT NOT NULL,     -- as the worker names it: "local 3", "slurm 1234_2"
-  guardian TEXT,                -- JSON {pid, start, boot} of a local worker's guardian
   joined_us INTEGER NOT NULL,
   ended_us INTEGER,
   ended TEXT                    -- why
 );
+
+CREATE TABLE output(
+  task INTEGER NOT NULL,        -- one that still runs, or was lost
+  place INTEGER NOT NULL,       -- part modulo 16: the newest are kept
+  part INTEGER NOT NULL,        -- counted from 0
+  attempt INTEGER NOT NULL,
+  at_us INTEGER NOT NULL,
+  stdout BLOB NOT NULL,
+  stderr BLOB NOT NULL,
+  PRIMARY KEY(task, place)
+) WITHOUT ROWID;
+
+CREATE TABLE avoided(
+  host TEXT PRIMARY KEY         -- where tasks could not be started
+) WITHOUT ROWID;
 
 CREATE TABLE allocations(
   token TEXT PRIMARY KEY,

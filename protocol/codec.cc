@@ -35,16 +35,18 @@ auto Fields(M& m) {
 template <Is<TaskResult> M>
 auto Fields(M& m) {
   return std::tie(m.task, m.attempt, m.slot, m.outcome, m.exit, m.error, m.started_us, m.wall_us,
-                  m.user_us, m.system_us, m.max_rss_kb, m.values, m.out, m.err, m.extras);
+                  m.user_us, m.system_us, m.max_rss_kb, m.values, m.out, m.err, m.unstartable,
+                  m.extras);
 }
 template <Is<Task> M>
 auto Fields(M& m) {
-  return std::tie(m.task, m.attempt, m.attempt_number, m.seed, m.problem, m.values, m.extras);
+  return std::tie(m.task, m.attempt, m.attempt_number, m.seed, m.timeout_ms, m.problem, m.values,
+                  m.extras);
 }
 template <Is<Hello> M>
 auto Fields(M& m) {
   return std::tie(m.version, m.path, m.run, m.worker, m.epoch, m.host, m.pid, m.allocation, m.slots,
-                  m.capacity, m.problem, m.leaving, m.runs, m.held, m.extras);
+                  m.capacity, m.problem, m.leaving, m.held, m.extras);
 }
 template <Is<Started> M>
 auto Fields(M& m) {
@@ -70,6 +72,22 @@ template <Is<Goodbye> M>
 auto Fields(M& m) {
   return std::tie(m.reason);
 }
+template <Is<OutputPart> M>
+auto Fields(M& m) {
+  return std::tie(m.task, m.attempt, m.out, m.err);
+}
+template <Is<Output> M>
+auto Fields(M& m) {
+  return std::tie(m.run, m.parts);
+}
+template <Is<Request> M>
+auto Fields(M& m) {
+  return std::tie(m.run, m.kind, m.text);
+}
+template <Is<Reply> M>
+auto Fields(M& m) {
+  return std::tie(m.ok, m.more, m.text);
+}
 template <Is<Refuse> M>
 auto Fields(M& m) {
   return std::tie(m.version, m.path, m.text);
@@ -84,7 +102,8 @@ auto Fields(M& m) {
 }
 template <Is<RunText> M>
 auto Fields(M& m) {
-  return std::tie(m.run, m.run_dir, m.cwd, m.env, m.command, m.parse, m.cpus, m.extras);
+  return std::tie(m.run, m.run_dir, m.cwd, m.env, m.command, m.parse, m.cpus, m.check, m.timeout_ms,
+                  m.memory_bytes, m.fence, m.on_master_loss_ms, m.extras);
 }
 template <Is<Assign> M>
 auto Fields(M& m) {
@@ -134,6 +153,10 @@ inline constexpr uint64_t kType<Leaving> = 6;
 template <>
 inline constexpr uint64_t kType<Goodbye> = 7;
 template <>
+inline constexpr uint64_t kType<Output> = 8;
+template <>
+inline constexpr uint64_t kType<Request> = 9;
+template <>
 inline constexpr uint64_t kType<Refuse> = 0;
 template <>
 inline constexpr uint64_t kType<Who> = 64;
@@ -155,6 +178,8 @@ template <>
 inline constexpr uint64_t kType<Drain> = 72;
 template <>
 inline constexpr uint64_t kType<Stop> = 73;
+template <>
+inline constexpr uint64_t kType<Reply> = 74;
 
 constexpr int8_t kJsonExtension = 1;
 // Version, type, session, sequence.
@@ -323,7 +348,8 @@ template <class E>
 constexpr uint64_t EnumSize() {
   if constexpr (std::is_same_v<E, Outcome>) return kOutcomes;
   if constexpr (std::is_same_v<E, HeldState>) return 3;
-  if constexpr (std::is_same_v<E, ReturnReason>) return 5;
+  if constexpr (std::is_same_v<E, ReturnReason>) return 4;
+  if constexpr (std::is_same_v<E, RequestKind>) return 3;
   if constexpr (std::is_same_v<E, Parse>) return 2;
 }
 

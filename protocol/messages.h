@@ -51,6 +51,9 @@ struct TaskResult {
   std::vector<std::pair<std::string, Value>> values;
   std::string out;
   std::string err;
+  /// It could not be started on this machine (no such program, …): an `error` that counts only if
+  /// it could not be started elsewhere either.
+  bool unstartable = false;
   Extras extras;
   bool operator==(const TaskResult&) const = default;
 };
@@ -66,8 +69,7 @@ enum class ReturnReason : uint8_t {
   kRetracted = 0,
   kToldToGo = 1,
   kRefused = 2,
-  kNotStartable = 3,
-  kCancelled = 4,
+  kCancelled = 3,
 };
 
 struct ReturnedAttempt {
@@ -111,7 +113,6 @@ struct Hello {
   uint64_t capacity = 0;
   std::string problem;
   bool leaving = false;
-  std::vector<RunId> runs;
   std::vector<Held> held;
   Extras extras;
   bool operator==(const Hello&) const = default;
@@ -153,8 +154,33 @@ struct Goodbye {
   bool operator==(const Goodbye&) const = default;
 };
 
-using FromWorker =
-    std::variant<Hello, Started, Results, Returned, WorkerHeartbeat, Leaving, Goodbye>;
+/// What a running task has printed since the last such message.
+struct OutputPart {
+  TaskId task = 0;
+  AttemptId attempt = 0;
+  std::string out;
+  std::string err;
+  bool operator==(const OutputPart&) const = default;
+};
+
+struct Output {
+  RunId run = 0;
+  std::vector<OutputPart> parts;
+  bool operator==(const Output&) const = default;
+};
+
+enum class RequestKind : uint8_t { kDrain = 0, kStop = 1, kQuery = 2 };
+
+/// Of another program of the run's user: `cq cancel`, `cq query`.
+struct Request {
+  RunId run = 0;
+  RequestKind kind = RequestKind::kDrain;
+  std::string text;
+  bool operator==(const Request&) const = default;
+};
+
+using FromWorker = std::variant<Hello, Started, Results, Returned, WorkerHeartbeat, Leaving,
+                                Goodbye, Output, Request>;
 
 // ---- master to worker ----
 
@@ -191,6 +217,15 @@ struct RunText {
   std::vector<CommandArgument> command;
   Parse parse = Parse::kNothing;
   uint64_t cpus = 1;
+  /// Shell text that must succeed before a worker takes its first task; empty: none.
+  std::string check;
+  /// What a task may take; 0: no limit.
+  uint64_t timeout_ms = 0;
+  uint64_t memory_bytes = 0;
+  /// Kill what runs at the end of the lease.
+  bool fence = false;
+  /// How long an idle worker waits for a silent master.
+  uint64_t on_master_loss_ms = 1'800'000;
   Extras extras;
   bool operator==(const RunText&) const = default;
 };
@@ -200,6 +235,8 @@ struct Task {
   AttemptId attempt = 0;
   uint64_t attempt_number = 1;
   uint64_t seed = 0;
+  /// Of this task alone; 0: as the run's.
+  uint64_t timeout_ms = 0;
   std::string problem;
   std::vector<std::string> values;
   Extras extras;
@@ -245,7 +282,15 @@ struct Stop {
   bool operator==(const Stop&) const = default;
 };
 
+/// The answer to a request, in as many parts as it takes.
+struct Reply {
+  bool ok = true;
+  bool more = false;
+  std::string text;
+  bool operator==(const Reply&) const = default;
+};
+
 using ToWorker = std::variant<Refuse, Who, Welcome, RunText, Assign, Ack, Retract, Cancel,
-                              MasterHeartbeat, Drain, Stop>;
+                              MasterHeartbeat, Drain, Stop, Reply>;
 
 }  // namespace cq

@@ -55,6 +55,8 @@ class Scheduler {
   /// Ends the worker of this allocation, which may be stopped or stuck. Only of a scheduler that
   /// replaces workers.
   virtual void End(const std::string& /*allocation*/) {}
+  /// Later submissions keep away from this host.
+  virtual void Avoid(const std::string& /*host*/) {}
   /// The workers were told to end: waits a moment for it, and cancels those that have not.
   virtual void Finish() = 0;
   /// Ends every worker that has not ended. Idempotent.

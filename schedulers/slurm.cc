@@ -117,9 +117,8 @@ class SlurmScheduler : public Scheduler {
   bool Replaces() const override { return false; }
 
   std::string Submit(unsigned workers, const std::string& token) override {
-    const auto done =
-        RunSchedulerCommand({"sbatch", "--parsable", "--comment=" + token},
-                            FilledSlurmTemplate(launch_, workers), environment_, kCommandLimit);
+    const auto done = RunSchedulerCommand(
+        SubmitCommand(token), FilledSlurmTemplate(launch_, workers), environment_, kCommandLimit);
     JobId job;
     if (done.status != 0 || !ParseJobId(done.out, job)) {
       // It may have submitted all the same: cut off by the time limit, or wrapped by a site's
@@ -137,6 +136,8 @@ class SlurmScheduler : public Scheduler {
     jobs_.push_back(job);
     return job.cluster.empty() ? job.id : job.id + ";" + job.cluster;
   }
+
+  void Avoid(const std::string& host) override { avoided_.insert(host); }
 
   std::vector<WorkerJob> Poll() override {
     const auto states = Query();
@@ -215,6 +216,12 @@ class SlurmScheduler : public Scheduler {
     std::string reason;
   };
 
+  std::vector<std::string> SubmitCommand(const std::string& token) const {
+    std::vector<std::string> words = {"sbatch", "--parsable", "--comment=" + token};
+    if (!avoided_.empty()) words.push_back(fmt::format("--exclude={}", fmt::join(avoided_, ",")));
+    return words;
+  }
+
   static std::string ReasonText(const std::string& reason) {
     return reason.empty() || reason == "None" ? "" : fmt::format(" ({})", reason);
   }
@@ -288,6 +295,7 @@ class SlurmScheduler : public Scheduler {
   std::vector<std::string> environment_;
   std::vector<JobId> jobs_;
   std::vector<Element> alive_;
+  std::set<std::string> avoided_;
   bool ending_ = false;
 };
 

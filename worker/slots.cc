@@ -45,6 +45,14 @@ void Slots::Shut() {
   work_.notify_all();
 }
 
+void Slots::StartUntil(std::chrono::nanoseconds until) {
+  {
+    const std::lock_guard lock(mutex_);
+    start_until_ = until;
+  }
+  work_.notify_all();
+}
+
 bool Slots::Idle() {
   const std::lock_guard lock(mutex_);
   return std::none_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.busy; });
@@ -53,6 +61,12 @@ bool Slots::Idle() {
 void Slots::SetRun(std::shared_ptr<const RunContext> run) {
   const std::lock_guard lock(mutex_);
   run_ = std::move(run);
+  work_.notify_all();
+}
+
+std::shared_ptr<const RunContext> Slots::run() {
+  const std::lock_guard lock(mutex_);
+  return run_;
 }
 
 void Slots::Push(std::vector<Task> tasks) {
@@ -151,7 +165,9 @@ void Slots::Work(uint64_t index) {
 
   std::unique_lock lock(mutex_);
   for (;;) {
-    work_.wait(lock, [this] { return closing_ || (!queue_.empty() && run_ != nullptr); });
+    work_.wait(lock, [this] {
+      return closing_ || (!queue_.empty() && run_ != nullptr && clock_() <= start_until_);
+    });
     if (closing_) return;
     const Task task = std::move(queue_.front());
     queue_.pop_front();

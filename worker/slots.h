@@ -30,11 +30,15 @@ class Slots {
 
   /// Before the first Push of the run.
   void SetRun(std::shared_ptr<const RunContext> run);
+  std::shared_ptr<const RunContext> run();
   void Push(std::vector<Task> tasks);
   /// Those of `attempts` that had not been started; they will not be.
   std::vector<AttemptRef> TakeBack(const std::vector<AttemptRef>& attempts);
   void Kill(const std::vector<AttemptRef>& attempts);
   void KillAll();
+  /// Nothing is started after this time, as the clock tells it, until a later word. The slots look
+  /// themselves, so that a worker that was stopped for long starts nothing when it goes on.
+  void StartUntil(std::chrono::nanoseconds until);
   /// Starts nothing more, ever, and kills what runs.
   void Shut();
   /// Whether no slot runs anything.
@@ -78,6 +82,7 @@ class Slots {
   std::vector<CommandEnd> ended_;
   std::vector<Slot> slots_;
   bool owner_sleeps_ = true;
+  std::chrono::nanoseconds start_until_ = std::chrono::nanoseconds::max();
   bool closing_ = false;
 };
 

@@ -17,6 +17,7 @@
 #include "cq/version.h"
 #include "protocol/codec.h"
 #include "protocol/connection_file.h"
+#include "protocol/spool.h"
 #include "worker/descendants.h"
 #include "worker/link.h"
 #include "worker/slots.h"
@@ -89,7 +90,10 @@ class WorkerLoop {
     core.path = OwnExecutable();
     core.run = run;
     core.worker = RandomId();
-    core.host = HostName();
+    // The scheduler's own name for this machine, if it has one: the one that it can be told to
+    // avoid.
+    const char* node = getenv("SLURMD_NODENAME");
+    core.host = node != nullptr ? node : HostName();
     core.pid = static_cast<uint64_t>(getpid());
     core.allocation = options.allocation.empty() ? AllocationFromEnvironment() : options.allocation;
     core.slots = options.slots;
@@ -201,6 +205,18 @@ class WorkerLoop {
   }
   void Do(TakeBack& take) { core_.OnTakenBack(slots_.TakeBack(take.attempts), take.reason); }
   void Do(cq::Kill& k) { slots_.Kill(k.attempts); }
+
+  void Do(StartUntil& start) { slots_.StartUntil(start.until); }
+
+  void Do(Spool& spool) {
+    try {
+      const std::string path =
+          WriteSpoolFile(slots_.run()->text().run_dir + "/spool", core_.worker(), spool.results);
+      spdlog::warn("results that no master took are in '{}'", path);
+    } catch (const Error& error) {
+      spdlog::error("{} results are lost: {}", spool.results.results.size(), error.what());
+    }
+  }
 
   void Do(Exit& exit) {
     if (exit.status != 0) spdlog::error("{}", exit.reason);

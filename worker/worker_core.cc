@@ -21,6 +21,8 @@ constexpr Time kDoubt = seconds(1);
 /// How long a worker that was told to go waits for the acknowledgement of its last results.
 constexpr Time kLeaveWait = seconds(10);
 constexpr uint64_t kPrefetchMax = 1024;
+/// A worker whose master has never answered leaves after this: it started after its master's end.
+constexpr Time kFirstAnswer = seconds(60);
 
 bool EndedBySignalOfOthers(const TaskResult& result) {
   return result.exit == -SIGTERM || result.exit == -SIGXCPU || result.exit == -SIGKILL;
@@ -51,13 +53,15 @@ void WorkerCore::Send(FromWorker message) {
 void WorkerCore::OnConnected(Time now) {
   welcomed_ = false;
   answered_ = false;
+  if (first_connect_ == Time{}) first_connect_ = now;
   last_connect_ = now;
   last_heartbeat_ = now;
   SayHello(now);
 }
 
 // With session 0 it knocks; with a number it answers the `who` that offered it.
-void WorkerCore::SayHello(Time) {
+void WorkerCore::SayHello(Time now) {
+  last_hello_ = now;
   Hello hello;
   hello.version = options_.version;
   hello.path = options_.path;
@@ -71,7 +75,6 @@ void WorkerCore::SayHello(Time) {
   hello.capacity = capacity();
   hello.problem = problem_;
   hello.leaving = leaving_;
-  if (prepared_) hello.runs.push_back(options_.run);
   for (const auto& [attempt, held] : held_) {
     hello.held.push_back({options_.run, held.ref.task, attempt, held.state});
   }
@@ -98,8 +101,12 @@ void WorkerCore::OnWho(Time now, SessionId session) {
 void WorkerCore::OnWelcome(Time now, const Welcome& welcome) {
   heartbeat_ = milliseconds(std::clamp<uint64_t>(welcome.heartbeat_ms, 10, 3'600'000));
   lease_ = milliseconds(std::clamp<uint64_t>(welcome.lease_ms, 30, 10'800'000));
+  // It answers a hello: the master has heard that one, whatever became of the time since.
+  Renew(last_hello_ + lease_);
   if (welcomed_) return;
   welcomed_ = true;
+  ever_welcomed_ = true;
+  sent_at_.clear();
   last_heartbeat_ = now;
   unsent_ = 0;
   for (auto& [attempt, held] : held_) {
@@ -135,9 +142,9 @@ void WorkerCore::OnMessage(Time now, Envelope envelope, ToWorker message) {
     void operator()(Who&) {}
     void operator()(Welcome& m) { core.OnWelcome(now, m); }
     void operator()(RunText& m) {
-      if (m.run == core.options_.run && !core.prepared_) {
-        core.actions_.emplace_back(Prepare{std::move(m)});
-      }
+      if (m.run != core.options_.run || core.text_ == m) return;
+      core.text_ = m;
+      core.actions_.emplace_back(Prepare{std::move(m)});
     }
     void operator()(Assign& m) { core.OnAssign(m); }
     void operator()(Ack& m) {
@@ -151,7 +158,15 @@ void WorkerCore::OnMessage(Time now, Envelope envelope, ToWorker message) {
       core.actions_.emplace_back(TakeBack{m.attempts, ReturnReason::kCancelled});
       core.actions_.emplace_back(Kill{std::move(m.attempts)});
     }
-    void operator()(MasterHeartbeat&) {}
+    void operator()(MasterHeartbeat& m) {
+      Time heard{};
+      while (!core.sent_at_.empty() && core.sent_at_.front().first <= m.received) {
+        heard = core.sent_at_.front().second;
+        core.sent_at_.pop_front();
+      }
+      if (core.welcomed_ && heard != Time{}) core.Renew(heard + core.lease_);
+    }
+    void operator()(Reply&) {}
     void operator()(Drain& m) {
       core.draining_ = true;
       core.leave_reason_ = m.reason;
@@ -163,7 +178,8 @@ void WorkerCore::OnMessage(Time now, Envelope envelope, ToWorker message) {
     }
   } visitor{*this, now};
   std::visit(visitor, message);
-  if (gap && welcomed_) {
+  // Before the welcome, too: the master may have sent tasks since it accepted our hello.
+  if (gap) {
     answered_ = false;
     welcomed_ = false;
     SayHello(now);
@@ -180,9 +196,12 @@ void WorkerCore::Forget(const AttemptRef& ref) {
 }
 
 void WorkerCore::OnPrepared(const std::string& problem) {
-  prepared_ = true;
+  if (problem == problem_) return;
   problem_ = problem;
-  if (problem.empty()) return;
+  if (problem.empty()) {
+    if (welcomed_) Send(WorkerHeartbeat{received_, capacity(), problem_});
+    return;
+  }
   ReturnQueued(ReturnReason::kRefused);
   if (welcomed_) Send(WorkerHeartbeat{received_, capacity(), problem_});
 }
@@ -248,6 +267,9 @@ void WorkerCore::OnFinished(Time now, TaskResult result, bool by_us) {
     held->second.state = HeldState::kRunning;
     ++running_;
   }
+  if (result.outcome == Outcome::kOk) succeeded_ = true;
+  // Instructions that this machine lacks, rather than a fault of the task.
+  if (result.exit == -SIGILL && !succeeded_) result.unstartable = true;
   if (by_us) {
     result.outcome = Outcome::kCancelled;
   } else if (result.outcome != Outcome::kOk && leaving_) {
@@ -282,6 +304,14 @@ void WorkerCore::OnToldToGo(Time now, const std::string& reason) {
   }
   doubtful_.clear();
   ReturnQueued(ReturnReason::kToldToGo);
+}
+
+void WorkerCore::OnOutput(std::vector<OutputPart> parts) {
+  std::erase_if(parts, [this](const OutputPart& part) {
+    const auto held = held_.find(part.attempt);
+    return held == held_.end() || held->second.state != HeldState::kRunning;
+  });
+  if (welcomed_ && !parts.empty()) Send(Output{options_.run, std::move(parts)});
 }
 
 // ---- reports ----
@@ -355,28 +385,72 @@ void WorkerCore::OnTick(Time now) {
     }
   }
   Report(now);
+  if (now > lease_end_ && !lease_ended_) EndLease(now);
   MaybeLeave(now);
   if (exited_ || now < last_heartbeat_ + heartbeat_) return;
   last_heartbeat_ = now;
   if (now - std::max(last_heard_, last_connect_) > lease_ / 2) {
-    const bool idle = running_ == 0 && queued() == 0;
-    if (!options_.local && idle && now - last_heard_ > options_.on_master_loss) {
-      actions_.emplace_back(Exit{5, "no master was heard for too long"});
-      exited_ = true;
-      return;
-    }
+    if (MasterLost(now)) return;
     actions_.emplace_back(Reconnect{});
   } else if (welcomed_) {
     Send(WorkerHeartbeat{received_, capacity(), problem_});
+    sent_at_.emplace_back(sent_, now);
   } else {
+    if (MasterLost(now)) return;
     SayHello(now);
   }
+}
+
+// A local worker ends with its master's process and never because of silence.
+bool WorkerCore::MasterLost(Time now) {
+  if (options_.local || running_ > 0) return false;
+  const Time patience = text_ ? Time(milliseconds(text_->on_master_loss_ms)) : Time::max();
+  const Time silence = now - last_heard_;
+  const bool never = !ever_welcomed_ && now - first_connect_ > kFirstAnswer;
+  if (!never && (!ever_welcomed_ || silence <= patience)) return false;
+  SpoolResults();
+  actions_.emplace_back(Exit{5, never ? "no master answered" : "no master was heard for too long"});
+  exited_ = true;
+  return true;
+}
+
+void WorkerCore::SpoolResults() {
+  Results message;
+  message.run = options_.run;
+  size_t bytes = 0;
+  for (auto& [attempt, held] : held_) {
+    if (!held.result) continue;
+    bytes += BytesOf(*held.result);
+    message.results.push_back(*held.result);
+    if (message.results.size() < kBatchMax && bytes <= kFrameBytesSoft) continue;
+    actions_.emplace_back(Spool{std::exchange(message, Results{options_.run, {}, {}})});
+    bytes = 0;
+  }
+  if (!message.results.empty()) actions_.emplace_back(Spool{std::move(message)});
+}
+
+void WorkerCore::Renew(Time until) {
+  lease_ended_ = false;
+  lease_end_ = until;
+  actions_.emplace_back(StartUntil{until});
+}
+
+// From now on the master may give what runs here to others.
+void WorkerCore::EndLease(Time) {
+  lease_ended_ = true;
+  if (!text_ || !text_->fence) return;
+  cq::Kill kill;
+  for (const auto& [attempt, held] : held_) {
+    if (held.state != HeldState::kFinished) kill.attempts.push_back(held.ref);
+  }
+  actions_.emplace_back(std::move(kill));
 }
 
 void WorkerCore::MaybeLeave(Time now) {
   if (!(leaving_ || draining_) || running_ > 0 || queued() > 0 || !returned_.empty()) return;
   const bool gave_up = leaving_ && now - told_at_ > kLeaveWait;
   if (finished_ > 0 && !gave_up) return;
+  SpoolResults();
   if (welcomed_) Send(Goodbye{leave_reason_});
   actions_.emplace_back(Exit{0, leave_reason_});
   exited_ = true;
@@ -393,6 +467,7 @@ WorkerCore::Time WorkerCore::next_due() const {
       }
     }
   }
+  if (!lease_ended_ && lease_end_ != Time::max()) due = std::min(due, lease_end_ + milliseconds(1));
   if (leaving_ && running_ == 0) due = std::min(due, told_at_ + kLeaveWait + milliseconds(1));
   return due;
 }

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <string>
@@ -23,8 +24,6 @@ struct WorkerCoreOptions {
   uint64_t slots = 1;
   /// Ends with its master and never because of silence: started by a master on this machine.
   bool local = false;
-  /// How long a silent master is waited for, once nothing runs.
-  std::chrono::nanoseconds on_master_loss = std::chrono::minutes(30);
 };
 
 /// What a slot says of a task that it runs.
@@ -43,7 +42,8 @@ struct SendUp {
 };
 /// Close all connections and open new ones, from `connect.json` as it is now.
 struct Reconnect {};
-/// Check the run's directory and make it known to the slots; answered with OnPrepared.
+/// Check that tasks of this run can run here, and make it known to the slots; answered with
+/// OnPrepared.
 struct Prepare {
   RunText text;
 };
@@ -59,12 +59,21 @@ struct TakeBack {
 struct Kill {
   std::vector<AttemptRef> attempts;
 };
+/// Slots start nothing after this time, until a later word.
+struct StartUntil {
+  std::chrono::nanoseconds until{};
+};
+/// Leave these results in a file for a master to come.
+struct Spool {
+  Results results;
+};
 /// End the worker: kill what runs, and exit.
 struct Exit {
   int status = 0;
   std::string reason;
 };
-using WorkerAction = std::variant<SendUp, Reconnect, Prepare, Enqueue, TakeBack, Kill, Exit>;
+using WorkerAction =
+    std::variant<SendUp, Reconnect, Prepare, Enqueue, TakeBack, Kill, StartUntil, Spool, Exit>;
 
 /// The worker's state machine, in the style of the master's: events and the time in, actions out;
 /// no socket, thread, clock or process in reach. One thread at a time.
@@ -85,6 +94,8 @@ class WorkerCore {
   /// A task ended. `by_us`: we killed it.
   void OnFinished(Time now, TaskResult result, bool by_us);
   void OnTakenBack(const std::vector<AttemptRef>& attempts, ReturnReason reason);
+  /// What tasks that run for long have printed since the last time.
+  void OnOutput(std::vector<OutputPart> parts);
   /// The worker was told to go: SIGTERM, or the like.
   void OnToldToGo(Time now, const std::string& reason);
   void OnTick(Time now);
@@ -93,6 +104,7 @@ class WorkerCore {
   /// When OnTick is next due.
   Time next_due() const;
   bool welcomed() const { return welcomed_; }
+  const WorkerId& worker() const { return options_.worker; }
 
  private:
   struct HeldTask {
@@ -122,6 +134,10 @@ class WorkerCore {
   void HandBack(const AttemptRef& ref, ReturnReason reason, int64_t exit, const std::string& text);
   void ReturnQueued(ReturnReason reason);
   void MaybeLeave(Time now);
+  bool MasterLost(Time now);
+  void SpoolResults();
+  void Renew(Time until);
+  void EndLease(Time now);
   void Send(FromWorker message);
   uint64_t capacity() const;
   uint64_t queued() const { return held_.size() - running_ - finished_; }
@@ -141,7 +157,8 @@ class WorkerCore {
   uint64_t received_ = 0;
   bool answered_ = false;  // a `who`, since the last OnConnected or loss
   bool welcomed_ = false;
-  bool prepared_ = false;
+  /// What the slots know, or are about to; none before the first.
+  std::optional<RunText> text_;
   std::string problem_;
 
   Time heartbeat_{std::chrono::seconds(1)};
@@ -149,6 +166,14 @@ class WorkerCore {
   Time last_heard_{};
   Time last_heartbeat_{};
   Time last_connect_{};
+  Time last_hello_{};
+  Time first_connect_{};
+  bool ever_welcomed_ = false;
+  bool succeeded_ = false;
+  /// When the master is known to have heard of us: our messages so far, and when they were sent.
+  std::deque<std::pair<uint64_t, Time>> sent_at_;
+  Time lease_end_ = Time::max();
+  bool lease_ended_ = false;
   Time oldest_unsent_{};
   bool leaving_ = false;
   bool draining_ = false;

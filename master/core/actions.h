@@ -47,9 +47,14 @@ struct EndJob {
   std::string allocation;
 };
 
+/// Tasks cannot be started on this host though they can elsewhere: no worker is to go there again.
+struct AvoidHost {
+  std::string host;
+};
+
 /// Nothing is left to do: every task has a durable outcome, or the run is drained or stopped.
 struct Finished {};
 
-using Action = std::variant<Send, Give, Write, Note, EndJob, Finished>;
+using Action = std::variant<Send, Give, Write, Note, EndJob, AvoidHost, Finished>;
 
 }  // namespace cq

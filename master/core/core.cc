@@ -10,13 +10,68 @@
 
 namespace cq {
 
-Core::Core(CoreOptions options, TaskSet done, uint64_t done_count)
-    : options_(std::move(options)), tasks_(options_.tasks, std::move(done), done_count) {
-  counts_.tasks = options_.tasks;
+namespace {
+/// How far ahead of what was given out the journal's mark is kept.
+constexpr uint64_t kMarkStride = 16'384;
+}  // namespace
+
+Core::Core(CoreOptions options, Recovered recovered)
+    : options_(std::move(options)),
+      tasks_(options_.tasks, std::move(recovered.closed), recovered.closed_count) {
+  Recover(recovered);
+}
+
+void Core::Recover(Recovered& recovered) {
+  counts_.outcomes = recovered.outcomes;
+  uint64_t done = 0;
+  for (const uint64_t count : recovered.outcomes) done += count;
+  left_out_ = recovered.closed_count - done;
+  counts_.tasks = options_.tasks - left_out_;
+  resets_ = std::move(recovered.resets);
+  tasks_.set_mark(recovered.mark);
+  mark_asked_ = recovered.mark;
+  for (const TriedTask& tried : recovered.tried) {
+    OpenTask& open = tasks_.OpenUp(tried.task);
+    open.attempts = tried.attempts;
+    open.charges = tried.charges;
+    open.failures = tried.failures;
+    open.given_up = tried.given_up;
+  }
+  for (const KnownWorker& known : recovered.workers) {
+    Worker& worker = workers_.Recover(known.id, known.number);
+    worker.host = known.host;
+    worker.allocation = known.allocation;
+    worker.watched = known.watched;
+    worker.awaited = true;
+    worker.recorded = true;
+    ++awaiting_;
+  }
+  workers_.set_last_number(recovered.last_worker);
+  if (awaiting_ > 0) {
+    tasks_.Withhold(recovered.mark);
+  } else {
+    tasks_.Admit();
+  }
+}
+
+void Core::EndAwaiting(Worker& worker) {
+  if (!std::exchange(worker.awaited, false) || --awaiting_ > 0) return;
+  tasks_.Admit();
+  all_dirty_ = true;
+}
+
+// Tasks go out only below a mark that is durable, so that a later master knows which may be
+// running somewhere.
+void Core::AskForMark() {
+  if (finished_ || mark_asked_ >= tasks_.last()) return;
+  if (tasks_.next_fresh() + kMarkStride / 2 <= mark_asked_) return;
+  mark_asked_ = std::min(tasks_.last(), tasks_.next_fresh() + kMarkStride);
+  actions_.emplace_back(Write{MarkRecord{mark_asked_}});
 }
 
 const Counts& Core::counts() {
-  counts_.done = tasks_.done_count();
+  counts_.done = tasks_.done_count() - left_out_;
+  counts_.awaited = awaiting_;
   counts_.out = tasks_.out();
   counts_.workers = workers_.live();
   counts_.running = 0;
@@ -66,7 +121,10 @@ void Core::OnMessage(Time now, ConnectionId from, Envelope envelope, FromWorker 
   const bool gap = envelope.sequence > worker.received + 1;
   worker.received = std::max(worker.received, envelope.sequence);
   OnReport(now, worker, message);
-  if (gap) Offer(now, from);
+  // The offer may be lost like anything else: it is repeated until a hello answers it.
+  peer = workers_.FindPeer(from);
+  const bool unanswered = peer != nullptr && peer->offered != 0 && now - peer->offered_at >= tick();
+  if (gap || unanswered) Offer(now, from);
 }
 
 void Core::OnUnreachable(Time, ConnectionId connection) {
@@ -76,10 +134,15 @@ void Core::OnUnreachable(Time, ConnectionId connection) {
   workers_.peers().erase(connection);
 }
 
-void Core::OnAllocationEnded(Time, const std::string& allocation, const std::string& reason,
+void Core::OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
                              bool explained) {
   for (Worker& worker : workers_.all()) {
-    if (worker.allocation == allocation && !worker.ended) Lose(worker, reason, !explained);
+    if (worker.allocation != allocation) continue;
+    if (worker.ended) {
+      SettleAll(worker.index, explained);
+    } else {
+      Lose(now, worker, {reason, explained ? Blame::kNobody : Blame::kFinal, {}});
+    }
   }
 }
 
@@ -99,7 +162,7 @@ void Core::OnStop(Time, const std::string& reason) {
   for (const Worker& worker : workers_.all()) {
     if (worker.connected) SendTo(worker, Stop{reason});
     if (worker.ended) continue;
-    actions_.emplace_back(Write{WorkerEndRecord{worker.index + 1, reason}});
+    actions_.emplace_back(Write{WorkerEndRecord{worker.number, reason}});
   }
   actions_.emplace_back(Finished{});
 }
@@ -109,18 +172,18 @@ void Core::OnTick(Time now) {
   const Time gap = now - last_tick_;
   if (last_tick_ != Time{} && gap > 2 * tick()) {
     for (Worker& worker : workers_.all()) worker.last_heard += gap - tick();
+    started_ += gap - tick();
   }
+  if (last_tick_ == Time{}) started_ = now;
   last_tick_ = now;
 
-  for (Worker& worker : workers_.all()) {
-    if (!worker.ended && now - worker.last_heard > options_.lease) {
-      actions_.emplace_back(EndJob{worker.allocation});
-      Lose(worker,
-           fmt::format("worker {} on {} was silent for {} s", worker.index + 1, worker.host,
-                       options_.lease / std::chrono::seconds(1)),
-           true);
-    }
+  CheckLeases(now);
+  while (!provisional_.empty() && provisional_.front().until <= now) {
+    const Provisional charge = std::move(provisional_.front());
+    provisional_.pop_front();
+    Settle(charge, false);
   }
+  WakeDue(now);
   std::erase_if(workers_.peers(), [&](const auto& entry) {
     return entry.second.session == 0 && now - entry.second.offered_at > options_.lease;
   });
@@ -131,8 +194,21 @@ void Core::OnTick(Time now) {
   }
 }
 
+void Core::WakeDue(Time now) {
+  while (!wake_.empty() && wake_.begin()->first <= now) {
+    const TaskId task = wake_.begin()->second;
+    wake_.erase(wake_.begin());
+    const OpenTask* open = tasks_.Find(task);
+    if (open == nullptr || !open->waiting) continue;
+    tasks_.Wake(task);
+    all_dirty_ = true;
+  }
+}
+
 void Core::Flush(Time) {
+  FinishRefused();
   FlushAcks();
+  AskForMark();
   Dispatcher dispatcher(*this);
   dispatcher.Give();
   dispatcher.Retract();
@@ -157,59 +233,6 @@ void Core::Disconnect(Worker& worker) {
   workers_.peers().erase(worker.connection);
 }
 
-void Core::Charge(Worker& worker, TaskId task, OpenTask& open, const std::string& reason) {
-  ++open.charges;
-  actions_.emplace_back(Write{FailureRecord{{task, open.attempt}, worker.index + 1, 2, reason}});
-  if (open.charges < options_.crash_limit) {
-    Release(task, open);
-    return;
-  }
-  TaskResult result;
-  result.task = task;
-  result.attempt = open.attempt;
-  result.outcome = Outcome::kCrashed;
-  result.exit = -9;  // as far as is known: it went with its worker
-  result.error = fmt::format("its worker was lost {} times while it ran; the last time: {}",
-                             open.charges, reason);
-  Finish(std::move(result), worker.index, open.attempts);
-}
-
-void Core::Lose(Worker& worker, const std::string& reason, bool charge) {
-  if (worker.leaving) charge = false;
-  // In one slot what started last is what ran: an earlier one has ended, and its result is lost.
-  std::map<uint32_t, AttemptId> ran;
-  for (const auto& [attempt, task] : worker.held) {
-    const OpenTask& open = *tasks_.Find(task);
-    if (open.running) ran[open.slot] = attempt;
-  }
-  const auto held = worker.held;
-  // In slots without a report something may have run all the same, for less than starts take to be
-  // reported: the oldest are under suspicion.
-  uint64_t unreported = charge ? worker.slots - std::min<uint64_t>(worker.slots, ran.size()) : 0;
-  for (const auto& [attempt, task] : held) {
-    OpenTask& open = *tasks_.Find(task);
-    const bool was_running = (open.running && ran[open.slot] == attempt) || open.suspect;
-    if (!open.running && !open.suspect && unreported > 0) {
-      --unreported;
-      open.suspect = true;
-    }
-    if (charge && was_running) {
-      Charge(worker, task, open, reason);
-    } else {
-      if (!open.running) --open.attempts;
-      Release(task, open);
-    }
-  }
-  worker.has_suspect = false;
-  worker.ended = true;
-  worker.stale.clear();
-  Disconnect(worker);
-  const bool harm = !held.empty();
-  actions_.emplace_back(
-      Note{harm ? Note::Kind::kWarning : Note::Kind::kWorkers,
-           harm ? fmt::format("{}; its {} tasks go to others", reason, held.size()) : reason});
-}
-
 // ---- tasks ----
 
 // Takes the attempt that is out away from the worker's books.
@@ -222,6 +245,7 @@ void Core::Detach(TaskId, OpenTask& open) {
   if (open.suspect) worker.has_suspect = false;
   open.running = false;
   open.retracting = false;
+  open.given_up = open.attempt;
   dirty_.push_back(worker.index);
 }
 
@@ -231,8 +255,19 @@ void Core::Release(TaskId task, OpenTask& open) {
   all_dirty_ = true;
 }
 
-void Core::Finish(TaskResult result, WorkerIndex worker, uint64_t attempts) {
+void Core::ReleaseAt(Time when, TaskId task, OpenTask& open) {
+  if (when == Time{}) {
+    Release(task, open);
+    return;
+  }
+  Detach(task, open);
+  tasks_.Suspend(task);
+  wake_.emplace(when, task);
+}
+
+void Core::Finish(TaskResult result, std::optional<WorkerIndex> worker, uint64_t attempts) {
   const TaskId task = result.task;
+  result.unstartable = false;
   if (OpenTask* open = tasks_.Find(task); open != nullptr && open->attempt != 0) {
     const bool other = open->attempt != result.attempt;
     if (other) stale_[task].emplace_back(open->attempt, open->worker);
@@ -241,9 +276,15 @@ void Core::Finish(TaskResult result, WorkerIndex worker, uint64_t attempts) {
   }
   tasks_.Finish(task);
   CancelOthers(task, result.attempt);
-  uncommitted_[task] = {result.attempt, worker};
+  refused_.erase(task);
+  uncommitted_[result.attempt] = {task, worker};
   ++counts_.outcomes[static_cast<size_t>(result.outcome)];
-  actions_.emplace_back(Write{ResultRecord{std::move(result), attempts, worker + 1}});
+  const bool failed = result.outcome != Outcome::kOk;
+  actions_.emplace_back(
+      Write{ResultRecord{std::move(result), attempts, worker ? workers_[*worker].number : 0}});
+  if (failed && ++failed_ == options_.max_failures) {
+    OnDrain({}, fmt::format("{} tasks failed (--max-failures)", failed_));
+  }
 }
 
 // Whatever other attempts at a finished task may still run somewhere are ended.
@@ -258,8 +299,11 @@ void Core::CancelOthers(TaskId task, AttemptId attempt) {
   stale_.erase(found);
 }
 
-bool Core::Plausible(AttemptId attempt) const {
+bool Core::Plausible(TaskId task, AttemptId attempt) const {
   const Epoch epoch = EpochOf(attempt);
+  auto reset = std::upper_bound(resets_.begin(), resets_.end(), task,
+                                [](TaskId t, const Reset& r) { return t < r.first; });
+  if (reset != resets_.begin() && task <= (--reset)->last && epoch < reset->epoch) return false;
   return epoch >= 1 &&
          (epoch < options_.epoch ||
           (epoch == options_.epoch && attempt < MakeSerial(options_.epoch, next_attempt_)));
@@ -268,20 +312,27 @@ bool Core::Plausible(AttemptId attempt) const {
 // ---- acknowledgement ----
 
 void Core::OnCommitted(Time, const Committed& committed) {
-  for (const AttemptRef& result : committed.results) {
-    const auto found = uncommitted_.find(result.task);
-    if (found == uncommitted_.end() || found->second.attempt != result.attempt) continue;
-    Acknowledge(found->second.worker, result);
+  for (const AttemptRef& ref : committed.attempts) {
+    const auto found = uncommitted_.find(ref.attempt);
+    if (found == uncommitted_.end() || found->second.task != ref.task) continue;
+    if (found->second.worker) Acknowledge(&workers_[*found->second.worker], ref);
     uncommitted_.erase(found);
   }
   for (const uint64_t number : committed.workers) {
-    Worker& worker = workers_[static_cast<WorkerIndex>(number - 1)];
-    worker.recorded = true;
-    dirty_.push_back(worker.index);
+    Worker* worker = workers_.WithNumber(number);
+    if (worker == nullptr) continue;
+    worker->recorded = true;
+    dirty_.push_back(worker->index);
+  }
+  if (committed.mark > tasks_.mark()) {
+    tasks_.set_mark(committed.mark);
+    all_dirty_ = true;
   }
 }
 
-void Core::Acknowledge(WorkerIndex worker, AttemptRef attempt) { acks_[worker].push_back(attempt); }
+void Core::Acknowledge(const Worker* worker, AttemptRef attempt) {
+  if (worker != nullptr) acks_[worker->index].push_back(attempt);
+}
 
 void Core::FlushAcks() {
   for (auto& [index, attempts] : acks_) {
@@ -309,18 +360,24 @@ void Require(bool holds, const char* what) {
 
 void Core::CheckInvariants() {
   uint64_t out = 0;
+  uint64_t waiting = 0;
   for (const auto& [task, open] : tasks_.open()) {
     Require(tasks_.Exists(task), "an open task exists");
     Require(!tasks_.Done(task), "an open task has no outcome");
-    if (open.attempt == 0) continue;
+    if (open.attempt == 0) {
+      waiting += open.waiting ? 1 : 0;
+      continue;
+    }
+    Require(!open.waiting, "what is out does not wait");
     ++out;
     const auto& held = workers_[open.worker].held;
     const auto found = held.find(open.attempt);
     Require(found != held.end() && found->second == task, "what is out is held by its worker");
   }
   Require(out == tasks_.out(), "the number of tasks that are out");
-  Require(tasks_.ready() + tasks_.out() + tasks_.done_count() == tasks_.last(),
-          "every task is ready, out or done");
+  Require(waiting == tasks_.waiting(), "the number of tasks that wait");
+  Require(tasks_.ready() + tasks_.waiting() + tasks_.out() + tasks_.done_count() == tasks_.last(),
+          "every task is ready, waiting, out or done");
   uint64_t held = 0;
   for (const Worker& worker : workers_.all()) {
     held += worker.held.size();
@@ -338,12 +395,18 @@ void Core::CheckInvariants() {
     Require(!worker.ended || worker.held.empty(), "a worker that ended holds nothing");
   }
   Require(held == out, "workers hold what is out and nothing else");
-  for (const auto& [task, uncommitted] : uncommitted_) {
-    Require(tasks_.Done(task), "what waits for its commit has an outcome");
+  for (const auto& [attempt, uncommitted] : uncommitted_) {
+    const OpenTask* open = tasks_.Find(uncommitted.task);
+    Require(tasks_.Done(uncommitted.task) || (open != nullptr && open->attempt != attempt),
+            "what waits for its commit is not out");
   }
   uint64_t outcomes = 0;
   for (const uint64_t count : counts_.outcomes) outcomes += count;
-  Require(outcomes <= tasks_.done_count(), "no more outcomes than finished tasks");
+  Require(outcomes == tasks_.done_count() - left_out_,
+          "an outcome for each finished task, and one");
+  uint64_t awaited = 0;
+  for (const Worker& worker : workers_.all()) awaited += worker.awaited ? 1 : 0;
+  Require(awaited == awaiting_, "the number of workers that are awaited");
 }
 
 }  // namespace cq

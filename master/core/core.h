@@ -3,11 +3,15 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "master/core/actions.h"
+#include "master/core/recovered.h"
 #include "master/core/task_table.h"
 #include "master/core/worker_table.h"
 
@@ -17,11 +21,17 @@ struct CoreOptions {
   Epoch epoch = 1;
   /// What a worker needs to know of the run; its `run` is the run's id.
   RunText text;
-  /// Tasks are numbered 1 to `tasks`.
+  /// The highest number of a task.
   uint64_t tasks = 0;
   std::chrono::milliseconds lease{30'000};
   /// After so many charged losses a task is set aside as `crashed`.
   uint32_t crash_limit = 3;
+  /// How often a task that ended as `error` or `timeout` is tried again.
+  uint32_t retries = 0;
+  /// After so many tasks that did not end ok nothing more is started.
+  std::optional<uint64_t> max_failures;
+  /// A scheduler may name the cause of a loss after it: charges are provisional for a while.
+  bool explained_late = false;
   /// The slots that the pools are about to bring: the first worker to come does not take
   /// everything.
   uint64_t expected_slots = 1;
@@ -37,13 +47,15 @@ struct Counts {
   uint64_t workers = 0;
   /// Reports that were dropped: stale, repeated, or of no known task.
   uint64_t dropped = 0;
+  /// Workers of an earlier master that are waited for.
+  uint64_t awaited = 0;
 };
 
 /// The master's state machine: decides, and does nothing. Events and the time go in, actions come
 /// out; the same input gives the same output. It trusts no peer. One thread at a time.
 class Core {
  public:
-  explicit Core(CoreOptions options, TaskSet done = {}, uint64_t done_count = 0);
+  explicit Core(CoreOptions options, Recovered recovered = {});
 
   // ---- events ----
   void OnMessage(Time now, ConnectionId from, Envelope envelope, FromWorker message);
@@ -54,6 +66,10 @@ class Core {
   /// names a cause that no task has to answer for.
   void OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
                          bool explained);
+  /// Workers that are about to come and have not said hello yet.
+  void OnExpected(uint64_t workers) { expected_ = workers; }
+  /// Results that a worker left in a file when it could not reach any master.
+  void OnSpooled(Time now, Results results);
   /// Finish what runs, start nothing more.
   void OnDrain(Time now, const std::string& reason);
   /// End now; what is out stays without outcome.
@@ -83,37 +99,73 @@ class Core {
  private:
   friend class Dispatcher;
   struct Uncommitted {
-    AttemptId attempt = 0;
-    WorkerIndex worker = 0;
+    TaskId task = 0;
+    /// To whom the acknowledgement goes; none for what came from a file.
+    std::optional<WorkerIndex> worker;
   };
 
   // Handshake.
   void OnHello(Time now, ConnectionId from, Envelope envelope, Hello& hello);
   void Offer(Time now, ConnectionId to);
   void Accept(Time now, ConnectionId from, Peer& peer, Hello& hello);
-  void Greet(const Worker& worker, bool knows_run);
+  void Greet(const Worker& worker);
   void Reconcile(Worker& worker, const std::vector<Held>& held);
   void ReconcileHeld(Worker& worker, const Held& held, std::vector<AttemptRef>& cancel);
 
   // Reports.
   void OnReport(Time now, Worker& worker, FromWorker& message);
   void OnStarted(Worker& worker, const std::vector<StartedAttempt>& attempts);
-  void OnResult(Worker& worker, TaskResult& result);
+  void OnResult(Time now, Worker* worker, TaskResult& result);
   void OnReturned(Worker& worker, const ReturnedAttempt& returned);
+  void OnOutput(Worker& worker, Output& output);
+  void Drop(Worker* worker, AttemptRef ref);
+  void Learn(const TaskResult& result);
+  void Retry(Time now, TaskResult& result, OpenTask& open);
+  void OnUnstartable(Worker& worker, TaskResult& result, OpenTask& open);
 
   // Tasks.
   void Detach(TaskId task, OpenTask& open);
   void Release(TaskId task, OpenTask& open);
-  void Finish(TaskResult result, WorkerIndex worker, uint64_t attempts);
+  void ReleaseAt(Time when, TaskId task, OpenTask& open);
+  void Finish(TaskResult result, std::optional<WorkerIndex> worker, uint64_t attempts);
   void CancelOthers(TaskId task, AttemptId attempt);
-  bool Plausible(AttemptId attempt) const;
+  bool Plausible(TaskId task, AttemptId attempt) const;
+  void WakeDue(Time now);
+
+  // Losses.
+  enum class Blame { kNobody, kProvisional, kFinal };
+  struct Loss {
+    std::string reason;
+    Blame blame = Blame::kNobody;
+    /// When what it gave up may go out again; zero: now.
+    Time release_at{};
+  };
+  struct Provisional {
+    Time until{};
+    WorkerIndex worker = 0;
+    AttemptRef ref;
+    std::string reason;
+  };
+  void Lose(Time now, Worker& worker, const Loss& loss);
+  void Charge(Time now, Worker& worker, TaskId task, OpenTask& open, const Loss& loss);
+  void Settle(const Provisional& charge, bool explained);
+  void SettleAll(WorkerIndex worker, bool explained);
+  void TakeBackCharge(Worker& worker, TaskId task, OpenTask& open);
+  void SetAside(TaskId task, OpenTask& open, WorkerIndex worker, const std::string& reason);
+  void CheckLeases(Time now);
+
+  // Machines where tasks cannot be started.
+  uint64_t Candidates() const;
+  void DrainBlackHoles();
+  void FinishRefused();
 
   // Workers.
-  void Lose(Worker& worker, const std::string& reason, bool charge);
-  void Charge(Worker& worker, TaskId task, OpenTask& open, const std::string& reason);
+  void Recover(Recovered& recovered);
+  void EndAwaiting(Worker& worker);
+  void AskForMark();
   void Disconnect(Worker& worker);
   void SendTo(const Worker& worker, ToWorker message);
-  void Acknowledge(WorkerIndex worker, AttemptRef attempt);
+  void Acknowledge(const Worker* worker, AttemptRef attempt);
   void FlushAcks();
   void FinishIfDone();
 
@@ -121,10 +173,16 @@ class Core {
   TaskTable tasks_;
   WorkerTable workers_;
   Counts counts_;
-  std::unordered_map<TaskId, Uncommitted> uncommitted_;
+  /// Reports that are on their way into the journal.
+  std::unordered_map<AttemptId, Uncommitted> uncommitted_;
   std::unordered_map<WorkerIndex, std::vector<AttemptRef>> acks_;
   /// Attempts given up that a worker may still run, by task.
   std::unordered_map<TaskId, std::vector<std::pair<AttemptId, WorkerIndex>>> stale_;
+  std::vector<Reset> resets_;
+  std::multimap<Time, TaskId> wake_;
+  std::deque<Provisional> provisional_;
+  /// The last report of tasks that nobody could start so far.
+  std::map<TaskId, TaskResult> refused_;
   std::vector<Action> actions_;
   /// Workers that may take tasks since the last Flush, or all of them.
   std::vector<WorkerIndex> dirty_;
@@ -133,6 +191,13 @@ class Core {
   uint64_t next_session_ = 1;
   uint64_t timed_tasks_ = 0;
   std::chrono::nanoseconds mean_{};
+  uint64_t expected_ = 0;
+  uint64_t awaiting_ = 0;
+  /// Numbers that have no outcome and never get one in this start.
+  uint64_t left_out_ = 0;
+  TaskId mark_asked_ = 0;
+  uint64_t failed_ = 0;
+  Time started_{};
   Time last_tick_{};
   Time last_heartbeat_{};
   bool draining_ = false;

@@ -59,8 +59,15 @@ void Dispatcher::Give() {
   for (const WorkerIndex index : dirty) GiveTo(core_.workers_[index], total);
 }
 
+bool Dispatcher::AnotherMayDoBetter() const {
+  const auto& all = core_.workers_.all();
+  return core_.expected_ > 0 || std::any_of(all.begin(), all.end(), [](const Worker& worker) {
+           return worker.Takes() && !OnProbation(worker);
+         });
+}
+
 void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
-  if (!worker.Takes()) return;
+  if (!worker.Takes() || (OnProbation(worker) && AnotherMayDoBetter())) return;
   const uint64_t target = Target(worker, total_slots);
   struct Give give;
   give.to = worker.connection;
@@ -72,7 +79,8 @@ void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
     worker.has_suspect = true;
   }
   while (!worker.has_suspect && worker.held.size() + worker.stale.size() < target) {
-    const auto task = core_.tasks_.PopReady(worker.charged == 0);
+    auto task = core_.tasks_.PopRefused(worker.index, worker.charged == 0);
+    if (!task) task = core_.tasks_.PopReady(worker.charged == 0);
     if (!task) break;
     Assign(worker, *task, give);
     if (give.tasks.size() == kBatchMax) {

@@ -21,9 +21,14 @@ class Dispatcher {
   void GiveTo(Worker& worker, uint64_t total_slots);
   void Assign(Worker& worker, TaskId task, struct Give& give);
   uint64_t RetractFrom(Worker& worker, uint64_t wanted);
+  bool AnotherMayDoBetter() const;
 
   Core& core_;
 };
+
+/// Whether the last tasks of this worker could not be started: it gets none while another may do
+/// better.
+bool OnProbation(const Worker& worker);
 
 /// How many tasks beyond the running one each slot should have at hand so that it never waits:
 /// about 50 ms of work, between 1 and 1,024; 1 while the mean run time is unknown (0).

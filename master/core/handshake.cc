@@ -13,8 +13,8 @@ void Core::Offer(Time now, ConnectionId to) {
   Peer& peer = workers_.peers()[to];
   if (peer.offered == 0) {
     peer.offered = MakeSerial(options_.epoch, next_session_++);
-    peer.offered_at = now;
   }
+  peer.offered_at = now;
   actions_.emplace_back(Send{to, peer.offered, Who{}});
 }
 
@@ -31,7 +31,7 @@ void Core::OnHello(Time now, ConnectionId from, Envelope envelope, Hello& hello)
   } else if (known && peer->session == envelope.session) {
     // Our welcome was lost, or the hello was repeated before it came.
     workers_[peer->worker].last_heard = now;
-    Greet(workers_[peer->worker], false);
+    Greet(workers_[peer->worker]);
   } else {
     Offer(now, from);
   }
@@ -40,7 +40,7 @@ void Core::OnHello(Time now, ConnectionId from, Envelope envelope, Hello& hello)
 void Core::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
   Worker& worker = workers_.Get(hello.worker);
   if (worker.connected && worker.connection != from) workers_.peers().erase(worker.connection);
-  const bool is_new = worker.session == 0 || worker.ended;
+  const bool is_new = (worker.session == 0 && !worker.awaited) || worker.ended;
   peer.session = peer.offered;
   peer.offered = 0;
   peer.worker = worker.index;
@@ -58,28 +58,31 @@ void Core::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
   worker.problem = hello.problem;
   worker.leaving = hello.leaving || draining_;
   if (is_new) {
-    actions_.emplace_back(Write{WorkerRecord{worker.index + 1, worker.id, worker.host, worker.pid,
+    actions_.emplace_back(Write{WorkerRecord{worker.number, worker.id, worker.host, worker.pid,
                                              worker.slots, worker.allocation}});
+  }
+  if (is_new || worker.awaited) {
     actions_.emplace_back(
-        Note{Note::Kind::kWorkers, fmt::format("worker {} on {} ({} slots, {})", worker.index + 1,
+        Note{Note::Kind::kWorkers, fmt::format("worker {} on {} ({} slots, {})", worker.number,
                                                worker.host, worker.slots, worker.allocation)});
   }
   if (!worker.problem.empty()) {
     actions_.emplace_back(
-        Note{Note::Kind::kWarning, fmt::format("worker {} on {} takes no task: {}",
-                                               worker.index + 1, worker.host, worker.problem)});
+        Note{Note::Kind::kWarning, fmt::format("worker {} on {} takes no task: {}", worker.number,
+                                               worker.host, worker.problem)});
   }
-  const auto& runs = hello.runs;
-  Greet(worker, std::find(runs.begin(), runs.end(), options_.text.run) != runs.end());
+  // What it must not start any more is said before the welcome that lets it start anything.
   Reconcile(worker, hello.held);
+  EndAwaiting(worker);
+  Greet(worker);
   if (draining_) SendTo(worker, Drain{drain_reason_});
   all_dirty_ = true;
 }
 
-void Core::Greet(const Worker& worker, bool knows_run) {
+void Core::Greet(const Worker& worker) {
   const auto lease_ms = static_cast<uint64_t>(options_.lease.count());
   SendTo(worker, Welcome{lease_ms / 3, lease_ms, {}});
-  if (!knows_run) SendTo(worker, options_.text);
+  SendTo(worker, options_.text);
 }
 
 // Our books against what the worker says it holds. Only what was sent under an older session is
@@ -117,12 +120,12 @@ void Core::Reconcile(Worker& worker, const std::vector<Held>& held) {
 }
 
 void Core::ReconcileHeld(Worker& worker, const Held& held, std::vector<AttemptRef>& cancel) {
-  const bool ours =
-      held.run == options_.text.run && tasks_.Exists(held.task) && Plausible(held.attempt);
-  // A finished one is awaited: its result comes next and is judged then.
-  if (held.state == HeldState::kFinished && ours) return;
+  const bool ours = held.run == options_.text.run && tasks_.Exists(held.task) &&
+                    Plausible(held.task, held.attempt);
+  const bool finished = held.state == HeldState::kFinished;
   if (!ours || tasks_.Done(held.task)) {
-    cancel.push_back({held.task, held.attempt});
+    // A finished one is judged, and acknowledged, when its result comes.
+    if (!finished || !ours) cancel.push_back({held.task, held.attempt});
     return;
   }
   OpenTask* open = tasks_.Find(held.task);
@@ -134,7 +137,13 @@ void Core::ReconcileHeld(Worker& worker, const Held& held, std::vector<AttemptRe
     }
     return;
   }
-  if (open == nullptr || open->attempt == 0) {
+  // Nobody gave up on it: it counts, however it ends.
+  const bool idle = open == nullptr || open->attempt == 0;
+  if (finished && !(idle && (open == nullptr || held.attempt > open->given_up))) return;
+  if (idle) {
+    if (open != nullptr && open->charged_attempt == held.attempt) {
+      TakeBackCharge(worker, held.task, *open);
+    }
     OpenTask& adopted = tasks_.Assign(held.task, held.attempt, worker.index, worker.session);
     adopted.attempts = std::max<uint32_t>(adopted.attempts, 1);
     worker.held[held.attempt] = held.task;

@@ -16,10 +16,17 @@ struct ResultRecord {
   uint64_t attempts = 1;
   uint64_t worker = 0;
 };
+/// Why an attempt was followed, or will be, by another. The numbers are the journal's.
+enum class FailureKind : uint8_t {
+  kTakenBack = 0,    // it was charged; the cause turned out not to be the task
+  kProvisional = 1,  // charged, unless the scheduler soon names a cause
+  kCharged = 2,
+  kRetried = 3,  // it failed by itself
+};
 struct FailureRecord {
   AttemptRef attempt;
   uint64_t worker = 0;
-  int charge = 0;
+  FailureKind kind = FailureKind::kCharged;
   std::string reason;
 };
 struct WorkerRecord {
@@ -46,13 +53,34 @@ struct AllocationSubmitted {
 struct AllocationEnded {
   std::string token;
 };
+/// Tasks up to this number may have been given out.
+struct MarkRecord {
+  TaskId mark = 0;
+};
+/// What a task that still runs has printed.
+struct OutputRecord {
+  OutputPart part;
+};
+/// No worker of ours is to go to this host again.
+struct AvoidRecord {
+  std::string host;
+};
+/// The results of this file are in the journal; written after them.
+struct SpoolTaken {
+  std::string path;
+};
 using JournalRecord = std::variant<ResultRecord, FailureRecord, WorkerRecord, WorkerEndRecord,
-                                   AllocationIntent, AllocationSubmitted, AllocationEnded>;
+                                   AllocationIntent, AllocationSubmitted, AllocationEnded,
+                                   MarkRecord, OutputRecord, AvoidRecord, SpoolTaken>;
 
 /// What has become durable, in the order in which it was written.
 struct Committed {
-  std::vector<AttemptRef> results;
+  /// Of results and of failures.
+  std::vector<AttemptRef> attempts;
   std::vector<uint64_t> workers;
+  /// 0: none.
+  TaskId mark = 0;
+  std::vector<std::string> spool;
 };
 
 }  // namespace cq

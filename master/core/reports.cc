@@ -29,7 +29,7 @@ void Core::OnReport(Time now, Worker& worker, FromWorker& message) {
     void operator()(Results& m) {
       if (!SameRun(m, core.options_.text)) return;
       core.OnStarted(worker, m.started);
-      for (TaskResult& result : m.results) core.OnResult(worker, result);
+      for (TaskResult& result : m.results) core.OnResult(now, &worker, result);
     }
     void operator()(Returned& m) {
       if (!SameRun(m, core.options_.text)) return;
@@ -41,17 +41,23 @@ void Core::OnReport(Time now, Worker& worker, FromWorker& message) {
     }
     void operator()(Leaving& m) {
       if (!worker.leaving) {
-        core.actions_.emplace_back(Note{
-            Note::Kind::kWorkers,
-            fmt::format("worker {} on {} leaves: {}", worker.index + 1, worker.host, m.reason)});
+        core.actions_.emplace_back(
+            Note{Note::Kind::kWorkers,
+                 fmt::format("worker {} on {} leaves: {}", worker.number, worker.host, m.reason)});
       }
       worker.leaving = true;
     }
     void operator()(Goodbye& m) {
-      core.Lose(worker,
-                fmt::format("worker {} on {} left: {}", worker.index + 1, worker.host, m.reason),
-                false);
+      core.Lose(now, worker,
+                {fmt::format("worker {} on {} left: {}", worker.number, worker.host, m.reason),
+                 Blame::kNobody,
+                 {}});
     }
+    void operator()(Output& m) {
+      if (SameRun(m, core.options_.text)) core.OnOutput(worker, m);
+    }
+    // The loop answers those, whoever asks.
+    void operator()(Request&) {}
   } visitor{*this, now, worker};
   std::visit(visitor, message);
 }
@@ -73,49 +79,107 @@ void Core::OnStarted(Worker& worker, const std::vector<StartedAttempt>& attempts
   }
 }
 
-void Core::OnResult(Worker& worker, TaskResult& result) {
-  const AttemptRef ref{result.task, result.attempt};
-  const bool was_stale = worker.stale.erase(result.attempt) > 0;
-  if (was_stale) dirty_.push_back(worker.index);
-  if (!tasks_.Exists(result.task) || !Plausible(result.attempt)) {
-    ++counts_.dropped;
-    Acknowledge(worker.index, ref);
-    return;
-  }
-  if (tasks_.Done(result.task)) {
-    ++counts_.dropped;
-    const auto waiting = uncommitted_.find(result.task);
-    if (waiting != uncommitted_.end() && waiting->second.attempt == result.attempt) {
-      // A repetition of what the journal is about to commit: acknowledged then, and to this worker.
-      waiting->second.worker = worker.index;
-    } else {
-      Acknowledge(worker.index, ref);
-    }
-    return;
-  }
-  OpenTask* open = tasks_.Find(result.task);
-  const bool current =
-      open != nullptr && open->attempt == result.attempt && open->worker == worker.index;
-  if (current && result.outcome == Outcome::kCancelled) {
-    // Nobody asked for that here: the task has not had its chance.
-    --open->attempts;
-    Release(result.task, *open);
-    Acknowledge(worker.index, ref);
-    return;
-  }
-  if (!current && result.outcome != Outcome::kOk) {
-    ++counts_.dropped;
-    Acknowledge(worker.index, ref);
-    return;
-  }
-  const uint64_t attempts = open == nullptr ? 1 : std::max<uint64_t>(open->attempts, 1);
-  // A mean over about the last thousand tasks follows a run whose rows change their nature.
+// A report that is not wanted: counted, and acknowledged.
+void Core::Drop(Worker* worker, AttemptRef ref) {
+  ++counts_.dropped;
+  Acknowledge(worker, ref);
+}
+
+// A mean over about the last thousand tasks follows a run whose rows change their nature.
+void Core::Learn(const TaskResult& result) {
   const auto wall = std::chrono::microseconds(std::min<uint64_t>(result.wall_us, 1ull << 50));
   timed_tasks_ = std::min<uint64_t>(timed_tasks_ + 1, 1000);
   mean_ += (std::max<std::chrono::nanoseconds>(wall, std::chrono::microseconds(1)) - mean_) /
            static_cast<int64_t>(timed_tasks_);
-  Finish(std::move(result), worker.index, attempts);
-  dirty_.push_back(worker.index);
+}
+
+// `worker` is none for what comes from a file of a worker that has left.
+void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
+  const AttemptRef ref{result.task, result.attempt};
+  if (worker != nullptr && worker->stale.erase(result.attempt) > 0) dirty_.push_back(worker->index);
+  if (!tasks_.Exists(result.task) || !Plausible(result.task, result.attempt)) {
+    Drop(worker, ref);
+    return;
+  }
+  if (const auto waiting = uncommitted_.find(result.attempt);
+      waiting != uncommitted_.end() && waiting->second.task == result.task) {
+    // A repetition of what the journal is about to commit: acknowledged then, and to this worker.
+    ++counts_.dropped;
+    if (worker != nullptr) waiting->second.worker = worker->index;
+    return;
+  }
+  if (tasks_.Done(result.task)) {
+    Drop(worker, ref);
+    return;
+  }
+  OpenTask* open = tasks_.Find(result.task);
+  const bool current = open != nullptr && open->attempt == result.attempt &&
+                       (worker == nullptr || open->worker == worker->index);
+  const bool unclaimed = open == nullptr || (open->attempt == 0 && result.attempt > open->given_up);
+  if (!current && !unclaimed && result.outcome != Outcome::kOk) {
+    Drop(worker, ref);
+    return;
+  }
+  if (result.outcome == Outcome::kCancelled || (result.unstartable && !current)) {
+    // Nobody asked for that here: the task has not had its chance.
+    if (current && open->attempts > 0) --open->attempts;
+    if (current) Release(result.task, *open);
+    Acknowledge(worker, ref);
+    return;
+  }
+  if (result.unstartable) {
+    OnUnstartable(workers_[open->worker], result, *open);
+    return;
+  }
+  Learn(result);
+  if (worker != nullptr) {
+    dirty_.push_back(worker->index);
+    worker->unstartable = 0;
+    if (!std::exchange(worker->proven, true)) DrainBlackHoles();
+  }
+  const bool failed = result.outcome == Outcome::kError || result.outcome == Outcome::kTimeout;
+  if (failed && (open == nullptr || open->failures < options_.retries) && options_.retries > 0) {
+    Retry(now, result, tasks_.OpenUp(result.task));
+    if (worker != nullptr) uncommitted_[result.attempt].worker = worker->index;
+    return;
+  }
+  const uint64_t attempts = open == nullptr ? 1 : std::max<uint64_t>(open->attempts, 1);
+  Finish(std::move(result), worker == nullptr ? std::nullopt : std::optional(worker->index),
+         attempts);
+}
+
+// It failed by itself and is tried again, after 1, 2, 4, … s, at most a minute.
+void Core::Retry(Time now, TaskResult& result, OpenTask& open) {
+  const Time delay = std::chrono::seconds(1ull << std::min<uint32_t>(open.failures, 6));
+  ++open.failures;
+  const uint64_t number = open.attempt == 0 ? 0 : workers_[open.worker].number;
+  uncommitted_[result.attempt] = {result.task, std::nullopt};
+  const std::string reason = fmt::format(
+      "{}: {}", result.outcome == Outcome::kTimeout ? "timeout" : "error", result.error);
+  actions_.emplace_back(
+      Write{FailureRecord{{result.task, result.attempt}, number, FailureKind::kRetried, reason}});
+  const Time when = now + std::min<Time>(delay, std::chrono::minutes(1));
+  if (open.attempt != 0) {
+    ReleaseAt(when, result.task, open);
+  } else {
+    open.given_up = result.attempt;
+    ++open.attempts;
+    if (!open.waiting) tasks_.SuspendReady(result.task);
+    wake_.emplace(when, result.task);
+  }
+}
+
+void Core::OnSpooled(Time now, Results results) {
+  if (finished_ || results.run != options_.text.run) return;
+  for (TaskResult& result : results.results) OnResult(now, nullptr, result);
+}
+
+void Core::OnOutput(Worker& worker, Output& output) {
+  for (OutputPart& part : output.parts) {
+    const OpenTask* open = tasks_.Find(part.task);
+    if (open == nullptr || open->attempt != part.attempt || open->worker != worker.index) continue;
+    actions_.emplace_back(Write{OutputRecord{std::move(part)}});
+  }
 }
 
 void Core::OnReturned(Worker& worker, const ReturnedAttempt& returned) {
@@ -128,7 +192,7 @@ void Core::OnReturned(Worker& worker, const ReturnedAttempt& returned) {
     ++counts_.dropped;
     return;
   }
-  --open->attempts;
+  if (open->attempts > 0) --open->attempts;
   Release(returned.task, *open);
 }
 

@@ -1,5 +1,6 @@
 #include "master/core/task_table.h"
 
+#include <algorithm>
 #include <cassert>
 
 namespace cq {
@@ -18,37 +19,74 @@ void TaskTable::SkipTakenFresh() {
   }
 }
 
-std::optional<TaskId> TaskTable::Pop(std::deque<TaskId>& queue) {
-  while (!queue.empty()) {
-    const TaskId task = queue.front();
-    queue.pop_front();
+std::optional<TaskId> TaskTable::Pop(Queue which) {
+  auto& entries = queue(which);
+  while (!entries.empty()) {
+    const TaskId task = entries.front();
+    entries.pop_front();
     const OpenTask* open = Find(task);
-    if (open != nullptr && open->attempt == 0) return task;
+    if (open != nullptr && open->ready() && open->queue == which) return task;
   }
   return std::nullopt;
 }
 
 std::optional<TaskId> TaskTable::PopReady(bool charged_too) {
   if (charged_too) {
-    if (const auto task = Pop(charged_)) return task;
+    if (const auto task = Pop(Queue::kCharged)) return task;
   }
-  if (const auto task = Pop(returned_)) return task;
+  if (const auto task = Pop(Queue::kReturned)) return task;
   SkipTakenFresh();
-  if (next_fresh_ > last_) return std::nullopt;
+  if (next_fresh_ > std::min(last_, mark_)) return std::nullopt;
   return next_fresh_++;
+}
+
+std::optional<TaskId> TaskTable::PopRefused(WorkerIndex worker, bool charged_too) {
+  auto& entries = queue(Queue::kRefused);
+  for (size_t left = entries.size(); left > 0; --left) {
+    const TaskId task = entries.front();
+    entries.pop_front();
+    const OpenTask* open = Find(task);
+    if (open == nullptr || !open->ready() || open->queue != Queue::kRefused) continue;
+    const bool refused =
+        std::find(open->refused.begin(), open->refused.end(), worker) != open->refused.end();
+    if (!refused && (charged_too || open->charges == 0)) return task;
+    entries.push_back(task);
+  }
+  return std::nullopt;
+}
+
+void TaskTable::Admit() {
+  for (auto& [task, open] : open_) {
+    if (open.ready() && open.queue == Queue::kNone) Enqueue(task, open);
+  }
+  next_fresh_ = 1;
 }
 
 OpenTask& TaskTable::Assign(TaskId task, AttemptId attempt, WorkerIndex worker, SessionId session) {
   OpenTask& open = open_[task];
   assert(open.attempt == 0);
+  if (open.waiting) {
+    open.waiting = false;
+    --waiting_;
+    ++ready_;
+  }
   open.attempt = attempt;
   open.worker = worker;
   open.session = session;
   open.running = false;
   open.retracting = false;
+  open.queue = Queue::kNone;
   --ready_;
   ++out_;
   return open;
+}
+
+void TaskTable::Enqueue(TaskId task, OpenTask& open) {
+  open.queue = open.suspect            ? Queue::kSuspects
+               : !open.refused.empty() ? Queue::kRefused
+               : open.charges > 0      ? Queue::kCharged
+                                       : Queue::kReturned;
+  queue(open.queue).push_back(task);
 }
 
 void TaskTable::Requeue(TaskId task) {
@@ -57,13 +95,49 @@ void TaskTable::Requeue(TaskId task) {
   open.attempt = 0;
   --out_;
   ++ready_;
-  (open.suspect ? suspects_ : open.charges > 0 ? charged_ : returned_).push_back(task);
+  Enqueue(task, open);
+}
+
+void TaskTable::Suspend(TaskId task) {
+  OpenTask& open = open_.at(task);
+  assert(open.attempt != 0);
+  open.attempt = 0;
+  open.waiting = true;
+  --out_;
+  ++waiting_;
+}
+
+OpenTask& TaskTable::OpenUp(TaskId task) { return open_[task]; }
+
+void TaskTable::SuspendReady(TaskId task) {
+  OpenTask& open = open_.at(task);
+  assert(open.ready());
+  open.waiting = true;
+  open.queue = Queue::kNone;
+  --ready_;
+  ++waiting_;
+}
+
+void TaskTable::Wake(TaskId task) {
+  OpenTask& open = open_.at(task);
+  assert(open.waiting);
+  open.waiting = false;
+  --waiting_;
+  ++ready_;
+  Enqueue(task, open);
+}
+
+void TaskTable::Reclassify(TaskId task) {
+  OpenTask& open = open_.at(task);
+  if (open.ready() && open.queue != Queue::kNone) Enqueue(task, open);
 }
 
 void TaskTable::Finish(TaskId task) {
   const auto found = open_.find(task);
   if (found != open_.end() && found->second.attempt != 0) {
     --out_;
+  } else if (found != open_.end() && found->second.waiting) {
+    --waiting_;
   } else {
     --ready_;
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -36,15 +37,32 @@ struct OpenTask {
   WorkerIndex worker = 0;
   /// The session under which the attempt was sent or adopted.
   SessionId session = 0;
+  /// The newest attempt that was taken from a worker without an outcome.
+  AttemptId given_up = 0;
+  /// The newest attempt whose loss was charged.
+  AttemptId charged_attempt = 0;
   uint32_t attempts = 0;
   /// Where it runs, once it is reported running.
   uint32_t slot = 0;
+  /// Losses charged, and those of them that may still be explained.
   uint16_t charges = 0;
+  uint16_t provisional = 0;
+  /// Attempts that failed by themselves.
+  uint16_t failures = 0;
+  /// Workers that could not start it.
+  std::vector<WorkerIndex> refused;
+  /// It has no outcome, is not out, and must not go out yet.
+  bool waiting = false;
   bool running = false;
   bool retracting = false;
   /// It may have been what its worker died of, though nobody had reported it running: it is tried
   /// next with nothing else on its worker, so that a second death is known to be its own.
   bool suspect = false;
+  /// The queue in which it stands while it is ready.
+  enum class Queue : uint8_t { kNone, kReturned, kCharged, kSuspects, kRefused };
+  Queue queue = Queue::kNone;
+
+  bool ready() const { return attempt == 0 && !waiting; }
 };
 
 /// Which tasks there are, which are ready, out, or done. Knows nothing of workers but their index.
@@ -61,40 +79,64 @@ class TaskTable {
   /// How many tasks could be given out now.
   uint64_t ready() const { return ready_; }
   uint64_t out() const { return out_; }
+  /// How many have neither an outcome nor leave to go out.
+  uint64_t waiting() const { return waiting_; }
 
   /// The state of a task that is open; nullptr for a fresh or finished one.
   OpenTask* Find(TaskId task);
+
+  /// The state of a task without outcome, which becomes open if it was fresh.
+  OpenTask& OpenUp(TaskId task);
+  /// No task up to `mark` is given out before Admit: an earlier master's worker may run it.
+  void Withhold(TaskId mark) { next_fresh_ = mark + 1; }
+  void Admit();
+  /// Fresh tasks go out up to this number only.
+  void set_mark(TaskId mark) { mark_ = mark; }
+  TaskId mark() const { return mark_; }
+  TaskId next_fresh() const { return next_fresh_; }
 
   /// Takes the next ready task, those given back before fresh ones, in the order of their numbers
   /// as far as they are known; a charged task only if `charged_too`. The caller assigns it next.
   std::optional<TaskId> PopReady(bool charged_too);
   /// The next ready suspect, which goes to a worker that holds nothing.
-  std::optional<TaskId> PopSuspect() { return Pop(suspects_); }
+  std::optional<TaskId> PopSuspect() { return Pop(Queue::kSuspects); }
+  /// The next ready task that others could not start and `worker` has not refused.
+  std::optional<TaskId> PopRefused(WorkerIndex worker, bool charged_too);
 
   /// A ready task (popped, or adopted from a worker that holds it) goes out as `attempt`.
   OpenTask& Assign(TaskId task, AttemptId attempt, WorkerIndex worker, SessionId session);
-  /// A task that was out is ready again.
+  /// A task that was out is ready again, or waits until Wake.
   void Requeue(TaskId task);
+  void Suspend(TaskId task);
+  /// A ready task waits until Wake.
+  void SuspendReady(TaskId task);
+  void Wake(TaskId task);
+  /// A ready task stands in the queue that fits it now.
+  void Reclassify(TaskId task);
   /// A task, open or fresh, has its outcome.
   void Finish(TaskId task);
 
   const std::unordered_map<TaskId, OpenTask>& open() const { return open_; }
 
  private:
+  using Queue = OpenTask::Queue;
+
   void SkipTakenFresh();
-  std::optional<TaskId> Pop(std::deque<TaskId>& queue);
+  void Enqueue(TaskId task, OpenTask& open);
+  std::deque<TaskId>& queue(Queue which) { return queues_[static_cast<size_t>(which)]; }
+  std::optional<TaskId> Pop(Queue which);
 
   TaskId last_;
   TaskSet done_;
   uint64_t done_count_;
   uint64_t ready_;
   uint64_t out_ = 0;
+  uint64_t waiting_ = 0;
   TaskId next_fresh_ = 1;
-  /// Tasks given back, and charged ones and suspects among them apart. May hold tasks that went
-  /// another way since: what they say is checked against `open_` when they are popped.
-  std::deque<TaskId> returned_;
-  std::deque<TaskId> charged_;
-  std::deque<TaskId> suspects_;
+  TaskId mark_ = 0;
+  /// Tasks given back, by kind. May hold tasks that went another way since: an entry counts if the
+  /// open task says that it is ready in that queue.
+  std::array<std::deque<TaskId>, 5> queues_;
   std::unordered_map<TaskId, OpenTask> open_;
 };
 

@@ -16,9 +16,24 @@ Worker& WorkerTable::Get(const WorkerId& id) {
   if (added) {
     Worker& worker = workers_.emplace_back();
     worker.index = found->second;
+    worker.number = ++last_number_;
     worker.id = id;
+    by_number_[worker.number] = worker.index;
   }
   return workers_[found->second];
+}
+
+Worker& WorkerTable::Recover(const WorkerId& id, uint64_t number) {
+  Worker& worker = Get(id);
+  by_number_.erase(worker.number);
+  worker.number = number;
+  by_number_[number] = worker.index;
+  return worker;
+}
+
+Worker* WorkerTable::WithNumber(uint64_t number) {
+  const auto found = by_number_.find(number);
+  return found == by_number_.end() ? nullptr : &workers_[found->second];
 }
 
 Peer* WorkerTable::FindPeer(ConnectionId connection) {

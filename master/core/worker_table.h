@@ -22,6 +22,8 @@ using ConnectionId = uint64_t;
 
 struct Worker {
   WorkerIndex index = 0;
+  /// Its number in the journal and for people, from 1.
+  uint64_t number = 0;
   WorkerId id{};
   std::string host;
   std::string allocation;
@@ -38,6 +40,10 @@ struct Worker {
   /// The highest sequence number received in the session.
   uint64_t received = 0;
 
+  /// Of an earlier master: it may still run tasks, and has not said hello yet.
+  bool awaited = false;
+  /// Its scheduler tells when it ends.
+  bool watched = false;
   /// Its row in the journal is durable: it may be given tasks.
   bool recorded = false;
   /// It was told to go, or told to drain.
@@ -50,6 +56,9 @@ struct Worker {
   uint64_t running = 0;
   uint64_t retracting = 0;
   uint64_t charged = 0;
+  /// Tasks in a row that could not be started, and whether any ever was.
+  uint64_t unstartable = 0;
+  bool proven = false;
   /// It holds a suspect, and is given nothing else.
   bool has_suspect = false;
   /// Attempts that it still runs though they were given up.
@@ -75,6 +84,11 @@ class WorkerTable {
 
   /// The worker with this id, made if it is new.
   Worker& Get(const WorkerId& id);
+  /// One of an earlier master, by its number; new ones are numbered on from `last_number`.
+  Worker& Recover(const WorkerId& id, uint64_t number);
+  void set_last_number(uint64_t number) { last_number_ = number; }
+  /// nullptr for a number that no worker has.
+  Worker* WithNumber(uint64_t number);
 
   std::unordered_map<ConnectionId, Peer>& peers() { return peers_; }
   Peer* FindPeer(ConnectionId connection);
@@ -89,6 +103,8 @@ class WorkerTable {
   };
   std::deque<Worker> workers_;
   std::unordered_map<WorkerId, WorkerIndex, Hash> by_id_;
+  std::unordered_map<uint64_t, WorkerIndex> by_number_;
+  uint64_t last_number_ = 0;
   std::unordered_map<ConnectionId, Peer> peers_;
 };
 

@@ -24,6 +24,9 @@ class CoreTest : public ::testing::Test {
     options.tasks = tasks;
     options.expected_slots = expected_slots;
     core_ = std::make_unique<Core>(options);
+    core_->Flush(now_);
+    core_->TakeActions();
+    core_->OnCommitted(now_, {{}, {}, tasks, {}});
   }
 
   std::vector<Action> Take() {
@@ -62,7 +65,7 @@ class CoreTest : public ::testing::Test {
       const auto* write = std::get_if<Write>(&action);
       if (write == nullptr) continue;
       if (const auto* worker = std::get_if<WorkerRecord>(&write->record)) {
-        core_->OnCommitted(now_, {{}, {worker->worker}});
+        core_->OnCommitted(now_, {{}, {worker->worker}, 0, {}});
       }
     }
     for (Action& action : Take()) actions.push_back(std::move(action));
@@ -86,7 +89,7 @@ class CoreTest : public ::testing::Test {
     return Report(from, Results{kRun, {}, {ResultOf(ref, outcome)}});
   }
   std::vector<Action> Commit(AttemptRef ref) {
-    core_->OnCommitted(now_, {{ref}, {}});
+    core_->OnCommitted(now_, {{ref}, {}, 0, {}});
     return Take();
   }
 
@@ -154,7 +157,7 @@ TEST_F(CoreTest, AWorkerGetsNoTaskBeforeItsRowIsDurable) {
   EXPECT_EQ(All<Welcome>(accepted).size(), 1u);
   EXPECT_EQ(All<RunText>(accepted).size(), 1u);
   EXPECT_TRUE(Given(accepted, 1).empty());
-  core_->OnCommitted(now_, {{}, {1}});
+  core_->OnCommitted(now_, {{}, {1}, 0, {}});
   EXPECT_FALSE(Given(Take(), 1).empty());
 }
 

@@ -24,7 +24,6 @@ Hello FullHello() {
   hello.capacity = 80;
   hello.problem = "no such directory";
   hello.leaving = true;
-  hello.runs = {77};
   hello.held = {{77, 5, 6, HeldState::kRunning}, {77, 7, 8, HeldState::kFinished}};
   hello.extras = {{"later", int64_t{4}}};
   return hello;
@@ -61,23 +60,27 @@ std::vector<FromWorker> AllFromWorker() {
           Returned{77, {{1, 2, ReturnReason::kToldToGo, -15, "SIGTERM"}}},
           WorkerHeartbeat{9, 10, "full"},
           Leaving{"SIGTERM"},
-          Goodbye{"drained"}};
+          Goodbye{"drained"},
+          Output{77, {{1, 2, "out", "err"}}},
+          Request{77, RequestKind::kQuery, "SELECT 1"}};
 }
 
 std::vector<ToWorker> AllToWorker() {
   RunText text{77,           "/run", "/home", {{"A", "b"}}, {{{"echo"}}, {{"x"}, {int64_t{-2}}}},
-               Parse::kJson, 4,      {}};
+               Parse::kJson, 4,      "true",  5000,         1 << 20,
+               true,         60'000, {}};
   return {Refuse{"0.1.0", "/bin/cq", "no"},
           Who{},
           Welcome{10'000, 30'000, {}},
           text,
-          Assign{77, {{1, 2, 3, 4, "", {"a", ""}, {}}, {5, 6, 1, 8, "too long", {}, {}}}},
+          Assign{77, {{1, 2, 3, 4, 0, "", {"a", ""}, {}}, {5, 6, 1, 8, 9, "too long", {}, {}}}},
           Ack{77, {{1, 2}, {3, 4}}},
           Retract{77, {{1, 2}}},
           Cancel{77, {}},
           MasterHeartbeat{5},
           Drain{"interrupted"},
-          Stop{"done"}};
+          Stop{"done"},
+          Reply{false, true, "no"}};
 }
 
 TEST(CodecTest, EveryMessageOfAWorkerComesBackAsItWas) {

@@ -1,0 +1,163 @@
+// Workers that are lost, and what their tasks have to answer for (PROTOCOL.md, "Silence").
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "master/core/core.h"
+
+namespace cq {
+namespace {
+
+/// How long a scheduler has to name the cause of a loss.
+constexpr Time kExplainWithin = std::chrono::minutes(2);
+/// Beyond the end of a lease, until a fenced worker's tasks are surely dead.
+constexpr Time kFenceGrace = std::chrono::seconds(5);
+
+}  // namespace
+
+void Core::CheckLeases(Time now) {
+  for (Worker& worker : workers_.all()) {
+    if (worker.ended) continue;
+    if (worker.awaited) {
+      // Its end is told by its scheduler, if it has one.
+      if (worker.watched || now - started_ <= 2 * options_.lease) continue;
+      Lose(now, worker,
+           {fmt::format("worker {} on {} did not come back", worker.number, worker.host), {}, {}});
+      continue;
+    }
+    if (now - worker.last_heard <= options_.lease) continue;
+    actions_.emplace_back(EndJob{worker.allocation});
+    Loss loss;
+    loss.reason = fmt::format("worker {} on {} was silent for {} s", worker.number, worker.host,
+                              std::chrono::ceil<std::chrono::seconds>(options_.lease).count());
+    loss.blame = options_.explained_late ? Blame::kProvisional : Blame::kFinal;
+    // It counts its lease from something that we heard, so it has ended there, too.
+    if (options_.text.fence) loss.release_at = now + options_.lease + kFenceGrace;
+    Lose(now, worker, loss);
+  }
+}
+
+void Core::Lose(Time now, Worker& worker, const Loss& loss) {
+  const bool charge = loss.blame != Blame::kNobody && !worker.leaving;
+  // In one slot what started last is what ran: an earlier one has ended, and its result is lost.
+  std::map<uint32_t, AttemptId> ran;
+  for (const auto& [attempt, task] : worker.held) {
+    const OpenTask& open = *tasks_.Find(task);
+    if (open.running) ran[open.slot] = attempt;
+  }
+  const auto held = worker.held;
+  // In slots without a report something may have run all the same, for less than starts take to be
+  // reported: the oldest are under suspicion.
+  uint64_t unreported = charge ? worker.slots - std::min<uint64_t>(worker.slots, ran.size()) : 0;
+  for (const auto& [attempt, task] : held) {
+    OpenTask& open = *tasks_.Find(task);
+    const bool was_running = (open.running && ran[open.slot] == attempt) || open.suspect;
+    if (!open.running && !open.suspect && unreported > 0) {
+      --unreported;
+      open.suspect = true;
+    }
+    if (charge && was_running) {
+      Charge(now, worker, task, open, loss);
+    } else {
+      if (!open.running && open.attempts > 0) --open.attempts;
+      ReleaseAt(loss.release_at, task, open);
+    }
+  }
+  worker.has_suspect = false;
+  worker.ended = true;
+  worker.stale.clear();
+  EndAwaiting(worker);
+  Disconnect(worker);
+  actions_.emplace_back(Write{WorkerEndRecord{worker.number, loss.reason}});
+  const bool harm = !held.empty();
+  actions_.emplace_back(Note{
+      harm ? Note::Kind::kWarning : Note::Kind::kWorkers,
+      harm ? fmt::format("{}; its {} tasks go to others", loss.reason, held.size()) : loss.reason});
+}
+
+void Core::Charge(Time now, Worker& worker, TaskId task, OpenTask& open, const Loss& loss) {
+  const bool provisional = loss.blame == Blame::kProvisional;
+  const AttemptRef ref{task, open.attempt};
+  // Before the worker's books lose the task: they count it as what it was when it was given.
+  const bool first = open.charges == 0;
+  if (first) ++worker.charged;
+  ++open.charges;
+  open.charged_attempt = open.attempt;
+  const auto kind = provisional ? FailureKind::kProvisional : FailureKind::kCharged;
+  actions_.emplace_back(Write{FailureRecord{ref, worker.number, kind, loss.reason}});
+  if (provisional) {
+    ++open.provisional;
+    provisional_.push_back({now + kExplainWithin, worker.index, ref, loss.reason});
+  }
+  if (open.charges < options_.crash_limit) {
+    ReleaseAt(loss.release_at, task, open);
+  } else if (open.provisional == 0) {
+    SetAside(task, open, worker.index, loss.reason);
+  } else {
+    // None is set aside before the scheduler has had its time to explain.
+    Detach(task, open);
+    tasks_.Suspend(task);
+  }
+}
+
+void Core::SetAside(TaskId task, OpenTask& open, WorkerIndex worker, const std::string& reason) {
+  TaskResult result;
+  result.task = task;
+  result.attempt = open.attempt != 0 ? open.attempt : open.charged_attempt;
+  result.outcome = Outcome::kCrashed;
+  result.exit = -9;  // as far as is known: it went with its worker
+  result.error = fmt::format("its worker was lost {} times while it ran; the last time: {}",
+                             open.charges, reason);
+  Finish(std::move(result), worker, open.attempts);
+}
+
+void Core::Settle(const Provisional& charge, bool explained) {
+  OpenTask* open = tasks_.Find(charge.ref.task);
+  if (open == nullptr || open->provisional == 0) return;
+  --open->provisional;
+  const auto kind = explained ? FailureKind::kTakenBack : FailureKind::kCharged;
+  actions_.emplace_back(
+      Write{FailureRecord{charge.ref, workers_[charge.worker].number, kind, charge.reason}});
+  if (explained) {
+    --open->charges;
+    if (open->charges == 0 && open->attempt != 0) --workers_[open->worker].charged;
+  }
+  if (open->waiting && open->charges < options_.crash_limit) {
+    tasks_.Wake(charge.ref.task);
+  } else if (open->waiting && open->provisional == 0) {
+    SetAside(charge.ref.task, *open, charge.worker, charge.reason);
+    return;
+  } else {
+    tasks_.Reclassify(charge.ref.task);
+  }
+  all_dirty_ = true;
+}
+
+void Core::SettleAll(WorkerIndex worker, bool explained) {
+  std::deque<Provisional> settled;
+  std::erase_if(provisional_, [&](const Provisional& charge) {
+    if (charge.worker != worker) return false;
+    settled.push_back(charge);
+    return true;
+  });
+  for (const Provisional& charge : settled) Settle(charge, explained);
+}
+
+// The attempt whose loss was charged turns out to run on.
+void Core::TakeBackCharge(Worker& worker, TaskId task, OpenTask& open) {
+  if (open.charges == 0) return;
+  const auto pending =
+      std::find_if(provisional_.begin(), provisional_.end(),
+                   [&](const Provisional& p) { return p.ref.attempt == open.charged_attempt; });
+  if (pending != provisional_.end()) {
+    provisional_.erase(pending);
+    --open.provisional;
+  }
+  --open.charges;
+  actions_.emplace_back(Write{FailureRecord{{task, std::exchange(open.charged_attempt, 0)},
+                                            worker.number,
+                                            FailureKind::kTakenBack,
+                                            "its worker came back"}});
+}
+
+}  // namespace cq

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "master/core/task_table.h"
+#include "protocol/messages.h"
+
+namespace cq {
+
+/// Attempts of epochs below `epoch` at the tasks `first` to `last` no longer count: these were set
+/// to run again.
+struct Reset {
+  TaskId first = 0;
+  TaskId last = 0;
+  Epoch epoch = 0;
+};
+
+/// A task without outcome that was tried.
+struct TriedTask {
+  TaskId task = 0;
+  uint32_t attempts = 0;
+  uint16_t charges = 0;
+  uint16_t failures = 0;
+  /// The newest attempt that was given up.
+  AttemptId given_up = 0;
+};
+
+/// A worker of an earlier master that may still live.
+struct KnownWorker {
+  uint64_t number = 0;
+  WorkerId id{};
+  std::string host;
+  std::string allocation;
+  /// Its scheduler tells when it ends; otherwise it is given up after two leases.
+  bool watched = false;
+};
+
+/// What earlier masters on this run left, as a new one starts with it.
+struct Recovered {
+  /// The tasks that do not run now: those with an outcome, and numbers whose rows are not wanted.
+  TaskSet closed;
+  uint64_t closed_count = 0;
+  /// Those of them that have an outcome, by outcome.
+  std::array<uint64_t, kOutcomes> outcomes{};
+  std::vector<TriedTask> tried;
+  std::vector<Reset> resets;  // sorted by `first`, disjoint
+  std::vector<KnownWorker> workers;
+  uint64_t last_worker = 0;
+  /// No task above it was ever given out.
+  TaskId mark = 0;
+};
+
+}  // namespace cq
