@@ -10,11 +10,6 @@
 
 namespace cq {
 
-namespace {
-/// How far ahead of what was given out the journal's mark is kept.
-constexpr uint64_t kMarkStride = 16'384;
-}  // namespace
-
 Core::Core(CoreOptions options, Recovered recovered)
     : options_(std::move(options)),
       tasks_(options_.tasks, std::move(recovered.closed), recovered.closed_count) {
@@ -64,8 +59,8 @@ void Core::EndAwaiting(Worker& worker) {
 // running somewhere.
 void Core::AskForMark() {
   if (finished_ || mark_asked_ >= tasks_.last()) return;
-  if (tasks_.next_fresh() + kMarkStride / 2 <= mark_asked_) return;
-  mark_asked_ = std::min(tasks_.last(), tasks_.next_fresh() + kMarkStride);
+  if (tasks_.next_fresh() + options_.mark_stride / 2 <= mark_asked_) return;
+  mark_asked_ = std::min(tasks_.last(), tasks_.next_fresh() + options_.mark_stride);
   actions_.emplace_back(Write{MarkRecord{mark_asked_}});
 }
 

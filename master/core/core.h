@@ -35,6 +35,8 @@ struct CoreOptions {
   /// The slots that the pools are about to bring: the first worker to come does not take
   /// everything.
   uint64_t expected_slots = 1;
+  /// How far ahead of what was given out the journal's mark is kept, in tasks.
+  uint64_t mark_stride = 16'384;
 };
 
 /// What a progress line shows.
