@@ -6,6 +6,7 @@
 namespace cq {
 
 int RunCommandLine(const CommandLine& line);
+int ResumeCommandLine(const CommandLine& line);
 int WorkerCommandLine(const CommandLine& line);
 int ExportCommandLine(const CommandLine& line);
 int StatusCommandLine(const CommandLine& line);

@@ -28,7 +28,8 @@ void PrintCommand(const RunDefinition& definition, Database& journal, const std:
                   TaskId task) {
   const auto command = CompileCommand(definition.command, definition.columns, definition.constants,
                                       definition.shell);
-  RowSource rows({run + "/params.csv", ReadRanges(journal), command.columns, {}, definition.seed});
+  RowSource rows(
+      {run + "/params.csv", ReadRanges(journal), command.columns, {}, definition.seed, {}});
   const auto rendered = RenderCommand(command.arguments, rows.Get(task).values, task);
   fmt::print("command:");
   if (const auto* words = std::get_if<std::vector<std::string>>(&rendered)) {

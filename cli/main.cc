@@ -25,6 +25,8 @@ struct Subcommand {
 
 const std::map<std::string, Subcommand> kSubcommands = {
     {"run", {RunCommandLine, "run a command for each row of a CSV"}},
+    {"resume",
+     {ResumeCommandLine, "go on with a run that was interrupted, or run again what failed"}},
     {"worker",
      {WorkerCommandLine, "serve a master (started by 'cq run', a scheduler, or by hand)"}},
     {"export", {ExportCommandLine, "write the results of a run as CSV"}},

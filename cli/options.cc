@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
 #include <iostream>
 #include <set>
 #include <sstream>
@@ -67,30 +66,6 @@ std::pair<std::string, std::string> SplitPair(const std::string& text, const std
     throw UsageError(fmt::format("{} '{}': it must be NAME=VALUE", option, text));
   }
   return {text.substr(0, equals), text.substr(equals + 1)};
-}
-
-uint64_t ParseCount(const std::string& text, const std::string& option, uint64_t least) {
-  uint64_t number = 0;
-  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || number < least) {
-    throw UsageError(
-        fmt::format("{} '{}': it must be a whole number of at least {}", option, text, least));
-  }
-  return number;
-}
-
-uint64_t ParseSize(const std::string& text, const std::string& option) {
-  uint64_t number = 0;
-  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string unit(parsed.ptr, static_cast<size_t>(text.data() + text.size() - parsed.ptr));
-  const std::map<std::string, int> shifts = {{"", 0},   {"B", 0},  {"K", 10}, {"M", 20},
-                                             {"G", 30}, {"T", 40}, {"k", 10}};
-  const auto shift = shifts.find(unit);
-  if (parsed.ec != std::errc() || shift == shifts.end() || number > UINT64_MAX >> shift->second) {
-    throw UsageError(
-        fmt::format("{} '{}': it must be a size such as 512, 4K, 300M or 16G", option, text));
-  }
-  return number << shift->second;
 }
 
 }  // namespace cq

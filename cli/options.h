@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "protocol/quantities.h"
+
 namespace cq {
 
 /// A subcommand's command line: the words before `--`, and those after it.
@@ -34,11 +36,5 @@ std::vector<std::string> Positional(const boost::program_options::variables_map&
 
 /// "KEY=VALUE" for the option `option`. Throws UsageError.
 std::pair<std::string, std::string> SplitPair(const std::string& text, const std::string& option);
-
-/// "300M", "16G", "4096": powers of 1024. Throws UsageError.
-uint64_t ParseSize(const std::string& text, const std::string& option);
-
-/// A whole number from `least` on. Throws UsageError.
-uint64_t ParseCount(const std::string& text, const std::string& option, uint64_t least);
 
 }  // namespace cq

@@ -16,6 +16,7 @@ class ProgressPrinter : public RunObserver {
   explicit ProgressPrinter(bool quiet, std::string hint = {});
   ~ProgressPrinter() override;
 
+  void Resumed(const std::string& what) override { Say(what); }
   void Started(unsigned workers, unsigned slots) override;
   void Progress(const RunProgress& progress) override;
   void Note(const std::string& text) override;

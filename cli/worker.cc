@@ -42,7 +42,7 @@ int WorkerCommandLine(const CommandLine& line) {
   // Between a master, a guardian and its worker: the pipes at whose end each sees that the other is
   // gone.
   internal.add_options()("master-fd", po::value<int>())("life-fd", po::value<int>())(
-      "init", po::value<std::string>());
+      "held-fd", po::value<int>())("init", po::value<std::string>());
   po::variables_map values;
   if (!ParseOptions(line, options, kHelp, values, internal)) return 0;
   if (values.count("connect") == 0) throw UsageError("--connect FILE is required");
@@ -50,7 +50,8 @@ int WorkerCommandLine(const CommandLine& line) {
     const int master_fd = values.count("master-fd") > 0 ? values["master-fd"].as<int>() : -1;
     std::vector<std::string> worker = {"worker"};
     worker.insert(worker.end(), line.words.begin(), line.words.end());
-    return RunGuardian(worker, master_fd,
+    const int held_fd = values.count("held-fd") > 0 ? values["held-fd"].as<int>() : -1;
+    return RunGuardian(worker, master_fd, held_fd,
                        values.count("init") > 0 ? values["init"].as<std::string>() : "");
   }
   WorkerOptions worker;
@@ -62,6 +63,7 @@ int WorkerCommandLine(const CommandLine& line) {
   if (values.count("allocation") > 0) worker.allocation = values["allocation"].as<std::string>();
   worker.local = values.count("master-fd") > 0;
   worker.life_fd = values["life-fd"].as<int>();
+  if (values.count("held-fd") > 0) worker.held_fd = values["held-fd"].as<int>();
   return RunWorker(worker);
 }
 

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <set>
@@ -15,6 +16,7 @@
 #include <xxhash.h>
 
 #include "cq/error.h"
+#include "protocol/quantities.h"
 
 namespace cq {
 namespace {
@@ -55,7 +57,8 @@ void CheckHeader(const std::string& name, const CsvRow& header) {
 }  // namespace
 
 InputSummary ReadInput(const std::string& path, const std::string& copy,
-                       const std::function<void(uint64_t, uint64_t)>& progress, int interrupt_fd) {
+                       const std::function<void(uint64_t, uint64_t)>& progress, int interrupt_fd,
+                       const RowCheck& row_check) {
   const std::string name = InputName(path);
   Fd in = OpenInput(path);
   Fd out;
@@ -75,11 +78,20 @@ InputSummary ReadInput(const std::string& path, const std::string& copy,
   CheckHeader(name, header);
   summary.columns = header.fields;
   reader.set_single_column(header.fields.size() == 1);
+  const auto checked = std::find(summary.columns.begin(), summary.columns.end(), row_check.column);
+  const auto checked_at = static_cast<size_t>(checked - summary.columns.begin());
   CsvRow row;
   while (reader.Next(row)) {
     if (row.fields.size() != header.fields.size()) {
       throw UsageError(fmt::format("{}:{}: this row has {} fields, the header has {}", name,
                                    row.line, row.fields.size(), header.fields.size()));
+    }
+    if (row_check.check && checked_at < row.fields.size() && !row.fields[checked_at].empty()) {
+      try {
+        row_check.check(row.fields[checked_at]);
+      } catch (const UsageError& error) {
+        throw UsageError(fmt::format("{}:{}: {}", name, row.line, error.what()));
+      }
     }
     if (++summary.rows % kProgressRows == 0) progress(summary.rows, reader.bytes_read());
     if (summary.rows <= kFirstRows) summary.first.push_back(row);
@@ -92,19 +104,23 @@ InputSummary ReadInput(const std::string& path, const std::string& copy,
 
 RowSource::RowSource(Options options)
     : options_(std::move(options)),
+      by_task_(options_.ranges),
       reader_(Fd(open(options_.path.c_str(), O_RDONLY | O_CLOEXEC)), options_.path) {
   CsvRow header;
   if (!reader_.Next(header)) {
     throw Error(fmt::format("'{}' has lost its header", options_.path));
   }
   reader_.set_single_column(header.fields.size() == 1);
+  std::sort(by_task_.begin(), by_task_.end(),
+            [](const RowRange& a, const RowRange& b) { return a.task < b.task; });
 }
 
 uint64_t RowSource::PositionOf(TaskId task) const {
-  for (const RowRange& range : options_.ranges) {
-    if (task >= range.task && task < range.task + range.rows) {
-      return range.position + (task - range.task);
-    }
+  const auto after = std::upper_bound(by_task_.begin(), by_task_.end(), task,
+                                      [](TaskId t, const RowRange& r) { return t < r.task; });
+  if (after != by_task_.begin()) {
+    const RowRange& range = *std::prev(after);
+    if (task < range.task + range.rows) return range.position + (task - range.task);
   }
   throw Error(fmt::format("task {} has no row in '{}'", task, options_.path));
 }
@@ -148,6 +164,10 @@ RowSource::Row RowSource::Extract(TaskId task, const CsvRow& row) const {
     std::vector<std::string_view> values;
     for (const size_t column : options_.seed_columns) values.push_back(row.fields.at(column));
     extracted.seed = SeedOfValues(options_.seed, values);
+  }
+  if (options_.timeout_column && !row.fields.at(*options_.timeout_column).empty()) {
+    extracted.timeout_ms = static_cast<uint64_t>(
+        ParseDuration(row.fields[*options_.timeout_column], "--task-timeout").count());
   }
   return extracted;
 }

@@ -20,12 +20,20 @@ struct InputSummary {
   std::vector<CsvRow> first;
 };
 
+/// What the values of one column must be; throws UsageError for one that is not. Empty values are
+/// not asked about.
+struct RowCheck {
+  std::string column;
+  std::function<void(const std::string&)> check;
+};
+
 /// Reads the input ("-": standard input) once from end to end, checks it, and copies it to `copy`,
 /// in bounded memory. `progress` is called now and then with the rows and bytes so far. Throws
 /// UsageError with the line for what is no valid CSV: a ragged row, a duplicate or empty column
 /// name, an open quote, no header.
 InputSummary ReadInput(const std::string& path, const std::string& copy,
-                       const std::function<void(uint64_t, uint64_t)>& progress, int interrupt_fd);
+                       const std::function<void(uint64_t, uint64_t)>& progress, int interrupt_fd,
+                       const RowCheck& row_check = {});
 
 /// The rows of the run directory's copy, by task number, as they are asked for: in order while
 /// tasks are fresh, from memory while they are out.
@@ -39,12 +47,15 @@ class RowSource {
     std::vector<size_t> columns;
     std::vector<size_t> seed_columns;
     uint64_t seed = 0;
+    /// The column that holds each task's time limit.
+    std::optional<size_t> timeout_column;
   };
   explicit RowSource(Options options);
 
   struct Row {
     std::vector<std::string> values;
     uint64_t seed = 0;
+    uint64_t timeout_ms = 0;
   };
   /// The row of a task; kept in memory until it is forgotten.
   const Row& Get(TaskId task);
@@ -60,6 +71,7 @@ class RowSource {
   Row Extract(TaskId task, const CsvRow& row) const;
 
   Options options_;
+  std::vector<RowRange> by_task_;
   CsvReader reader_;
   uint64_t next_position_ = 1;
   /// Where every so many rows one starts, as far as they were read: the way back to a row that was

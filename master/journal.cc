@@ -14,7 +14,6 @@
 namespace cq {
 namespace {
 
-constexpr int kFormat = 1;
 /// Of the output of a task that runs on, so many parts are kept, the newest.
 constexpr int64_t kOutputParts = 16;
 
@@ -24,26 +23,26 @@ int64_t NowUs() {
       .count();
 }
 
-void SetUp(Database& database) {
-  database.Execute(
-      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8000;"
-      "PRAGMA wal_autocheckpoint=4000;");
-}
-
 std::string_view BytesOf(const WorkerId& id) {
   return {reinterpret_cast<const char*>(id.data()), id.size()};
 }
 
 }  // namespace
 
+void SetUpJournal(Database& database) {
+  database.Execute(
+      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8000;"
+      "PRAGMA wal_autocheckpoint=4000;");
+}
+
 Database CreateJournal(const std::string& path, const std::map<std::string, std::string>& meta,
                        const std::vector<RowRange>& ranges) {
   Database database(path, Database::Mode::kCreate);
-  SetUp(database);
+  SetUpJournal(database);
   database.Execute("BEGIN");
   database.Execute(kSchemaSql);
   auto insert_meta = database.Prepare("INSERT INTO meta VALUES(?1, ?2)");
-  insert_meta.BindText(1, "format").BindText(2, std::to_string(kFormat)).Run();
+  insert_meta.BindText(1, "format").BindText(2, std::to_string(kJournalFormat)).Run();
   insert_meta.BindText(1, "cq_version").BindText(2, fmt::format("\"{}\"", kVersion)).Run();
   for (const auto& [name, value] : meta) insert_meta.BindText(1, name).BindText(2, value).Run();
   auto insert_range = database.Prepare("INSERT INTO ranges VALUES(?1, ?2, ?3)");

@@ -25,6 +25,11 @@ struct RowRange {
   uint64_t rows = 0;
 };
 
+inline constexpr int kJournalFormat = 1;
+
+/// How a journal's connection writes.
+void SetUpJournal(Database& database);
+
 /// Makes the journal of a new run with what is known before its start, the first epoch included.
 /// `meta` holds JSON texts by name.
 Database CreateJournal(const std::string& path, const std::map<std::string, std::string>& meta,

@@ -12,6 +12,7 @@
 #include "protocol/codec.h"
 #include "protocol/files.h"
 #include "protocol/limits.h"
+#include "protocol/spool.h"
 
 namespace cq {
 namespace {
@@ -59,6 +60,8 @@ MasterLoop::End MasterLoop::Run() {
   jobs_alive_ = options_.workers;
   jobs_pending_ = options_.workers;
   pool_.Start(options_.workers);
+  // Before anything is given out: what is in there does not run again.
+  ReadSpool();
 
   while (!end_) {
     try {
@@ -86,6 +89,7 @@ void MasterLoop::Turn() {
   ReadAll();
   ReadMail();
   const uint64_t workers = core_.counts().workers;
+  core_.OnExpected(jobs_alive_ > workers ? jobs_alive_ - workers : 0);
   core_.OnTick(Now());
   // The scheduler may know why a worker fell silent.
   if (core_.counts().workers < workers) pool_.PollSoon();
@@ -122,6 +126,22 @@ void MasterLoop::ReadAll() {
 void MasterLoop::ReadMail() {
   for (Mail& mail : mail_.TakeAll()) {
     std::visit([this](auto& m) { OnMail(m); }, mail);
+  }
+}
+
+// Files of workers that left without having reached a master. Once their results are durable they
+// go.
+void MasterLoop::ReadSpool() {
+  for (const std::string& path : SpoolFiles(options_.spool)) {
+    if (!spool_read_.insert(path).second) continue;
+    auto read = ReadSpoolFile(path);
+    if (const auto* problem = std::get_if<std::string>(&read)) {
+      observer_.Warning(fmt::format("results that a worker left cannot be used: {}", *problem));
+      continue;
+    }
+    core_.OnSpooled(Now(), std::move(std::get<Results>(read)));
+    Act();
+    journal_->Push(SpoolTaken{path});
   }
 }
 
@@ -268,6 +288,7 @@ void MasterLoop::Do(struct Give& give) {
     task.attempt = grant.attempt;
     task.attempt_number = grant.attempt_number;
     task.seed = row.seed;
+    task.timeout_ms = row.timeout_ms;
     size_t size = 0;
     for (const std::string& value : row.values) size += value.size();
     if (size > kTaskBytesMax) {
@@ -317,6 +338,7 @@ void MasterLoop::ShowProgress() {
   const auto now = Now();
   if (options_.keep_alive && now - last_keep_alive_ > kKeepAliveEvery) {
     last_keep_alive_ = now;
+    ReadSpool();
     try {
       options_.keep_alive();
     } catch (const Error& error) {

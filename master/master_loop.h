@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -25,6 +26,8 @@ class MasterLoop {
   struct Options {
     unsigned workers = 1;
     int signal_fd = -1;
+    /// Where workers leave results that no master took.
+    std::string spool;
     /// Called about every 10 s while the run lives.
     std::function<void()> keep_alive;
   };
@@ -60,6 +63,7 @@ class MasterLoop {
   void Turn();
   void ReadAll();
   void ReadMail();
+  void ReadSpool();
   void OnMail(Committed& committed);
   void OnMail(JournalFailed& failed);
   void OnMail(PoolEvent& event);
@@ -97,6 +101,7 @@ class MasterLoop {
   std::chrono::nanoseconds first_result_{};
   std::chrono::nanoseconds last_progress_{};
   std::chrono::nanoseconds last_keep_alive_{};
+  std::set<std::string> spool_read_;
 
   // The workers' jobs as last heard: those that have not ended.
   uint64_t jobs_alive_ = 0;

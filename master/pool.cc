@@ -60,12 +60,18 @@ Pool::~Pool() {
 bool Pool::ControllerAtLoopback() { return scheduler_->ControllerAtLoopback(); }
 bool Pool::replaces() const { return scheduler_->Replaces(); }
 
+void Pool::HoldOpen(int fd) { scheduler_->HoldOpen(fd); }
+
 void Pool::Open(Callbacks callbacks) {
   callbacks_ = std::move(callbacks);
   thread_ = std::thread([this] { Work(); });
 }
 
 void Pool::Start(unsigned workers) { commands_.Put(StartCommand{workers}); }
+
+void Pool::Adopt(const std::string& token, const std::string& job, unsigned workers) {
+  commands_.Put(AdoptCommand{token, job, workers});
+}
 
 void Pool::PollSoon() { commands_.Put(PollCommand{}); }
 
@@ -98,7 +104,10 @@ void Pool::Work() {
     WaitForWork();
     for (const Command& command : commands_.TakeAll()) {
       if (const auto* start = std::get_if<StartCommand>(&command)) {
-        Submit(start->workers);
+        const unsigned alive = std::exchange(adopted_, false) ? Report() : 0;
+        if (start->workers > alive) Submit(start->workers - alive);
+      } else if (const auto* adopt = std::get_if<AdoptCommand>(&command)) {
+        TakeOver(*adopt);
       } else if (const auto* end = std::get_if<EndCommand>(&command)) {
         scheduler_->End(end->allocation);
       } else if (const auto* avoid = std::get_if<AvoidCommand>(&command)) {
@@ -121,6 +130,19 @@ void Pool::Work() {
   }
 }
 
+void Pool::TakeOver(const AdoptCommand& adopt) {
+  try {
+    if (scheduler_->Adopt(adopt.token, adopt.job, adopt.workers)) {
+      tokens_.push_back(adopt.token);
+      adopted_ = true;
+    } else {
+      callbacks_.write_durably(cq::AllocationEnded{adopt.token});
+    }
+  } catch (const Error& error) {
+    callbacks_.event(QueryFailed{error.what()});
+  }
+}
+
 // The intent is durable before the submission is made and the id after: a master that dies between
 // the two finds its job again by the token.
 void Pool::Submit(unsigned workers) {
@@ -140,7 +162,7 @@ void Pool::Submit(unsigned workers) {
   }
 }
 
-void Pool::Report() {
+unsigned Pool::Report() {
   std::vector<WorkerJob> jobs;
   try {
     jobs = scheduler_->Poll();
@@ -148,7 +170,7 @@ void Pool::Report() {
   } catch (const Error& error) {
     // A query that failed says nothing about the workers; the next one will.
     if (++failed_queries_ == 3) callbacks_.event(QueryFailed{error.what()});
-    return;
+    return 0;
   }
   JobStates states;
   std::vector<std::pair<std::string, std::string>> now;
@@ -171,7 +193,10 @@ void Pool::Report() {
     changed_ = std::chrono::steady_clock::now();
     polls_unchanged_ = 0;
   }
+  const auto alive = std::count_if(states.jobs.begin(), states.jobs.end(),
+                                   [](const JobState& job) { return !job.ended; });
   callbacks_.event(std::move(states));
+  return static_cast<unsigned>(alive);
 }
 
 }  // namespace cq

@@ -75,9 +75,14 @@ class Pool {
   bool ControllerAtLoopback();
   bool replaces() const;
 
+  /// A descriptor that local workers inherit and hold as long as they live. Before Open.
+  void HoldOpen(int fd);
   /// Starts the thread.
   void Open(Callbacks callbacks);
+  /// Brings this many workers, less those of adopted submissions that live.
   void Start(unsigned workers);
+  /// Takes over a submission of an earlier master. Before the first Start.
+  void Adopt(const std::string& token, const std::string& job, unsigned workers);
   void PollSoon();
   /// Ends the job of a worker that was lost by its silence, if such workers are replaced.
   void EndJob(const std::string& allocation);
@@ -94,6 +99,11 @@ class Pool {
   struct StartCommand {
     unsigned workers = 0;
   };
+  struct AdoptCommand {
+    std::string token;
+    std::string job;
+    unsigned workers = 0;
+  };
   struct PollCommand {};
   struct CloseCommand {
     bool told = false;
@@ -104,17 +114,22 @@ class Pool {
   struct AvoidCommand {
     std::string host;
   };
-  using Command = std::variant<StartCommand, PollCommand, EndCommand, AvoidCommand, CloseCommand>;
+  using Command =
+      std::variant<StartCommand, AdoptCommand, PollCommand, EndCommand, AvoidCommand, CloseCommand>;
 
   void Work();
   void Submit(unsigned workers);
-  void Report();
+  void TakeOver(const AdoptCommand& adopt);
+  /// Returns how many workers' jobs live.
+  unsigned Report();
   void WaitForWork();
 
   std::unique_ptr<Scheduler> scheduler_;
   Callbacks callbacks_;
   Mailbox<Command> commands_;
   std::vector<std::string> tokens_;
+  /// Submissions were adopted since the last start.
+  bool adopted_ = false;
   /// The jobs as last reported, and since when and how many polls they have not changed.
   std::vector<std::pair<std::string, std::string>> last_;
   std::chrono::steady_clock::time_point changed_{};

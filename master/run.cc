@@ -12,17 +12,23 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <optional>
+#include <set>
 
 #include "cq/error.h"
 #include "master/cpus.h"
 #include "master/export.h"
+#include "master/fingerprints.h"
 #include "master/master_loop.h"
+#include "master/recovery.h"
+#include "master/row_matching.h"
 #include "master/run_definition.h"
 #include "master/run_directory.h"
 #include "protocol/command.h"
 #include "protocol/connection_file.h"
 #include "protocol/files.h"
 #include "protocol/limits.h"
+#include "protocol/quantities.h"
 
 namespace cq {
 namespace {
@@ -117,13 +123,13 @@ PoolOptions PlanPool(const RunOptions& options) {
   return pool;
 }
 
-std::vector<size_t> ColumnIndices(const std::vector<std::string>& names,
+std::vector<size_t> ColumnIndices(const std::vector<std::string>& names, const char* option,
                                   const std::vector<std::string>& columns) {
   std::vector<size_t> indices;
   for (const std::string& name : names) {
     const auto found = std::find(columns.begin(), columns.end(), name);
     if (found == columns.end()) {
-      throw UsageError(fmt::format("--seed-by: there is no column '{}'; the columns are: {}", name,
+      throw UsageError(fmt::format("{}: there is no column '{}'; the columns are: {}", option, name,
                                    fmt::join(columns, ", ")));
     }
     indices.push_back(static_cast<size_t>(found - columns.begin()));
@@ -151,17 +157,32 @@ class Setup {
   RunSummary Run() {
     if (!options_.output.empty()) CheckOutput(options_);
     const std::string cwd = TasksDirectory(options_);
+    if (IsRunDirectory(plan_.run_dir) && !options_.fresh) return Resume(cwd);
     RunDirectory directory = RunDirectory::Make(plan_.run_dir, options_.fresh);
-    Read(directory);
+    const auto summary = Read(options_.input, directory.File("params.csv"));
+    definition_.columns = summary.columns;
+    definition_.rows = summary.rows;
+    definition_.run = Random64();
+    definition_.seed = options_.seed ? *options_.seed : Random64() >> 33;
     Define(directory, cwd);
-    CompileCommand();
+    ranges_ = {{1, 1, definition_.rows}};
+    const auto fingerprints = TakeFingerprints(definition_, options_.depends);
     directory.Publish();
-    if (definition_.rows == 0) return Nothing(directory);
-    return Work(directory);
+    Database journal = CreateJournal(directory.File("journal.db"), Meta(fingerprints), ranges_);
+    Recovered recovered = Recover(journal, ranges_, definition_.limit);
+    return Work(directory, std::move(journal), 1, std::move(recovered));
   }
 
  private:
-  void Read(const RunDirectory& directory) {
+  // What the journal keeps of this start.
+  std::map<std::string, std::string> Meta(const Fingerprints& fingerprints) const {
+    auto meta = definition_.ToMeta();
+    meta["fingerprints"] = ToJson(fingerprints);
+    meta["record"] = (options_.record.empty() ? "null" : options_.record);
+    return meta;
+  }
+
+  InputSummary Read(const std::string& path, const std::string& copy) {
     RunProgress progress;
     progress.phase = RunProgress::Phase::kReading;
     const auto report = [&](uint64_t rows, uint64_t) {
@@ -169,12 +190,17 @@ class Setup {
       progress.seconds = Seconds();
       observer_.Progress(progress);
     };
-    const auto summary =
-        ReadInput(options_.input, directory.File("params.csv"), report, options_.signal_fd);
-    definition_.columns = summary.columns;
-    definition_.rows = summary.rows;
+    return ReadInput(path, copy, report, options_.signal_fd, TimeoutCheck());
   }
 
+  // Checks the column that holds each task's time limit.
+  RowCheck TimeoutCheck() const {
+    if (options_.task_timeout_column.empty()) return {};
+    return {options_.task_timeout_column,
+            [](const std::string& value) { ParseDuration(value, "--task-timeout"); }};
+  }
+
+  // Everything but what makes the run that run.
   void Define(const RunDirectory& directory, const std::string& cwd) {
     for (const auto& [name, value] : options_.constants) {
       const auto& columns = definition_.columns;
@@ -182,28 +208,146 @@ class Setup {
         throw UsageError(fmt::format("--const {}: the input has a column of that name", name));
       }
     }
-    definition_.run = Random64();
     definition_.command = options_.command;
     definition_.shell = options_.shell;
     definition_.constants = options_.constants;
     definition_.env = options_.env;
     definition_.cwd = cwd;
     definition_.parse_json = options_.parse_json;
-    definition_.seed = options_.seed ? *options_.seed : Random64() >> 33;
     definition_.seed_by = options_.seed_by;
     definition_.limit = options_.limit;
-    definition_.input = options_.input == "-" ? "-" : AbsolutePath(options_.input);
+    if (!options_.input.empty()) {
+      definition_.input = options_.input == "-" ? "-" : AbsolutePath(options_.input);
+    }
     definition_.output = options_.output.empty()  ? directory.path() + "/results.csv"
                          : options_.output == "-" ? "-"
                                                   : AbsolutePath(options_.output);
     definition_.stdout_column = options_.stdout_column;
-    ranges_ = {{1, 1, definition_.rows}};
-  }
-
-  void CompileCommand() {
     command_ = cq::CompileCommand(options_.command, definition_.columns, definition_.constants,
                                   options_.shell);
-    seed_columns_ = ColumnIndices(definition_.seed_by, definition_.columns);
+    seed_columns_ = ColumnIndices(definition_.seed_by, "--seed-by", definition_.columns);
+    if (!options_.task_timeout_column.empty()) {
+      timeout_column_ =
+          ColumnIndices({options_.task_timeout_column}, "--task-timeout", definition_.columns)[0];
+    }
+  }
+
+  // ---- going on with a run ----
+
+  RunSummary Resume(const std::string& cwd) {
+    if (!options_.resume) {
+      throw UsageError(fmt::format(
+          "the run directory '{}' exists already; --fresh moves it aside and starts anew, "
+          "--run-dir DIR puts this run elsewhere",
+          plan_.run_dir));
+    }
+    RunDirectory directory = RunDirectory::Open(plan_.run_dir, options_.take_over);
+    Database journal = OpenJournal(directory.File("journal.db"));
+    definition_ = ReadDefinition(journal);
+    FinishReplacement(directory, journal);
+    CheckSame();
+    Restart restart;
+    CompareInput(directory, journal, restart);
+    Define(directory, cwd);
+    CompareFingerprints(journal, restart);
+    if (options_.failed && restart.rerun == Restart::Rerun::kNothing) {
+      restart.rerun = Restart::Rerun::kFailed;
+    }
+    for (auto& [name, value] : definition_.ToMeta()) restart.meta[name] = value;
+    if (!options_.record.empty())
+      restart.meta["record"] = (options_.record.empty() ? "null" : options_.record);
+    const Epoch epoch = StartEpoch(journal, restart);
+    FinishReplacement(directory, journal);
+    ranges_ = ReadRanges(journal);
+    Recovered recovered = Recover(journal, ranges_, definition_.limit);
+    return Work(directory, std::move(journal), epoch, std::move(recovered));
+  }
+
+  // The command, the constants and the seed make the run that run.
+  void CheckSame() const {
+    const auto refuse = [&](const std::string& what) {
+      throw UsageError(fmt::format(
+          "the run in '{}' is another one: {}; --fresh moves it aside and starts anew, --run-dir "
+          "DIR puts this run elsewhere",
+          plan_.run_dir, what));
+    };
+    const auto show = [](const std::vector<std::string>& words) {
+      return fmt::format("{}", fmt::join(words, " "));
+    };
+    if (options_.command != definition_.command || options_.shell != definition_.shell) {
+      refuse(fmt::format("its command is '{}', not '{}'", show(definition_.command),
+                         show(options_.command)));
+    }
+    if (options_.constants != definition_.constants) refuse("its --const are others");
+    if (options_.seed && *options_.seed != definition_.seed) {
+      refuse(fmt::format("its --seed is {}, not {}", definition_.seed, *options_.seed));
+    }
+    if (options_.seed_by != definition_.seed_by) refuse("its --seed-by is another");
+  }
+
+  // An edited input takes the place of the copy once the journal knows its ranges; a master may
+  // have died between the two.
+  static void FinishReplacement(const RunDirectory& directory, Database& journal) {
+    if (MetaText(journal, "copy_pending").empty()) return;
+    rename(directory.File("params.csv.next").c_str(), directory.File("params.csv").c_str());
+    journal.Execute("DELETE FROM meta WHERE name = 'copy_pending'");
+  }
+
+  void CompareInput(const RunDirectory& directory, Database& journal, Restart& restart) {
+    const std::string& input = options_.input;
+    ranges_ = ReadRanges(journal);
+    if (input.empty()) {
+      observer_.Resumed("the rows are those of the copy in the run directory");
+      return;
+    }
+    if (input != "-" && access(input.c_str(), F_OK) != 0) {
+      observer_.Resumed(
+          fmt::format("'{}' is gone: the rows are those of the copy in the run directory", input));
+      return;
+    }
+    const std::string copy = directory.File("params.csv");
+    if (input != "-" && SameBytes(input, copy)) return;
+    const std::string edited = directory.File("params.csv.new");
+    struct Remove {
+      const std::string& path;
+      ~Remove() { unlink(path.c_str()); }
+    } remove{edited};
+    const auto summary = Read(input, edited);
+    if (summary.columns != definition_.columns) {
+      throw UsageError(fmt::format(
+          "the columns of '{}' are {}; those of the run in '{}' are {}: --fresh moves it aside and "
+          "starts anew, --run-dir DIR puts this run elsewhere",
+          input, fmt::join(summary.columns, ", "), plan_.run_dir,
+          fmt::join(definition_.columns, ", ")));
+    }
+    const TaskId last = LastTask(journal, ranges_);
+    RowMatch match = MatchRows(copy, ranges_, last, edited);
+    if (match.added == 0 && match.removed.empty() && match.ranges.size() == ranges_.size()) return;
+    observer_.Resumed(
+        fmt::format("the input has changed: {} rows are as before, {} are new, {} are gone",
+                    match.kept, match.added, match.removed.size()));
+    definition_.rows = summary.rows;
+    restart.meta["last_task"] = std::to_string(last + match.added);
+    restart.ranges = std::move(match.ranges);
+    restart.removed = std::move(match.removed);
+    restart.meta["copy_pending"] = "true";
+    if (rename(edited.c_str(), directory.File("params.csv.next").c_str()) != 0) {
+      throw Error(fmt::format("cannot rename '{}': {}", edited, strerror(errno)));
+    }
+  }
+
+  void CompareFingerprints(Database& journal, Restart& restart) {
+    const auto now = TakeFingerprints(definition_, options_.depends);
+    const auto changed = Changed(FingerprintsFromJson(MetaText(journal, "fingerprints")), now);
+    const uint64_t results = CountResults(journal);
+    if (!changed.empty() && results > 0 && !options_.keep && !options_.rerun) {
+      throw UsageError(fmt::format(
+          "{} results are older than the last change of {}: --keep keeps them, --rerun runs their "
+          "rows again",
+          results, fmt::join(changed, ", ")));
+    }
+    if (options_.rerun) restart.rerun = Restart::Rerun::kAll;
+    restart.meta["fingerprints"] = ToJson(now);
   }
 
   double Seconds() const { return std::chrono::duration<double>(Clock::now() - begin_).count(); }
@@ -217,12 +361,15 @@ class Setup {
     return summary;
   }
 
-  // A header without rows: an empty result.
-  RunSummary Nothing(RunDirectory& directory) {
-    CreateJournal(directory.File("journal.db"), definition_.ToMeta(), {});
-    directory.Keep();
-    ExportResults(directory.path(), definition_.output, [](uint64_t) {});
-    return Summary(directory);
+  // Nothing is left to run: a header without rows, or a run that has finished.
+  RunSummary Nothing(const RunDirectory& directory, const Recovered& recovered) {
+    RunSummary summary = Summary(directory);
+    summary.outcomes = recovered.outcomes;
+    if (summary.outcomes[0] != summary.tasks) summary.status = 1;
+    AllowInterruption();
+    Export(directory, summary);
+    summary.seconds = Seconds();
+    return summary;
   }
 
   RunText Text(const RunDirectory& directory) const {
@@ -234,6 +381,11 @@ class Setup {
     text.command = command_.arguments;
     text.parse = definition_.parse_json ? Parse::kJson : Parse::kNothing;
     text.cpus = CpusOfSlot();
+    text.check = options_.worker_check;
+    text.timeout_ms = static_cast<uint64_t>(options_.task_timeout.count());
+    text.memory_bytes = options_.task_memory_bytes;
+    text.fence = options_.fence;
+    text.on_master_loss_ms = static_cast<uint64_t>(options_.on_master_loss.count());
     return text;
   }
 
@@ -244,37 +396,106 @@ class Setup {
     return std::max<uint64_t>(1, std::strtoull(set->second.c_str(), nullptr, 10) / plan_.slots);
   }
 
-  RunSummary Work(RunDirectory& directory) {
-    CoreOptions core_options;
-    core_options.text = Text(directory);
-    core_options.tasks = definition_.tasks();
-    core_options.expected_slots = uint64_t{plan_.workers} * plan_.slots;
+  CoreOptions CoreOptionsOf(const RunDirectory& directory, Epoch epoch) const {
+    CoreOptions core;
+    core.epoch = epoch;
+    core.text = Text(directory);
+    for (const RowRange& range : ranges_)
+      core.tasks = std::max(core.tasks, range.task + range.rows - 1);
+    core.lease = options_.lease;
+    core.crash_limit = options_.crash_limit;
+    core.retries = options_.retries;
+    core.max_failures = options_.max_failures;
+    core.explained_late = options_.scheduler != "local";
+    core.expected_slots = uint64_t{plan_.workers} * plan_.slots;
+    return core;
+  }
 
-    // A connection each, and what a local worker's guardian takes.
-    RequireDescriptors(128 + 4 * uint64_t{plan_.workers});
-    const KeyPair server = MakeKeyPair();
+  // The same keys and, if it can be had, the same port as an earlier master, so that workers come
+  // back by themselves.
+  Transport Listen(const RunDirectory& directory) {
     ConnectionFile connection;
+    KeyPair server;
+    int port = 0;
+    try {
+      connection = ReadConnectionFile(directory.File("connect.json"));
+      server = {connection.server_public, ReadKey(directory.File("server.key"))};
+      if (connection.run != definition_.run) throw Error("of another run");
+      const std::string& address = connection.endpoints.at(0);
+      port = std::atoi(address.c_str() + address.rfind(':') + 1);
+    } catch (const std::exception&) {
+      server = MakeKeyPair();
+      connection = {};
+      connection.server_public = server.public_key;
+      connection.client = MakeKeyPair();
+    }
     connection.run = definition_.run;
-    connection.server_public = server.public_key;
-    connection.client = MakeKeyPair();
     Transport transport(server, connection.client.public_key);
     using Reach = Transport::Reach;
     connection.endpoints = transport.Bind(options_.scheduler == "local"  ? Reach::kLoopback
                                           : pool_.ControllerAtLoopback() ? Reach::kLoopbackFirst
-                                                                         : Reach::kAll);
+                                                                         : Reach::kAll,
+                                          port);
     ReplaceFile(directory.File("server.key"), server.secret_key + "\n", 0600);
     WriteConnectionFile(directory.File("connect.json"), connection);
-    directory.WriteOwner(connection.endpoints[0]);
+    address_ = connection.endpoints[0];
+    directory.WriteOwner(address_);
+    return transport;
+  }
 
+  static std::string ReadKey(const std::string& path) {
+    std::string key = ReadFile(path);
+    while (!key.empty() && key.back() == '\n') key.pop_back();
+    if (key.size() != 40) throw Error("no key");
+    return key;
+  }
+
+  // What earlier masters submitted is taken over; their workers are waited for as long as they can
+  // live.
+  void TakeOver(Database& journal, Recovered& recovered) {
+    std::set<std::string> watched;
+    for (const OpenAllocation& open : OpenAllocations(journal)) {
+      if (open.scheduler != options_.scheduler) continue;
+      pool_.Adopt(open.token, open.job, static_cast<unsigned>(open.workers));
+      watched.insert(fmt::format("{} {}_", open.scheduler, open.job.substr(0, open.job.find(';'))));
+    }
+    for (KnownWorker& worker : recovered.workers) {
+      worker.watched =
+          watched.contains(worker.allocation.substr(0, worker.allocation.rfind('_') + 1));
+    }
+    for (const std::string& host : AvoidedHosts(journal)) pool_.Avoid(host);
+  }
+
+  RunSummary Work(RunDirectory& directory, Database journal, Epoch epoch, Recovered recovered) {
+    uint64_t done = 0;
+    for (const uint64_t count : recovered.outcomes) done += count;
+    if (done == definition_.tasks()) {
+      directory.Keep();
+      return Nothing(directory, recovered);
+    }
+    // A connection each, and what a local worker's guardian takes.
+    RequireDescriptors(128 + 4 * uint64_t{plan_.workers});
+    Transport transport = Listen(directory);
+    pool_.HoldOpen(directory.workers_lock());
+    TakeOver(journal, recovered);
+    if (done > 0 || epoch > 1) {
+      observer_.Resumed(
+          fmt::format("{} of {} tasks have a result already", done, definition_.tasks()));
+    }
     MasterLoop::Options loop_options;
     loop_options.workers = plan_.workers;
     loop_options.signal_fd = options_.signal_fd;
-    loop_options.keep_alive = [&] { directory.WriteOwner(connection.endpoints[0]); };
-    RowSource::Options rows{directory.File("params.csv"), ranges_, command_.columns, seed_columns_,
-                            definition_.seed};
-    Database journal = CreateJournal(directory.File("journal.db"), definition_.ToMeta(), ranges_);
-    MasterLoop loop(std::move(loop_options), Core(std::move(core_options)), std::move(transport),
-                    std::move(rows), pool_, std::move(journal), observer_);
+    loop_options.spool = directory.File("spool");
+    loop_options.keep_alive = [&] { directory.WriteOwner(address_); };
+    RowSource::Options rows{directory.File("params.csv"),
+                            ranges_,
+                            command_.columns,
+                            seed_columns_,
+                            definition_.seed,
+                            timeout_column_};
+    MasterLoop loop(std::move(loop_options),
+                    Core(CoreOptionsOf(directory, epoch), std::move(recovered)),
+                    std::move(transport), std::move(rows), pool_, std::move(journal), observer_);
     directory.Keep();
     observer_.Started(plan_.workers, plan_.slots);
     const double start = Seconds();
@@ -336,6 +557,8 @@ class Setup {
   std::vector<RowRange> ranges_;
   CompiledCommand command_;
   std::vector<size_t> seed_columns_;
+  std::optional<size_t> timeout_column_;
+  std::string address_;
 };
 
 }  // namespace
@@ -351,7 +574,7 @@ std::string DryRun(const RunOptions& options) {
       options.input, {}, [](uint64_t, uint64_t) {}, -1);
   const CompiledCommand command =
       CompileCommand(options.command, summary.columns, options.constants, options.shell);
-  ColumnIndices(options.seed_by, summary.columns);
+  ColumnIndices(options.seed_by, "--seed-by", summary.columns);
   const std::string cwd = TasksDirectory(options);
   if (!options.output.empty()) CheckOutput(options);
   const PoolOptions plan = PlanPool(options);

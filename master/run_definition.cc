@@ -93,6 +93,12 @@ std::map<std::string, std::string> RunDefinition::ToMeta() const {
           {"stdout_column", OrderedJson(stdout_column).dump()}};
 }
 
+std::string WordsToJson(const std::vector<std::string>& words) { return EncodeList(words).dump(); }
+
+std::vector<std::string> WordsFromJson(const std::string& json) {
+  return DecodeList(OrderedJson::parse(json));
+}
+
 RunDefinition ReadDefinition(Database& journal) {
   std::map<std::string, OrderedJson> meta;
   auto rows = journal.Prepare("SELECT name, value FROM meta");

@@ -2,6 +2,9 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <netdb.h>
+#include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,7 +13,9 @@
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
+#include <thread>
 
 #include "cq/error.h"
 
@@ -36,13 +41,18 @@ bool EmptyDirectory(const std::string& path) {
   return fs::is_directory(path, error) && fs::is_empty(path, error) && !error;
 }
 
+std::string InUse(const std::string& path) {
+  return fmt::format(
+      "the run directory '{}' is in use by a running master; 'cq status {}' shows it, 'cq cancel "
+      "{}' "
+      "ends it; another place for this run: --run-dir DIR",
+      path, path, path);
+}
+
 void CheckFree(const std::string& path, bool fresh) {
   if (!Exists(path) || EmptyDirectory(path)) return;
   if (HeldByMaster(path)) {
-    throw UsageError(fmt::format(
-        "the run directory '{}' is in use by a running master; 'cq status {}' shows it; another "
-        "place for this run: --run-dir DIR",
-        path, path));
+    throw UsageError(InUse(path));
   }
   if (!Exists(path + "/lock") && !Exists(path + "/journal.db")) {
     throw UsageError(fmt::format(
@@ -63,13 +73,41 @@ std::string FreeName(const std::string& path) {
   }
 }
 
-// Field 22 of /proc/PID/stat, in ticks since boot: with the pid it names a process for good.
-uint64_t OwnStartTime() {
-  const std::string text = ReadFile("/proc/self/stat");
+// Field 22 of /proc/PID/stat, in ticks since boot: with the pid it names a process for good. None
+// for one that has ended.
+std::optional<uint64_t> StartTimeOf(pid_t pid) {
+  std::string text;
+  try {
+    text = ReadFile(fmt::format("/proc/{}/stat", pid));
+  } catch (const Error&) {
+    return std::nullopt;
+  }
   std::istringstream rest(text.substr(text.rfind(')') + 2));
   std::string field;
-  for (int i = 3; i <= 22; ++i) rest >> field;
+  rest >> field;
+  if (field == "Z" || field == "X") return std::nullopt;
+  for (int i = 4; i <= 22; ++i) rest >> field;
   return std::stoull(field);
+}
+
+// Whether somebody listens at tcp://HOST:PORT.
+bool Answers(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  if (!address.starts_with("tcp://") || colon <= 6) return false;
+  const std::string host = address.substr(6, colon - 6);
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  if (getaddrinfo(host.c_str(), address.c_str() + colon + 1, &hints, &found) != 0) return false;
+  const Fd socket_fd(socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const int started = connect(socket_fd.get(), found->ai_addr, found->ai_addrlen);
+  freeaddrinfo(found);
+  if (started == 0) return true;
+  pollfd ready{socket_fd.get(), POLLOUT, 0};
+  int error = 0;
+  socklen_t size = sizeof error;
+  return errno == EINPROGRESS && poll(&ready, 1, 3000) == 1 &&
+         getsockopt(socket_fd.get(), SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0;
 }
 
 std::string BootId() {
@@ -78,7 +116,73 @@ std::string BootId() {
   return id;
 }
 
+// Shared by the workers of this master, which inherit the descriptor: the lock goes with the last
+// of them, however they end.
+Fd LockOfWorkers(const std::string& path) {
+  Fd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  struct flock lock = WholeFile(F_RDLCK);
+  if (fd) fcntl(fd.get(), F_OFD_SETLK, &lock);
+  // Above the numbers at which workers get their descriptors.
+  return Fd(fcntl(fd.get(), F_DUPFD_CLOEXEC, 10));
+}
+
+// They end within a second of their master.
+void WaitForLocalWorkers(const std::string& path) {
+  const Fd fd(open(path.c_str(), O_RDWR | O_CLOEXEC));
+  if (!fd) return;
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(15);
+  struct flock lock = WholeFile(F_WRLCK);
+  while (fcntl(fd.get(), F_OFD_SETLK, &lock) != 0) {
+    // Where there are no locks, their time is waited for.
+    if (std::chrono::steady_clock::now() > deadline) {
+      if (errno != EAGAIN && errno != EACCES) return;
+      throw Error(fmt::format(
+          "workers of the earlier master still hold '{}' ('fuser {}' names them): end them first",
+          path, path));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
+// A master elsewhere may hold the directory where locks do not reach. On this host the lock has
+// decided; on another its address and the time that it renews count.
+void CheckOwner(const std::string& path, bool take_over) {
+  std::string text;
+  try {
+    text = ReadFile(path + "/owner.json");
+  } catch (const Error&) {
+    return;
+  }
+  const auto owner = nlohmann::json::parse(text, nullptr, false);
+  if (!owner.is_object() || take_over) return;
+  const auto field = [&](const char* name) {
+    return owner.contains(name) && owner[name].is_string() ? owner[name].get<std::string>() : "";
+  };
+  if (field("host") == HostName()) {
+    // After a reboot, or with its process gone, it does not live; nor if the pid is another's now.
+    if (field("boot_id") != BootId() || !owner.contains("pid") || !owner["pid"].is_number()) return;
+    const auto start = StartTimeOf(owner["pid"].get<int>());
+    if (!start || !owner.contains("start_ticks") ||
+        *start != owner["start_ticks"].get<uint64_t>()) {
+      return;
+    }
+    throw UsageError(InUse(path));
+  }
+  const auto now = std::chrono::duration_cast<std::chrono::seconds>(
+                       std::chrono::system_clock::now().time_since_epoch())
+                       .count();
+  const int64_t renewed =
+      owner.contains("time") && owner["time"].is_number() ? owner["time"].get<int64_t>() : 0;
+  if (now - renewed > 30 && !Answers(field("address"))) return;
+  throw UsageError(fmt::format(
+      "the run directory '{}' is in use by a master on {} ({}), which renewed its claim {} s ago; "
+      "if it is surely gone: --take-over",
+      path, field("host"), field("address"), now - renewed));
+}
+
 }  // namespace
+
+bool IsRunDirectory(const std::string& path) { return Exists(path + "/journal.db"); }
 
 std::string AbsolutePath(const std::string& path) {
   std::error_code error;
@@ -126,6 +230,29 @@ RunDirectory RunDirectory::Make(const std::string& path, bool fresh) {
     throw UsageError(
         fmt::format("cannot lock the run directory '{}': {}", directory.path_, strerror(errno)));
   }
+  directory.workers_lock_ = LockOfWorkers(directory.File("workers.lock"));
+  return directory;
+}
+
+RunDirectory RunDirectory::Open(const std::string& path, bool take_over) {
+  RunDirectory directory;
+  directory.path_ = AbsolutePath(path);
+  directory.current_ = directory.path_;
+  directory.published_ = true;
+  directory.keep_ = true;
+  directory.lock_ = Fd(open(directory.File("lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  if (!directory.lock_) {
+    throw UsageError(
+        fmt::format("cannot use the run directory '{}': {}", directory.path_, strerror(errno)));
+  }
+  struct flock lock = WholeFile(F_WRLCK);
+  if (fcntl(directory.lock_.get(), F_OFD_SETLK, &lock) != 0) {
+    throw UsageError(InUse(directory.path_));
+  }
+  CheckOwner(directory.path_, take_over);
+  for (const char* name : {"logs", "spool"}) mkdir(directory.File(name).c_str(), 0777);
+  WaitForLocalWorkers(directory.File("workers.lock"));
+  directory.workers_lock_ = LockOfWorkers(directory.File("workers.lock"));
   return directory;
 }
 
@@ -154,9 +281,10 @@ RunDirectory::~RunDirectory() {
 void RunDirectory::WriteOwner(const std::string& address) const {
   const auto now = std::chrono::duration_cast<std::chrono::seconds>(
       std::chrono::system_clock::now().time_since_epoch());
-  const nlohmann::ordered_json owner = {{"host", HostName()}, {"boot_id", BootId()},
-                                        {"pid", getpid()},    {"start_ticks", OwnStartTime()},
-                                        {"address", address}, {"time", now.count()}};
+  const nlohmann::ordered_json owner = {
+      {"host", HostName()}, {"boot_id", BootId()},
+      {"pid", getpid()},    {"start_ticks", StartTimeOf(getpid()).value_or(0)},
+      {"address", address}, {"time", now.count()}};
   ReplaceFile(File("owner.json"), owner.dump(2) + "\n", 0666);
 }
 

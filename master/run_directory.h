@@ -16,6 +16,10 @@ class RunDirectory {
   /// (`fresh`). Throws UsageError.
   static RunDirectory Make(const std::string& path, bool fresh);
 
+  /// Takes hold of an existing run whose master is gone, once its local workers are, too.
+  /// `take_over`: though a master on another host may live. Throws UsageError while a master lives.
+  static RunDirectory Open(const std::string& path, bool take_over);
+
   RunDirectory(RunDirectory&&) = default;
   RunDirectory& operator=(RunDirectory&&) = default;
   /// Removes the directory, unless Keep was called.
@@ -30,6 +34,9 @@ class RunDirectory {
   std::string File(const std::string& name) const { return current_ + "/" + name; }
   const std::string& path() const { return path_; }
 
+  /// Local workers hold this lock as long as they live, so that a master that comes later knows.
+  int workers_lock() const { return workers_lock_.get(); }
+
   /// Writes owner.json: host, boot, pid with its start time, address, and the time.
   void WriteOwner(const std::string& address) const;
 
@@ -40,6 +47,7 @@ class RunDirectory {
   std::string current_;
   std::string moved_aside_to_;
   Fd lock_;
+  Fd workers_lock_;
   bool keep_ = false;
   bool published_ = false;
 };
@@ -49,6 +57,9 @@ std::string DefaultRunDirectory(const std::string& input);
 
 /// Whether a master holds the directory now, as this host can tell.
 bool HeldByMaster(const std::string& path);
+
+/// Whether there is a run in this directory.
+bool IsRunDirectory(const std::string& path);
 
 /// `path` made absolute, without following links.
 std::string AbsolutePath(const std::string& path);

@@ -80,10 +80,11 @@ Transport::Transport(const KeyPair& server, std::string client_public)
   router_.set(zmq::sockopt::curve_secretkey, server.secret_key);
 }
 
-std::vector<std::string> Transport::Bind(Reach reach) {
+std::vector<std::string> Transport::Bind(Reach reach, int preferred_port) {
   const std::string interface = reach == Reach::kLoopback ? "127.0.0.1" : "*";
   std::random_device random;
-  const int start = static_cast<int>(random() % kPorts);
+  const bool preferred = preferred_port >= kFirstPort && preferred_port < kFirstPort + kPorts;
+  const int start = preferred ? preferred_port - kFirstPort : static_cast<int>(random() % kPorts);
   for (int i = 0; i < kPorts; ++i) {
     const int port = kFirstPort + (start + i) % kPorts;
     try {

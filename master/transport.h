@@ -24,9 +24,9 @@ class Transport {
     kAll,            // every address but loopback, unless there is nothing else
     kLoopbackFirst,  // loopback, then every other address
   };
-  /// Binds a port outside the ephemeral range and returns the addresses at which workers may reach
-  /// it. Throws Error.
-  std::vector<std::string> Bind(Reach reach);
+  /// Binds a port outside the ephemeral range, `preferred_port` if it is one and free, and returns
+  /// the addresses at which workers may reach it. Throws Error.
+  std::vector<std::string> Bind(Reach reach, int preferred_port);
 
   /// Numbers the messages of each session. False when nobody is at that connection any more.
   bool Send(ConnectionId to, SessionId session, const ToWorker& message);

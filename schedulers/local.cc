@@ -22,6 +22,8 @@ namespace {
 
 /// The descriptor at which a guardian sees that its master is gone.
 constexpr int kMasterFd = 3;
+/// The one that workers hold as long as they live.
+constexpr int kHeldFd = 4;
 
 class LocalScheduler : public Scheduler {
  public:
@@ -31,6 +33,7 @@ class LocalScheduler : public Scheduler {
   std::string name() const override { return "local"; }
   bool OutlivesMaster() const override { return false; }
   bool Replaces() const override { return true; }
+  void HoldOpen(int fd) override { held_fd_ = fd; }
 
   std::string Submit(unsigned workers, const std::string&) override {
     const unsigned first = next_;
@@ -120,6 +123,7 @@ class LocalScheduler : public Scheduler {
     guardian.allocation = fmt::format("local {}", number);
     guardian.log_file = fmt::format("{}/local-{}.log", launch_.log_dir, number);
     Pipe life = MakePipe();
+    const Fd life_read(fcntl(life.read.get(), F_DUPFD_CLOEXEC, 10));
     const Fd log(open(guardian.log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
     if (!log) {
       throw Error(fmt::format("cannot write the worker's log '{}': {}", guardian.log_file,
@@ -132,20 +136,23 @@ class LocalScheduler : public Scheduler {
                                       "--master-fd",   std::to_string(kMasterFd)};
     // Run by the guardian, so that a set-up that hangs ends like a worker.
     if (!launch_.worker_init.empty()) words.insert(words.end(), {"--init", launch_.worker_init});
-    guardian.pid = Spawn(words, log.get(), life.read.get());
+    if (held_fd_ >= 0) words.insert(words.end(), {"--held-fd", std::to_string(kHeldFd)});
+    guardian.pid = Spawn(words, log.get(), life_read.get(), held_fd_);
     guardian.pidfd = OpenPidfd(guardian.pid);
     guardian.life = std::move(life.write);
     guardians_.push_back(std::move(guardian));
   }
 
-  static pid_t Spawn(std::vector<std::string>& words, int log, int life) {
+  static pid_t Spawn(std::vector<std::string>& words, int log, int life, int held) {
     std::vector<char*> argv = ArgumentPointers(words);
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, log, 1);
     posix_spawn_file_actions_adddup2(&actions, log, 2);
+    // Neither source is one of these numbers.
     posix_spawn_file_actions_adddup2(&actions, life, kMasterFd);
+    if (held >= 0) posix_spawn_file_actions_adddup2(&actions, held, kHeldFd);
     posix_spawnattr_t attributes;
     posix_spawnattr_init(&attributes);
     sigset_t none;
@@ -164,6 +171,7 @@ class LocalScheduler : public Scheduler {
   }
 
   WorkerLaunch launch_;
+  int held_fd_ = -1;
   unsigned next_ = 1;
   std::vector<Guardian> guardians_;
 };

@@ -49,6 +49,14 @@ class Scheduler {
   virtual std::string name() const = 0;
   /// One submission of `workers` workers; `token` finds it again. Returns the scheduler's id.
   virtual std::string Submit(unsigned workers, const std::string& token) = 0;
+  /// Workers on this machine inherit this descriptor and hold it as long as they live.
+  virtual void HoldOpen(int /*fd*/) {}
+  /// Takes over a submission of an earlier master: `job` is the scheduler's id, or empty if only
+  /// the token is known. False when there is no such job any more.
+  virtual bool Adopt(const std::string& /*token*/, const std::string& /*job*/,
+                     unsigned /*workers*/) {
+    return false;
+  }
   /// All workers of all submissions, each until it has been told as ended once. A query that fails
   /// throws, and says nothing about the workers.
   virtual std::vector<WorkerJob> Poll() = 0;

@@ -128,13 +128,21 @@ class SlurmScheduler : public Scheduler {
                       ? fmt::format("sbatch refused the workers: {}", OneLine(done.err + done.out))
                       : fmt::format("sbatch printed no job id: {}", OneLine(done.out + done.err)));
     }
-    for (unsigned i = 1; i <= workers; ++i) {
-      Element element;
-      element.id = fmt::format("{}_{}", job.id, i);
-      alive_.push_back(element);
-    }
-    jobs_.push_back(job);
+    Watch(job, workers);
     return job.cluster.empty() ? job.id : job.id + ";" + job.cluster;
+  }
+
+  bool Adopt(const std::string& token, const std::string& job, unsigned workers) override {
+    JobId id;
+    if (job.empty()) {
+      const auto found = JobsWithToken(token);
+      if (found.empty()) return false;
+      id.id = found.front();
+    } else if (!ParseJobId(job, id)) {
+      return false;
+    }
+    Watch(id, workers);
+    return true;
   }
 
   void Avoid(const std::string& host) override { avoided_.insert(host); }
@@ -226,13 +234,29 @@ class SlurmScheduler : public Scheduler {
     return reason.empty() || reason == "None" ? "" : fmt::format(" ({})", reason);
   }
 
-  void CancelByToken(const std::string& token) {
-    for (const std::string& line : Lines(Client("squeue", {"--me", "-h", "-o", "%A|%k"}, "").out)) {
-      const size_t bar = line.find('|');
-      if (bar != std::string::npos && OneLine(line.substr(bar + 1)) == token) {
-        Client("scancel", {"--quiet", line.substr(0, bar)}, "");
-      }
+  void Watch(const JobId& job, unsigned workers) {
+    for (unsigned i = 1; i <= workers; ++i) {
+      Element element;
+      element.id = fmt::format("{}_{}", job.id, i);
+      alive_.push_back(element);
     }
+    jobs_.push_back(job);
+  }
+
+  // The ids of our jobs that carry this token; an array has the same for all of its elements.
+  std::vector<std::string> JobsWithToken(const std::string& token) {
+    std::vector<std::string> found;
+    for (const std::string& line : Lines(Client("squeue", {"--me", "-h", "-o", "%F|%k"}, "").out)) {
+      const size_t bar = line.find('|');
+      if (bar == std::string::npos || OneLine(line.substr(bar + 1)) != token) continue;
+      const std::string id = line.substr(0, bar);
+      if (std::find(found.begin(), found.end(), id) == found.end()) found.push_back(id);
+    }
+    return found;
+  }
+
+  void CancelByToken(const std::string& token) {
+    for (const std::string& id : JobsWithToken(token)) Client("scancel", {"--quiet", id}, "");
   }
 
   CommandOutput Client(const std::string& program, std::vector<std::string> words,

@@ -32,7 +32,8 @@ sigset_t GuardedSignals() {
   return set;
 }
 
-pid_t SpawnWorker(const std::vector<std::string>& arguments, int life_fd, const std::string& init) {
+pid_t SpawnWorker(const std::vector<std::string>& arguments, int life_fd, int held_fd,
+                  const std::string& init) {
   std::string program = OwnExecutable();
   std::vector<std::string> words{"cq"};
   words.insert(words.end(), arguments.begin(), arguments.end());
@@ -48,6 +49,7 @@ pid_t SpawnWorker(const std::vector<std::string>& arguments, int life_fd, const 
   posix_spawn_file_actions_init(&actions);
   // Should life_fd be 3 already, dup2 onto itself clears close-on-exec in posix_spawn.
   posix_spawn_file_actions_adddup2(&actions, life_fd, kLifeFd);
+  if (held_fd >= 0) posix_spawn_file_actions_adddup2(&actions, held_fd, held_fd);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   sigset_t none;
@@ -88,14 +90,17 @@ bool Reap(pid_t worker, int& status) {
 
 }  // namespace
 
-int RunGuardian(const std::vector<std::string>& arguments, int master_fd, const std::string& init) {
+int RunGuardian(const std::vector<std::string>& arguments, int master_fd, int held_fd,
+                const std::string& init) {
   const sigset_t signals = GuardedSignals();
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   const Fd signal_fd(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   BecomeSubreaper();
-  if (master_fd >= 0) fcntl(master_fd, F_SETFD, FD_CLOEXEC);
+  for (const int fd : {master_fd, held_fd}) {
+    if (fd >= 0) fcntl(fd, F_SETFD, FD_CLOEXEC);
+  }
   Pipe life = MakePipe();
-  const pid_t worker = SpawnWorker(arguments, life.read.get(), init);
+  const pid_t worker = SpawnWorker(arguments, life.read.get(), held_fd, init);
   life.read.Close();
 
   std::array<pollfd, 2> fds{{{signal_fd.get(), POLLIN, 0}, {master_fd, POLLIN, 0}}};

@@ -16,6 +16,8 @@ namespace cq {
 /// 128 + N if signal N ended it.
 /// `init`, if it is not empty, is shell text that the worker's process runs before it becomes the
 /// worker.
-int RunGuardian(const std::vector<std::string>& worker, int master_fd, const std::string& init);
+/// `held_fd`, if it is not -1, is open in both as long as they live.
+int RunGuardian(const std::vector<std::string>& worker, int master_fd, int held_fd,
+                const std::string& init);
 
 }  // namespace cq

@@ -243,7 +243,9 @@ int RunWorker(const WorkerOptions& options) {
   const sigset_t signals = WorkerLoop::Signals();
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   BecomeSubreaper();
-  if (options.life_fd >= 0) fcntl(options.life_fd, F_SETFD, FD_CLOEXEC);
+  for (const int fd : {options.life_fd, options.held_fd}) {
+    if (fd >= 0) fcntl(fd, F_SETFD, FD_CLOEXEC);
+  }
   // A slot has two pipes, three other descriptors, and a moment's more while it spawns.
   RequireDescriptors(64 + 10 * options.slots);
   int status = 0;

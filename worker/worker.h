@@ -14,6 +14,8 @@ struct WorkerOptions {
   bool local = false;
   /// Readable (end of file) once the guardian is gone; -1 without one.
   int life_fd = -1;
+  /// Kept open, and from the tasks; -1: none.
+  int held_fd = -1;
 };
 
 /// The worker proper: runs until the master stops it, it is told to go, or its guardian is gone.

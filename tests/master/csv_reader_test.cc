@@ -136,7 +136,7 @@ class RowSourceTest : public ::testing::Test {
 };
 
 TEST_F(RowSourceTest, RowsAreFoundInAnyOrder) {
-  RowSource rows({path_, {{1, 1, kRows}}, {1}, {}, 7});
+  RowSource rows({path_, {{1, 1, kRows}}, {1}, {}, 7, {}});
   for (const TaskId task : {1ull, 2ull, 150'000ull, 3ull, 65'537ull, 200'000ull, 1ull}) {
     EXPECT_EQ(rows.Get(task).values, (Fields{"x" + std::to_string(task)}));
     rows.Forget(task);
@@ -144,15 +144,15 @@ TEST_F(RowSourceTest, RowsAreFoundInAnyOrder) {
 }
 
 TEST_F(RowSourceTest, NumbersFollowTheRangesOfAnEditedInput) {
-  RowSource rows({path_, {{1, 500'001, 10}, {11, 1, kRows - 10}}, {0}, {}, 7});
+  RowSource rows({path_, {{1, 500'001, 10}, {11, 1, kRows - 10}}, {0}, {}, 7, {}});
   EXPECT_EQ(rows.Get(500'003).values, (Fields{"3"}));
   EXPECT_EQ(rows.Get(1).values, (Fields{"11"}));
 }
 
 TEST_F(RowSourceTest, SeedsDependOnNumberOrColumnsAlone) {
-  RowSource by_number({path_, {{1, 1, kRows}}, {}, {}, 7});
-  RowSource again({path_, {{1, 1, kRows}}, {0}, {}, 7});
-  RowSource other({path_, {{1, 1, kRows}}, {}, {}, 8});
+  RowSource by_number({path_, {{1, 1, kRows}}, {}, {}, 7, {}});
+  RowSource again({path_, {{1, 1, kRows}}, {0}, {}, 7, {}});
+  RowSource other({path_, {{1, 1, kRows}}, {}, {}, 8, {}});
   EXPECT_EQ(by_number.Get(5).seed, again.Get(5).seed);
   EXPECT_NE(by_number.Get(5).seed, by_number.Get(6).seed);
   EXPECT_NE(by_number.Get(5).seed, other.Get(5).seed);

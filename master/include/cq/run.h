@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -24,6 +25,20 @@ struct RunOptions {
   std::string run_dir;
   /// Move an existing run directory aside.
   bool fresh = false;
+  /// Go on with the run in an existing run directory: its command, constants, header and seed must
+  /// be these; rows with a result are not run again. Otherwise such a directory is an error.
+  bool resume = false;
+  /// Of a resume: run again what did not end ok; or everything.
+  bool failed = false;
+  bool rerun = false;
+  /// Of a resume: results that are older than a changed program or input file stay.
+  bool keep = false;
+  /// Of a resume: though a master on another host may hold the directory.
+  bool take_over = false;
+  /// More files that results depend on, besides the program and arguments that name files.
+  std::vector<std::string> depends;
+  /// Kept in the journal as it is, for whoever calls Run with `resume` later.
+  std::string record;
 
   /// "local" or "slurm".
   std::string scheduler = "local";
@@ -46,6 +61,25 @@ struct RunOptions {
   std::vector<std::string> seed_by;
   /// Only the first so many rows; 0: all.
   uint64_t limit = 0;
+
+  /// How often a task that ended as `error` or `timeout` is tried again.
+  uint32_t retries = 0;
+  /// A task that took its worker with it so often is set aside as `crashed`.
+  uint32_t crash_limit = 3;
+  /// After so many tasks that did not end ok nothing more is started; empty: no limit.
+  std::optional<uint64_t> max_failures;
+  std::chrono::milliseconds lease{30'000};
+  /// For tasks with side effects: never two attempts at one task at a time.
+  bool fence = false;
+  /// How long a task may run; zero: no limit. Of a column, by row: `task_timeout_column`.
+  std::chrono::milliseconds task_timeout{};
+  std::string task_timeout_column;
+  /// Resident memory of a task's processes in sum; 0: no limit.
+  uint64_t task_memory_bytes = 0;
+  /// Shell text that must succeed on a worker before its first task.
+  std::string worker_check;
+  /// How long a scheduler's idle worker waits for a silent master.
+  std::chrono::milliseconds on_master_loss = std::chrono::minutes(30);
 
   /// The program `cq`, started as the workers; empty: this program, if it is `cq`.
   std::string worker_program;
@@ -75,6 +109,8 @@ class RunObserver {
   virtual ~RunObserver() = default;
   /// The input is good, and the workers are about to be started.
   virtual void Started(unsigned /*workers*/, unsigned /*slots*/) {}
+  /// Something worth saying before the start.
+  virtual void Resumed(const std::string& /*what*/) {}
   /// Several times a second.
   virtual void Progress(const RunProgress&) {}
   /// A change of the workers, or the like.

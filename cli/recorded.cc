@@ -1,0 +1,129 @@
+#include "cli/recorded.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "cli/run_options.h"
+#include "cq/error.h"
+#include "master/database.h"
+#include "master/recovery.h"
+#include "master/run_definition.h"
+#include "master/run_directory.h"
+
+namespace cq {
+namespace {
+
+namespace po = boost::program_options;
+using Words = std::vector<std::string>;
+
+// Of one start, and none of the next one's business.
+const std::set<std::string> kTransient = {"fresh", "limit",     "failed",  "keep", "rerun",
+                                          "quiet", "take-over", "run-dir", "json", "dry-run"};
+
+po::parsed_options ParseWords(const Words& words, const po::options_description& shown) {
+  po::options_description all;
+  all.add(shown).add_options()("positional", po::value<Words>());
+  po::positional_options_description positional;
+  positional.add("positional", -1);
+  namespace style = po::command_line_style;
+  return po::command_line_parser(words)
+      .options(all)
+      .positional(positional)
+      .style(style::unix_style & ~style::allow_guessing)
+      .run();
+}
+
+bool Repeatable(const std::string& name) {
+  return name == "set" || name == "const" || name == "env" || name == "depends";
+}
+
+void Append(Words& words, const po::option& option) {
+  if (option.value.empty()) words.push_back("--" + option.string_key);
+  for (const std::string& value : option.value) {
+    words.push_back(fmt::format("--{}={}", option.string_key, value));
+  }
+}
+
+bool IsPositional(const po::option& option) {
+  return option.position_key >= 0 || option.string_key == "positional";
+}
+
+nlohmann::ordered_json Encode(const Words& words) {
+  return nlohmann::ordered_json::parse(WordsToJson(words));
+}
+
+Words Decode(const nlohmann::ordered_json& json) { return WordsFromJson(json.dump()); }
+
+std::string Absolute(const std::string& option, const std::string& value) {
+  const bool path = option == "output" || option == "template" || option == "depends";
+  return path && value != "-" && !value.empty() ? AbsolutePath(value) : value;
+}
+
+}  // namespace
+
+std::string RecordOf(const CommandLine& line, const RunOptions& options) {
+  Words words;
+  for (const po::option& option : ParseWords(line.words, RunOptionsDescription()).options) {
+    if (IsPositional(option) || kTransient.contains(option.string_key)) continue;
+    if (option.string_key == "env" || option.string_key == "cwd") continue;
+    po::option kept = option;
+    for (std::string& value : kept.value) value = Absolute(option.string_key, value);
+    Append(words, kept);
+  }
+  for (const auto& [name, value] : options.env)
+    words.push_back(fmt::format("--env={}={}", name, value));
+  words.push_back("--cwd=" + AbsolutePath(options.cwd.empty() ? "." : options.cwd));
+  const std::string& input = options.input;
+  nlohmann::ordered_json record;
+  record["options"] = Encode(words);
+  record["input"] = Encode({input.empty() || input == "-" ? "-" : AbsolutePath(input)});
+  record["command"] = Encode(line.command);
+  return record.dump();
+}
+
+CommandLine WithRecorded(const std::string& run_dir, const CommandLine& line,
+                         const po::options_description& options) {
+  Words words;
+  Words input;
+  CommandLine merged = line;
+  try {
+    Database journal(run_dir + "/journal.db", Database::Mode::kRead);
+    const auto record = nlohmann::ordered_json::parse(MetaText(journal, "record"));
+    if (record.is_null()) return line;
+    words = Decode(record.at("options"));
+    input = Decode(record.at("input"));
+    if (!line.has_command) merged.command = Decode(record.at("command"));
+    merged.has_command = true;
+  } catch (const nlohmann::json::exception& error) {
+    throw Error(
+        fmt::format("'{}' does not tell how its run was started: {}", run_dir, error.what()));
+  }
+  const auto given = ParseWords(line.words, options);
+  std::set<std::string> again;
+  bool has_input = false;
+  for (const po::option& option : given.options) {
+    again.insert(option.string_key);
+    has_input = has_input || IsPositional(option);
+  }
+  merged.words.clear();
+  for (const po::option& option : ParseWords(words, options).options) {
+    if (Repeatable(option.string_key) || !again.contains(option.string_key)) {
+      Append(merged.words, option);
+    }
+  }
+  merged.words.insert(merged.words.end(), line.words.begin(), line.words.end());
+  if (!has_input) merged.words.insert(merged.words.end(), input.begin(), input.end());
+  return merged;
+}
+
+Words OptionsOf(const CommandLine& line, const po::options_description& options) {
+  Words words;
+  for (const po::option& option : ParseWords(line.words, options).options) {
+    if (!IsPositional(option)) Append(words, option);
+  }
+  return words;
+}
+
+}  // namespace cq

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+// Numbers with units, as users write them. `option` names what is wrong in messages. All throw
+// UsageError.
+namespace cq {
+
+/// A whole number from `least` on.
+uint64_t ParseCount(const std::string& text, const std::string& option, uint64_t least);
+
+/// "300M", "16G", "4096": powers of 1024, in bytes.
+uint64_t ParseSize(const std::string& text, const std::string& option);
+
+/// "500ms", "3s", "5m", "16h", "2d", "H:MM:SS"; a bare number is refused.
+std::chrono::milliseconds ParseDuration(const std::string& text, const std::string& option);
+
+}  // namespace cq
