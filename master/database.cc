@@ -62,6 +62,10 @@ void Statement::Run() {
 void Statement::Reset() { sqlite3_reset(statement_.get()); }
 
 std::string_view Statement::Text(int column) const {
+  // As text first: a number has no bytes of its own.
+  if (sqlite3_column_type(statement_.get(), column) != SQLITE_BLOB) {
+    sqlite3_column_text(statement_.get(), column);
+  }
   const auto* text = static_cast<const char*>(sqlite3_column_blob(statement_.get(), column));
   const auto size = static_cast<size_t>(sqlite3_column_bytes(statement_.get(), column));
   return text == nullptr ? std::string_view() : std::string_view(text, size);

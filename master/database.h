@@ -26,6 +26,8 @@ class Statement {
   void Run();
   void Reset();
 
+  int columns() const { return sqlite3_column_count(statement_.get()); }
+  std::string_view Name(int column) const { return sqlite3_column_name(statement_.get(), column); }
   int64_t Int(int column) const { return sqlite3_column_int64(statement_.get(), column); }
   bool IsNull(int column) const {
     return sqlite3_column_type(statement_.get(), column) == SQLITE_NULL;

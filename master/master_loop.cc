@@ -119,6 +119,11 @@ void MasterLoop::ReadAll() {
       continue;
     }
     auto& [envelope, message] = std::get<Decoded<FromWorker>>(decoded);
+    if (const auto* request = std::get_if<Request>(&message)) {
+      OnRequest(incoming->from, *request);
+      if (end_) return;
+      continue;
+    }
     core_.OnMessage(Now(), incoming->from, envelope, std::move(message));
   }
 }
@@ -234,18 +239,46 @@ void MasterLoop::OnSignals() {
   while (read(options_.signal_fd, &info, sizeof info) == sizeof info) {
     const auto* name = sigabbrev_np(static_cast<int>(info.ssi_signo));
     if (info.ssi_signo == SIGINT && !interrupted_) {
-      interrupted_ = true;
       observer_.Warning(
           fmt::format("interrupted: {} running tasks will be finished and no other started; Ctrl-C "
                       "again to stop now",
                       core_.counts().running));
-      core_.OnDrain(Now(), "interrupted");
-      continue;
+      DrainNow("interrupted");
+    } else {
+      StopNow(fmt::format("stopped by SIG{}", name));
     }
-    end_ = End{130, fmt::format("stopped by SIG{}", name)};
-    finished_ = true;
-    core_.OnStop(Now(), "stopped");
-    Act();
+  }
+}
+
+void MasterLoop::DrainNow(const std::string& reason) {
+  interrupted_ = true;
+  core_.OnDrain(Now(), reason);
+}
+
+void MasterLoop::StopNow(const std::string& reason) {
+  end_ = End{130, reason};
+  finished_ = true;
+  core_.OnStop(Now(), "stopped");
+  Act();
+}
+
+// `cq cancel`, from wherever the run's connection file can be read.
+void MasterLoop::OnRequest(ConnectionId from, const Request& request) {
+  if (request.run != core_.run() || finished_) return;
+  Reply reply;
+  if (request.kind == RequestKind::kStop) {
+    reply.text = "is stopped";
+  } else if (request.kind == RequestKind::kDrain) {
+    reply.text =
+        fmt::format("finishes {} running tasks and starts no other", core_.counts().running);
+  } else {
+    reply = {false, false, "this master answers no queries"};
+  }
+  transport_.Send(from, 0, reply);
+  if (request.kind == RequestKind::kStop) StopNow("cancelled by 'cq cancel'");
+  if (request.kind == RequestKind::kDrain && !interrupted_) {
+    observer_.Warning("'cq cancel --drain': running tasks will be finished and no other started");
+    DrainNow("cancelled by 'cq cancel --drain'");
   }
 }
 

@@ -71,6 +71,9 @@ class MasterLoop {
   void OnStates(const JobStates& states);
   void OnWorkerEnded(const JobState& job);
   void OnSignals();
+  void OnRequest(ConnectionId from, const Request& request);
+  void StopNow(const std::string& reason);
+  void DrainNow(const std::string& reason);
   void Act();
   void Do(Send& send);
   void Do(struct Give& give);

@@ -47,6 +47,17 @@ Pool::Pool(const PoolOptions& options)
     : scheduler_(options.scheduler == "slurm" ? MakeSlurmScheduler(LaunchOf(options))
                                               : MakeLocalScheduler(LaunchOf(options))) {}
 
+bool CancelAllocation(const std::string& scheduler, const std::string& token,
+                      const std::string& job) {
+  PoolOptions options;
+  options.scheduler = scheduler;
+  options.program = OwnExecutable();
+  const auto made = scheduler == "slurm" ? MakeSlurmScheduler(LaunchOf(options)) : nullptr;
+  if (made == nullptr || !made->Adopt(token, job, 1)) return false;
+  made->CancelAll();
+  return true;
+}
+
 std::string Pool::Script(const PoolOptions& options) {
   if (options.scheduler != "slurm") return {};
   return FilledSlurmTemplate(LaunchOf(options), options.workers);

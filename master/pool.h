@@ -55,6 +55,11 @@ struct QueryFailed {
 };
 using PoolEvent = std::variant<JobStates, SubmissionFailed, QueryFailed>;
 
+/// Cancels one submission of an earlier master. False if there is nothing of it any more. Throws
+/// Error.
+bool CancelAllocation(const std::string& scheduler, const std::string& token,
+                      const std::string& job);
+
 /// The carrier of one pool of workers: asks the scheduler, on a thread of its own since schedulers
 /// take their time, and reports. The only place of the master that knows schedulers.
 class Pool {

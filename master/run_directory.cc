@@ -182,6 +182,16 @@ void CheckOwner(const std::string& path, bool take_over) {
 
 }  // namespace
 
+bool MasterMayLive(const std::string& path) {
+  if (HeldByMaster(path)) return true;
+  try {
+    CheckOwner(path, false);
+  } catch (const UsageError&) {
+    return true;
+  }
+  return false;
+}
+
 bool IsRunDirectory(const std::string& path) { return Exists(path + "/journal.db"); }
 
 std::string AbsolutePath(const std::string& path) {

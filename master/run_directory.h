@@ -58,6 +58,9 @@ std::string DefaultRunDirectory(const std::string& input);
 /// Whether a master holds the directory now, as this host can tell.
 bool HeldByMaster(const std::string& path);
 
+/// Whether a master may hold the directory, here or on another host.
+bool MasterMayLive(const std::string& path);
+
 /// Whether there is a run in this directory.
 bool IsRunDirectory(const std::string& path);
 

@@ -21,12 +21,23 @@
 #include "protocol/files.h"
 #include "worker/json_values.h"
 #include "worker/output.h"
+#include "worker/process_tree.h"
 
 namespace cq {
 namespace {
 
+using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 using std::chrono::system_clock;
+
+/// A task that ends sooner is spared what only matters for one that takes much memory: it costs as
+/// much as a hundredth of a trivial task.
+constexpr milliseconds kYoung{20};
+/// From then on a task's output is sent while it runs.
+constexpr milliseconds kLongRunning{10'000};
+/// Between TERM and KILL.
+constexpr milliseconds kGrace{5'000};
+constexpr milliseconds kMemoryEvery{100};
 
 uint64_t MicrosOf(const timeval& t) {
   return static_cast<uint64_t>(t.tv_sec) * 1'000'000 + static_cast<uint64_t>(t.tv_usec);
@@ -38,11 +49,12 @@ std::string SignalName(int signal) {
 }
 
 // Reads what is there.
-void ReadAvailable(int fd, KeptOutput& output) {
+template <class F>
+void ReadAvailable(int fd, const F& take) {
   std::array<char, 16384> buffer;
   for (;;) {
     const ssize_t n = read(fd, buffer.data(), buffer.size());
-    if (n > 0) output.Append({buffer.data(), static_cast<size_t>(n)});
+    if (n > 0) take(std::string_view(buffer.data(), static_cast<size_t>(n)));
     if (n >= 0 && static_cast<size_t>(n) < buffer.size()) return;
     if (n < 0 && errno != EINTR) return;
   }
@@ -121,8 +133,9 @@ class CommandRunner::Spawner {
 
 class CommandRunner::Running {
  public:
-  Running(const RunContext& run, const Task& task, const Slot& slot, const Spawner& spawner)
-      : run_(run), task_(task), slot_(slot), spawner_(spawner) {
+  Running(const RunContext& run, const Task& task, const Slot& slot, const Spawner& spawner,
+          MemoryCgroup* cgroup)
+      : run_(run), task_(task), slot_(slot), spawner_(spawner), cgroup_(cgroup) {
     TaskResult& r = end_.result;
     r.task = task.task;
     r.attempt = task.attempt;
@@ -133,13 +146,14 @@ class CommandRunner::Running {
   }
 
   CommandEnd Run() {
-    const auto begin = steady_clock::now();
+    begin_ = steady_clock::now();
     if (Start()) {
       Watch();
       End();
     }
     end_.result.wall_us = static_cast<uint64_t>(
-        std::chrono::duration_cast<std::chrono::microseconds>(steady_clock::now() - begin).count());
+        std::chrono::duration_cast<std::chrono::microseconds>(steady_clock::now() - begin_)
+            .count());
     return std::move(end_);
   }
 
@@ -170,6 +184,7 @@ class CommandRunner::Running {
     const std::string program = arguments.at(0);
     const std::string file = run_.ResolveProgram(program);
     if (file.empty()) {
+      end_.result.unstartable = true;
       Fail(127, fmt::format("cannot run '{}': not found in PATH", program));
       return false;
     }
@@ -177,12 +192,95 @@ class CommandRunner::Running {
     std::vector<char*> environment = Environment(own);
     const int error = spawner_.Spawn(pid_, file, arguments, environment);
     if (error != 0) {
+      // Arguments that are too long are the task's own fault, wherever it runs.
+      end_.result.unstartable = error != E2BIG;
       Fail(error == ENOENT ? 127 : 126,
            fmt::format("cannot run '{}': {}{}", program, strerror(error), Hint(error, file)));
       return false;
     }
     pidfd_ = OpenPidfd(pid_);
+    PlanChecks();
     return true;
+  }
+
+  void PlanChecks() {
+    young_until_ = begin_ + kYoung;
+    live_at_ = begin_ + kLongRunning;
+    const uint64_t limit_ms = task_.timeout_ms != 0 ? task_.timeout_ms : run_.text().timeout_ms;
+    if (limit_ms != 0) term_at_ = begin_ + milliseconds(limit_ms);
+    if (run_.text().memory_bytes == 0) return;
+    memory_at_ = begin_ + kMemoryEvery;
+    // What it started before it was moved comes along.
+    if (cgroup_ != nullptr && !cgroup_->Add(ProcessTree(pid_))) cgroup_ = nullptr;
+  }
+
+  // Everything that this task has started and that lives.
+  std::vector<pid_t> Processes() const {
+    std::vector<pid_t> all = ProcessTree(pid_);
+    for (const pid_t pid : slot_.adopted->Of({task_.task, task_.attempt})) {
+      for (const pid_t below : ProcessTree(pid)) all.push_back(below);
+    }
+    return all;
+  }
+
+  void SignalAll(int signal) const {
+    const auto all = Processes();
+    kill(-pid_, signal);
+    for (const pid_t pid : all) {
+      if (getpgid(pid) != pid_) kill(pid, signal);
+    }
+  }
+
+  steady_clock::time_point NextCheck() const {
+    return std::min({young_until_, live_at_, term_at_, kill_at_, memory_at_});
+  }
+
+  void Check(steady_clock::time_point now) {
+    constexpr auto kNever = steady_clock::time_point::max();
+    if (now >= young_until_) {
+      young_until_ = kNever;
+      BeFirstVictims(Processes());
+    }
+    if (now >= live_at_) {
+      live_at_ = kNever;
+      slot_.live->Begin({task_.task, task_.attempt}, stdout_.Text(), stderr_.Text());
+      live_ = true;
+    }
+    if (now >= term_at_) {
+      term_at_ = kNever;
+      kill_at_ = now + kGrace;
+      verdict_ = Outcome::kTimeout;
+      SignalAll(SIGTERM);
+    }
+    if (now >= kill_at_) {
+      kill_at_ = now + milliseconds(100);
+      SignalAll(SIGKILL);
+    }
+    if (now >= memory_at_) {
+      memory_at_ = now + kMemoryEvery;
+      const auto all = Processes();
+      const bool over =
+          cgroup_ != nullptr ? cgroup_->HasKilled() : ResidentBytes(all) > run_.text().memory_bytes;
+      if (over) {
+        verdict_ = Outcome::kMemory;
+        SignalAll(SIGKILL);
+      }
+    }
+  }
+
+  void Take(bool from_err, std::string_view bytes) {
+    (from_err ? stderr_ : stdout_).Append(bytes);
+    if (live_) slot_.live->Append(from_err, bytes);
+  }
+  void TakeOutput() {
+    ReadAvailable(spawner_.out(), [this](std::string_view bytes) { Take(false, bytes); });
+    ReadAvailable(spawner_.err(), [this](std::string_view bytes) { Take(true, bytes); });
+  }
+
+  int WaitMs(steady_clock::time_point now) const {
+    const auto wait = std::chrono::ceil<milliseconds>(NextCheck() - now).count();
+    const auto longest = pidfd_ ? int64_t{3'600'000} : int64_t{10};
+    return static_cast<int>(std::clamp<int64_t>(wait, 0, longest));
   }
 
   static std::string Hint(int error, const std::string& file) {
@@ -221,10 +319,11 @@ class CommandRunner::Running {
                                {spawner_.err(), POLLIN, 0},
                                {pidfd_.get(), POLLIN, 0},
                                {slot_.kill_fd, POLLIN, 0}}};
+    auto now = begin_;
     do {
-      if (poll(fds.data(), fds.size(), pidfd_ ? -1 : 10) < 0) continue;
-      if (fds[0].revents != 0) ReadAvailable(spawner_.out(), stdout_);
-      if (fds[1].revents != 0) ReadAvailable(spawner_.err(), stderr_);
+      const int ready = poll(fds.data(), fds.size(), WaitMs(now));
+      if (ready < 0) continue;
+      if (fds[0].revents != 0 || fds[1].revents != 0) TakeOutput();
       if (fds[3].revents != 0) {
         uint64_t ignored = 0;
         if (read(slot_.kill_fd, &ignored, sizeof ignored) > 0) {
@@ -232,6 +331,9 @@ class CommandRunner::Running {
           kill(-pid_, SIGKILL);
         }
       }
+      // A task that prints without end wakes us all the time; its limits hold all the same.
+      now = steady_clock::now();
+      if (now >= NextCheck()) Check(now);
     } while (fds[2].revents == 0 && !(!pidfd_ && HasEnded()));
   }
 
@@ -252,8 +354,8 @@ class CommandRunner::Running {
     while (wait4(pid_, &status, 0, &usage) < 0 && errno == EINTR) {
     }
     // What is left in the pipes is this task's, and would be taken for the next one's.
-    ReadAvailable(spawner_.out(), stdout_);
-    ReadAvailable(spawner_.err(), stderr_);
+    TakeOutput();
+    if (live_) slot_.live->End();
     TaskResult& r = end_.result;
     r.user_us = MicrosOf(usage.ru_utime);
     r.system_us = MicrosOf(usage.ru_stime);
@@ -265,6 +367,15 @@ class CommandRunner::Running {
 
   void Judge(int status) {
     const std::string last = stderr_.LastLine();
+    const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !end_.killed;
+    if (verdict_ == Outcome::kOk &&
+        ((cgroup_ != nullptr && cgroup_->HasKilled()) || (killed && slot_.oom->HasGrown()))) {
+      verdict_ = Outcome::kMemory;
+    }
+    if (verdict_ != Outcome::kOk && !end_.killed) {
+      JudgeLimit(status);
+      return;
+    }
     if (WIFSIGNALED(status)) {
       const int signal = WTERMSIG(status);
       Fail(-signal, last.empty() ? fmt::format("ended by {}", SignalName(signal))
@@ -273,6 +384,8 @@ class CommandRunner::Running {
     }
     const int code = WEXITSTATUS(status);
     if (code != 0) {
+      // As a shell says that it could not start something.
+      end_.result.unstartable = code == 126 || code == 127;
       Fail(code, last.empty() ? fmt::format("exit status {}", code) : last);
       return;
     }
@@ -285,10 +398,37 @@ class CommandRunner::Running {
     }
   }
 
+  // It met a limit, however it then ended.
+  void JudgeLimit(int status) {
+    const int64_t exit = WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+    if (verdict_ == Outcome::kTimeout) {
+      const uint64_t limit_ms = task_.timeout_ms != 0 ? task_.timeout_ms : run_.text().timeout_ms;
+      Fail(exit, fmt::format("ended after its time limit of {} s (--task-timeout)",
+                             static_cast<double>(limit_ms) / 1000));
+    } else if (run_.text().memory_bytes != 0) {
+      Fail(exit, fmt::format("ended at its memory limit of {:.0f} MiB (--task-memory)",
+                             static_cast<double>(run_.text().memory_bytes) / (1 << 20)));
+    } else {
+      Fail(exit, "ended by the system for want of memory");
+    }
+    end_.result.outcome = verdict_;
+  }
+
   const RunContext& run_;
   const Task& task_;
   const Slot& slot_;
   const Spawner& spawner_;
+  MemoryCgroup* cgroup_;
+  steady_clock::time_point begin_{};
+  // When something is to be looked at; never, unless set.
+  steady_clock::time_point young_until_ = steady_clock::time_point::max();
+  steady_clock::time_point live_at_ = steady_clock::time_point::max();
+  steady_clock::time_point term_at_ = steady_clock::time_point::max();
+  steady_clock::time_point kill_at_ = steady_clock::time_point::max();
+  steady_clock::time_point memory_at_ = steady_clock::time_point::max();
+  /// The limit that it met.
+  Outcome verdict_ = Outcome::kOk;
+  bool live_ = false;
   CommandEnd end_;
   KeptOutput stdout_;
   KeptOutput stderr_;
@@ -304,6 +444,11 @@ CommandEnd CommandRunner::Run(const RunContext& run, const Task& task) {
     if (!spawner_ || spawner_->cwd() != run.text().cwd) {
       spawner_ = std::make_unique<Spawner>(run.text().cwd);
     }
+    if (run.text().memory_bytes != cgroup_bytes_) {
+      cgroup_.reset();
+      cgroup_bytes_ = run.text().memory_bytes;
+      if (cgroup_bytes_ != 0) cgroup_ = MemoryCgroup::Make(slot_.number, cgroup_bytes_);
+    }
   } catch (const Error& error) {
     CommandEnd end;
     end.result.task = task.task;
@@ -313,7 +458,7 @@ CommandEnd CommandRunner::Run(const RunContext& run, const Task& task) {
     end.result.error = error.what();
     return end;
   }
-  CommandEnd end = Running(run, task, slot_, *spawner_).Run();
+  CommandEnd end = Running(run, task, slot_, *spawner_, cgroup_.get()).Run();
   // A process that got away holds the pipes, too: what it prints is not the next task's.
   if (end.left_behind) spawner_.reset();
   return end;

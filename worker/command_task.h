@@ -5,6 +5,8 @@
 
 #include "protocol/messages.h"
 #include "worker/descendants.h"
+#include "worker/live_output.h"
+#include "worker/memory_cgroup.h"
 #include "worker/run_context.h"
 
 namespace cq {
@@ -26,6 +28,8 @@ class CommandRunner {
     /// Readable once the running task is to be killed; the runner empties it.
     int kill_fd = -1;
     AdoptedChildren* adopted = nullptr;
+    OomCounter* oom = nullptr;
+    LiveOutput* live = nullptr;
     /// Whether another slot runs this attempt now, and whether no other slot runs anything.
     std::function<bool(const AttemptRef&)> others_run;
     std::function<bool()> alone;
@@ -44,6 +48,8 @@ class CommandRunner {
 
   Slot slot_;
   std::unique_ptr<Spawner> spawner_;
+  std::unique_ptr<MemoryCgroup> cgroup_;
+  uint64_t cgroup_bytes_ = 0;
 };
 
 }  // namespace cq

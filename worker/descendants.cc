@@ -172,6 +172,13 @@ AdoptedChildren::Swept AdoptedChildren::Sweep(
   return swept;
 }
 
+std::vector<pid_t> AdoptedChildren::Of(const AttemptRef& task) {
+  const std::lock_guard lock(mutex_);
+  std::vector<pid_t> found = List();
+  std::erase_if(found, [&](pid_t pid) { return AttemptOfProcess(pid) != task; });
+  return found;
+}
+
 bool AdoptedChildren::EndThoseOf(const AttemptRef& ended,
                                  const std::function<bool(const AttemptRef&)>& others_run,
                                  const std::function<bool()>& alone) {

@@ -30,6 +30,8 @@ class AdoptedChildren {
   /// Call in the first thread.
   AdoptedChildren();
 
+  /// The adopted processes that say that they belong to `task`.
+  std::vector<pid_t> Of(const AttemptRef& task);
   /// Ends and reaps what `ended` left behind, and reaps whatever else has ended. `others_run` tells
   /// whether the attempt is one that another slot runs now, and `alone` whether no other slot runs
   /// anything: then a process that does not say whose it is goes, too. Returns whether any is left.

@@ -116,6 +116,23 @@ void Slots::KillAll() {
   for (Slot& slot : slots_) KillSlot(slot);
 }
 
+void Slots::Check(std::shared_ptr<const RunContext> check) {
+  {
+    const std::lock_guard lock(mutex_);
+    run_.reset();
+    check_ = std::move(check);
+  }
+  work_.notify_one();
+}
+
+std::vector<OutputPart> Slots::TakeOutput() {
+  std::vector<OutputPart> parts;
+  for (Slot& slot : slots_) {
+    if (auto part = slot.live.Take()) parts.push_back(std::move(*part));
+  }
+  return parts;
+}
+
 std::vector<CommandEnd> Slots::TakeEnded() {
   const std::lock_guard lock(mutex_);
   return std::exchange(ended_, {});
@@ -160,21 +177,26 @@ void Slots::Work(uint64_t index) {
   const auto others_run = [this, &slot](const AttemptRef& ref) {
     return ref != slot.current && Runs(ref);
   };
-  CommandRunner runner(
-      {index, slot.kill.get(), &adopted_, others_run, [this, index] { return Alone(index); }});
+  CommandRunner runner({index, slot.kill.get(), &adopted_, &oom_, &slot.live, others_run,
+                        [this, index] { return Alone(index); }});
 
   std::unique_lock lock(mutex_);
   for (;;) {
     work_.wait(lock, [this] {
-      return closing_ || (!queue_.empty() && run_ != nullptr && clock_() <= start_until_);
+      return closing_ || check_ != nullptr ||
+             (!queue_.empty() && run_ != nullptr && clock_() <= start_until_);
     });
     if (closing_) return;
-    const Task task = std::move(queue_.front());
-    queue_.pop_front();
+    Task task;
+    auto run = std::exchange(check_, nullptr);
+    if (run == nullptr) {
+      task = std::move(queue_.front());
+      queue_.pop_front();
+      run = run_;
+    }
     slot.busy = true;
     slot.current = {task.task, task.attempt};
     slot.started = clock_();
-    const auto run = run_;
     if (std::exchange(owner_sleeps_, false)) Wake();
     lock.unlock();
 

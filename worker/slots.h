@@ -44,6 +44,10 @@ class Slots {
   /// Whether no slot runs anything.
   bool Idle();
 
+  /// Runs the command of `check` before anything else; it ends as task 0.
+  void Check(std::shared_ptr<const RunContext> check);
+  /// What tasks that run for long have printed since the last call.
+  std::vector<OutputPart> TakeOutput();
   /// What ended since the last call, and what runs now.
   std::vector<CommandEnd> TakeEnded();
   std::vector<RunningTask> Running();
@@ -60,6 +64,7 @@ class Slots {
   struct Slot {
     std::thread thread;
     Fd kill;
+    LiveOutput live;
     bool busy = false;
     bool kill_sent = false;
     AttemptRef current;
@@ -74,10 +79,12 @@ class Slots {
 
   Clock clock_;
   AdoptedChildren adopted_;
+  OomCounter oom_;
   Fd wake_;
   std::mutex mutex_;
   std::condition_variable work_;
   std::shared_ptr<const RunContext> run_;
+  std::shared_ptr<const RunContext> check_;
   std::deque<Task> queue_;
   std::vector<CommandEnd> ended_;
   std::vector<Slot> slots_;

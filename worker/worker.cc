@@ -31,6 +31,9 @@ using std::chrono::nanoseconds;
 
 /// How long the loop waits at most while short tasks come and go (Slots::OwnerSleeps).
 constexpr milliseconds kShortNap{10};
+/// How often new output of long tasks is sent.
+constexpr std::chrono::seconds kOutputEvery{5};
+constexpr milliseconds kCheckLimit = std::chrono::minutes(5);
 
 WorkerId RandomId() {
   WorkerId id{};
@@ -105,6 +108,10 @@ class WorkerLoop {
 
   std::vector<bool> Sleep(int signal_fd) {
     auto wait = std::chrono::ceil<milliseconds>(core_.next_due() - Now());
+    // Not more often than heartbeats come, unless something runs that may print.
+    if (!last_running_.empty()) {
+      wait = std::min(wait, std::chrono::ceil<milliseconds>(next_output_ - Now()));
+    }
     wait = std::clamp(wait, milliseconds(0), milliseconds(60'000));
     // Something began or ended a moment ago: the next change is likely near, and is collected then.
     const bool lively = std::exchange(changed_, false);
@@ -159,8 +166,16 @@ class WorkerLoop {
     changed_ = running != last_running_;
     core_.OnRunning(running);
     last_running_ = std::move(running);
+    if (Now() >= next_output_) {
+      next_output_ = Now() + kOutputEvery;
+      core_.OnOutput(slots_.TakeOutput());
+    }
     for (CommandEnd& end : slots_.TakeEnded()) {
       changed_ = true;
+      if (end.result.task == 0) {
+        OnChecked(end.result);
+        continue;
+      }
       core_.OnFinished(Now(), std::move(end.result), end.killed);
     }
   }
@@ -192,10 +207,28 @@ class WorkerLoop {
   }
 
   void Do(Prepare& prepare) {
-    auto context = std::make_shared<RunContext>(std::move(prepare.text));
-    const std::string problem = context->Problem();
+    prepared_ = std::make_shared<RunContext>(prepare.text);
+    const std::string problem = prepared_->Problem();
+    if (problem.empty() && !prepare.text.check.empty()) {
+      RunText check = std::move(prepare.text);
+      check.command = {{"/bin/sh"}, {"-c"}, {check.check}};
+      check.parse = Parse::kNothing;
+      check.timeout_ms = kCheckLimit.count();
+      slots_.Check(std::make_shared<RunContext>(std::move(check)));
+    } else {
+      Prepared(problem);
+    }
+  }
+
+  void OnChecked(const TaskResult& result) {
+    Prepared(result.outcome == Outcome::kOk
+                 ? ""
+                 : fmt::format("--worker-check failed on {}: {}", HostName(), result.error));
+  }
+
+  void Prepared(const std::string& problem) {
     if (!problem.empty()) spdlog::error("{}", problem);
-    slots_.SetRun(std::move(context));
+    slots_.SetRun(prepared_);
     core_.OnPrepared(problem);
   }
 
@@ -232,6 +265,8 @@ class WorkerLoop {
   Slots slots_;
   std::vector<RunningTask> last_running_;
   bool changed_ = false;
+  std::shared_ptr<const RunContext> prepared_;
+  nanoseconds next_output_ = kOutputEvery;
   int exit_status_ = -1;
 };
 

@@ -25,6 +25,8 @@ constexpr uint64_t kPrefetchMax = 1024;
 constexpr Time kFirstAnswer = seconds(60);
 
 bool EndedBySignalOfOthers(const TaskResult& result) {
+  // At a limit the signal was ours.
+  if (result.outcome != Outcome::kError) return false;
   return result.exit == -SIGTERM || result.exit == -SIGXCPU || result.exit == -SIGKILL;
 }
 

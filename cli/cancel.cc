@@ -1,0 +1,48 @@
+#include "master/cancel.h"
+
+#include <fmt/format.h>
+
+#include "cli/commands.h"
+#include "cli/control.h"
+#include "cli/run_lookup.h"
+#include "master/run_directory.h"
+
+namespace cq {
+namespace {
+
+namespace po = boost::program_options;
+
+const HelpPage kHelp = {
+    "cq cancel [RUN] [options]",
+    "Ends a run now: what runs is killed, what is done is kept, and its jobs leave the scheduler's "
+    "queue. 'cq resume'\n"
+    "goes on with it. Works from every machine that sees the run directory; of a run whose master "
+    "is gone, it cancels\n"
+    "the jobs that are left. A run that has ended is left alone. RUN is the run's directory; "
+    "without "
+    "it, the only *.cq\n"
+    "here, or the newest.",
+    "cq cancel params.cq --drain"};
+
+}  // namespace
+
+int CancelCommandLine(const CommandLine& line) {
+  po::options_description options("options", 100, 60);
+  options.add_options()("drain", "finish what runs, start nothing more")("help,h",
+                                                                         "show this page");
+  po::variables_map values;
+  if (!ParseOptions(line, options, kHelp, values)) return 0;
+  const std::string run = FindRun(Positional(values));
+  if (MasterMayLive(run)) {
+    const bool drain = values.count("drain") > 0;
+    fmt::print("{}: {}\n", run,
+               AskMaster(run, drain ? RequestKind::kDrain : RequestKind::kStop, ""));
+    return 0;
+  }
+  const auto cancelled = CancelLeftJobs(run);
+  if (cancelled.empty()) fmt::print("{}: nothing of it is left to cancel\n", run);
+  for (const std::string& job : cancelled) fmt::print("{}: cancelled {}\n", run, job);
+  return 0;
+}
+
+}  // namespace cq

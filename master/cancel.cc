@@ -1,0 +1,25 @@
+#include "master/cancel.h"
+
+#include "cq/error.h"
+#include "master/pool.h"
+#include "master/recovery.h"
+#include "master/run_directory.h"
+
+namespace cq {
+
+std::vector<std::string> CancelLeftJobs(const std::string& run_dir) {
+  const RunDirectory directory = RunDirectory::Open(run_dir, false);
+  Database journal = OpenJournal(directory.File("journal.db"));
+  std::vector<std::string> cancelled;
+  for (const OpenAllocation& open : OpenAllocations(journal)) {
+    if (CancelAllocation(open.scheduler, open.token, open.job)) {
+      cancelled.push_back(open.scheduler + " " + (open.job.empty() ? open.token : open.job));
+    }
+    journal.Prepare("UPDATE allocations SET ended_us = unixepoch() * 1000000 WHERE token = ?1")
+        .BindText(1, open.token)
+        .Run();
+  }
+  return cancelled;
+}
+
+}  // namespace cq

@@ -1,0 +1,119 @@
+#include "worker/memory_cgroup.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <sstream>
+
+#include "cq/error.h"
+#include "protocol/files.h"
+
+namespace cq {
+namespace {
+
+struct OwnCgroup {
+  std::string directory;
+  bool v2 = false;
+};
+
+// Where this process stands in the hierarchy that has the memory controller; no directory: nowhere.
+OwnCgroup FindOwnCgroup() {
+  std::string text;
+  try {
+    text = ReadFile("/proc/self/cgroup");
+  } catch (const Error&) {
+    return {};
+  }
+  OwnCgroup found;
+  std::istringstream lines(text);
+  // ID:CONTROLLERS:PATH
+  for (std::string line; std::getline(lines, line);) {
+    const size_t first = line.find(':');
+    const size_t second = line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    const std::string path = line.substr(second + 1);
+    if (controllers.find(",memory,") != std::string::npos) {
+      return {"/sys/fs/cgroup/memory" + (path == "/" ? "" : path), false};
+    }
+    if (controllers == ",,") found = {"/sys/fs/cgroup" + (path == "/" ? "" : path), true};
+  }
+  return found;
+}
+
+bool Write(const std::string& path, const std::string& text) {
+  const Fd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  return fd && WriteAll(fd.get(), text);
+}
+
+// The number after "oom_kill" in memory.events (v2) or memory.oom_control (v1).
+uint64_t OomKills(const std::string& file) {
+  if (file.empty()) return 0;
+  try {
+    std::istringstream words(ReadFile(file));
+    uint64_t number = 0;
+    for (std::string word; words >> word >> number;) {
+      if (word == "oom_kill") return number;
+    }
+  } catch (const Error&) {
+  }
+  return 0;
+}
+
+std::string EventsFile(const std::string& directory) {
+  for (const char* name : {"/memory.events", "/memory.oom_control"}) {
+    if (access((directory + name).c_str(), R_OK) == 0) return directory + name;
+  }
+  return {};
+}
+
+}  // namespace
+
+OomCounter::OomCounter() : file_(EventsFile(FindOwnCgroup().directory)), last_(OomKills(file_)) {}
+
+bool OomCounter::HasGrown() {
+  const std::lock_guard lock(mutex_);
+  const uint64_t now = OomKills(file_);
+  return std::exchange(last_, now) < now;
+}
+
+std::unique_ptr<MemoryCgroup> MemoryCgroup::Make(uint64_t slot, uint64_t limit_bytes) {
+  const OwnCgroup own = FindOwnCgroup();
+  if (own.directory.empty()) return nullptr;
+  const std::string directory = fmt::format("{}/cq-{}-{}", own.directory, getpid(), slot);
+  if (mkdir(directory.c_str(), 0755) != 0) return nullptr;
+  std::unique_ptr<MemoryCgroup> made(new MemoryCgroup(directory));
+  const std::string limit = std::to_string(limit_bytes);
+  if (own.v2) {
+    // Without the controller enabled for children there is no such file.
+    if (!Write(directory + "/memory.max", limit)) return nullptr;
+    Write(directory + "/memory.swap.max", "0");
+    Write(directory + "/memory.oom.group", "1");
+  } else {
+    if (!Write(directory + "/memory.limit_in_bytes", limit)) return nullptr;
+    Write(directory + "/memory.memsw.limit_in_bytes", limit);
+  }
+  made->kills_ = OomKills(EventsFile(directory));
+  return made;
+}
+
+MemoryCgroup::~MemoryCgroup() { rmdir(directory_.c_str()); }
+
+bool MemoryCgroup::Add(const std::vector<pid_t>& processes) {
+  bool all = true;
+  for (const pid_t pid : processes) {
+    const Fd fd(open((directory_ + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
+    all = fd && (WriteAll(fd.get(), std::to_string(pid)) || errno == ESRCH) && all;
+  }
+  return all;
+}
+
+bool MemoryCgroup::HasKilled() {
+  const uint64_t now = OomKills(EventsFile(directory_));
+  return std::exchange(kills_, now) < now;
+}
+
+}  // namespace cq

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace cq {
+
+/// How often the kernel has killed a process of this worker's own cgroup for want of memory: what
+/// tells a scheduler's memory limit from any other KILL.
+class OomCounter {
+ public:
+  OomCounter();
+  /// Whether it happened since the last call. Thread-safe.
+  bool HasGrown();
+
+ private:
+  std::string file_;
+  std::mutex mutex_;
+  uint64_t last_ = 0;
+};
+
+/// A memory cgroup (v2, or v1) for the tasks of one slot, below this worker's own.
+class MemoryCgroup {
+ public:
+  /// None where no cgroup can be made: not root, not delegated, or no such controller.
+  static std::unique_ptr<MemoryCgroup> Make(uint64_t slot, uint64_t limit_bytes);
+  MemoryCgroup(const MemoryCgroup&) = delete;
+  MemoryCgroup& operator=(const MemoryCgroup&) = delete;
+  ~MemoryCgroup();
+
+  /// False where one of them that still lives could not be moved.
+  bool Add(const std::vector<pid_t>& processes);
+  /// Whether the kernel has killed one of its processes since the last call.
+  bool HasKilled();
+
+ private:
+  explicit MemoryCgroup(std::string directory) : directory_(std::move(directory)) {}
+
+  std::string directory_;
+  uint64_t kills_ = 0;
+};
+
+}  // namespace cq
