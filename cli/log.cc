@@ -1,7 +1,10 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <chrono>
+#include <cstdio>
 #include <optional>
+#include <thread>
 
 #include "cli/commands.h"
 #include "cli/run_lookup.h"
@@ -10,6 +13,7 @@
 #include "master/export.h"
 #include "master/input.h"
 #include "master/run_definition.h"
+#include "master/run_directory.h"
 #include "protocol/command.h"
 
 namespace cq {
@@ -21,7 +25,8 @@ const HelpPage kHelp = {
     "cq log [RUN] TASK",
     "Shows all that is known of one task: its command, its outcome, and what it printed (the first "
     "16 KiB and the\n"
-    "last 48 KiB of each stream). TASK is its number, the column cq_task of the results.",
+    "last 48 KiB of each stream); of one that runs for over 10 s, what it has printed so far. "
+    "TASK is its number, the column cq_task of the results.",
     "cq log params.cq 17"};
 
 void PrintCommand(const RunDefinition& definition, Database& journal, const std::string& run,
@@ -45,34 +50,56 @@ void PrintStream(const char* name, std::string_view text) {
   fmt::print("--- {} ---\n{}{}", name, text, text.ends_with('\n') ? "" : "\n");
 }
 
-}  // namespace
-
-int LogCommandLine(const CommandLine& line) {
-  po::options_description options("options", 100, 60);
-  options.add_options()("help,h", "show this page");
-  po::variables_map values;
-  if (!ParseOptions(line, options, kHelp, values)) return 0;
-  auto words = Positional(values);
-  if (words.empty()) throw UsageError("usage: cq log [RUN] TASK");
-  const TaskId task = ParseCount(words.back(), "TASK", 1);
-  words.pop_back();
-  const std::string run = FindRun(words);
-  Database journal(run + "/journal.db", Database::Mode::kRead);
-  const RunDefinition definition = ReadDefinition(journal);
-  if (task > definition.rows) {
-    throw UsageError(fmt::format("task {}: this run has {} tasks", task, definition.rows));
+void CheckTask(Database& journal, TaskId task) {
+  for (const RowRange& range : ReadRanges(journal)) {
+    if (task >= range.task && task < range.task + range.rows) return;
   }
+  throw UsageError(fmt::format("task {}: this run has no such task", task));
+}
+
+// The attempts before the last one.
+void PrintFailures(Database& journal, TaskId task) {
+  constexpr const char* kKinds[] = {"not counted", "lost", "lost", "failed"};
+  auto rows = journal.Prepare(
+      "SELECT kind, at_us, worker, reason FROM failures WHERE task = ?1 ORDER BY attempt");
+  rows.Bind(1, static_cast<int64_t>(task));
+  while (rows.Step()) {
+    fmt::print("earlier attempt: {} at {:%Y-%m-%d %H:%M:%S} on worker {}: {}\n",
+               kKinds[static_cast<size_t>(rows.Int(0)) % 4],
+               fmt::localtime(static_cast<std::time_t>(rows.Int(1) / 1'000'000)), rows.Int(2),
+               rows.Text(3));
+  }
+}
+
+// What a task without outcome has printed, as far as it was sent: parts from `next` on. Returns the
+// number of the next part.
+int64_t PrintParts(Database& journal, TaskId task, int64_t next, std::string& shown) {
+  auto rows = journal.Prepare(
+      "SELECT part, stdout, stderr FROM output WHERE task = ?1 AND part >= ?2 ORDER BY part");
+  rows.Bind(1, static_cast<int64_t>(task)).Bind(2, next);
+  while (rows.Step()) {
+    next = rows.Int(0) + 1;
+    fmt::print("{}", rows.Text(1));
+    std::fflush(stdout);
+    fmt::print(stderr, "{}", rows.Text(2));
+    shown += rows.Text(1);
+  }
+  return next;
+}
+
+bool PrintResult(Database& journal, TaskId task, std::string_view shown) {
   auto row = journal.Prepare(
       "SELECT outcome, exit, error, started_us, wall_us, user_us, system_us, max_rss_kb, attempts,"
       " worker, returned, stdout, stderr,"
       " (SELECT host FROM workers WHERE workers.worker = results.worker)"
       " FROM results WHERE task = ?1");
   row.Bind(1, static_cast<int64_t>(task));
-  fmt::print("task: {}\n", task);
-  PrintCommand(definition, journal, run, task);
-  if (!row.Step()) {
-    fmt::print("status: pending\n");
-    return 0;
+  if (!row.Step()) return false;
+  // Followed so far: the rest of what it printed comes first.
+  std::string_view out = row.Text(11);
+  if (!shown.empty() && out.starts_with(shown)) {
+    fmt::print("{}", out.substr(shown.size()));
+    out = {};
   }
   fmt::print("status: {}\nexit: {}\n", OutcomeName(static_cast<int>(row.Int(0))), row.Int(1));
   if (!row.IsNull(2)) fmt::print("error: {}\n", row.Text(2));
@@ -83,8 +110,42 @@ int LogCommandLine(const CommandLine& line) {
   fmt::print("seconds: {:.6f} (user {:.6f}, system {:.6f}); peak memory: {} KiB\n", seconds(4),
              seconds(5), seconds(6), row.Int(7));
   if (!row.IsNull(10)) fmt::print("returned: {}\n", row.Text(10));
-  PrintStream("stdout", row.Text(11));
+  PrintStream("stdout", out);
   PrintStream("stderr", row.Text(12));
+  return true;
+}
+
+}  // namespace
+
+int LogCommandLine(const CommandLine& line) {
+  po::options_description options("options", 100, 60);
+  options.add_options()("follow,f",
+                        "go on showing what the task prints until it ends (from its "
+                        "tenth second on, every 5 s)")("help,h", "show this page");
+  po::variables_map values;
+  if (!ParseOptions(line, options, kHelp, values)) return 0;
+  auto words = Positional(values);
+  if (words.empty()) throw UsageError("usage: cq log [RUN] TASK");
+  const TaskId task = ParseCount(words.back(), "TASK", 1);
+  words.pop_back();
+  const std::string run = FindRun(words);
+  Database journal(run + "/journal.db", Database::Mode::kRead);
+  const RunDefinition definition = ReadDefinition(journal);
+  CheckTask(journal, task);
+  fmt::print("task: {}\n", task);
+  PrintCommand(definition, journal, run, task);
+  PrintFailures(journal, task);
+  if (PrintResult(journal, task, {})) return 0;
+  fmt::print("status: pending\n");
+  std::string shown;
+  int64_t next = PrintParts(journal, task, 0, shown);
+  while (values.count("follow") > 0) {
+    // A master that ends in between has written everything by the time its lock is gone.
+    const bool live = HeldByMaster(run);
+    next = PrintParts(journal, task, next, shown);
+    if (PrintResult(journal, task, shown) || !live) return 0;
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  }
   return 0;
 }
 

@@ -364,7 +364,7 @@ void MasterLoop::Do(Finished&) {
   finished_ = true;
   if (end_) return;
   orderly_ = true;
-  end_ = interrupted_ ? End{130, "interrupted"} : End{0, {}};
+  end_ = End{interrupted_ ? 130 : 0, core_.drain_reason()};
 }
 
 void MasterLoop::ShowProgress() {

@@ -182,11 +182,15 @@ class CommandRunner::Running {
     }
     auto& arguments = std::get<std::vector<std::string>>(rendered);
     const std::string program = arguments.at(0);
-    const std::string file = run_.ResolveProgram(program);
+    std::string file = run_.ResolveProgram(program);
     if (file.empty()) {
       end_.result.unstartable = true;
       Fail(127, fmt::format("cannot run '{}': not found in PATH", program));
       return false;
+    }
+    if (cgroup_ != nullptr) {
+      arguments = cgroup_->Wrap(file, arguments);
+      file = arguments[0];
     }
     std::vector<std::string> own = OwnEnvironment();
     std::vector<char*> environment = Environment(own);
@@ -210,8 +214,6 @@ class CommandRunner::Running {
     if (limit_ms != 0) term_at_ = begin_ + milliseconds(limit_ms);
     if (run_.text().memory_bytes == 0) return;
     memory_at_ = begin_ + kMemoryEvery;
-    // What it started before it was moved comes along.
-    if (cgroup_ != nullptr && !cgroup_->Add(ProcessTree(pid_))) cgroup_ = nullptr;
   }
 
   // Everything that this task has started and that lives.

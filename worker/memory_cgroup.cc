@@ -2,10 +2,13 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
+#include <filesystem>
 #include <sstream>
 
 #include "cq/error.h"
@@ -70,6 +73,17 @@ std::string EventsFile(const std::string& directory) {
   return {};
 }
 
+// Workers that were killed leave theirs behind, empty.
+void RemoveStale(const std::string& directory) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, ignored)) {
+    const std::string name = entry.path().filename();
+    if (!name.starts_with("cq-")) continue;
+    const pid_t pid = std::atoi(name.c_str() + 3);
+    if (pid > 0 && kill(pid, 0) != 0 && errno == ESRCH) rmdir(entry.path().c_str());
+  }
+}
+
 }  // namespace
 
 OomCounter::OomCounter() : file_(EventsFile(FindOwnCgroup().directory)), last_(OomKills(file_)) {}
@@ -83,6 +97,7 @@ bool OomCounter::HasGrown() {
 std::unique_ptr<MemoryCgroup> MemoryCgroup::Make(uint64_t slot, uint64_t limit_bytes) {
   const OwnCgroup own = FindOwnCgroup();
   if (own.directory.empty()) return nullptr;
+  RemoveStale(own.directory);
   const std::string directory = fmt::format("{}/cq-{}-{}", own.directory, getpid(), slot);
   if (mkdir(directory.c_str(), 0755) != 0) return nullptr;
   std::unique_ptr<MemoryCgroup> made(new MemoryCgroup(directory));
@@ -102,13 +117,12 @@ std::unique_ptr<MemoryCgroup> MemoryCgroup::Make(uint64_t slot, uint64_t limit_b
 
 MemoryCgroup::~MemoryCgroup() { rmdir(directory_.c_str()); }
 
-bool MemoryCgroup::Add(const std::vector<pid_t>& processes) {
-  bool all = true;
-  for (const pid_t pid : processes) {
-    const Fd fd(open((directory_ + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
-    all = fd && (WriteAll(fd.get(), std::to_string(pid)) || errno == ESRCH) && all;
-  }
-  return all;
+std::vector<std::string> MemoryCgroup::Wrap(const std::string& file,
+                                            const std::vector<std::string>& arguments) const {
+  std::vector<std::string> wrapped = {"/bin/sh", "-c", "echo $$ >\"$0\" && exec \"$@\"",
+                                      directory_ + "/cgroup.procs", file};
+  wrapped.insert(wrapped.end(), arguments.begin() + 1, arguments.end());
+  return wrapped;
 }
 
 bool MemoryCgroup::HasKilled() {

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -33,8 +31,10 @@ class MemoryCgroup {
   MemoryCgroup& operator=(const MemoryCgroup&) = delete;
   ~MemoryCgroup();
 
-  /// False where one of them that still lives could not be moved.
-  bool Add(const std::vector<pid_t>& processes);
+  /// The arguments of a shell that moves itself here and becomes `file` with these arguments. To
+  /// move a process that runs already takes milliseconds, and what it starts meanwhile gets away.
+  std::vector<std::string> Wrap(const std::string& file,
+                                const std::vector<std::string>& arguments) const;
   /// Whether the kernel has killed one of its processes since the last call.
   bool HasKilled();
 

@@ -87,6 +87,8 @@ class Core {
 
   std::chrono::milliseconds tick() const { return options_.lease / 30; }
   const Counts& counts();
+  /// Why nothing more is started; empty while something is.
+  const std::string& drain_reason() const { return drain_reason_; }
   RunId run() const { return options_.text.run; }
   /// Whether a worker of this allocation has ever said hello.
   bool HasSession(const std::string& allocation) const;
