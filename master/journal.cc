@@ -270,7 +270,7 @@ void JournalWriter::CommitBatch(std::vector<JournalRecord>& batch) {
     if (const auto* result = std::get_if<ResultRecord>(&record)) {
       committed.attempts.push_back({result->result.task, result->result.attempt});
     } else if (const auto* failure = std::get_if<FailureRecord>(&record)) {
-      committed.attempts.push_back(failure->attempt);
+      if (failure->kind == FailureKind::kRetried) committed.attempts.push_back(failure->attempt);
     } else if (const auto* worker = std::get_if<WorkerRecord>(&record)) {
       committed.workers.push_back(worker->worker);
     } else if (const auto* mark = std::get_if<MarkRecord>(&record)) {

@@ -137,6 +137,15 @@ void WorkerCore::OnMessage(Time now, Envelope envelope, ToWorker message) {
   last_heard_ = now;
   const bool gap = envelope.sequence > received_ + 1;
   received_ = std::max(received_, envelope.sequence);
+  if (gap) {
+    // Before the welcome, too: the master may have sent tasks since it accepted our hello. And what
+    // would let us start things must not be heard without what says that we must not.
+    answered_ = false;
+    welcomed_ = false;
+    SayHello(now);
+    if (std::holds_alternative<Welcome>(message)) return;
+    if (std::holds_alternative<MasterHeartbeat>(message)) return;
+  }
   struct {
     WorkerCore& core;
     Time now;
@@ -180,12 +189,6 @@ void WorkerCore::OnMessage(Time now, Envelope envelope, ToWorker message) {
     }
   } visitor{*this, now};
   std::visit(visitor, message);
-  // Before the welcome, too: the master may have sent tasks since it accepted our hello.
-  if (gap) {
-    answered_ = false;
-    welcomed_ = false;
-    SayHello(now);
-  }
 }
 
 // A result that the master has, or does not want.

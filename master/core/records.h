@@ -75,7 +75,8 @@ using JournalRecord = std::variant<ResultRecord, FailureRecord, WorkerRecord, Wo
 
 /// What has become durable, in the order in which it was written.
 struct Committed {
-  /// Of results and of failures.
+  /// Of results, and of failures that are retried: what workers wait to hear of. Not of losses,
+  /// since a lost attempt may get an outcome, too.
   std::vector<AttemptRef> attempts;
   std::vector<uint64_t> workers;
   /// 0: none.

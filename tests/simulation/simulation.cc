@@ -611,8 +611,11 @@ class Simulation {
 
   void Do(Write& write) {
     pending_.push_back(std::move(write.record));
+    if (committing_ != master_) ScheduleCommit();
+  }
+
+  void ScheduleCommit() {
     const uint64_t master = master_;
-    if (committing_ == master) return;
     committing_ = master;
     After(milliseconds(1) + random_.Within(milliseconds(20)), [this, master] { Commit(master); });
   }
@@ -626,7 +629,11 @@ class Simulation {
       return;
     }
     Committed committed;
-    for (const JournalRecord& record : std::exchange(pending_, {})) {
+    // A group is cut anywhere.
+    const auto size = static_cast<ptrdiff_t>(1 + random_.Below(pending_.size()));
+    const std::vector<JournalRecord> group(pending_.begin(), pending_.begin() + size);
+    pending_.erase(pending_.begin(), pending_.begin() + size);
+    for (const JournalRecord& record : group) {
       if (const auto* result = std::get_if<ResultRecord>(&record)) {
         const AttemptRef ref{result->result.task, result->result.attempt};
         if (!journal_.results.emplace(ref.task, *result).second) {
@@ -637,7 +644,7 @@ class Simulation {
         committed.attempts.push_back(ref);
       } else if (const auto* failure = std::get_if<FailureRecord>(&record)) {
         journal_.failures[failure->attempt.attempt] = *failure;
-        committed.attempts.push_back(failure->attempt);
+        if (failure->kind == FailureKind::kRetried) committed.attempts.push_back(failure->attempt);
       } else if (const auto* worker = std::get_if<WorkerRecord>(&record)) {
         journal_.workers[worker->worker] = *worker;
         journal_.ended_workers.erase(worker->worker);
@@ -649,6 +656,7 @@ class Simulation {
         committed.mark = mark->mark;
       }
     }
+    if (!pending_.empty()) ScheduleCommit();
     core_->OnCommitted(MasterNow(), committed);
     if (now_ >= master_stopped_until_) StepMaster();
   }
