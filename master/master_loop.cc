@@ -57,9 +57,7 @@ MasterLoop::End MasterLoop::Run() {
     return journal_->Flush();
   };
   pool_.Open(std::move(callbacks));
-  jobs_alive_ = options_.workers;
-  jobs_pending_ = options_.workers;
-  pool_.Start(options_.workers);
+  StartWorkers(options_.workers);
   // Before anything is given out: what is in there does not run again.
   ReadSpool();
 
@@ -89,7 +87,8 @@ void MasterLoop::Turn() {
   ReadAll();
   ReadMail();
   const uint64_t workers = core_.counts().workers;
-  core_.OnExpected(jobs_alive_ > workers ? jobs_alive_ - workers : 0);
+  const uint64_t jobs = jobs_alive_ + jobs_starting_;
+  core_.OnExpected(jobs > workers ? jobs - workers : 0);
   core_.OnTick(Now());
   // The scheduler may know why a worker fell silent.
   if (core_.counts().workers < workers) pool_.PollSoon();
@@ -158,8 +157,8 @@ void MasterLoop::OnMail(Committed& committed) {
 void MasterLoop::OnMail(JournalFailed& failed) { Fail(failed.reason); }
 
 void MasterLoop::OnMail(PoolEvent& event) {
-  if (const auto* failed = std::get_if<SubmissionFailed>(&event)) {
-    OnSubmissionFailed(*failed);
+  if (const auto* submitted = std::get_if<Submitted>(&event)) {
+    OnSubmitted(*submitted);
   } else if (const auto* query = std::get_if<QueryFailed>(&event)) {
     observer_.Warning(fmt::format("the scheduler does not answer: {}", query->reason));
     pending_reason_ = query->reason;
@@ -168,14 +167,21 @@ void MasterLoop::OnMail(PoolEvent& event) {
   }
 }
 
-void MasterLoop::OnSubmissionFailed(const SubmissionFailed& failed) {
-  jobs_alive_ -= std::min<uint64_t>(jobs_alive_, failed.workers);
-  jobs_pending_ -= std::min<uint64_t>(jobs_pending_, failed.workers);
-  last_death_ = failed.reason;
+void MasterLoop::StartWorkers(unsigned workers) {
+  jobs_starting_ += workers;
+  pool_.Start(workers);
+}
+
+void MasterLoop::OnSubmitted(const Submitted& submitted) {
+  jobs_starting_ -= std::min<uint64_t>(jobs_starting_, submitted.wanted);
+  jobs_alive_ += submitted.workers;
+  jobs_pending_ += submitted.workers;
+  if (submitted.problem.empty()) return;
+  last_death_ = submitted.problem;
   if (jobs_alive_ == 0) {
-    Fail(failed.reason);
+    Fail(submitted.problem);
   } else {
-    observer_.Warning(failed.reason);
+    observer_.Warning(submitted.problem);
   }
 }
 
@@ -216,20 +222,19 @@ void MasterLoop::OnWorkerEnded(const JobState& job) {
                      deaths_in_a_row_, last_death_));
     return;
   }
-  ++jobs_alive_;
-  pool_.Start(1);
+  StartWorkers(1);
 }
 
 // Ends a run that nobody is left to work on.
 void MasterLoop::CheckWorkforce() {
-  if (jobs_alive_ == 0 && core_.counts().workers == 0 && !interrupted_) {
+  if (jobs_alive_ + jobs_starting_ == 0 && core_.counts().workers == 0 && !interrupted_) {
     Fail(fmt::format("no worker is left{}",
                      last_death_.empty() ? "" : "; the last: " + last_death_));
     return;
   }
   // One that has not connected yet may still be a better one.
   const std::string problem = core_.CommonProblem();
-  if (!problem.empty() && core_.counts().workers >= jobs_alive_) {
+  if (!problem.empty() && core_.counts().workers >= jobs_alive_ + jobs_starting_) {
     Fail(fmt::format("no worker can take a task: {}", problem));
   }
 }
@@ -388,7 +393,7 @@ void MasterLoop::ShowProgress() {
   progress.failed = counts.done - counts.outcomes[static_cast<size_t>(Outcome::kOk)];
   progress.running = counts.running;
   progress.workers = counts.workers;
-  progress.pending_workers = jobs_pending_;
+  progress.pending_workers = jobs_pending_ + jobs_starting_;
   progress.pending_reason = pending_reason_;
   progress.seconds = std::chrono::duration<double>(now).count();
   observer_.Progress(progress);

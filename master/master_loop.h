@@ -67,7 +67,8 @@ class MasterLoop {
   void OnMail(Committed& committed);
   void OnMail(JournalFailed& failed);
   void OnMail(PoolEvent& event);
-  void OnSubmissionFailed(const SubmissionFailed& failed);
+  void StartWorkers(unsigned workers);
+  void OnSubmitted(const Submitted& submitted);
   void OnStates(const JobStates& states);
   void OnWorkerEnded(const JobState& job);
   void OnSignals();
@@ -108,6 +109,8 @@ class MasterLoop {
 
   // The workers' jobs as last heard: those that have not ended.
   uint64_t jobs_alive_ = 0;
+  /// Workers that the pool was asked for and has not answered about.
+  uint64_t jobs_starting_ = 0;
   uint64_t jobs_pending_ = 0;
   std::string pending_reason_;
   uint64_t deaths_in_a_row_ = 0;

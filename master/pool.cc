@@ -116,7 +116,7 @@ void Pool::Work() {
     for (const Command& command : commands_.TakeAll()) {
       if (const auto* start = std::get_if<StartCommand>(&command)) {
         const unsigned alive = std::exchange(adopted_, false) ? Report() : 0;
-        if (start->workers > alive) Submit(start->workers - alive);
+        Submit(start->workers, start->workers - std::min(start->workers, alive));
       } else if (const auto* adopt = std::get_if<AdoptCommand>(&command)) {
         TakeOver(*adopt);
       } else if (const auto* end = std::get_if<EndCommand>(&command)) {
@@ -156,7 +156,11 @@ void Pool::TakeOver(const AdoptCommand& adopt) {
 
 // The intent is durable before the submission is made and the id after: a master that dies between
 // the two finds its job again by the token.
-void Pool::Submit(unsigned workers) {
+void Pool::Submit(unsigned wanted, unsigned workers) {
+  if (workers == 0) {
+    callbacks_.event(Submitted{wanted, 0, {}});
+    return;
+  }
   const bool outlives = scheduler_->OutlivesMaster();
   const std::string token = MakeToken();
   if (outlives && !callbacks_.write_durably(AllocationIntent{token, scheduler_->name(), workers})) {
@@ -169,8 +173,10 @@ void Pool::Submit(unsigned workers) {
     polls_unchanged_ = 0;
     if (outlives) callbacks_.write_durably(AllocationSubmitted{token, job});
   } catch (const Error& error) {
-    callbacks_.event(SubmissionFailed{workers, error.what()});
+    callbacks_.event(Submitted{wanted, 0, error.what()});
+    return;
   }
+  callbacks_.event(Submitted{wanted, workers, {}});
 }
 
 unsigned Pool::Report() {

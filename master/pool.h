@@ -45,15 +45,19 @@ struct JobState {
 struct JobStates {
   std::vector<JobState> jobs;
 };
-struct SubmissionFailed {
+/// The answer to Start: of the workers that were wanted, so many are on their way; the others were
+/// adopted and live, or could not be submitted.
+struct Submitted {
+  unsigned wanted = 0;
   unsigned workers = 0;
-  std::string reason;
+  /// Why a submission failed; empty if none did.
+  std::string problem;
 };
 /// The scheduler has not answered several times in a row.
 struct QueryFailed {
   std::string reason;
 };
-using PoolEvent = std::variant<JobStates, SubmissionFailed, QueryFailed>;
+using PoolEvent = std::variant<JobStates, Submitted, QueryFailed>;
 
 /// Cancels one submission of an earlier master. False if there is nothing of it any more. Throws
 /// Error.
@@ -123,7 +127,7 @@ class Pool {
       std::variant<StartCommand, AdoptCommand, PollCommand, EndCommand, AvoidCommand, CloseCommand>;
 
   void Work();
-  void Submit(unsigned workers);
+  void Submit(unsigned wanted, unsigned workers);
   void TakeOver(const AdoptCommand& adopt);
   /// Returns how many workers' jobs live.
   unsigned Report();

@@ -10,6 +10,11 @@
 
 namespace cq {
 
+namespace {
+/// How long a worker whose job has ended, says its scheduler, has to show that it lives.
+constexpr Time kAnswerWithin = std::chrono::seconds(3);
+}  // namespace
+
 Core::Core(CoreOptions options, Recovered recovered)
     : options_(std::move(options)),
       tasks_(options_.tasks, std::move(recovered.closed), recovered.closed_count) {
@@ -129,6 +134,17 @@ void Core::OnUnreachable(Time, ConnectionId connection) {
   workers_.peers().erase(connection);
 }
 
+// A scheduler may be wrong (it lost sight of a node): a worker that answers is alive whatever it
+// says. One whose process was seen to end cannot answer.
+void Core::OnJobEnded(Time now, Worker& worker, const std::string& reason, bool explained) {
+  if (worker.connected && options_.explained_late) {
+    worker.job_end = {now + kAnswerWithin, reason, explained};
+    Offer(now, worker.connection);
+    return;
+  }
+  Lose(now, worker, {reason, explained ? Blame::kNobody : Blame::kFinal, {}});
+}
+
 void Core::OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
                              bool explained) {
   for (Worker& worker : workers_.all()) {
@@ -136,7 +152,7 @@ void Core::OnAllocationEnded(Time now, const std::string& allocation, const std:
     if (worker.ended) {
       SettleAll(worker.index, explained);
     } else {
-      Lose(now, worker, {reason, explained ? Blame::kNobody : Blame::kFinal, {}});
+      OnJobEnded(now, worker, reason, explained);
     }
   }
 }

@@ -157,6 +157,7 @@ class Core {
   void TakeBackCharge(Worker& worker, TaskId task, OpenTask& open);
   void SetAside(TaskId task, OpenTask& open, WorkerIndex worker, const std::string& reason);
   void CheckLeases(Time now);
+  void OnJobEnded(Time now, Worker& worker, const std::string& reason, bool explained);
 
   // Machines where tasks cannot be started.
   uint64_t Candidates() const;

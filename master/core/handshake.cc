@@ -46,6 +46,7 @@ void Core::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
   peer.worker = worker.index;
   worker.connected = true;
   worker.ended = false;
+  worker.job_end.reset();
   worker.connection = from;
   worker.session = peer.session;
   worker.received = 0;

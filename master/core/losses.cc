@@ -25,6 +25,11 @@ void Core::CheckLeases(Time now) {
            {fmt::format("worker {} on {} did not come back", worker.number, worker.host), {}, {}});
       continue;
     }
+    if (worker.job_end && (!worker.connected || now >= worker.job_end->answer_by)) {
+      const auto end = *std::exchange(worker.job_end, std::nullopt);
+      Lose(now, worker, {end.reason, end.explained ? Blame::kNobody : Blame::kFinal, {}});
+      continue;
+    }
     if (now - worker.last_heard <= options_.lease) continue;
     actions_.emplace_back(EndJob{worker.allocation});
     Loss loss;

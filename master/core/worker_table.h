@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -44,6 +45,13 @@ struct Worker {
   bool awaited = false;
   /// Its scheduler tells when it ends.
   bool watched = false;
+  /// Its scheduler says that its job has ended: it is lost then, unless it answers.
+  struct JobEnd {
+    Time answer_by{};
+    std::string reason;
+    bool explained = false;
+  };
+  std::optional<JobEnd> job_end;
   /// Its row in the journal is durable: it may be given tasks.
   bool recorded = false;
   /// It was told to go, or told to drain.
