@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "cq/error.h"
+#include "master/run_directory.h"
 
 namespace cq {
 namespace {
@@ -201,7 +202,9 @@ RunOptions TranslateRunOptions(const CommandLine& line, const po::variables_map&
   options.keep = values.count("keep") > 0;
   options.rerun = values.count("rerun") > 0;
   options.take_over = values.count("take-over") > 0;
-  options.depends = GetList(values, "depends");
+  for (const auto& path : GetList(values, "depends")) {
+    options.depends.push_back(AbsolutePath(path));
+  }
   if (options.keep && options.rerun) throw UsageError("--keep and --rerun: choose one");
   if (options.output == "-" && values.count("json") > 0) {
     throw UsageError("--output - and --json both write to standard output: choose one");

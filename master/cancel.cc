@@ -7,11 +7,10 @@
 
 namespace cq {
 
-std::vector<std::string> CancelLeftJobs(const std::string& run_dir) {
-  const RunDirectory directory = RunDirectory::Open(run_dir, false);
-  Database journal = OpenJournal(directory.File("journal.db"));
+std::vector<std::string> CancelAllocations(Database& journal, const std::string& scheduler) {
   std::vector<std::string> cancelled;
   for (const OpenAllocation& open : OpenAllocations(journal)) {
+    if (open.scheduler == scheduler) continue;
     if (CancelAllocation(open.scheduler, open.token, open.job)) {
       cancelled.push_back(open.scheduler + " " + (open.job.empty() ? open.token : open.job));
     }
@@ -20,6 +19,12 @@ std::vector<std::string> CancelLeftJobs(const std::string& run_dir) {
         .Run();
   }
   return cancelled;
+}
+
+std::vector<std::string> CancelLeftJobs(const std::string& run_dir) {
+  const RunDirectory directory = RunDirectory::Open(run_dir, false);
+  Database journal = OpenJournal(directory.File("journal.db"));
+  return CancelAllocations(journal, {});
 }
 
 }  // namespace cq

@@ -3,7 +3,14 @@
 #include <string>
 #include <vector>
 
+#include "master/database.h"
+
 namespace cq {
+
+/// Cancels what earlier masters of this run submitted to schedulers other than `scheduler` (empty:
+/// to any), and notes it in the journal. Returns the jobs' names. Throws Error if a scheduler does
+/// not do it.
+std::vector<std::string> CancelAllocations(Database& journal, const std::string& scheduler);
 
 /// Cancels the scheduler's jobs of a run whose master is gone, by their ids or tokens. Returns
 /// their names. Throws UsageError while a master lives, Error if the scheduler does not do it.

@@ -23,6 +23,7 @@ struct RowRange {
   uint64_t position = 1;
   TaskId task = 1;
   uint64_t rows = 0;
+  bool operator==(const RowRange&) const = default;
 };
 
 inline constexpr int kJournalFormat = 1;

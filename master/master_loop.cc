@@ -212,7 +212,7 @@ void MasterLoop::OnWorkerEnded(const JobState& job) {
   if (!connected && jobs_alive_ > 0)
     observer_.Warning(fmt::format("a worker was lost: {}", last_death_));
   core_.OnAllocationEnded(Now(), job.allocation, job.reason, job.explained);
-  if (!pool_.replaces() || interrupted_) return;
+  if (!pool_.replaces() || !core_.drain_reason().empty()) return;
   // A replacement only as long as something gets done between the losses.
   const uint64_t done = core_.counts().done;
   deaths_in_a_row_ = done == done_at_last_death_ ? deaths_in_a_row_ + 1 : 1;
@@ -353,6 +353,7 @@ void MasterLoop::Do(Write& write) {
 }
 
 void MasterLoop::Do(AvoidHost& avoid) {
+  if (pool_.replaces()) return;  // this machine is the only one
   journal_->Push(AvoidRecord{avoid.host});
   pool_.Avoid(avoid.host);
 }

@@ -115,8 +115,7 @@ void Pool::Work() {
     WaitForWork();
     for (const Command& command : commands_.TakeAll()) {
       if (const auto* start = std::get_if<StartCommand>(&command)) {
-        const unsigned alive = std::exchange(adopted_, false) ? Report() : 0;
-        Submit(start->workers, start->workers - std::min(start->workers, alive));
+        Bring(start->workers);
       } else if (const auto* adopt = std::get_if<AdoptCommand>(&command)) {
         TakeOver(*adopt);
       } else if (const auto* end = std::get_if<EndCommand>(&command)) {
@@ -129,7 +128,8 @@ void Pool::Work() {
         } catch (const Error& error) {
           close_error_ = error.what();
         }
-        if (scheduler_->OutlivesMaster()) {
+        // What could not be cancelled is still there for `cq cancel`.
+        if (scheduler_->OutlivesMaster() && close_error_.empty()) {
           for (const std::string& token : tokens_) {
             callbacks_.write_durably(cq::AllocationEnded{token});
           }
@@ -137,7 +137,11 @@ void Pool::Work() {
         return;
       }
     }
-    Report();
+    if (deferred_ > 0) {
+      Bring(std::exchange(deferred_, 0));
+    } else {
+      Report();
+    }
   }
 }
 
@@ -151,6 +155,21 @@ void Pool::TakeOver(const AdoptCommand& adopt) {
     }
   } catch (const Error& error) {
     callbacks_.event(QueryFailed{error.what()});
+  }
+}
+
+// While nobody knows how many of the adopted ones live, nothing is submitted beside them.
+void Pool::Bring(unsigned workers) {
+  if (adopted_) {
+    const auto alive = Report();
+    if (!alive) {
+      deferred_ += workers;
+      return;
+    }
+    adopted_ = false;
+    Submit(workers, workers - std::min(workers, *alive));
+  } else {
+    Submit(workers, workers);
   }
 }
 
@@ -179,7 +198,7 @@ void Pool::Submit(unsigned wanted, unsigned workers) {
   callbacks_.event(Submitted{wanted, workers, {}});
 }
 
-unsigned Pool::Report() {
+std::optional<unsigned> Pool::Report() {
   std::vector<WorkerJob> jobs;
   try {
     jobs = scheduler_->Poll();
@@ -187,7 +206,7 @@ unsigned Pool::Report() {
   } catch (const Error& error) {
     // A query that failed says nothing about the workers; the next one will.
     if (++failed_queries_ == 3) callbacks_.event(QueryFailed{error.what()});
-    return 0;
+    return std::nullopt;
   }
   JobStates states;
   std::vector<std::pair<std::string, std::string>> now;

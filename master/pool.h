@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -129,8 +130,9 @@ class Pool {
   void Work();
   void Submit(unsigned wanted, unsigned workers);
   void TakeOver(const AdoptCommand& adopt);
-  /// Returns how many workers' jobs live.
-  unsigned Report();
+  void Bring(unsigned workers);
+  /// Returns how many workers' jobs live, if the scheduler said so.
+  std::optional<unsigned> Report();
   void WaitForWork();
 
   std::unique_ptr<Scheduler> scheduler_;
@@ -139,6 +141,8 @@ class Pool {
   std::vector<std::string> tokens_;
   /// Submissions were adopted since the last start.
   bool adopted_ = false;
+  /// Workers that are wanted once the scheduler has answered.
+  unsigned deferred_ = 0;
   /// The jobs as last reported, and since when and how many polls they have not changed.
   std::vector<std::pair<std::string, std::string>> last_;
   std::chrono::steady_clock::time_point changed_{};

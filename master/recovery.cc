@@ -171,6 +171,12 @@ void CloseOthers(Recovered& recovered, const std::vector<RowRange>& ranges, uint
       ++recovered.closed_count;
     }
   };
+  for (const RowRange& range : ranges) {
+    for (uint64_t i = limit > range.position - 1 ? limit - range.position + 1 : 0;
+         limit != 0 && i < range.rows; ++i) {
+      recovered.beyond.Insert(range.task + i);
+    }
+  }
   for (const auto& [first, end] : wanted) {
     close_up_to(first);
     next = end;
@@ -182,6 +188,7 @@ void AddResults(Recovered& recovered, Database& journal) {
   auto rows = journal.Prepare("SELECT task, outcome FROM results");
   while (rows.Step()) {
     const auto task = static_cast<TaskId>(rows.Int(0));
+    recovered.beyond.Erase(task);
     if (recovered.closed.Contains(task)) continue;
     recovered.closed.Insert(task);
     ++recovered.closed_count;
@@ -191,7 +198,8 @@ void AddResults(Recovered& recovered, Database& journal) {
 
 void AddTried(Recovered& recovered, Database& journal) {
   auto rows = journal.Prepare(
-      "SELECT task, count(*), sum(kind = 2), sum(kind = 3), max(attempt) FROM failures"
+      "SELECT task, count(*), sum(kind = 2), sum(kind = 3), max(attempt),"
+      " max(CASE kind WHEN 2 THEN attempt ELSE 0 END) FROM failures"
       " GROUP BY task ORDER BY task");
   while (rows.Step()) {
     TriedTask tried;
@@ -200,6 +208,7 @@ void AddTried(Recovered& recovered, Database& journal) {
     tried.charges = static_cast<uint16_t>(rows.Int(2));
     tried.failures = static_cast<uint16_t>(rows.Int(3));
     tried.given_up = static_cast<AttemptId>(rows.Int(4));
+    tried.charged_attempt = static_cast<AttemptId>(rows.Int(5));
     if (!recovered.closed.Contains(tried.task)) recovered.tried.push_back(tried);
   }
 }

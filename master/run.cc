@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <poll.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -16,6 +17,7 @@
 #include <set>
 
 #include "cq/error.h"
+#include "master/cancel.h"
 #include "master/cpus.h"
 #include "master/export.h"
 #include "master/fingerprints.h"
@@ -306,7 +308,10 @@ class Setup {
       return;
     }
     const std::string copy = directory.File("params.csv");
-    if (input != "-" && SameBytes(input, copy)) return;
+    struct stat status {};
+    const bool regular =
+        input != "-" && stat(input.c_str(), &status) == 0 && S_ISREG(status.st_mode);
+    if (regular && SameBytes(input, copy)) return;
     const std::string edited = directory.File("params.csv.new");
     struct Remove {
       const std::string& path;
@@ -322,7 +327,7 @@ class Setup {
     }
     const TaskId last = LastTask(journal, ranges_);
     RowMatch match = MatchRows(copy, ranges_, last, edited);
-    if (match.added == 0 && match.removed.empty() && match.ranges.size() == ranges_.size()) return;
+    if (match.ranges == ranges_) return;
     observer_.Resumed(
         fmt::format("the input has changed: {} rows are as before, {} are new, {} are gone",
                     match.kept, match.added, match.removed.size()));
@@ -366,7 +371,6 @@ class Setup {
     RunSummary summary = Summary(directory);
     summary.outcomes = recovered.outcomes;
     if (summary.outcomes[0] != summary.tasks) summary.status = 1;
-    AllowInterruption();
     Export(directory, summary);
     summary.seconds = Seconds();
     return summary;
@@ -466,15 +470,24 @@ class Setup {
     for (const std::string& host : AvoidedHosts(journal)) pool_.Avoid(host);
   }
 
+  void SayCancelled(const std::vector<std::string>& jobs) {
+    for (const std::string& job : jobs) {
+      observer_.Resumed(fmt::format("cancelled {}, left by an earlier master", job));
+    }
+  }
+
   RunSummary Work(RunDirectory& directory, Database journal, Epoch epoch, Recovered recovered) {
     uint64_t done = 0;
     for (const uint64_t count : recovered.outcomes) done += count;
     if (done == definition_.tasks()) {
       directory.Keep();
+      SayCancelled(CancelAllocations(journal, {}));
       return Nothing(directory, recovered);
     }
     // A connection each, and what a local worker's guardian takes.
     RequireDescriptors(128 + 4 * uint64_t{plan_.workers});
+    // Workers of another scheduler could not be watched any more.
+    SayCancelled(CancelAllocations(journal, options_.scheduler));
     Transport transport = Listen(directory);
     pool_.HoldOpen(directory.workers_lock());
     TakeOver(journal, recovered);
@@ -511,7 +524,6 @@ class Setup {
           start + std::chrono::duration<double>(loop.first_result()).count();
     }
     if (summary.status == 0 && summary.outcomes[0] != summary.tasks) summary.status = 1;
-    AllowInterruption();
     Export(directory, summary);
     loop.Close();
     unlink(directory.File("owner.json").c_str());
@@ -519,15 +531,28 @@ class Setup {
     return summary;
   }
 
-  // Everything is in the journal: a signal may end the export as it ends any other program.
-  void AllowInterruption() const {
-    if (options_.signal_fd < 0) return;
+  // The signals of the run itself are over; another one ends the export, and not the master, whose
+  // jobs may still be leaving their scheduler's queue.
+  void ForgetSignals() const {
     signalfd_siginfo info{};
+    while (options_.signal_fd >= 0 && read(options_.signal_fd, &info, sizeof info) == sizeof info) {
+    }
+  }
+  void StopIfSignalled() const {
+    pollfd signalled{options_.signal_fd, POLLIN, 0};
+    if (options_.signal_fd < 0 || poll(&signalled, 1, 0) != 1) return;
+    throw Error("interrupted while the results were written: 'cq export' writes them");
+  }
+
+  // What waits for a reader (a pipe, a terminal) may wait for ever: there a signal ends all.
+  void AllowSignals() const {
+    struct stat status {};
+    const bool file = definition_.output != "-" &&
+                      (stat(definition_.output.c_str(), &status) != 0 || S_ISREG(status.st_mode));
+    if (file || options_.signal_fd < 0) return;
     sigset_t set;
     sigemptyset(&set);
     for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGXCPU}) sigaddset(&set, number);
-    while (read(options_.signal_fd, &info, sizeof info) == sizeof info) {
-    }
     sigprocmask(SIG_UNBLOCK, &set, nullptr);
   }
 
@@ -535,8 +560,11 @@ class Setup {
     RunProgress progress;
     progress.phase = RunProgress::Phase::kExporting;
     progress.tasks = definition_.rows;
+    ForgetSignals();
+    AllowSignals();
     try {
       ExportResults(directory.path(), definition_.output, [&](uint64_t rows) {
+        StopIfSignalled();
         progress.done = rows;
         progress.seconds = Seconds();
         observer_.Progress(progress);

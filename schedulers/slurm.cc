@@ -142,6 +142,8 @@ class SlurmScheduler : public Scheduler {
       return false;
     }
     Watch(id, workers);
+    // One that is not listed has long left the queue, unlike one that was submitted a moment ago.
+    for (Element& element : alive_) element.missing = 1;
     return true;
   }
 
@@ -246,7 +248,9 @@ class SlurmScheduler : public Scheduler {
   // The ids of our jobs that carry this token; an array has the same for all of its elements.
   std::vector<std::string> JobsWithToken(const std::string& token) {
     std::vector<std::string> found;
-    for (const std::string& line : Lines(Client("squeue", {"--me", "-h", "-o", "%F|%k"}, "").out)) {
+    const auto listed = Client("squeue", {"--me", "-h", "-o", "%F|%k"}, "");
+    if (listed.status != 0) throw Error(fmt::format("squeue failed: {}", OneLine(listed.err)));
+    for (const std::string& line : Lines(listed.out)) {
       const size_t bar = line.find('|');
       if (bar == std::string::npos || OneLine(line.substr(bar + 1)) != token) continue;
       const std::string id = line.substr(0, bar);

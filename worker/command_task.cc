@@ -261,6 +261,7 @@ class CommandRunner::Running {
     if (now >= memory_at_) {
       memory_at_ = now + kMemoryEvery;
       const auto all = Processes();
+      if (cgroup_ != nullptr && !cgroup_->Holds(pid_)) cgroup_ = nullptr;
       const bool over =
           cgroup_ != nullptr ? cgroup_->HasKilled() : ResidentBytes(all) > run_.text().memory_bytes;
       if (over) {

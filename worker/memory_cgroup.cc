@@ -17,6 +17,8 @@
 namespace cq {
 namespace {
 
+constexpr time_t kStaleSeconds = 24 * 3600;
+
 struct OwnCgroup {
   std::string directory;
   bool v2 = false;
@@ -80,7 +82,13 @@ void RemoveStale(const std::string& directory) {
     const std::string name = entry.path().filename();
     if (!name.starts_with("cq-")) continue;
     const pid_t pid = std::atoi(name.c_str() + 3);
-    if (pid > 0 && kill(pid, 0) != 0 && errno == ESRCH) rmdir(entry.path().c_str());
+    struct stat status {};
+    // A young one may be that of a worker in another pid namespace, between two tasks.
+    if (pid > 0 && kill(pid, 0) != 0 && errno == ESRCH &&
+        stat(entry.path().c_str(), &status) == 0 &&
+        time(nullptr) - status.st_mtime > kStaleSeconds) {
+      rmdir(entry.path().c_str());
+    }
   }
 }
 
@@ -119,10 +127,19 @@ MemoryCgroup::~MemoryCgroup() { rmdir(directory_.c_str()); }
 
 std::vector<std::string> MemoryCgroup::Wrap(const std::string& file,
                                             const std::vector<std::string>& arguments) const {
-  std::vector<std::string> wrapped = {"/bin/sh", "-c", "echo $$ >\"$0\" && exec \"$@\"",
+  std::vector<std::string> wrapped = {"/bin/sh", "-c", "echo $$ 2>/dev/null >\"$0\"; exec \"$@\"",
                                       directory_ + "/cgroup.procs", file};
   wrapped.insert(wrapped.end(), arguments.begin() + 1, arguments.end());
   return wrapped;
+}
+
+bool MemoryCgroup::Holds(pid_t pid) const {
+  const std::string name = directory_.substr(directory_.rfind('/'));
+  try {
+    return ReadFile(fmt::format("/proc/{}/cgroup", pid)).find(name) != std::string::npos;
+  } catch (const Error&) {
+    return true;  // it has ended
+  }
 }
 
 bool MemoryCgroup::HasKilled() {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -35,6 +37,8 @@ class MemoryCgroup {
   /// move a process that runs already takes milliseconds, and what it starts meanwhile gets away.
   std::vector<std::string> Wrap(const std::string& file,
                                 const std::vector<std::string>& arguments) const;
+  /// Whether this process is in it: the shell may not have been able to move.
+  bool Holds(pid_t pid) const;
   /// Whether the kernel has killed one of its processes since the last call.
   bool HasKilled();
 

@@ -244,7 +244,7 @@ class WorkerLoop {
   void Do(Spool& spool) {
     try {
       const std::string path =
-          WriteSpoolFile(slots_.run()->text().run_dir + "/spool", core_.worker(), spool.results);
+          WriteSpoolFile(prepared_->text().run_dir + "/spool", core_.worker(), spool.results);
       spdlog::warn("results that no master took are in '{}'", path);
     } catch (const Error& error) {
       spdlog::error("{} results are lost: {}", spool.results.results.size(), error.what());

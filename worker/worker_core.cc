@@ -165,7 +165,7 @@ void WorkerCore::OnMessage(Time now, Envelope envelope, ToWorker message) {
       core.actions_.emplace_back(TakeBack{std::move(m.attempts), ReturnReason::kRetracted});
     }
     void operator()(Cancel& m) {
-      for (const AttemptRef& ref : m.attempts) core.Forget(ref);
+      for (const AttemptRef& ref : m.attempts) core.CancelFinished(ref);
       core.actions_.emplace_back(TakeBack{m.attempts, ReturnReason::kCancelled});
       core.actions_.emplace_back(Kill{std::move(m.attempts)});
     }
@@ -198,6 +198,16 @@ void WorkerCore::Forget(const AttemptRef& ref) {
   if (!held->second.result_sent && unsent_ > 0) --unsent_;
   held_.erase(held);
   --finished_;
+}
+
+// A result that was sent says by itself that the attempt is over; of another the master must hear.
+void WorkerCore::CancelFinished(const AttemptRef& ref) {
+  const auto held = held_.find(ref.attempt);
+  if (held == held_.end() || held->second.state != HeldState::kFinished) return;
+  if (!held->second.result_sent) {
+    returned_.push_back({ref.task, ref.attempt, ReturnReason::kCancelled, 0, {}});
+  }
+  Forget(ref);
 }
 
 void WorkerCore::OnPrepared(const std::string& problem) {
@@ -452,8 +462,10 @@ void WorkerCore::EndLease(Time) {
 }
 
 void WorkerCore::MaybeLeave(Time now) {
-  if (!(leaving_ || draining_) || running_ > 0 || queued() > 0 || !returned_.empty()) return;
-  const bool gave_up = leaving_ && now - told_at_ > kLeaveWait;
+  if (!(leaving_ || draining_) || running_ > 0 || queued() > 0) return;
+  // Without a master there is nobody to wait for, and a scheduler that tells us to go kills soon.
+  const bool gave_up = leaving_ && (!welcomed_ || now - told_at_ > kLeaveWait);
+  if (!returned_.empty() && !gave_up) return;
   if (finished_ > 0 && !gave_up) return;
   SpoolResults();
   if (welcomed_) Send(Goodbye{leave_reason_});

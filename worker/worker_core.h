@@ -126,6 +126,7 @@ class WorkerCore {
   void OnWelcome(Time now, const Welcome& welcome);
   void OnAssign(Assign& assign);
   void Forget(const AttemptRef& ref);
+  void CancelFinished(const AttemptRef& ref);
   void SayHello(Time now);
   void Report(Time now);
   void ReportStarts(Time now);

@@ -28,8 +28,16 @@ uint64_t Core::Candidates() const {
 // Not charged, and not given to this worker again. The last report is kept, for the case that no
 // other worker can do better.
 void Core::OnUnstartable(Worker& worker, TaskResult& result, OpenTask& open) {
-  ++worker.unstartable;
-  if (worker.unstartable == 3) {
+  // Where others fail, too, it is the task and not the machine.
+  if (open.refused.empty()) {
+    ++worker.unstartable;
+  } else {
+    for (const WorkerIndex other : open.refused) {
+      Worker& w = workers_[other];
+      if (w.unstartable > 0) --w.unstartable;
+    }
+  }
+  if (open.refused.empty() && worker.unstartable == 3) {
     actions_.emplace_back(Note{Note::Kind::kWarning,
                                fmt::format("worker {} on {} could not start 3 tasks in a row: {}",
                                            worker.number, worker.host, result.error)});
@@ -50,20 +58,19 @@ void Core::OnUnstartable(Worker& worker, TaskResult& result, OpenTask& open) {
   DrainBlackHoles();
 }
 
-// Called when a worker has got on probation or has proven itself.
+// Another worker could start what these could not.
+void Core::Refute(const OpenTask& open) {
+  for (const WorkerIndex refuser : open.refused) workers_[refuser].refuted = true;
+  DrainBlackHoles();
+}
+
 void Core::DrainBlackHoles() {
-  const auto& all = workers_.all();
-  const bool proven = std::any_of(all.begin(), all.end(),
-                                  [](const Worker& w) { return w.proven && w.unstartable == 0; });
-  if (!proven) return;
   for (Worker& worker : workers_.all()) {
-    if (!OnProbation(worker) || worker.leaving || worker.ended) continue;
+    if (!OnProbation(worker) || !worker.refuted || worker.leaving || worker.ended) continue;
     const std::string reason =
-        fmt::format("3 tasks in a row could not be started on {}, while others run", worker.host);
-    actions_.emplace_back(
-        Note{Note::Kind::kWarning,
-             fmt::format("{}: its worker {} takes no more, and no other goes there", reason,
-                         worker.number)});
+        fmt::format("3 tasks in a row could not be started on {}, while others can", worker.host);
+    actions_.emplace_back(Note{Note::Kind::kWarning, fmt::format("{}: its worker {} takes no more",
+                                                                 reason, worker.number)});
     actions_.emplace_back(AvoidHost{worker.host});
     if (worker.connected) SendTo(worker, Drain{reason});
     worker.leaving = true;

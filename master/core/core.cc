@@ -27,6 +27,7 @@ void Core::Recover(Recovered& recovered) {
   for (const uint64_t count : recovered.outcomes) done += count;
   left_out_ = recovered.closed_count - done;
   counts_.tasks = options_.tasks - left_out_;
+  beyond_ = std::move(recovered.beyond);
   resets_ = std::move(recovered.resets);
   tasks_.set_mark(recovered.mark);
   mark_asked_ = recovered.mark;
@@ -36,6 +37,7 @@ void Core::Recover(Recovered& recovered) {
     open.charges = tried.charges;
     open.failures = tried.failures;
     open.given_up = tried.given_up;
+    open.charged_attempt = tried.charged_attempt;
   }
   for (const KnownWorker& known : recovered.workers) {
     Worker& worker = workers_.Recover(known.id, known.number);
@@ -50,14 +52,26 @@ void Core::Recover(Recovered& recovered) {
   if (awaiting_ > 0) {
     tasks_.Withhold(recovered.mark);
   } else {
-    tasks_.Admit();
+    Admit();
   }
+}
+
+// Everything may go out now, but what an earlier master was about to set aside.
+void Core::Admit() {
+  tasks_.Admit();
+  std::vector<TaskId> crashed;
+  for (const auto& [task, open] : tasks_.open()) {
+    if (open.ready() && open.charges >= options_.crash_limit) crashed.push_back(task);
+  }
+  for (const TaskId task : crashed) {
+    SetAside(task, *tasks_.Find(task), std::nullopt, "before its master was resumed");
+  }
+  all_dirty_ = true;
 }
 
 void Core::EndAwaiting(Worker& worker) {
   if (!std::exchange(worker.awaited, false) || --awaiting_ > 0) return;
-  tasks_.Admit();
-  all_dirty_ = true;
+  Admit();
 }
 
 // Tasks go out only below a mark that is durable, so that a later master knows which may be
@@ -150,7 +164,7 @@ void Core::OnAllocationEnded(Time now, const std::string& allocation, const std:
   for (Worker& worker : workers_.all()) {
     if (worker.allocation != allocation) continue;
     if (worker.ended) {
-      SettleAll(worker.index, explained);
+      SettleAll(now, worker.index, explained);
     } else {
       OnJobEnded(now, worker, reason, explained);
     }
@@ -192,7 +206,7 @@ void Core::OnTick(Time now) {
   while (!provisional_.empty() && provisional_.front().until <= now) {
     const Provisional charge = std::move(provisional_.front());
     provisional_.pop_front();
-    Settle(charge, false);
+    Settle(now, charge, false);
   }
   WakeDue(now);
   std::erase_if(workers_.peers(), [&](const auto& entry) {
@@ -210,7 +224,9 @@ void Core::WakeDue(Time now) {
     const TaskId task = wake_.begin()->second;
     wake_.erase(wake_.begin());
     const OpenTask* open = tasks_.Find(task);
-    if (open == nullptr || !open->waiting) continue;
+    if (open == nullptr || !open->waiting || open->not_before > now) continue;
+    // At the limit it waits for what its scheduler says.
+    if (open->charges >= options_.crash_limit && open->provisional > 0) continue;
     tasks_.Wake(task);
     all_dirty_ = true;
   }
@@ -272,6 +288,7 @@ void Core::ReleaseAt(Time when, TaskId task, OpenTask& open) {
     return;
   }
   Detach(task, open);
+  open.not_before = when;
   tasks_.Suspend(task);
   wake_.emplace(when, task);
 }

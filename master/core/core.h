@@ -152,21 +152,24 @@ class Core {
   };
   void Lose(Time now, Worker& worker, const Loss& loss);
   void Charge(Time now, Worker& worker, TaskId task, OpenTask& open, const Loss& loss);
-  void Settle(const Provisional& charge, bool explained);
-  void SettleAll(WorkerIndex worker, bool explained);
+  void Settle(Time now, const Provisional& charge, bool explained);
+  void SettleAll(Time now, WorkerIndex worker, bool explained);
   void TakeBackCharge(Worker& worker, TaskId task, OpenTask& open);
-  void SetAside(TaskId task, OpenTask& open, WorkerIndex worker, const std::string& reason);
+  void SetAside(TaskId task, OpenTask& open, std::optional<WorkerIndex> worker,
+                const std::string& reason);
   void CheckLeases(Time now);
   void OnJobEnded(Time now, Worker& worker, const std::string& reason, bool explained);
 
   // Machines where tasks cannot be started.
   uint64_t Candidates() const;
+  void Refute(const OpenTask& open);
   void DrainBlackHoles();
   void FinishRefused();
 
   // Workers.
   void Recover(Recovered& recovered);
   void EndAwaiting(Worker& worker);
+  void Admit();
   void AskForMark();
   void Disconnect(Worker& worker);
   void SendTo(const Worker& worker, ToWorker message);
@@ -183,6 +186,7 @@ class Core {
   std::unordered_map<WorkerIndex, std::vector<AttemptRef>> acks_;
   /// Attempts given up that a worker may still run, by task.
   std::unordered_map<TaskId, std::vector<std::pair<AttemptId, WorkerIndex>>> stale_;
+  TaskSet beyond_;
   std::vector<Reset> resets_;
   std::multimap<Time, TaskId> wake_;
   std::deque<Provisional> provisional_;

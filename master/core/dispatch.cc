@@ -73,7 +73,7 @@ void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
   give.to = worker.connection;
   give.session = worker.session;
   const bool empty = worker.held.empty() && worker.stale.empty();
-  const auto suspect = empty ? core_.tasks_.PopSuspect() : std::nullopt;
+  const auto suspect = empty ? core_.tasks_.PopSuspect(worker.index) : std::nullopt;
   if (suspect) {
     Assign(worker, *suspect, give);
     worker.has_suspect = true;

@@ -40,6 +40,12 @@ void Core::OnHello(Time now, ConnectionId from, Envelope envelope, Hello& hello)
 void Core::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
   Worker& worker = workers_.Get(hello.worker);
   if (worker.connected && worker.connection != from) workers_.peers().erase(worker.connection);
+  // An allocation is one worker at a time: one that was requeued comes back as another.
+  for (Worker& other : workers_.all()) {
+    if (other.index == worker.index || !other.awaited || other.allocation != hello.allocation)
+      continue;
+    Lose(now, other, {fmt::format("worker {} was started anew", other.number), {}, {}});
+  }
   const bool is_new = (worker.session == 0 && !worker.awaited) || worker.ended;
   peer.session = peer.offered;
   peer.offered = 0;
@@ -124,6 +130,7 @@ void Core::ReconcileHeld(Worker& worker, const Held& held, std::vector<AttemptRe
   const bool ours = held.run == options_.text.run && tasks_.Exists(held.task) &&
                     Plausible(held.task, held.attempt);
   const bool finished = held.state == HeldState::kFinished;
+  if (ours && beyond_.Contains(held.task)) return;
   if (!ours || tasks_.Done(held.task)) {
     // A finished one is judged, and acknowledged, when its result comes.
     if (!finished || !ours) cancel.push_back({held.task, held.attempt});
@@ -150,6 +157,8 @@ void Core::ReconcileHeld(Worker& worker, const Held& held, std::vector<AttemptRe
     worker.held[held.attempt] = held.task;
     if (adopted.charges > 0) ++worker.charged;
     adopted.running = running;
+    // Its slot is told with its start; until then it has one of its own.
+    adopted.slot = UINT32_MAX - static_cast<uint32_t>(worker.held.size());
     if (running) ++worker.running;
     return;
   }

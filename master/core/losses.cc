@@ -101,11 +101,14 @@ void Core::Charge(Time now, Worker& worker, TaskId task, OpenTask& open, const L
   } else {
     // None is set aside before the scheduler has had its time to explain.
     Detach(task, open);
+    open.not_before = loss.release_at;
+    if (loss.release_at != Time{}) wake_.emplace(loss.release_at, task);
     tasks_.Suspend(task);
   }
 }
 
-void Core::SetAside(TaskId task, OpenTask& open, WorkerIndex worker, const std::string& reason) {
+void Core::SetAside(TaskId task, OpenTask& open, std::optional<WorkerIndex> worker,
+                    const std::string& reason) {
   TaskResult result;
   result.task = task;
   result.attempt = open.attempt != 0 ? open.attempt : open.charged_attempt;
@@ -116,7 +119,7 @@ void Core::SetAside(TaskId task, OpenTask& open, WorkerIndex worker, const std::
   Finish(std::move(result), worker, open.attempts);
 }
 
-void Core::Settle(const Provisional& charge, bool explained) {
+void Core::Settle(Time now, const Provisional& charge, bool explained) {
   OpenTask* open = tasks_.Find(charge.ref.task);
   if (open == nullptr || open->provisional == 0) return;
   --open->provisional;
@@ -128,7 +131,7 @@ void Core::Settle(const Provisional& charge, bool explained) {
     if (open->charges == 0 && open->attempt != 0) --workers_[open->worker].charged;
   }
   if (open->waiting && open->charges < options_.crash_limit) {
-    tasks_.Wake(charge.ref.task);
+    if (open->not_before <= now) tasks_.Wake(charge.ref.task);
   } else if (open->waiting && open->provisional == 0) {
     SetAside(charge.ref.task, *open, charge.worker, charge.reason);
     return;
@@ -138,14 +141,14 @@ void Core::Settle(const Provisional& charge, bool explained) {
   all_dirty_ = true;
 }
 
-void Core::SettleAll(WorkerIndex worker, bool explained) {
+void Core::SettleAll(Time now, WorkerIndex worker, bool explained) {
   std::deque<Provisional> settled;
   std::erase_if(provisional_, [&](const Provisional& charge) {
     if (charge.worker != worker) return false;
     settled.push_back(charge);
     return true;
   });
-  for (const Provisional& charge : settled) Settle(charge, explained);
+  for (const Provisional& charge : settled) Settle(now, charge, explained);
 }
 
 // The attempt whose loss was charged turns out to run on.

@@ -26,6 +26,8 @@ struct TriedTask {
   uint16_t failures = 0;
   /// The newest attempt that was given up.
   AttemptId given_up = 0;
+  /// The newest attempt whose loss is charged.
+  AttemptId charged_attempt = 0;
 };
 
 /// A worker of an earlier master that may still live.
@@ -43,6 +45,9 @@ struct Recovered {
   /// The tasks that do not run now: those with an outcome, and numbers whose rows are not wanted.
   TaskSet closed;
   uint64_t closed_count = 0;
+  /// Those of them that are not wanted now (`--limit`) and have no outcome: if a worker reports one
+  /// all the same, it counts.
+  TaskSet beyond;
   /// Those of them that have an outcome, by outcome.
   std::array<uint64_t, kOutcomes> outcomes{};
   std::vector<TriedTask> tried;

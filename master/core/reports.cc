@@ -65,12 +65,11 @@ void Core::OnReport(Time now, Worker& worker, FromWorker& message) {
 void Core::OnStarted(Worker& worker, const std::vector<StartedAttempt>& attempts) {
   for (const StartedAttempt& started : attempts) {
     OpenTask* open = tasks_.Find(started.task);
-    if (open == nullptr || open->attempt != started.attempt || open->worker != worker.index ||
-        open->running) {
+    if (open == nullptr || open->attempt != started.attempt || open->worker != worker.index) {
       continue;
     }
-    open->running = true;
     open->slot = static_cast<uint32_t>(started.slot);
+    if (std::exchange(open->running, true)) continue;
     ++worker.running;
     if (open->retracting) {
       open->retracting = false;
@@ -108,6 +107,15 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
     if (worker != nullptr) waiting->second.worker = worker->index;
     return;
   }
+  if (beyond_.Contains(result.task) && result.outcome != Outcome::kCancelled &&
+      !result.unstartable) {
+    beyond_.Erase(result.task);
+    uncommitted_[result.attempt] = {
+        result.task, worker == nullptr ? std::nullopt : std::optional(worker->index)};
+    actions_.emplace_back(
+        Write{ResultRecord{std::move(result), 1, worker == nullptr ? 0 : worker->number}});
+    return;
+  }
   if (tasks_.Done(result.task)) {
     Drop(worker, ref);
     return;
@@ -135,8 +143,8 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
   if (worker != nullptr) {
     dirty_.push_back(worker->index);
     worker->unstartable = 0;
-    if (!std::exchange(worker->proven, true)) DrainBlackHoles();
   }
+  if (open != nullptr && !open->refused.empty()) Refute(*open);
   const bool failed = result.outcome == Outcome::kError || result.outcome == Outcome::kTimeout;
   if (failed && (open == nullptr || open->failures < options_.retries) && options_.retries > 0) {
     Retry(now, result, tasks_.OpenUp(result.task));
@@ -165,6 +173,7 @@ void Core::Retry(Time now, TaskResult& result, OpenTask& open) {
     open.given_up = result.attempt;
     ++open.attempts;
     if (!open.waiting) tasks_.SuspendReady(result.task);
+    open.not_before = when;
     wake_.emplace(when, result.task);
   }
 }

@@ -40,13 +40,13 @@ std::optional<TaskId> TaskTable::PopReady(bool charged_too) {
   return next_fresh_++;
 }
 
-std::optional<TaskId> TaskTable::PopRefused(WorkerIndex worker, bool charged_too) {
-  auto& entries = queue(Queue::kRefused);
+std::optional<TaskId> TaskTable::PopFor(Queue which, WorkerIndex worker, bool charged_too) {
+  auto& entries = queue(which);
   for (size_t left = entries.size(); left > 0; --left) {
     const TaskId task = entries.front();
     entries.pop_front();
     const OpenTask* open = Find(task);
-    if (open == nullptr || !open->ready() || open->queue != Queue::kRefused) continue;
+    if (open == nullptr || !open->ready() || open->queue != which) continue;
     const bool refused =
         std::find(open->refused.begin(), open->refused.end(), worker) != open->refused.end();
     if (!refused && (charged_too || open->charges == 0)) return task;

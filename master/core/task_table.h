@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -19,6 +20,9 @@ class TaskSet {
  public:
   bool Contains(TaskId task) const {
     return task / 64 < words_.size() && (words_[task / 64] >> (task % 64) & 1) != 0;
+  }
+  void Erase(TaskId task) {
+    if (task / 64 < words_.size()) words_[task / 64] &= ~(uint64_t{1} << (task % 64));
   }
   void Insert(TaskId task) {
     if (task / 64 >= words_.size()) words_.resize(task / 64 + 1 + words_.size() / 4);
@@ -51,8 +55,9 @@ struct OpenTask {
   uint16_t failures = 0;
   /// Workers that could not start it.
   std::vector<WorkerIndex> refused;
-  /// It has no outcome, is not out, and must not go out yet.
+  /// It has no outcome, is not out, and must not go out yet; before this time in any case.
   bool waiting = false;
+  std::chrono::nanoseconds not_before{};
   bool running = false;
   bool retracting = false;
   /// It may have been what its worker died of, though nobody had reported it running: it is tried
@@ -99,9 +104,13 @@ class TaskTable {
   /// as far as they are known; a charged task only if `charged_too`. The caller assigns it next.
   std::optional<TaskId> PopReady(bool charged_too);
   /// The next ready suspect, which goes to a worker that holds nothing.
-  std::optional<TaskId> PopSuspect() { return Pop(Queue::kSuspects); }
+  std::optional<TaskId> PopSuspect(WorkerIndex worker) {
+    return PopFor(Queue::kSuspects, worker, true);
+  }
   /// The next ready task that others could not start and `worker` has not refused.
-  std::optional<TaskId> PopRefused(WorkerIndex worker, bool charged_too);
+  std::optional<TaskId> PopRefused(WorkerIndex worker, bool charged_too) {
+    return PopFor(Queue::kRefused, worker, charged_too);
+  }
 
   /// A ready task (popped, or adopted from a worker that holds it) goes out as `attempt`.
   OpenTask& Assign(TaskId task, AttemptId attempt, WorkerIndex worker, SessionId session);
@@ -125,6 +134,8 @@ class TaskTable {
   void Enqueue(TaskId task, OpenTask& open);
   std::deque<TaskId>& queue(Queue which) { return queues_[static_cast<size_t>(which)]; }
   std::optional<TaskId> Pop(Queue which);
+  /// The next one in this queue that `worker` has not refused.
+  std::optional<TaskId> PopFor(Queue which, WorkerIndex worker, bool charged_too);
 
   TaskId last_;
   TaskSet done_;

@@ -64,9 +64,10 @@ struct Worker {
   uint64_t running = 0;
   uint64_t retracting = 0;
   uint64_t charged = 0;
-  /// Tasks in a row that could not be started, and whether any ever was.
+  /// Tasks in a row that could not be started here, as far as no other worker failed with them,
+  /// too; and whether another could start one of them.
   uint64_t unstartable = 0;
-  bool proven = false;
+  bool refuted = false;
   /// It holds a suspect, and is given nothing else.
   bool has_suspect = false;
   /// Attempts that it still runs though they were given up.

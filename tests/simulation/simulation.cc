@@ -509,6 +509,7 @@ class Simulation {
       const bool charged =
           failure.kind == FailureKind::kCharged || failure.kind == FailureKind::kProvisional;
       t.charges = static_cast<uint16_t>(t.charges + charged);
+      if (charged) t.charged_attempt = attempt;
       t.failures = static_cast<uint16_t>(t.failures + (failure.kind == FailureKind::kRetried));
     }
     for (const auto& [task, t] : tried) recovered.tried.push_back(t);
