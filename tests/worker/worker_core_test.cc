@@ -255,5 +255,87 @@ TEST_F(WorkerCoreTest, ARefusalEndsItWithStatusFour) {
   EXPECT_EQ(exit[0].status, 4);
 }
 
+TEST_F(WorkerCoreTest, AMissingMessageBeforeTheWelcomeStartsOverAndTheWelcomeDoesNotCount) {
+  Tell(Who{});
+  ++sequence_;  // a cancel that was lost
+  const auto actions = Tell(Welcome{10'000, 30'000, {}});
+  EXPECT_EQ(Sent<Hello>(actions).size(), 1u);
+  EXPECT_TRUE(Done<StartUntil>(actions).empty());
+  EXPECT_FALSE(core_->welcomed());
+}
+
+TEST_F(WorkerCoreTest, ItsLeaseCountsFromWhatTheMasterIsKnownToHaveHeard) {
+  Tell(Who{});
+  now_ += seconds(3);
+  const auto welcome = Done<StartUntil>(Tell(Welcome{10'000, 30'000, {}}));
+  ASSERT_EQ(welcome.size(), 1u);
+  EXPECT_EQ(welcome[0].until, now_ - seconds(3) + seconds(30));
+  const auto beat = Tick(seconds(10));
+  ASSERT_EQ(Sent<WorkerHeartbeat>(beat).size(), 1u);
+  const auto sent_at = now_;
+  now_ += seconds(4);
+  const auto renewed = Done<StartUntil>(Tell(MasterHeartbeat{1}));
+  ASSERT_EQ(renewed.size(), 1u);
+  EXPECT_EQ(renewed[0].until, sent_at + seconds(30));
+}
+
+TEST_F(WorkerCoreTest, AFencedWorkerKillsWhatRunsAtTheEndOfItsLease) {
+  Tell(Who{});
+  Tell(Welcome{10'000, 30'000, {}});
+  RunText text;
+  text.run = kRun;
+  text.fence = true;
+  Tell(text);
+  core_->OnPrepared("");
+  Tell(TasksOf(1, 1));
+  Run(1);
+  EXPECT_TRUE(Done<Kill>(Tick(seconds(29))).empty());
+  EXPECT_EQ(Done<Kill>(Tick(seconds(2))).size(), 1u);
+}
+
+TEST_F(WorkerCoreTest, ToldToGoWithoutAMasterItLeavesItsResultsInAFile) {
+  Join();
+  Tell(TasksOf(1, 3));
+  Run(1);
+  core_->OnFinished(now_, ResultOf(1, Outcome::kOk, 0), false);
+  Tick();
+  Run(2);
+  core_->OnConnected(now_);  // the connection is gone, and nobody answers
+  Take();
+  core_->OnToldToGo(now_, "SIGTERM");
+  auto actions = Take();
+  ASSERT_EQ(Done<TakeBack>(actions).size(), 1u);
+  core_->OnTakenBack({Ref(3)}, ReturnReason::kToldToGo);
+  core_->OnFinished(now_, ResultOf(2, Outcome::kError, -SIGTERM), false);
+  actions = Tick();
+  ASSERT_EQ(Done<Spool>(actions).size(), 1u);
+  EXPECT_EQ(Done<Spool>(actions)[0].results.results.size(), 1u);
+  EXPECT_EQ(Done<Exit>(actions).size(), 1u);
+}
+
+TEST_F(WorkerCoreTest, AResultCancelledBeforeItWasSentIsReturned) {
+  Join();
+  Tell(TasksOf(1, 40));
+  Run(1);
+  core_->OnFinished(now_, ResultOf(1, Outcome::kOk, 0), false);
+  Take();
+  Tell(Cancel{kRun, {Ref(1)}});
+  const auto returned = Sent<Returned>(Tick());
+  ASSERT_EQ(returned.size(), 1u);
+  EXPECT_EQ(returned[0].attempts[0].reason, ReturnReason::kCancelled);
+}
+
+TEST_F(WorkerCoreTest, WithoutAnyAnswerItLeavesAfterAMinute) {
+  bool left = false;
+  for (int i = 0; i < 63; ++i) {
+    for (const WorkerAction& action : Tick(seconds(1))) {
+      if (std::holds_alternative<Reconnect>(action)) core_->OnConnected(now_);
+      left = left || std::holds_alternative<Exit>(action);
+    }
+    EXPECT_TRUE(!left || i > 55) << i;
+  }
+  EXPECT_TRUE(left);
+}
+
 }  // namespace
 }  // namespace cq
