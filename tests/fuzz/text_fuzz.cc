@@ -14,8 +14,9 @@ void Template(const std::string& text) {
   try {
     const auto filled =
         cq::FillTemplate(text, "fuzz", {{"a", "1"}, {"b", ""}}, {"a", "b"}, {}, "#SBATCH");
-    // What is filled with plain values needs no filling any more.
-    if (text.find("{{") == std::string::npos && filled != text) std::abort();
+    // Where there is no key, nothing changes but a last line that is not ended.
+    const std::string whole = text.empty() || text.ends_with('\n') ? text : text + "\n";
+    if (text.find("{{") == std::string::npos && filled != whole) std::abort();
   } catch (const cq::UsageError&) {
   }
 }
