@@ -73,6 +73,8 @@ bool Pool::replaces() const { return scheduler_->Replaces(); }
 
 void Pool::HoldOpen(int fd) { scheduler_->HoldOpen(fd); }
 
+void Pool::KeepDescriptorLimit(uint64_t limit) { scheduler_->KeepDescriptorLimit(limit); }
+
 void Pool::Open(Callbacks callbacks) {
   callbacks_ = std::move(callbacks);
   thread_ = std::thread([this] { Work(); });

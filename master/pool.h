@@ -87,6 +87,9 @@ class Pool {
 
   /// A descriptor that local workers inherit and hold as long as they live. Before Open.
   void HoldOpen(int fd);
+  /// Local workers, and so their tasks, get this soft limit of descriptors, not the master's.
+  /// Before Open.
+  void KeepDescriptorLimit(uint64_t limit);
   /// Starts the thread.
   void Open(Callbacks callbacks);
   /// Brings this many workers, less those of adopted submissions that live.

@@ -37,6 +37,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+/// What the master has open besides its workers; of each a connection, and what a local worker's
+/// guardian takes.
+constexpr uint64_t kOwnDescriptors = 128;
+constexpr uint64_t kDescriptorsOfWorker = 4;
+
 uint64_t Random64() {
   uint64_t number = 0;
   if (getrandom(&number, sizeof number, 0) != sizeof number) {
@@ -484,8 +489,9 @@ class Setup {
       SayCancelled(CancelAllocations(journal, {}));
       return Nothing(directory, recovered);
     }
-    // A connection each, and what a local worker's guardian takes.
-    RequireDescriptors(128 + 4 * uint64_t{plan_.workers});
+    RequireDescriptors(kOwnDescriptors + kDescriptorsOfWorker * plan_.workers);
+    // Strangers may hold connections open without speaking: the more the better.
+    pool_.KeepDescriptorLimit(RaiseDescriptorLimit());
     // Workers of another scheduler could not be watched any more.
     SayCancelled(CancelAllocations(journal, options_.scheduler));
     Transport transport = Listen(directory);
@@ -611,9 +617,10 @@ std::string DryRun(const RunOptions& options) {
   const uint64_t tasks = options.limit == 0 ? summary.rows : std::min(options.limit, summary.rows);
   std::string text = fmt::format(
       "input: {} rows, columns {}\ntasks: {}\n{} workers × {} slots = {} tasks at a time\n"
-      "directory of tasks: {}\nrun directory: {}\n",
+      "directory of tasks: {}\nrun directory: {}\nworkers that could connect at once: {}\n",
       summary.rows, fmt::join(summary.columns, ", "), tasks, plan.workers, plan.slots,
-      plan.workers * plan.slots, cwd, plan.run_dir);
+      plan.workers * plan.slots, cwd, plan.run_dir,
+      (DescriptorLimit() - std::min(DescriptorLimit(), kOwnDescriptors)) / kDescriptorsOfWorker);
   for (size_t i = 0; i < summary.first.size() && i < tasks; ++i) {
     std::vector<std::string> values;
     for (const size_t column : command.columns) values.push_back(summary.first[i].fields[column]);

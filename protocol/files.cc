@@ -45,6 +45,20 @@ void RequireDescriptors(uint64_t count) {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+uint64_t RaiseDescriptorLimit() {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const uint64_t before = std::exchange(limit.rlim_cur, limit.rlim_max);
+  setrlimit(RLIMIT_NOFILE, &limit);
+  return before;
+}
+
+uint64_t DescriptorLimit() {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  return limit.rlim_max;
+}
+
 std::string ReadFile(const std::string& path) {
   const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) throw Error(fmt::format("cannot read '{}': {}", path, strerror(errno)));

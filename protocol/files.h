@@ -46,6 +46,12 @@ Fd OpenPidfd(pid_t pid);
 /// Makes sure that this process may have so many descriptors, within its hard limit. Throws Error.
 void RequireDescriptors(uint64_t count);
 
+/// Raises the soft limit of descriptors to the hard one. Returns what it was before.
+uint64_t RaiseDescriptorLimit();
+
+/// How many descriptors this process may have at most.
+uint64_t DescriptorLimit();
+
 /// The whole file. Throws Error that names it.
 std::string ReadFile(const std::string& path);
 

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,6 +35,7 @@ class LocalScheduler : public Scheduler {
   bool OutlivesMaster() const override { return false; }
   bool Replaces() const override { return true; }
   void HoldOpen(int fd) override { held_fd_ = fd; }
+  void KeepDescriptorLimit(uint64_t limit) override { descriptor_limit_ = limit; }
 
   std::string Submit(unsigned workers, const std::string&) override {
     const unsigned first = next_;
@@ -138,6 +140,12 @@ class LocalScheduler : public Scheduler {
     if (!launch_.worker_init.empty()) words.insert(words.end(), {"--init", launch_.worker_init});
     if (held_fd_ >= 0) words.insert(words.end(), {"--held-fd", std::to_string(kHeldFd)});
     guardian.pid = Spawn(words, log.get(), life_read.get(), held_fd_);
+    // The guardian is far from its first child by now.
+    rlimit limit{};
+    if (descriptor_limit_ != 0 && prlimit(guardian.pid, RLIMIT_NOFILE, nullptr, &limit) == 0) {
+      limit.rlim_cur = std::min<rlim_t>(descriptor_limit_, limit.rlim_max);
+      prlimit(guardian.pid, RLIMIT_NOFILE, &limit, nullptr);
+    }
     guardian.pidfd = OpenPidfd(guardian.pid);
     guardian.life = std::move(life.write);
     guardians_.push_back(std::move(guardian));
@@ -172,6 +180,7 @@ class LocalScheduler : public Scheduler {
 
   WorkerLaunch launch_;
   int held_fd_ = -1;
+  uint64_t descriptor_limit_ = 0;
   unsigned next_ = 1;
   std::vector<Guardian> guardians_;
 };

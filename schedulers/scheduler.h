@@ -51,6 +51,8 @@ class Scheduler {
   virtual std::string Submit(unsigned workers, const std::string& token) = 0;
   /// Workers on this machine inherit this descriptor and hold it as long as they live.
   virtual void HoldOpen(int /*fd*/) {}
+  /// Workers on this machine get this soft limit of descriptors.
+  virtual void KeepDescriptorLimit(uint64_t /*limit*/) {}
   /// Takes over a submission of an earlier master: `job` is the scheduler's id, or empty if only
   /// the token is known. False when there is no such job any more.
   virtual bool Adopt(const std::string& /*token*/, const std::string& /*job*/,

@@ -136,7 +136,14 @@ std::vector<std::string> MemoryCgroup::Wrap(const std::string& file,
 bool MemoryCgroup::Holds(pid_t pid) const {
   const std::string name = directory_.substr(directory_.rfind('/'));
   try {
-    return ReadFile(fmt::format("/proc/{}/cgroup", pid)).find(name) != std::string::npos;
+    if (ReadFile(fmt::format("/proc/{}/cgroup", pid)).find(name) != std::string::npos) return true;
+    // One that is exiting shows "/" (v1). Its flags are the seventh field after the name.
+    const std::string stat = ReadFile(fmt::format("/proc/{}/stat", pid));
+    std::istringstream fields(stat.substr(stat.rfind(')') + 1));
+    std::string field;
+    for (int i = 0; i < 7; ++i) fields >> field;
+    constexpr unsigned long kExiting = 4;
+    return (std::strtoul(field.c_str(), nullptr, 10) & kExiting) != 0;
   } catch (const Error&) {
     return true;  // it has ended
   }

@@ -183,7 +183,7 @@ class Core {
   Counts counts_;
   /// Reports that are on their way into the journal.
   std::unordered_map<AttemptId, Uncommitted> uncommitted_;
-  std::unordered_map<WorkerIndex, std::vector<AttemptRef>> acks_;
+  std::map<WorkerIndex, std::vector<AttemptRef>> acks_;
   /// Attempts given up that a worker may still run, by task.
   std::unordered_map<TaskId, std::vector<std::pair<AttemptId, WorkerIndex>>> stale_;
   TaskSet beyond_;

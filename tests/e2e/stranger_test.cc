@@ -1,13 +1,18 @@
 // Who else may knock at a master's port: workers of another version or run, peers without the key,
 // peers that speak nonsense.
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <msgpack.hpp>
 #include <zmq.hpp>
 
 #include "protocol/codec.h"
 #include "protocol/connection_file.h"
+#include "protocol/files.h"
 #include "tests/support/process.h"
 
 namespace cq {
@@ -101,6 +106,45 @@ TEST_F(StrangerTest, NonsenseIsDroppedAndTheRunGoesOn) {
   hello.run = file_.run;
   const auto answer = Ask(socket, Encode({0, 0}, hello));
   EXPECT_TRUE(answer && std::holds_alternative<Who>(*answer));
+  ExpectTheRunToEndWell();
+}
+
+// Scanners, and connections that are opened and left.
+TEST_F(StrangerTest, ConnectionsThatNeverSpeakOrSpeakNonsenseCostLittle) {
+  const std::string& address = file_.endpoints.at(0);
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  to.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));
+  std::vector<Fd> sockets;
+  for (int i = 0; i < 3000; ++i) {
+    Fd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!fd || connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof to) != 0) break;
+    // A third each: nothing, another protocol, half of a greeting.
+    if (i % 3 == 1) WriteAll(fd.get(), "GET / HTTP/1.0\r\n\r\n");
+    if (i % 3 == 2) WriteAll(fd.get(), std::string_view("\xff\0\0\0\0\0\0\0\x01\x7f\x03", 11));
+    sockets.push_back(std::move(fd));
+  }
+  EXPECT_GT(sockets.size(), 500u);
+  Hello hello;
+  hello.run = file_.run;
+  auto socket = Connect(file_.client);
+  const auto answer = Ask(socket, Encode({0, 0}, hello));
+  EXPECT_TRUE(answer && std::holds_alternative<Who>(*answer));
+  const std::string status = ReadFile("/proc/" + std::to_string(run_->pid()) + "/status");
+  const size_t peak = status.find("VmHWM:");
+  ASSERT_NE(peak, std::string::npos);
+  EXPECT_LT(std::stol(status.substr(peak + 6)), 200'000) << "KiB";
+  ExpectTheRunToEndWell();
+}
+
+TEST_F(StrangerTest, AConnectionFileThatOthersCanReadIsRefusedWithTheRemedy) {
+  const std::string path = directory_.File("in.cq/connect.json");
+  chmod(path.c_str(), 0644);
+  const Ended worker = Cq({"worker", "--connect", path}, directory_.path());
+  EXPECT_NE(worker.status, 0);
+  EXPECT_NE(worker.err.find("chmod 600"), std::string::npos) << worker.err;
+  chmod(path.c_str(), 0600);
   ExpectTheRunToEndWell();
 }
 
