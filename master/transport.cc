@@ -70,6 +70,8 @@ Transport::Transport(const KeyPair& server, std::string client_public)
   router_.set(zmq::sockopt::router_mandatory, 1);
   router_.set(zmq::sockopt::maxmsgsize, static_cast<int64_t>(kFrameBytesMax));
   router_.set(zmq::sockopt::handshake_ivl, 10'000);
+  // A thousand workers may come at once; one that finds no room tries again a second later.
+  router_.set(zmq::sockopt::backlog, 4096);
   router_.set(zmq::sockopt::heartbeat_ivl, 10'000);
   router_.set(zmq::sockopt::heartbeat_timeout, 30'000);
   // What is in flight is bounded by what workers take (credit), not by dropping frames.
