@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <thread>
 
 #include "tests/support/process.h"
 
@@ -25,8 +26,8 @@ class KillTest : public ::testing::Test {
               "echo done $1\n");
     std::filesystem::permissions(directory_.File("task"), std::filesystem::perms::owner_all);
     master_ = std::make_unique<TestProcess>(
-        Words{CQ_PROGRAM, "run", "in.csv", "-w", "2", "--", "./task", "{a}"}, directory_.path(),
-        std::map<std::string, std::string>{{"KILL_TEST", directory_.path()}});
+        Words{CQ_PROGRAM, "run", "in.csv", "-w", "2", "--lease", "3s", "--", "./task", "{a}"},
+        directory_.path(), std::map<std::string, std::string>{{"KILL_TEST", directory_.path()}});
     EXPECT_TRUE(Eventually([&] { return Grandchildren().size() >= 2; })) << master_->Err();
   }
   ~KillTest() override {
@@ -130,6 +131,18 @@ TEST_F(KillTest, TermStopsNow) {
   EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, seconds(1)));
 }
 
+// Ctrl-Z for longer than the lease, and fg: the time in which the master did not run is nobody's
+// silence.
+TEST_F(KillTest, AMasterThatWasStoppedGoesOnAndChargesNobody) {
+  master_->Signal(SIGSTOP);
+  std::this_thread::sleep_for(
+      seconds(5));  // it is the time itself that is tested; the lease is 3 s
+  master_->Signal(SIGCONT);
+  ExpectTheRunToGoOn();
+  EXPECT_EQ(Cq({"query", "in.cq", "SELECT count(*) FROM failures"}, directory_.path()).out,
+            "count(*)\n0\n");
+}
+
 TEST_F(KillTest, AWorkerToldToGoHandsItsTasksOn) {
   const auto guardians = Guardians();
   ASSERT_EQ(guardians.size(), 2u);
@@ -137,6 +150,24 @@ TEST_F(KillTest, AWorkerToldToGoHandsItsTasksOn) {
   EXPECT_TRUE(
       Eventually([&] { return master_->Err().find("leaves: SIGTERM") != std::string::npos; }));
   ExpectTheRunToGoOn();
+}
+
+TEST(NohupTest, AnIgnoredHangUpStaysIgnored) {
+  TemporaryDirectory directory;
+  WriteFile(directory.File("in.csv"), "a\n1\n");
+  TestProcess run(
+      {"sh", "-c",
+       std::string("trap '' HUP; exec ") + CQ_PROGRAM +
+           " run in.csv -- sh -c 'echo s > started; while [ ! -e go ]; do sleep 0.02; done'"},
+      directory.path());
+  ASSERT_TRUE(Eventually([&] { return std::filesystem::exists(directory.File("started")); }));
+  run.Signal(SIGHUP);
+  // What would stop it is handled before a drain that comes later.
+  EXPECT_EQ(Cq({"cancel", "in.cq", "--drain"}, directory.path()).status, 0);
+  WriteFile(directory.File("go"), "");
+  const Ended ended = run.Wait();
+  EXPECT_EQ(ended.status, 130);
+  EXPECT_EQ(Column(directory.File("in.cq/results.csv"), "cq_status"), Words{"ok"});
 }
 
 // It is dead before anybody could report that it runs.

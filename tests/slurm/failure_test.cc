@@ -140,6 +140,22 @@ TEST_F(SlurmFailureTest, ARequeuedWorkerChargesNothing) {
   ExpectNoCharge();
 }
 
+// On one of three nodes nothing starts; a status of 127 is how a shell says so.
+TEST_F(SlurmFailureTest, ANodeWhereNothingStartsIsDrainedAndEveryTaskRunsElsewhere) {
+  std::string csv = "a\n";
+  for (int i = 1; i <= 60; ++i) csv += std::to_string(i) + "\n";
+  WriteFile(directory_.File("in.csv"), csv);
+  // Four CPUs are a whole node.
+  auto master =
+      Start({CQ_PROGRAM, "run", "in.csv", "-s", "slurm", "-w", "3", "--set", "cpus=4", "--", "sh",
+             "-c", "[ $SLURMD_NODENAME = n1 ] && exit 127; sleep 0.1; echo {a}"});
+  const Ended ended = master->Wait();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_NE(ended.err.find("could not be started on n1"), std::string::npos) << ended.err;
+  EXPECT_EQ(Query("SELECT host FROM avoided"), "host\nn1\n");
+  ExpectNoCharge();
+}
+
 // Slurm counts time limits in minutes: this takes more than one.
 TEST_F(SlurmFailureTest, AWorkerAtItsTimeLimitChargesNothing) {
   auto master = Run({"--set", "time=00:01:00"});
