@@ -20,6 +20,8 @@ void TaskTable::SkipTakenFresh() {
 }
 
 std::optional<TaskId> TaskTable::Pop(Queue which) {
+  // What one worker gives back, another that has not come back yet may run in a newer attempt.
+  if (withheld_) return std::nullopt;
   auto& entries = queue(which);
   while (!entries.empty()) {
     const TaskId task = entries.front();
@@ -41,6 +43,7 @@ std::optional<TaskId> TaskTable::PopReady(bool charged_too) {
 }
 
 std::optional<TaskId> TaskTable::PopFor(Queue which, WorkerIndex worker, bool charged_too) {
+  if (withheld_) return std::nullopt;
   auto& entries = queue(which);
   for (size_t left = entries.size(); left > 0; --left) {
     const TaskId task = entries.front();
@@ -60,6 +63,7 @@ void TaskTable::Admit() {
     if (open.ready() && open.queue == Queue::kNone) Enqueue(task, open);
   }
   next_fresh_ = 1;
+  withheld_ = false;
 }
 
 OpenTask& TaskTable::Assign(TaskId task, AttemptId attempt, WorkerIndex worker, SessionId session) {

@@ -93,7 +93,10 @@ class TaskTable {
   /// The state of a task without outcome, which becomes open if it was fresh.
   OpenTask& OpenUp(TaskId task);
   /// No task up to `mark` is given out before Admit: an earlier master's worker may run it.
-  void Withhold(TaskId mark) { next_fresh_ = mark + 1; }
+  void Withhold(TaskId mark) {
+    next_fresh_ = mark + 1;
+    withheld_ = true;
+  }
   void Admit();
   /// Fresh tasks go out up to this number only.
   void set_mark(TaskId mark) { mark_ = mark; }
@@ -145,6 +148,7 @@ class TaskTable {
   uint64_t waiting_ = 0;
   TaskId next_fresh_ = 1;
   TaskId mark_ = 0;
+  bool withheld_ = false;
   /// Tasks given back, by kind. May hold tasks that went another way since: an entry counts if the
   /// open task says that it is ready in that queue.
   std::array<std::deque<TaskId>, 5> queues_;
