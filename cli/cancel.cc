@@ -35,8 +35,7 @@ int CancelCommandLine(const CommandLine& line) {
   const std::string run = FindRun(Positional(values));
   if (MasterMayLive(run)) {
     const bool drain = values.count("drain") > 0;
-    fmt::print("{}: {}\n", run,
-               AskMaster(run, drain ? RequestKind::kDrain : RequestKind::kStop, ""));
+    fmt::print("{}: {}\n", run, AskMaster(run, drain ? RequestKind::kDrain : RequestKind::kStop));
     return 0;
   }
   const auto cancelled = CancelLeftJobs(run);

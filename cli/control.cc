@@ -1,24 +1,28 @@
 #include "cli/control.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <chrono>
 
 #include "cq/error.h"
+#include "master/run_directory.h"
 #include "protocol/codec.h"
 #include "protocol/connection_file.h"
 #include "worker/link.h"
 
 namespace cq {
 
-std::string AskMaster(const std::string& run_dir, RequestKind kind, const std::string& text) {
+std::string AskMaster(const std::string& run_dir, RequestKind kind) {
   using Clock = std::chrono::steady_clock;
   const ConnectionFile file = ReadConnectionFile(run_dir + "/connect.json");
   Link link;
   link.Connect(file);
-  link.Send({}, Encode({}, FromWorker(Request{file.run, kind, text})));
+  link.Send({}, Encode({}, FromWorker(Request{file.run, kind, {}})));
   std::string answer;
-  auto deadline = Clock::now() + std::chrono::seconds(10);
+  // A large journal takes a while to copy.
+  const auto patience = std::chrono::seconds(kind == RequestKind::kCopy ? 300 : 10);
+  auto deadline = Clock::now() + patience;
   while (Clock::now() < deadline) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
     link.Wait({}, left);
@@ -32,11 +36,32 @@ std::string AskMaster(const std::string& run_dir, RequestKind kind, const std::s
       if (!reply->ok) throw Error(reply->text);
       answer += reply->text;
       if (!reply->more) return answer;
-      deadline = Clock::now() + std::chrono::seconds(10);
+      deadline = Clock::now() + patience;
     }
   }
   throw Error(fmt::format("the master of '{}' does not answer at {}", run_dir,
                           fmt::join(file.endpoints, ", ")));
+}
+
+Database OpenToRead(const std::string& run_dir) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  for (;;) {
+    try {
+      return Database(run_dir + "/journal.db", Database::Mode::kRead);
+    } catch (const DatabaseBusy&) {
+      if (std::chrono::steady_clock::now() > deadline) throw;
+    }
+    if (!HeldByMaster(run_dir)) continue;
+    try {
+      const std::string copy = AskMaster(run_dir, RequestKind::kCopy);
+      Database journal(copy, Database::Mode::kImmutable);
+      unlink(copy.c_str());
+      return journal;
+    } catch (const Error&) {
+      // A master that ended meanwhile has left the journal to us.
+      if (HeldByMaster(run_dir)) throw;
+    }
+  }
 }
 
 }  // namespace cq

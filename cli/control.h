@@ -2,12 +2,17 @@
 
 #include <string>
 
+#include "master/database.h"
 #include "protocol/messages.h"
 
 namespace cq {
 
 /// Asks the live master of a run, as its connection file says where it is. Returns the whole
 /// answer. Throws Error if nobody answers within 10 s, or with what the master says is wrong.
-std::string AskMaster(const std::string& run_dir, RequestKind kind, const std::string& text);
+std::string AskMaster(const std::string& run_dir, RequestKind kind);
+
+/// The journal of a run, to be read. Where a live master keeps it to itself, since its file system
+/// shares no memory, the master is asked for a copy. Throws Error.
+Database OpenToRead(const std::string& run_dir);
 
 }  // namespace cq

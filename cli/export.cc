@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "cli/commands.h"
+#include "cli/control.h"
 #include "cli/progress.h"
 #include "cli/run_lookup.h"
 #include "cq/error.h"
@@ -34,7 +35,7 @@ int ExportCommandLine(const CommandLine& line) {
   ProgressPrinter printer(values.count("quiet") > 0);
   RunProgress progress;
   progress.phase = RunProgress::Phase::kExporting;
-  ExportResults(run, output, [&](uint64_t rows) {
+  ExportResults(OpenToRead(run), run, output, [&](uint64_t rows) {
     progress.done = rows;
     printer.Progress(progress);
   });

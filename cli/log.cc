@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "cli/commands.h"
+#include "cli/control.h"
 #include "cli/run_lookup.h"
 #include "cq/error.h"
 #include "master/database.h"
@@ -129,7 +130,7 @@ int LogCommandLine(const CommandLine& line) {
   const TaskId task = ParseCount(words.back(), "TASK", 1);
   words.pop_back();
   const std::string run = FindRun(words);
-  Database journal(run + "/journal.db", Database::Mode::kRead);
+  Database journal = OpenToRead(run);
   const RunDefinition definition = ReadDefinition(journal);
   CheckTask(journal, task);
   fmt::print("task: {}\n", task);

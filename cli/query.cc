@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "cli/commands.h"
+#include "cli/control.h"
 #include "cli/run_lookup.h"
 #include "cq/error.h"
 #include "master/csv_reader.h"
@@ -32,7 +33,7 @@ int QueryCommandLine(const CommandLine& line) {
   if (words.empty()) throw UsageError("no SQL: cq query [RUN] SQL");
   const std::string sql = words.back();
   words.pop_back();
-  Database journal(FindRun(words) + "/journal.db", Database::Mode::kRead);
+  Database journal = OpenToRead(FindRun(words));
   try {
     auto rows = journal.Prepare(sql);
     const int columns = rows.columns();

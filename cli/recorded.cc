@@ -5,9 +5,9 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "cli/control.h"
 #include "cli/run_options.h"
 #include "cq/error.h"
-#include "master/database.h"
 #include "master/recovery.h"
 #include "master/run_definition.h"
 #include "master/run_directory.h"
@@ -89,7 +89,7 @@ CommandLine WithRecorded(const std::string& run_dir, const CommandLine& line,
   Words input;
   CommandLine merged = line;
   try {
-    Database journal(run_dir + "/journal.db", Database::Mode::kRead);
+    Database journal = OpenToRead(run_dir);
     const auto record = nlohmann::ordered_json::parse(MetaText(journal, "record"));
     if (record.is_null()) return line;
     words = Decode(record.at("options"));

@@ -71,6 +71,8 @@ Fd InterruptFd() {
   }
   sigprocmask(SIG_BLOCK, &set, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  // A file that grows beyond its limit is an error like a full disk.
+  signal(SIGXFSZ, SIG_IGN);
   return Fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 

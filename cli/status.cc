@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/control.h"
 #include "cli/run_lookup.h"
 #include "cq/error.h"
 #include "master/database.h"
@@ -33,7 +34,7 @@ int StatusCommandLine(const CommandLine& line) {
 
   // Before the journal is read: a master that ends in between has written everything by then.
   const bool live = HeldByMaster(run);
-  Database journal(run + "/journal.db", Database::Mode::kRead);
+  Database journal = OpenToRead(run);
   const RunDefinition definition = ReadDefinition(journal);
   nlohmann::ordered_json counts;
   uint64_t done = 0;

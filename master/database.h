@@ -2,12 +2,21 @@
 
 #include <sqlite3.h>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 
+#include "cq/error.h"
+
 namespace cq {
+
+/// Another process keeps the database to itself.
+class DatabaseBusy : public Error {
+ public:
+  using Error::Error;
+};
 
 /// A prepared statement. Columns and parameters are counted from 0 and 1, as SQLite does.
 class Statement {
@@ -43,11 +52,17 @@ class Statement {
   std::unique_ptr<sqlite3_stmt, Finalize> statement_;
 };
 
-/// One connection to one SQLite database. One thread at a time.
+/// One connection to one SQLite database in WAL mode. One thread at a time.
 class Database {
  public:
-  enum class Mode { kCreate, kWrite, kRead };
+  /// `kImmutable`: nobody writes to it any more.
+  enum class Mode { kCreate, kWrite, kRead, kImmutable };
+  /// Where shared memory is refused, as on network file systems, the connection keeps the database
+  /// to itself. Throws DatabaseBusy when another one does, else Error.
   Database(const std::string& path, Mode mode);
+
+  /// Nobody else can open the database while this connection lives.
+  bool exclusive() const { return exclusive_; }
 
   /// Throws Error that names the file and SQLite's reason.
   void Execute(const char* sql);
@@ -57,7 +72,28 @@ class Database {
   struct Close {
     void operator()(sqlite3* db) const { sqlite3_close_v2(db); }
   };
+  friend class DatabaseCopy;
+  Database() = default;
+  void Connect(const std::string& path, Mode mode);
+
   std::unique_ptr<sqlite3, Close> db_;
+  bool exclusive_ = false;
+};
+
+/// Copies a database a slice at a time. What its own connection writes meanwhile is in the copy,
+/// too.
+class DatabaseCopy {
+ public:
+  DatabaseCopy(Database& from, const std::string& to);
+  /// Copies for about that long. True once all is copied and on the disk. Throws Error.
+  bool Step(std::chrono::milliseconds slice);
+
+ private:
+  struct Finish {
+    void operator()(sqlite3_backup* backup) const { sqlite3_backup_finish(backup); }
+  };
+  Database to_;
+  std::unique_ptr<sqlite3_backup, Finish> backup_;
 };
 
 }  // namespace cq

@@ -210,9 +210,8 @@ const char* OutcomeName(int outcome) {
   return outcome >= 0 && outcome < 7 ? kNames[outcome] : "?";
 }
 
-void ExportResults(const std::string& run_dir, const std::string& output,
+void ExportResults(Database journal, const std::string& run_dir, const std::string& output,
                    const std::function<void(uint64_t)>& progress) {
-  Database journal(run_dir + "/journal.db", Database::Mode::kRead);
   // One view of the journal, though its master may go on writing.
   journal.Execute("BEGIN");
   const RunDefinition definition = ReadDefinition(journal);

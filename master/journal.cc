@@ -16,6 +16,8 @@ namespace {
 
 /// Of the output of a task that runs on, so many parts are kept, the newest.
 constexpr int64_t kOutputParts = 16;
+/// How long a copy of the journal may keep a commit waiting.
+constexpr std::chrono::milliseconds kCopySlice{8};
 
 int64_t NowUs() {
   return std::chrono::duration_cast<std::chrono::microseconds>(
@@ -206,6 +208,7 @@ class JournalWriter::Tables {
 JournalWriter::JournalWriter(Database database, Callbacks callbacks)
     : callbacks_(std::move(callbacks)),
       database_(std::move(database)),
+      exclusive_(database_.exclusive()),
       tables_(std::make_unique<Tables>(database_)),
       thread_([this] { Work(); }) {}
 
@@ -228,6 +231,14 @@ void JournalWriter::Push(JournalRecord record) {
   if (first) wake_.notify_one();
 }
 
+void JournalWriter::Copy(std::string path) {
+  {
+    const std::lock_guard lock(mutex_);
+    copies_.push_back(std::move(path));
+  }
+  wake_.notify_one();
+}
+
 bool JournalWriter::Flush() {
   std::unique_lock lock(mutex_);
   idle_.wait(lock, [this] { return failed_ || (queue_.empty() && !busy_); });
@@ -239,14 +250,15 @@ void JournalWriter::Work() {
   for (;;) {
     {
       std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return closing_ || !queue_.empty(); });
-      if (queue_.empty()) return;
+      wake_.wait(lock, [this] { return closing_ || !queue_.empty() || !copies_.empty(); });
+      if (closing_ && queue_.empty()) return;
       batch.swap(queue_);
       busy_ = true;
     }
     bool ok = true;
     try {
-      CommitBatch(batch);
+      if (!batch.empty()) CommitBatch(batch);
+      CopySlice();
     } catch (const Error& error) {
       ok = false;
       callbacks_.failed(error.what());
@@ -260,6 +272,28 @@ void JournalWriter::Work() {
     idle_.notify_all();
     if (!ok) return;
   }
+}
+
+void JournalWriter::CopySlice() {
+  std::string path;
+  {
+    const std::lock_guard lock(mutex_);
+    if (copies_.empty()) return;
+    path = copies_.front();
+  }
+  std::string problem;
+  try {
+    if (!copy_) copy_ = std::make_unique<DatabaseCopy>(database_, path);
+    if (!copy_->Step(kCopySlice)) return;
+  } catch (const Error& error) {
+    problem = error.what();
+  }
+  copy_.reset();
+  {
+    const std::lock_guard lock(mutex_);
+    copies_.pop_front();
+  }
+  callbacks_.copied(path, problem);
 }
 
 void JournalWriter::CommitBatch(std::vector<JournalRecord>& batch) {

@@ -2,6 +2,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -44,6 +45,8 @@ class JournalWriter {
     std::function<void(Committed)> committed;
     /// Nothing can be written any more; no further callback comes.
     std::function<void(std::string)> failed;
+    /// A copy is complete: its path, and what was wrong, if anything.
+    std::function<void(std::string, std::string)> copied;
   };
   JournalWriter(Database database, Callbacks callbacks);
   /// Commits what was pushed, then ends the thread.
@@ -52,15 +55,21 @@ class JournalWriter {
   void Push(JournalRecord record);
   /// Blocks until everything pushed is durable. False when the journal has failed.
   bool Flush();
+  /// Copies the journal to `path`, a slice at a time between commits.
+  void Copy(std::string path);
+  /// Nobody else can read the journal while it is written.
+  bool exclusive() const { return exclusive_; }
 
  private:
   class Tables;
 
   void Work();
   void CommitBatch(std::vector<JournalRecord>& batch);
+  void CopySlice();
 
   Callbacks callbacks_;
   Database database_;
+  const bool exclusive_;
   std::unique_ptr<Tables> tables_;
   std::mutex mutex_;
   std::condition_variable wake_;
@@ -69,6 +78,9 @@ class JournalWriter {
   bool busy_ = false;
   bool failed_ = false;
   bool closing_ = false;
+  /// To be made; the first is being made once there is `copy_`.
+  std::deque<std::string> copies_;
+  std::unique_ptr<DatabaseCopy> copy_;
   std::thread thread_;
 };
 

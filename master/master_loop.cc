@@ -40,6 +40,9 @@ MasterLoop::MasterLoop(Options options, Core core, Transport transport, RowSourc
   JournalWriter::Callbacks callbacks;
   callbacks.committed = [this](Committed committed) { mail_.Put(std::move(committed)); };
   callbacks.failed = [this](std::string reason) { mail_.Put(JournalFailed{std::move(reason)}); };
+  callbacks.copied = [this](std::string path, std::string problem) {
+    mail_.Put(Copied{std::move(path), std::move(problem)});
+  };
   journal_ = std::make_unique<JournalWriter>(std::move(journal), std::move(callbacks));
 }
 
@@ -69,7 +72,8 @@ MasterLoop::End MasterLoop::Run() {
     }
   }
   pool_.Close(orderly_);
-  if (!orderly_) Close();
+  // One that nobody else can read must be closed before the export.
+  if (!orderly_ || journal_->exclusive()) Close();
   return *end_;
 }
 
@@ -77,6 +81,7 @@ void MasterLoop::Close() {
   const std::string left = pool_.Wait();
   if (!left.empty()) observer_.Warning(left);
   journal_.reset();
+  for (const auto& [path, waiting] : copies_) unlink(path.c_str());
 }
 
 void MasterLoop::Turn() {
@@ -155,6 +160,14 @@ void MasterLoop::OnMail(Committed& committed) {
 }
 
 void MasterLoop::OnMail(JournalFailed& failed) { Fail(failed.reason); }
+
+void MasterLoop::OnMail(Copied& copied) {
+  const ConnectionId waiting = copies_[copied.path];
+  copies_.erase(copied.path);
+  const bool ok = copied.problem.empty();
+  if (!ok) unlink(copied.path.c_str());
+  transport_.Send(waiting, 0, Reply{ok, false, ok ? copied.path : copied.problem});
+}
 
 void MasterLoop::OnMail(PoolEvent& event) {
   if (const auto* submitted = std::get_if<Submitted>(&event)) {
@@ -267,17 +280,22 @@ void MasterLoop::StopNow(const std::string& reason) {
   Act();
 }
 
-// `cq cancel`, from wherever the run's connection file can be read.
+// `cq cancel`, and whoever wants to read a journal that cannot be shared, from wherever the run's
+// connection file can be read.
 void MasterLoop::OnRequest(ConnectionId from, const Request& request) {
   if (request.run != core_.run() || finished_) return;
+  if (request.kind == RequestKind::kCopy) {
+    const std::string path = fmt::format("{}{}-{}.db", options_.copies, getpid(), ++copies_made_);
+    copies_[path] = from;
+    journal_->Copy(path);
+    return;
+  }
   Reply reply;
   if (request.kind == RequestKind::kStop) {
     reply.text = "is stopped";
-  } else if (request.kind == RequestKind::kDrain) {
+  } else {
     reply.text =
         fmt::format("finishes {} running tasks and starts no other", core_.counts().running);
-  } else {
-    reply = {false, false, "this master answers no queries"};
   }
   transport_.Send(from, 0, reply);
   if (request.kind == RequestKind::kStop) StopNow("cancelled by 'cq cancel'");

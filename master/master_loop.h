@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -28,6 +29,8 @@ class MasterLoop {
     int signal_fd = -1;
     /// Where workers leave results that no master took.
     std::string spool;
+    /// Where copies of the journal are made for those who ask: paths begin so.
+    std::string copies;
     /// Called about every 10 s while the run lives.
     std::function<void()> keep_alive;
   };
@@ -56,7 +59,11 @@ class MasterLoop {
   struct JournalFailed {
     std::string reason;
   };
-  using Mail = std::variant<Committed, JournalFailed, PoolEvent>;
+  struct Copied {
+    std::string path;
+    std::string problem;
+  };
+  using Mail = std::variant<Committed, JournalFailed, Copied, PoolEvent>;
   using Clock = std::chrono::steady_clock;
 
   std::chrono::nanoseconds Now() const { return Clock::now() - origin_; }
@@ -66,6 +73,7 @@ class MasterLoop {
   void ReadSpool();
   void OnMail(Committed& committed);
   void OnMail(JournalFailed& failed);
+  void OnMail(Copied& copied);
   void OnMail(PoolEvent& event);
   void StartWorkers(unsigned workers);
   void OnSubmitted(const Submitted& submitted);
@@ -106,6 +114,9 @@ class MasterLoop {
   std::chrono::nanoseconds last_progress_{};
   std::chrono::nanoseconds last_keep_alive_{};
   std::set<std::string> spool_read_;
+  /// Copies of the journal that are being made, and who waits for them.
+  std::map<std::string, ConnectionId> copies_;
+  uint64_t copies_made_ = 0;
 
   // The workers' jobs as last heard: those that have not ended.
   uint64_t jobs_alive_ = 0;

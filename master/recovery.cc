@@ -198,18 +198,19 @@ void AddResults(Recovered& recovered, Database& journal) {
 
 void AddTried(Recovered& recovered, Database& journal) {
   auto rows = journal.Prepare(
-      "SELECT task, count(*), sum(kind = 2), sum(kind = 3), max(attempt),"
-      " max(CASE kind WHEN 2 THEN attempt ELSE 0 END) FROM failures"
-      " GROUP BY task ORDER BY task");
+      "SELECT task, attempt, kind = 2, kind = 3 FROM failures ORDER BY task, attempt");
   while (rows.Step()) {
-    TriedTask tried;
-    tried.task = static_cast<TaskId>(rows.Int(0));
-    tried.attempts = static_cast<uint32_t>(rows.Int(1));
-    tried.charges = static_cast<uint16_t>(rows.Int(2));
-    tried.failures = static_cast<uint16_t>(rows.Int(3));
-    tried.given_up = static_cast<AttemptId>(rows.Int(4));
-    tried.charged_attempt = static_cast<AttemptId>(rows.Int(5));
-    if (!recovered.closed.Contains(tried.task)) recovered.tried.push_back(tried);
+    const auto task = static_cast<TaskId>(rows.Int(0));
+    if (recovered.closed.Contains(task)) continue;
+    if (recovered.tried.empty() || recovered.tried.back().task != task) {
+      recovered.tried.push_back(
+          {.task = task, .attempts = 0, .failures = 0, .given_up = 0, .charged = {}});
+    }
+    TriedTask& tried = recovered.tried.back();
+    ++tried.attempts;
+    tried.given_up = static_cast<AttemptId>(rows.Int(1));
+    if (rows.Int(2) != 0) tried.charged.push_back(tried.given_up);
+    if (rows.Int(3) != 0) ++tried.failures;
   }
 }
 

@@ -26,8 +26,8 @@
 #include "master/row_matching.h"
 #include "master/run_definition.h"
 #include "master/run_directory.h"
+#include "master/run_keys.h"
 #include "protocol/command.h"
-#include "protocol/connection_file.h"
 #include "protocol/files.h"
 #include "protocol/limits.h"
 #include "protocol/quantities.h"
@@ -422,41 +422,22 @@ class Setup {
 
   // The same keys and, if it can be had, the same port as an earlier master, so that workers come
   // back by themselves.
-  Transport Listen(const RunDirectory& directory) {
-    ConnectionFile connection;
-    KeyPair server;
-    int port = 0;
-    try {
-      connection = ReadConnectionFile(directory.File("connect.json"));
-      server = {connection.server_public, ReadKey(directory.File("server.key"))};
-      if (connection.run != definition_.run) throw Error("of another run");
-      const std::string& address = connection.endpoints.at(0);
-      port = std::atoi(address.c_str() + address.rfind(':') + 1);
-    } catch (const std::exception&) {
-      server = MakeKeyPair();
-      connection = {};
-      connection.server_public = server.public_key;
-      connection.client = MakeKeyPair();
-    }
-    connection.run = definition_.run;
-    Transport transport(server, connection.client.public_key);
+  Transport Listen(const RunDirectory& directory, RunKeys& keys) {
+    Transport transport(keys.server(), keys.client_public());
     using Reach = Transport::Reach;
-    connection.endpoints = transport.Bind(options_.scheduler == "local"  ? Reach::kLoopback
-                                          : pool_.ControllerAtLoopback() ? Reach::kLoopbackFirst
-                                                                         : Reach::kAll,
-                                          port);
-    ReplaceFile(directory.File("server.key"), server.secret_key + "\n", 0600);
-    WriteConnectionFile(directory.File("connect.json"), connection);
-    address_ = connection.endpoints[0];
+    auto endpoints = transport.Bind(options_.scheduler == "local"  ? Reach::kLoopback
+                                    : pool_.ControllerAtLoopback() ? Reach::kLoopbackFirst
+                                                                   : Reach::kAll,
+                                    keys.port());
+    address_ = endpoints[0];
+    keys.Write(std::move(endpoints));
+    if (!keys.elsewhere().empty()) {
+      observer_.Warning(fmt::format(
+          "the file system of '{}' can keep no file private: the run's keys are in '{}'",
+          directory.path(), keys.elsewhere()));
+    }
     directory.WriteOwner(address_);
     return transport;
-  }
-
-  static std::string ReadKey(const std::string& path) {
-    std::string key = ReadFile(path);
-    while (!key.empty() && key.back() == '\n') key.pop_back();
-    if (key.size() != 40) throw Error("no key");
-    return key;
   }
 
   // What earlier masters submitted is taken over; their workers are waited for as long as they can
@@ -494,7 +475,8 @@ class Setup {
     pool_.KeepDescriptorLimit(RaiseDescriptorLimit());
     // Workers of another scheduler could not be watched any more.
     SayCancelled(CancelAllocations(journal, options_.scheduler));
-    Transport transport = Listen(directory);
+    RunKeys keys(directory, definition_.run);
+    Transport transport = Listen(directory, keys);
     pool_.HoldOpen(directory.workers_lock());
     TakeOver(journal, recovered);
     if (done > 0 || epoch > 1) {
@@ -505,6 +487,7 @@ class Setup {
     loop_options.workers = plan_.workers;
     loop_options.signal_fd = options_.signal_fd;
     loop_options.spool = directory.File("spool");
+    loop_options.copies = directory.File("copy-");
     loop_options.keep_alive = [&] { directory.WriteOwner(address_); };
     RowSource::Options rows{directory.File("params.csv"),
                             ranges_,
@@ -533,6 +516,7 @@ class Setup {
     Export(directory, summary);
     loop.Close();
     unlink(directory.File("owner.json").c_str());
+    if (summary.status <= 1) keys.Remove();
     summary.seconds = Seconds();
     return summary;
   }
@@ -569,7 +553,8 @@ class Setup {
     ForgetSignals();
     AllowSignals();
     try {
-      ExportResults(directory.path(), definition_.output, [&](uint64_t rows) {
+      Database journal(directory.File("journal.db"), Database::Mode::kRead);
+      ExportResults(std::move(journal), directory.path(), definition_.output, [&](uint64_t rows) {
         StopIfSignalled();
         progress.done = rows;
         progress.seconds = Seconds();

@@ -34,10 +34,23 @@ void WriteConnectionFile(const std::string& path, const ConnectionFile& file) {
   ReplaceFile(path, json.dump(2) + "\n", 0600);
 }
 
-ConnectionFile ReadConnectionFile(const std::string& path) {
+void WriteConnectionPointer(const std::string& path, const std::string& target) {
+  const nlohmann::ordered_json json = {{"format", 1}, {"keys_in", target}};
+  ReplaceFile(path, json.dump(2) + "\n", 0600);
+}
+
+namespace {
+
+ConnectionFile Read(const std::string& path, bool follow) {
   struct stat status {};
   if (stat(path.c_str(), &status) != 0) {
     throw Error(fmt::format("cannot read the connection file '{}': {}", path, strerror(errno)));
+  }
+  const std::string text = ReadFile(path);
+  const auto pointer = nlohmann::json::parse(text, nullptr, false);
+  if (follow && pointer.is_object() && pointer.contains("keys_in") &&
+      pointer["keys_in"].is_string()) {
+    return Read(pointer["keys_in"].get<std::string>(), false);
   }
   if ((status.st_mode & 077) != 0) {
     throw Error(
@@ -46,7 +59,7 @@ ConnectionFile ReadConnectionFile(const std::string& path) {
                     path, status.st_mode & 0777, path));
   }
   try {
-    const auto json = nlohmann::json::parse(ReadFile(path));
+    const auto json = nlohmann::json::parse(text);
     ConnectionFile file;
     if (json.at("format").get<int>() != 1) {
       throw Error(fmt::format("the connection file '{}' has format {}, this cq reads format 1",
@@ -62,5 +75,9 @@ ConnectionFile ReadConnectionFile(const std::string& path) {
     throw Error(fmt::format("'{}' is no connection file of cq: {}", path, error.what()));
   }
 }
+
+}  // namespace
+
+ConnectionFile ReadConnectionFile(const std::string& path) { return Read(path, true); }
 
 }  // namespace cq

@@ -27,7 +27,11 @@ struct ConnectionFile {
 /// Replaces the file atomically, with mode 0600. Throws Error.
 void WriteConnectionFile(const std::string& path, const ConnectionFile& file);
 
-/// Throws Error that names the file and what is wrong with it.
+/// Leaves word at `path` that the connection file is `target`.
+void WriteConnectionPointer(const std::string& path, const std::string& target);
+
+/// Goes where the file at `path` points, if it does. Throws Error that names the file and what is
+/// wrong with it.
 ConnectionFile ReadConnectionFile(const std::string& path);
 
 }  // namespace cq

@@ -96,6 +96,15 @@ void ReplaceFile(const std::string& path, std::string_view text, mode_t mode) {
   }
 }
 
+bool KeepsFilesPrivate(const std::string& directory) {
+  const std::string probe = fmt::format("{}/.private.{}.tmp", directory, getpid());
+  const Fd fd(open(probe.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  struct stat status {};
+  const bool known = fd && stat(probe.c_str(), &status) == 0;
+  if (fd) unlink(probe.c_str());
+  return known && (status.st_mode & 077) == 0;
+}
+
 std::vector<char*> ArgumentPointers(std::vector<std::string>& words) {
   std::vector<char*> pointers;
   pointers.reserve(words.size() + 1);

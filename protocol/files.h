@@ -59,6 +59,10 @@ std::string ReadFile(const std::string& path);
 /// Error.
 void ReplaceFile(const std::string& path, std::string_view text, mode_t mode);
 
+/// Whether a file in this directory can be made that nobody else reads; some file systems have no
+/// permissions.
+bool KeepsFilesPrivate(const std::string& directory);
+
 /// Writes all of `text`, however often it takes. False with errno where that fails.
 bool WriteAll(int fd, std::string_view text);
 

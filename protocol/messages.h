@@ -169,7 +169,7 @@ struct Output {
   bool operator==(const Output&) const = default;
 };
 
-enum class RequestKind : uint8_t { kDrain = 0, kStop = 1, kQuery = 2 };
+enum class RequestKind : uint8_t { kDrain = 0, kStop = 1, kCopy = 2 };
 
 /// Of another program of the run's user: `cq cancel`, `cq query`.
 struct Request {

@@ -25,9 +25,30 @@ void Link::Connect(const ConnectionFile& file) {
     socket.set(zmq::sockopt::curve_serverkey, file.server_public);
     socket.set(zmq::sockopt::curve_publickey, file.client.public_key);
     socket.set(zmq::sockopt::curve_secretkey, file.client.secret_key);
+    zmq::socket_t monitor = Watch(socket);
     socket.connect(endpoint);
-    lines_.emplace_back(Line{std::move(socket), 0});
+    lines_.emplace_back(Line{std::move(socket), std::move(monitor), 0});
   }
+}
+
+// libzmq hides that a connection is gone, and tries the same address for ever.
+zmq::socket_t Link::Watch(zmq::socket_t& socket) {
+  const std::string address = "inproc://watch-" + std::to_string(++watched_);
+  zmq_socket_monitor(socket.handle(), address.c_str(), ZMQ_EVENT_DISCONNECTED);
+  zmq::socket_t monitor(context_, zmq::socket_type::pair);
+  monitor.set(zmq::sockopt::linger, 0);
+  monitor.connect(address);
+  return monitor;
+}
+
+bool Link::Broken() {
+  bool broken = false;
+  for (auto& line : lines_) {
+    if (!line) continue;
+    zmq::message_t part;
+    while (line->monitor.recv(part, zmq::recv_flags::dontwait)) broken = true;
+  }
+  return broken;
 }
 
 void Link::Send(Envelope envelope, const std::string& frame) {
@@ -60,7 +81,9 @@ std::vector<bool> Link::Wait(const std::vector<int>& fds, std::chrono::milliseco
   std::vector<zmq::pollitem_t> items;
   for (const int fd : fds) items.push_back({nullptr, fd, ZMQ_POLLIN, 0});
   for (auto& line : lines_) {
-    if (line) items.push_back({line->socket.handle(), 0, ZMQ_POLLIN, 0});
+    if (!line) continue;
+    items.push_back({line->socket.handle(), 0, ZMQ_POLLIN, 0});
+    items.push_back({line->monitor.handle(), 0, ZMQ_POLLIN, 0});
   }
   try {
     zmq::poll(items, timeout);

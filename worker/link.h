@@ -23,6 +23,9 @@ class Link {
   void Connect(const ConnectionFile& file);
   void Close();
 
+  /// True once after a connection was closed by the other side, or broke.
+  bool Broken();
+
   /// Session 0 goes to every address; a session to the one that offered it.
   void Send(Envelope envelope, const std::string& frame);
   /// The next frame that has arrived, if any. The caller tells what it was with Offered and
@@ -43,10 +46,14 @@ class Link {
  private:
   struct Line {
     zmq::socket_t socket;
+    /// Tells what becomes of the socket's connections; none where it cannot be watched.
+    zmq::socket_t monitor;
     SessionId offered = 0;
   };
+  zmq::socket_t Watch(zmq::socket_t& socket);
   zmq::context_t context_;
   std::vector<std::optional<Line>> lines_;
+  uint64_t watched_ = 0;
 };
 
 }  // namespace cq

@@ -74,6 +74,7 @@ class WorkerLoop {
       if (readable[1]) OnSignal(signal_fd.get());
       if (readable[2]) GuardianGone();
       ReadAll();
+      if (link_.Broken()) core_.OnDisconnected();
       Collect();
       core_.OnTick(Now());
     }
@@ -201,7 +202,7 @@ class WorkerLoop {
     } catch (const Error& error) {
       spdlog::warn("{}", error.what());
     }
-    spdlog::warn("nothing was heard of the master; connecting anew");
+    spdlog::warn("the master is out of reach; connecting anew");
     link_.Connect(file_);
     core_.OnConnected(Now());
   }

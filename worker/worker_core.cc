@@ -108,6 +108,7 @@ void WorkerCore::OnWelcome(Time now, const Welcome& welcome) {
   if (welcomed_) return;
   welcomed_ = true;
   ever_welcomed_ = true;
+  lost_ = false;
   sent_at_.clear();
   last_heartbeat_ = now;
   unsent_ = 0;
@@ -119,6 +120,14 @@ void WorkerCore::OnWelcome(Time now, const Welcome& welcome) {
   if (leaving_) Send(Leaving{leave_reason_});
   oldest_unsent_ = {};
   Report(now);
+}
+
+// A master that was resumed may be elsewhere.
+void WorkerCore::OnDisconnected() {
+  if (!welcomed_ || exited_) return;
+  lost_ = true;
+  welcomed_ = false;
+  actions_.emplace_back(Reconnect{});
 }
 
 void WorkerCore::OnMessage(Time now, Envelope envelope, ToWorker message) {
@@ -135,8 +144,10 @@ void WorkerCore::OnMessage(Time now, Envelope envelope, ToWorker message) {
   }
   if (envelope.session != session_ || !answered_) return;
   last_heard_ = now;
+  // A repetition: an attempt that it brings may have been handed back since.
+  if (envelope.sequence <= received_) return;
   const bool gap = envelope.sequence > received_ + 1;
-  received_ = std::max(received_, envelope.sequence);
+  received_ = envelope.sequence;
   if (gap) {
     // Before the welcome, too: the master may have sent tasks since it accepted our hello. And what
     // would let us start things must not be heard without what says that we must not.
@@ -234,12 +245,14 @@ void WorkerCore::OnAssign(Assign& assign) {
     fresh.push_back(std::move(task));
   }
   if (fresh.empty()) return;
-  actions_.emplace_back(Enqueue{std::move(fresh)});
-  if (capacity() == 0) {
-    ReturnQueued(leaving_    ? ReturnReason::kToldToGo
-                 : draining_ ? ReturnReason::kRetracted
-                             : ReturnReason::kRefused);
+  if (capacity() > 0) {
+    actions_.emplace_back(Enqueue{std::move(fresh)});
+    return;
   }
+  const auto reason = leaving_           ? ReturnReason::kToldToGo
+                      : problem_.empty() ? ReturnReason::kRetracted
+                                         : ReturnReason::kRefused;
+  for (const Task& task : fresh) HandBack({task.task, task.attempt}, reason, 0, {});
 }
 
 void WorkerCore::ReturnQueued(ReturnReason reason) {
@@ -404,8 +417,9 @@ void WorkerCore::OnTick(Time now) {
   MaybeLeave(now);
   if (exited_ || now < last_heartbeat_ + heartbeat_) return;
   last_heartbeat_ = now;
-  if (now - std::max(last_heard_, last_connect_) > lease_ / 2) {
+  if (lost_ || now - std::max(last_heard_, last_connect_) > lease_ / 2) {
     if (MasterLost(now)) return;
+    lost_ = true;
     actions_.emplace_back(Reconnect{});
   } else if (welcomed_) {
     Send(WorkerHeartbeat{received_, capacity(), problem_});

@@ -86,6 +86,8 @@ class WorkerCore {
   // ---- events ----
   /// New connections are open: say hello.
   void OnConnected(Time now);
+  /// A connection is gone.
+  void OnDisconnected();
   void OnMessage(Time now, Envelope envelope, ToWorker message);
   /// The answer to Prepare: empty, or why this worker takes no task of the run.
   void OnPrepared(const std::string& problem);
@@ -170,6 +172,9 @@ class WorkerCore {
   Time last_hello_{};
   Time first_connect_{};
   bool ever_welcomed_ = false;
+  /// Since the last welcome the master fell silent or its connection broke: its address is looked
+  /// up with every heartbeat.
+  bool lost_ = false;
   bool succeeded_ = false;
   /// When the master is known to have heard of us: our messages so far, and when they were sent.
   std::deque<std::pair<uint64_t, Time>> sent_at_;

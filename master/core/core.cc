@@ -34,10 +34,9 @@ void Core::Recover(Recovered& recovered) {
   for (const TriedTask& tried : recovered.tried) {
     OpenTask& open = tasks_.OpenUp(tried.task);
     open.attempts = tried.attempts;
-    open.charges = tried.charges;
+    open.charged = tried.charged;
     open.failures = tried.failures;
     open.given_up = tried.given_up;
-    open.charged_attempt = tried.charged_attempt;
   }
   for (const KnownWorker& known : recovered.workers) {
     Worker& worker = workers_.Recover(known.id, known.number);
@@ -61,7 +60,7 @@ void Core::Admit() {
   tasks_.Admit();
   std::vector<TaskId> crashed;
   for (const auto& [task, open] : tasks_.open()) {
-    if (open.ready() && open.charges >= options_.crash_limit) crashed.push_back(task);
+    if (open.ready() && open.charged.size() >= options_.crash_limit) crashed.push_back(task);
   }
   for (const TaskId task : crashed) {
     SetAside(task, *tasks_.Find(task), std::nullopt, "before its master was resumed");
@@ -226,7 +225,7 @@ void Core::WakeDue(Time now) {
     const OpenTask* open = tasks_.Find(task);
     if (open == nullptr || !open->waiting || open->not_before > now) continue;
     // At the limit it waits for what its scheduler says.
-    if (open->charges >= options_.crash_limit && open->provisional > 0) continue;
+    if (open->charged.size() >= options_.crash_limit && open->provisional > 0) continue;
     tasks_.Wake(task);
     all_dirty_ = true;
   }
@@ -268,7 +267,7 @@ void Core::Detach(TaskId, OpenTask& open) {
   worker.held.erase(open.attempt);
   if (open.running) --worker.running;
   if (open.retracting) --worker.retracting;
-  if (open.charges > 0 && worker.charged > 0) --worker.charged;
+  if (!open.charged.empty() && worker.charged > 0) --worker.charged;
   if (open.suspect) worker.has_suspect = false;
   open.running = false;
   open.retracting = false;

@@ -154,7 +154,7 @@ class Core {
   void Charge(Time now, Worker& worker, TaskId task, OpenTask& open, const Loss& loss);
   void Settle(Time now, const Provisional& charge, bool explained);
   void SettleAll(Time now, WorkerIndex worker, bool explained);
-  void TakeBackCharge(Worker& worker, TaskId task, OpenTask& open);
+  void TakeBackCharge(Worker& worker, AttemptRef ref, OpenTask& open);
   void SetAside(TaskId task, OpenTask& open, std::optional<WorkerIndex> worker,
                 const std::string& reason);
   void CheckLeases(Time now);

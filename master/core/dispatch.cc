@@ -95,7 +95,7 @@ void Dispatcher::Assign(Worker& worker, TaskId task, struct Give& give) {
   const AttemptId attempt = MakeSerial(core_.options_.epoch, core_.next_attempt_++);
   OpenTask& open = core_.tasks_.Assign(task, attempt, worker.index, worker.session);
   ++open.attempts;
-  if (open.charges > 0) ++worker.charged;
+  if (!open.charged.empty()) ++worker.charged;
   worker.held.emplace_hint(worker.held.end(), attempt, task);
   give.tasks.push_back({task, attempt, open.attempts});
 }

@@ -149,13 +149,11 @@ void Core::ReconcileHeld(Worker& worker, const Held& held, std::vector<AttemptRe
   const bool idle = open == nullptr || open->attempt == 0;
   if (finished && !(idle && (open == nullptr || held.attempt > open->given_up))) return;
   if (idle) {
-    if (open != nullptr && open->charged_attempt == held.attempt) {
-      TakeBackCharge(worker, held.task, *open);
-    }
+    if (open != nullptr) TakeBackCharge(worker, {held.task, held.attempt}, *open);
     OpenTask& adopted = tasks_.Assign(held.task, held.attempt, worker.index, worker.session);
     adopted.attempts = std::max<uint32_t>(adopted.attempts, 1);
     worker.held[held.attempt] = held.task;
-    if (adopted.charges > 0) ++worker.charged;
+    if (!adopted.charged.empty()) ++worker.charged;
     adopted.running = running;
     // Its slot is told with its start; until then it has one of its own.
     adopted.slot = UINT32_MAX - static_cast<uint32_t>(worker.held.size());

@@ -84,17 +84,15 @@ void Core::Charge(Time now, Worker& worker, TaskId task, OpenTask& open, const L
   const bool provisional = loss.blame == Blame::kProvisional;
   const AttemptRef ref{task, open.attempt};
   // Before the worker's books lose the task: they count it as what it was when it was given.
-  const bool first = open.charges == 0;
-  if (first) ++worker.charged;
-  ++open.charges;
-  open.charged_attempt = open.attempt;
+  if (open.charged.empty()) ++worker.charged;
+  open.charged.push_back(open.attempt);
   const auto kind = provisional ? FailureKind::kProvisional : FailureKind::kCharged;
   actions_.emplace_back(Write{FailureRecord{ref, worker.number, kind, loss.reason}});
   if (provisional) {
     ++open.provisional;
     provisional_.push_back({now + kExplainWithin, worker.index, ref, loss.reason});
   }
-  if (open.charges < options_.crash_limit) {
+  if (open.charged.size() < options_.crash_limit) {
     ReleaseAt(loss.release_at, task, open);
   } else if (open.provisional == 0) {
     SetAside(task, open, worker.index, loss.reason);
@@ -111,11 +109,11 @@ void Core::SetAside(TaskId task, OpenTask& open, std::optional<WorkerIndex> work
                     const std::string& reason) {
   TaskResult result;
   result.task = task;
-  result.attempt = open.attempt != 0 ? open.attempt : open.charged_attempt;
+  result.attempt = open.attempt != 0 ? open.attempt : open.charged.back();
   result.outcome = Outcome::kCrashed;
   result.exit = -9;  // as far as is known: it went with its worker
   result.error = fmt::format("its worker was lost {} times while it ran; the last time: {}",
-                             open.charges, reason);
+                             open.charged.size(), reason);
   Finish(std::move(result), worker, open.attempts);
 }
 
@@ -127,10 +125,10 @@ void Core::Settle(Time now, const Provisional& charge, bool explained) {
   actions_.emplace_back(
       Write{FailureRecord{charge.ref, workers_[charge.worker].number, kind, charge.reason}});
   if (explained) {
-    --open->charges;
-    if (open->charges == 0 && open->attempt != 0) --workers_[open->worker].charged;
+    std::erase(open->charged, charge.ref.attempt);
+    if (open->charged.empty() && open->attempt != 0) --workers_[open->worker].charged;
   }
-  if (open->waiting && open->charges < options_.crash_limit) {
+  if (open->waiting && open->charged.size() < options_.crash_limit) {
     if (open->not_before <= now) tasks_.Wake(charge.ref.task);
   } else if (open->waiting && open->provisional == 0) {
     SetAside(charge.ref.task, *open, charge.worker, charge.reason);
@@ -151,21 +149,18 @@ void Core::SettleAll(Time now, WorkerIndex worker, bool explained) {
   for (const Provisional& charge : settled) Settle(now, charge, explained);
 }
 
-// The attempt whose loss was charged turns out to run on.
-void Core::TakeBackCharge(Worker& worker, TaskId task, OpenTask& open) {
-  if (open.charges == 0) return;
+// If the loss of this attempt was charged: it turns out to run on.
+void Core::TakeBackCharge(Worker& worker, AttemptRef ref, OpenTask& open) {
+  if (std::erase(open.charged, ref.attempt) == 0) return;
   const auto pending =
       std::find_if(provisional_.begin(), provisional_.end(),
-                   [&](const Provisional& p) { return p.ref.attempt == open.charged_attempt; });
+                   [&](const Provisional& p) { return p.ref.attempt == ref.attempt; });
   if (pending != provisional_.end()) {
     provisional_.erase(pending);
     --open.provisional;
   }
-  --open.charges;
-  actions_.emplace_back(Write{FailureRecord{{task, std::exchange(open.charged_attempt, 0)},
-                                            worker.number,
-                                            FailureKind::kTakenBack,
-                                            "its worker came back"}});
+  actions_.emplace_back(
+      Write{FailureRecord{ref, worker.number, FailureKind::kTakenBack, "its worker came back"}});
 }
 
 }  // namespace cq

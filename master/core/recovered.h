@@ -22,12 +22,11 @@ struct Reset {
 struct TriedTask {
   TaskId task = 0;
   uint32_t attempts = 0;
-  uint16_t charges = 0;
   uint16_t failures = 0;
   /// The newest attempt that was given up.
   AttemptId given_up = 0;
-  /// The newest attempt whose loss is charged.
-  AttemptId charged_attempt = 0;
+  /// The attempts whose loss is charged.
+  std::vector<AttemptId> charged;
 };
 
 /// A worker of an earlier master that may still live.

@@ -52,7 +52,7 @@ std::optional<TaskId> TaskTable::PopFor(Queue which, WorkerIndex worker, bool ch
     if (open == nullptr || !open->ready() || open->queue != which) continue;
     const bool refused =
         std::find(open->refused.begin(), open->refused.end(), worker) != open->refused.end();
-    if (!refused && (charged_too || open->charges == 0)) return task;
+    if (!refused && (charged_too || open->charged.empty())) return task;
     entries.push_back(task);
   }
   return std::nullopt;
@@ -88,7 +88,7 @@ OpenTask& TaskTable::Assign(TaskId task, AttemptId attempt, WorkerIndex worker, 
 void TaskTable::Enqueue(TaskId task, OpenTask& open) {
   open.queue = open.suspect            ? Queue::kSuspects
                : !open.refused.empty() ? Queue::kRefused
-               : open.charges > 0      ? Queue::kCharged
+               : !open.charged.empty() ? Queue::kCharged
                                        : Queue::kReturned;
   queue(open.queue).push_back(task);
 }

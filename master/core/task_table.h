@@ -43,13 +43,11 @@ struct OpenTask {
   SessionId session = 0;
   /// The newest attempt that was taken from a worker without an outcome.
   AttemptId given_up = 0;
-  /// The newest attempt whose loss was charged.
-  AttemptId charged_attempt = 0;
   uint32_t attempts = 0;
   /// Where it runs, once it is reported running.
   uint32_t slot = 0;
-  /// Losses charged, and those of them that may still be explained.
-  uint16_t charges = 0;
+  /// The attempts whose loss is charged, and how many of these losses may still be explained.
+  std::vector<AttemptId> charged;
   uint16_t provisional = 0;
   /// Attempts that failed by themselves.
   uint16_t failures = 0;

@@ -16,11 +16,6 @@ namespace {
 
 using Words = std::vector<std::string>;
 
-std::string Slurp(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 // A run whose tasks note each execution in `ran`, as "TASK SEED VALUE".
 class ResumeTest : public ::testing::Test {
  protected:

@@ -15,11 +15,6 @@ namespace {
 
 using Words = std::vector<std::string>;
 
-std::string Slurp(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 class RunTest : public ::testing::Test {
  protected:
   // Runs `cq run in.csv OPTIONS... -- COMMAND...`.

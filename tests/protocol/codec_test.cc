@@ -62,7 +62,7 @@ std::vector<FromWorker> AllFromWorker() {
           Leaving{"SIGTERM"},
           Goodbye{"drained"},
           Output{77, {{1, 2, "out", "err"}}},
-          Request{77, RequestKind::kQuery, "SELECT 1"}};
+          Request{77, RequestKind::kCopy, ""}};
 }
 
 std::vector<ToWorker> AllToWorker() {

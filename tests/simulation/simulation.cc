@@ -436,11 +436,21 @@ class Simulation {
         if (links_[connection].open) deliver();
       });
     }
-    // The connection breaks and comes back under another name; neither side is told.
+    // The connection breaks and comes back under another name; the master is not told, the worker
+    // not always.
     if (!quiet && random_.Chance(world_.cut)) {
       Say(fmt::format("the connection of worker {} is cut", w.number));
       Connect(w);
+      if (random_.Chance(500)) TellDisconnected(w);
     }
+  }
+
+  void TellDisconnected(SimWorker& w) {
+    After(random_.Within(milliseconds(5)), [this, &w] {
+      if (!w.alive) return;
+      w.core->OnDisconnected();
+      WakeWorker(w);
+    });
   }
 
   // ---- the master ----
@@ -508,8 +518,7 @@ class Simulation {
       t.given_up = std::max(t.given_up, attempt);
       const bool charged =
           failure.kind == FailureKind::kCharged || failure.kind == FailureKind::kProvisional;
-      t.charges = static_cast<uint16_t>(t.charges + charged);
-      if (charged) t.charged_attempt = attempt;
+      if (charged) t.charged.push_back(attempt);
       t.failures = static_cast<uint16_t>(t.failures + (failure.kind == FailureKind::kRetried));
     }
     for (const auto& [task, t] : tried) recovered.tried.push_back(t);
@@ -611,6 +620,10 @@ class Simulation {
   }
 
   void Do(Write& write) {
+    if (const auto* failure = std::get_if<FailureRecord>(&write.record)) {
+      Say(fmt::format("failure of task {} attempt {:x}, kind {}: {}", failure->attempt.task,
+                      failure->attempt.attempt, static_cast<int>(failure->kind), failure->reason));
+    }
     pending_.push_back(std::move(write.record));
     if (committing_ != master_) ScheduleCommit();
   }
@@ -683,7 +696,9 @@ class Simulation {
     pending_.clear();
     committing_ = 0;
     for (Results& results : std::exchange(taken_, {})) spool_.push_back(std::move(results));
-    for (auto& [id, link] : links_) link.open = false;
+    for (auto& [id, link] : links_) {
+      if (std::exchange(link.open, false)) TellDisconnected(*link.worker);
+    }
     if (!world_.scheduled) {
       for (const auto& w : workers_) {
         if (!w->alive) continue;

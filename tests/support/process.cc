@@ -22,13 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string Slurp(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 struct Stat {
   char state = 0;
   pid_t parent = 0;
@@ -180,6 +173,11 @@ std::vector<std::string> Column(const std::string& path, const std::string& name
   const auto index = static_cast<size_t>(found - rows[0].begin());
   for (size_t i = 1; i < rows.size(); ++i) values.push_back(rows[i].at(index));
   return values;
+}
+
+std::string Slurp(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 void WriteFile(const std::string& path, const std::string& text) {

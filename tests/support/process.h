@@ -67,6 +67,9 @@ std::vector<std::vector<std::string>> ReadCsv(const std::string& path);
 /// One column of a CSV with a header.
 std::vector<std::string> Column(const std::string& path, const std::string& name);
 
+/// All of a file; nothing if there is none.
+std::string Slurp(const std::string& path);
+
 void WriteFile(const std::string& path, const std::string& text);
 
 }  // namespace cq

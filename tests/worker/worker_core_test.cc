@@ -237,6 +237,21 @@ TEST_F(WorkerCoreTest, HearingNothingForHalfALeaseItConnectsAnew) {
   EXPECT_EQ(Done<Reconnect>(Tick(seconds(10))).size(), 1u);
 }
 
+TEST_F(WorkerCoreTest, ABrokenConnectionIsMadeAnewAtOnceAndThenWithEveryHeartbeat) {
+  Join();
+  core_->OnDisconnected();
+  EXPECT_EQ(Done<Reconnect>(Take()).size(), 1u);
+  core_->OnConnected(now_);
+  Take();
+  // The new one breaks, too: nobody was there to welcome us.
+  core_->OnDisconnected();
+  EXPECT_TRUE(Done<Reconnect>(Take()).empty());
+  EXPECT_TRUE(Done<Reconnect>(Tick(seconds(9))).empty());
+  EXPECT_EQ(Done<Reconnect>(Tick(seconds(1))).size(), 1u);
+  core_->OnConnected(now_);
+  EXPECT_EQ(Done<Reconnect>(Tick(seconds(10))).size(), 1u);
+}
+
 TEST_F(WorkerCoreTest, ASchedulersWorkerLeavesAMasterThatStaysSilent) {
   Join();
   int exits = 0;
