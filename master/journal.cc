@@ -101,9 +101,10 @@ class JournalWriter::Tables {
         .Bind(9, static_cast<int64_t>(r.user_us))
         .Bind(10, static_cast<int64_t>(r.system_us))
         .Bind(11, static_cast<int64_t>(r.max_rss_kb));
-    const std::string json = r.values.empty() ? std::string() : ValuesToJson(r.values);
+    json_.clear();
+    if (!r.values.empty()) AppendJson(json_, r.values);
     BindTextOrNull(12, r.error);
-    BindTextOrNull(13, json);
+    BindTextOrNull(13, json_);
     BindBlobOrNull(14, r.out);
     BindBlobOrNull(15, r.err);
     result_.Run();
@@ -203,6 +204,7 @@ class JournalWriter::Tables {
   /// Of tasks that run for long: how many parts of their output have come.
   std::map<TaskId, int64_t> parts_;
   std::map<std::string, std::pair<int64_t, int64_t>> names_;
+  std::string json_;
 };
 
 JournalWriter::JournalWriter(Database database, Callbacks callbacks)

@@ -71,6 +71,7 @@ MasterLoop::End MasterLoop::Run() {
       Fail(error.what());
     }
   }
+  TellDropped();
   pool_.Close(orderly_);
   // One that nobody else can read must be closed before the export.
   if (!orderly_ || journal_->exclusive()) Close();
@@ -389,6 +390,19 @@ void MasterLoop::Do(Finished&) {
   if (end_) return;
   orderly_ = true;
   end_ = End{interrupted_ ? 130 : 0, core_.drain_reason()};
+}
+
+void MasterLoop::TellDropped() {
+  const Counts& counts = core_.counts();
+  if (unreadable_ + counts.rejected > 0) {
+    observer_.Warning(
+        fmt::format("dropped: {} messages that could not be read, {} reports of attempts that "
+                    "were never given out",
+                    unreadable_, counts.rejected));
+  }
+  if (counts.dropped > 0) {
+    observer_.Note(fmt::format("{} reports came late or again and were dropped", counts.dropped));
+  }
 }
 
 void MasterLoop::ShowProgress() {

@@ -93,6 +93,7 @@ class MasterLoop {
   void Do(Finished&);
   void CheckWorkforce();
   void Fail(const std::string& reason);
+  void TellDropped();
   void ShowProgress();
 
   Options options_;

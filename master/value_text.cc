@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <array>
+#include <charconv>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 namespace cq {
@@ -24,27 +27,43 @@ void AppendQuoted(std::string& out, std::string_view text) {
   out += '"';
 }
 
+template <class Number>
+std::string_view Digits(Number number, std::array<char, 32>& buffer) {
+  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), number).ptr;
+  return {buffer.data(), static_cast<size_t>(end - buffer.data())};
+}
+
 struct AppendValue {
   std::string& out;
   void operator()(std::monostate) const { out += "null"; }
   void operator()(bool b) const { out += b ? "true" : "false"; }
-  void operator()(int64_t i) const { fmt::format_to(std::back_inserter(out), "{}", i); }
-  void operator()(double d) const { out += nlohmann::json(d).dump(); }
+  void operator()(int64_t i) const {
+    std::array<char, 32> buffer;
+    out += Digits(i, buffer);
+  }
+  // A whole number keeps a point, so that it reads back as what it was.
+  void operator()(double d) const {
+    std::array<char, 32> buffer;
+    const std::string_view digits = std::isfinite(d) ? Digits(d, buffer) : "null";
+    out += digits;
+    if (digits.find_first_of(".en") == digits.npos) out += ".0";
+  }
   void operator()(const std::string& s) const { AppendQuoted(out, s); }
   void operator()(const Json& j) const { out += j.text; }
 };
 
 }  // namespace
 
-std::string ValuesToJson(const std::vector<std::pair<std::string, Value>>& values) {
-  std::string out = "{";
+void AppendJson(std::string& out, const std::vector<std::pair<std::string, Value>>& values) {
+  char before = '{';
   for (const auto& [name, value] : values) {
-    if (out.size() > 1) out += ',';
+    out += std::exchange(before, ',');
     AppendQuoted(out, name);
     out += ':';
     std::visit(AppendValue{out}, value);
   }
-  return out + "}";
+  if (values.empty()) out += '{';
+  out += '}';
 }
 
 std::vector<std::pair<std::string, std::string>> JsonToCells(std::string_view json) {

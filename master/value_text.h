@@ -9,9 +9,9 @@
 
 namespace cq {
 
-/// A JSON object of returned values, as the journal keeps it; doubles in their shortest form that
-/// reads back to the same bits. Bytes that are not UTF-8 are kept as they are.
-std::string ValuesToJson(const std::vector<std::pair<std::string, Value>>& values);
+/// Appends a JSON object of returned values, as the journal keeps it; doubles in their shortest
+/// form that reads back to the same bits. Bytes that are not UTF-8 are kept as they are.
+void AppendJson(std::string& out, const std::vector<std::pair<std::string, Value>>& values);
 
 /// The returned values of one task as the cells of a CSV: text as it is, null empty, the rest as
 /// JSON writes it. In the order of the object.

@@ -326,14 +326,19 @@ void Core::CancelOthers(TaskId task, AttemptId attempt) {
   stale_.erase(found);
 }
 
+bool Core::GivenOut(TaskId task, AttemptId attempt) const {
+  const Epoch epoch = EpochOf(attempt);
+  return tasks_.Exists(task) && epoch >= 1 &&
+         (epoch < options_.epoch ||
+          (epoch == options_.epoch && attempt < MakeSerial(options_.epoch, next_attempt_)));
+}
+
 bool Core::Plausible(TaskId task, AttemptId attempt) const {
   const Epoch epoch = EpochOf(attempt);
   auto reset = std::upper_bound(resets_.begin(), resets_.end(), task,
                                 [](TaskId t, const Reset& r) { return t < r.first; });
   if (reset != resets_.begin() && task <= (--reset)->last && epoch < reset->epoch) return false;
-  return epoch >= 1 &&
-         (epoch < options_.epoch ||
-          (epoch == options_.epoch && attempt < MakeSerial(options_.epoch, next_attempt_)));
+  return GivenOut(task, attempt);
 }
 
 // ---- acknowledgement ----

@@ -47,8 +47,10 @@ struct Counts {
   uint64_t out = 0;
   uint64_t running = 0;
   uint64_t workers = 0;
-  /// Reports that were dropped: stale, repeated, or of no known task.
+  /// Reports that were dropped, since they came late or again.
   uint64_t dropped = 0;
+  /// Reports of attempts that no master of this run ever gave out.
+  uint64_t rejected = 0;
   /// Workers of an earlier master that are waited for.
   uint64_t awaited = 0;
 };
@@ -133,6 +135,8 @@ class Core {
   void ReleaseAt(Time when, TaskId task, OpenTask& open);
   void Finish(TaskResult result, std::optional<WorkerIndex> worker, uint64_t attempts);
   void CancelOthers(TaskId task, AttemptId attempt);
+  bool GivenOut(TaskId task, AttemptId attempt) const;
+  bool Rejected(Worker* worker, AttemptRef ref);
   bool Plausible(TaskId task, AttemptId attempt) const;
   void WakeDue(Time now);
 

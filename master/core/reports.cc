@@ -62,8 +62,23 @@ void Core::OnReport(Time now, Worker& worker, FromWorker& message) {
   std::visit(visitor, message);
 }
 
+// What this run never gave out is the word of a broken peer: told once of each worker.
+bool Core::Rejected(Worker* worker, AttemptRef ref) {
+  if (GivenOut(ref.task, ref.attempt)) return false;
+  ++counts_.rejected;
+  if (worker != nullptr && !std::exchange(worker->rejected, true)) {
+    actions_.emplace_back(
+        Note{Note::Kind::kWarning,
+             fmt::format("worker {} on {} reports attempt {:x} at task {}, which this run never "
+                         "gave out: such reports are dropped",
+                         worker->number, worker->host, ref.attempt, ref.task)});
+  }
+  return true;
+}
+
 void Core::OnStarted(Worker& worker, const std::vector<StartedAttempt>& attempts) {
   for (const StartedAttempt& started : attempts) {
+    if (Rejected(&worker, {started.task, started.attempt})) continue;
     OpenTask* open = tasks_.Find(started.task);
     if (open == nullptr || open->attempt != started.attempt || open->worker != worker.index) {
       continue;
@@ -96,7 +111,11 @@ void Core::Learn(const TaskResult& result) {
 void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
   const AttemptRef ref{result.task, result.attempt};
   if (worker != nullptr && worker->stale.erase(result.attempt) > 0) dirty_.push_back(worker->index);
-  if (!tasks_.Exists(result.task) || !Plausible(result.task, result.attempt)) {
+  if (Rejected(worker, ref)) {
+    Acknowledge(worker, ref);
+    return;
+  }
+  if (!Plausible(result.task, result.attempt)) {
     Drop(worker, ref);
     return;
   }
@@ -196,6 +215,7 @@ void Core::OnReturned(Worker& worker, const ReturnedAttempt& returned) {
     dirty_.push_back(worker.index);
     return;
   }
+  if (Rejected(&worker, {returned.task, returned.attempt})) return;
   OpenTask* open = tasks_.Find(returned.task);
   if (open == nullptr || open->attempt != returned.attempt || open->worker != worker.index) {
     ++counts_.dropped;

@@ -13,6 +13,7 @@
 #include "protocol/codec.h"
 #include "protocol/connection_file.h"
 #include "protocol/files.h"
+#include "protocol/limits.h"
 #include "tests/support/process.h"
 
 namespace cq {
@@ -107,6 +108,41 @@ TEST_F(StrangerTest, NonsenseIsDroppedAndTheRunGoesOn) {
   const auto answer = Ask(socket, Encode({0, 0}, hello));
   EXPECT_TRUE(answer && std::holds_alternative<Who>(*answer));
   ExpectTheRunToEndWell();
+}
+
+TEST_F(StrangerTest, AWorkerThatReportsWhatItWasNeverGivenIsNamedAndDropped) {
+  Hello hello;
+  hello.run = file_.run;
+  hello.host = "broken";
+  hello.slots = 1;
+  auto socket = Connect(file_.client);
+  socket.send(zmq::buffer(Encode({0, 0}, hello)));
+  zmq::message_t answer;
+  ASSERT_TRUE(socket.recv(answer));
+  const auto who = DecodeToWorker(answer.to_string());
+  const SessionId session = std::get<Decoded<ToWorker>>(who).envelope.session;
+  socket.send(zmq::buffer(Encode({session, 0}, hello)));
+  Results results;
+  results.run = file_.run;
+  results.results.resize(2);
+  results.results[0].task = 1;
+  results.results[0].attempt = MakeSerial(1, 1000);  // not yet
+  results.results[1].task = 99'999;                  // no such task
+  results.results[1].attempt = MakeSerial(1, 1);
+  socket.send(zmq::buffer(Encode({session, 1}, FromWorker(results))));
+  // A master of a later epoch than this one has given out nothing.
+  results.results[0].attempt = MakeSerial(7, 1);
+  socket.send(zmq::buffer(Encode({session, 2}, FromWorker(results))));
+  socket.send(zmq::buffer(Encode({session, 3}, FromWorker(Goodbye{"done"}))));
+  // Too large for a frame: the connection is closed and nothing of it is kept.
+  auto large = Connect(file_.client);
+  large.send(zmq::buffer(std::string(kFrameBytesMax + 1, 'x')));
+  EXPECT_TRUE(Eventually([&] { return run_->Err().find("on broken left") != std::string::npos; }))
+      << run_->Err();
+  ExpectTheRunToEndWell();
+  EXPECT_NE(run_->Err().find("on broken reports attempt"), std::string::npos) << run_->Err();
+  EXPECT_NE(run_->Err().find("4 reports of attempts that were never given out"), std::string::npos)
+      << run_->Err();
 }
 
 // Scanners, and connections that are opened and left.

@@ -243,7 +243,7 @@ TEST_F(CoreTest, NonsenseOfAPeerIsCountedAndAcknowledged) {
     EXPECT_EQ(All<Ack>(actions).size(), 1u);
     EXPECT_TRUE(Written<ResultRecord>(actions).empty());
   }
-  EXPECT_EQ(core_->counts().dropped, 4u);
+  EXPECT_EQ(core_->counts().rejected, 4u);
   EXPECT_TRUE(
       All<Ack>(Report(1, Returned{kRun, {{77, 5, ReturnReason::kRetracted, 0, ""}}})).empty());
 }
