@@ -22,9 +22,11 @@ void Link::Connect(const ConnectionFile& file) {
     socket.set(zmq::sockopt::reconnect_ivl, 100);
     socket.set(zmq::sockopt::reconnect_ivl_max, 5'000);
     socket.set(zmq::sockopt::ipv6, 1);
+#ifndef CQ_BENCH_WITHOUT_CURVE
     socket.set(zmq::sockopt::curve_serverkey, file.server_public);
     socket.set(zmq::sockopt::curve_publickey, file.client.public_key);
     socket.set(zmq::sockopt::curve_secretkey, file.client.secret_key);
+#endif
     zmq::socket_t monitor = Watch(socket);
     socket.connect(endpoint);
     lines_.emplace_back(Line{std::move(socket), std::move(monitor), 0});
