@@ -308,17 +308,7 @@ void JournalWriter::CommitBatch(std::vector<JournalRecord>& batch) {
   database_.Execute("BEGIN IMMEDIATE");
   for (const JournalRecord& record : batch) {
     std::visit(*tables_, record);
-    if (const auto* result = std::get_if<ResultRecord>(&record)) {
-      committed.attempts.push_back({result->result.task, result->result.attempt});
-    } else if (const auto* failure = std::get_if<FailureRecord>(&record)) {
-      if (failure->kind == FailureKind::kRetried) committed.attempts.push_back(failure->attempt);
-    } else if (const auto* worker = std::get_if<WorkerRecord>(&record)) {
-      committed.workers.push_back(worker->worker);
-    } else if (const auto* mark = std::get_if<MarkRecord>(&record)) {
-      committed.mark = mark->mark;
-    } else if (const auto* spool = std::get_if<SpoolTaken>(&record)) {
-      committed.spool.push_back(spool->path);
-    }
+    committed.Add(record);
   }
   database_.Execute("COMMIT");
   callbacks_.committed(std::move(committed));

@@ -242,12 +242,7 @@ class Setup {
   // ---- going on with a run ----
 
   RunSummary Resume(const std::string& cwd) {
-    if (!options_.resume) {
-      throw UsageError(fmt::format(
-          "the run directory '{}' exists already; --fresh moves it aside and starts anew, "
-          "--run-dir DIR puts this run elsewhere",
-          plan_.run_dir));
-    }
+    if (!options_.resume) RequireFree(plan_.run_dir, false);
     RunDirectory directory = RunDirectory::Open(plan_.run_dir, options_.take_over);
     Database journal = OpenJournal(directory.File("journal.db"));
     definition_ = ReadDefinition(journal);

@@ -49,23 +49,6 @@ std::string InUse(const std::string& path) {
       path, path, path);
 }
 
-void CheckFree(const std::string& path, bool fresh) {
-  if (!Exists(path) || EmptyDirectory(path)) return;
-  if (HeldByMaster(path)) {
-    throw UsageError(InUse(path));
-  }
-  if (!Exists(path + "/lock") && !Exists(path + "/journal.db")) {
-    throw UsageError(fmt::format(
-        "'{}' exists and is no run directory; --run-dir DIR puts this run elsewhere", path));
-  }
-  if (!fresh) {
-    throw UsageError(fmt::format(
-        "the run directory '{}' exists already; --fresh moves it aside and starts anew, --run-dir "
-        "DIR puts this run elsewhere",
-        path));
-  }
-}
-
 std::string FreeName(const std::string& path) {
   for (int i = 1;; ++i) {
     const std::string name = fmt::format("{}.{}", path, i);
@@ -192,6 +175,23 @@ bool MasterMayLive(const std::string& path) {
   return false;
 }
 
+void RequireFree(const std::string& path, bool fresh) {
+  if (!Exists(path) || EmptyDirectory(path)) return;
+  if (HeldByMaster(path)) {
+    throw UsageError(InUse(path));
+  }
+  if (!Exists(path + "/lock") && !Exists(path + "/journal.db")) {
+    throw UsageError(fmt::format(
+        "'{}' exists and is no run directory; --run-dir DIR puts this run elsewhere", path));
+  }
+  if (!fresh) {
+    throw UsageError(fmt::format(
+        "the run directory '{}' exists already; --fresh moves it aside and starts anew, --run-dir "
+        "DIR puts this run elsewhere",
+        path));
+  }
+}
+
 bool IsRunDirectory(const std::string& path) { return Exists(path + "/journal.db"); }
 
 std::string AbsolutePath(const std::string& path) {
@@ -221,7 +221,7 @@ bool HeldByMaster(const std::string& path) {
 RunDirectory RunDirectory::Make(const std::string& path, bool fresh) {
   RunDirectory directory;
   directory.path_ = AbsolutePath(path);
-  CheckFree(directory.path_, fresh);
+  RequireFree(directory.path_, fresh);
   if (fresh && Exists(directory.path_) && !EmptyDirectory(directory.path_)) {
     directory.moved_aside_to_ = FreeName(directory.path_);
   }
@@ -268,7 +268,7 @@ RunDirectory RunDirectory::Open(const std::string& path, bool take_over) {
 
 void RunDirectory::Publish() {
   // Another one may have been made there while the input was read.
-  if (HeldByMaster(path_)) CheckFree(path_, true);
+  if (HeldByMaster(path_)) RequireFree(path_, true);
   if (!moved_aside_to_.empty() && rename(path_.c_str(), moved_aside_to_.c_str()) != 0) {
     throw UsageError(
         fmt::format("cannot move '{}' to '{}': {}", path_, moved_aside_to_, strerror(errno)));

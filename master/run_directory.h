@@ -55,6 +55,10 @@ class RunDirectory {
 /// NAME.cq in the current directory for a CSV called NAME.csv; "stdin.cq" for "-".
 std::string DefaultRunDirectory(const std::string& input);
 
+/// Throws UsageError unless a run can be made at `path`: nothing is there, or an empty directory,
+/// or, for a `fresh` one, a run that no master holds.
+void RequireFree(const std::string& path, bool fresh);
+
 /// Whether a master holds the directory now, as this host can tell.
 bool HeldByMaster(const std::string& path);
 

@@ -82,6 +82,9 @@ struct Committed {
   /// 0: none.
   TaskId mark = 0;
   std::vector<std::string> spool;
+
+  /// This record is durable, too.
+  void Add(const JournalRecord& record);
 };
 
 }  // namespace cq

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 
+#include <filesystem>
 #include <fstream>
 
 #include "tests/support/process.h"
@@ -54,6 +55,50 @@ TEST_F(LimitsTest, WhatIgnoresTermIsKilledAfterItsGrace) {
   const double took = std::stod(Column("cq_seconds")[0]);
   EXPECT_GT(took, 5.0);
   EXPECT_LT(took, 8.0);
+}
+
+// The last row of each half waits, so that what is open can be counted after few tasks and after
+// many. CQ_LEAK_TASKS=100000 makes it large.
+TEST_F(LimitsTest, ManyTasksLeaveNoDescriptorAndNoZombie) {
+  const char* wanted = getenv("CQ_LEAK_TASKS");
+  const int tasks = wanted != nullptr ? std::atoi(wanted) : 3000;
+  std::string csv = "a\n";
+  for (int i = 1; i <= tasks; ++i) {
+    csv += i == 100 ? "first\n" : i == tasks ? "second\n" : "x\n";
+  }
+  WriteFile(directory_.File("in.csv"), csv);
+  WriteFile(
+      directory_.File("task"),
+      "#!/bin/sh\n[ $1 = x ] || { touch at.$1; while [ ! -e go.$1 ]; do sleep 0.02; done; }\n");
+  chmod(directory_.File("task").c_str(), 0755);
+  TestProcess master({CQ_PROGRAM, "run", "in.csv", "--slots", "1", "--", "./task", "{a}"},
+                     directory_.path(), {{"LIMITS_TEST", directory_.path()}});
+  const auto open = [&] {
+    std::map<pid_t, size_t> counts;
+    // The guardian, and the worker.
+    std::vector<pid_t> pids = DescendantsWith(master.pid(), "--master-fd");
+    pids.push_back(master.pid());
+    for (const pid_t pid : pids) {
+      const std::filesystem::directory_iterator fds("/proc/" + std::to_string(pid) + "/fd");
+      counts[pid] = static_cast<size_t>(std::distance(begin(fds), end(fds)));
+    }
+    return counts;
+  };
+  const auto reached = [&](const std::string& name) {
+    return Eventually([&] { return std::filesystem::exists(directory_.File("at." + name)); },
+                      std::chrono::minutes(10));
+  };
+  ASSERT_TRUE(reached("first")) << master.Err();
+  const auto before = open();
+  EXPECT_EQ(before.size(), 3u);
+  WriteFile(directory_.File("go.first"), "");
+  ASSERT_TRUE(reached("second")) << master.Err();
+  const auto after = open();
+  ASSERT_EQ(after.size(), before.size());
+  for (const auto& [pid, count] : after) EXPECT_LE(count, before.at(pid) + 2) << pid;
+  EXPECT_EQ(ZombiesOf(master.pid()), 0u);
+  WriteFile(directory_.File("go.second"), "");
+  EXPECT_EQ(master.Wait().status, 0);
 }
 
 TEST_F(LimitsTest, ATimeLimitIsCheckedBeforeAnythingStarts) {

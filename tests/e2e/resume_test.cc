@@ -7,6 +7,7 @@
 #include <fstream>
 #include <set>
 #include <sstream>
+#include <thread>
 
 #include "master/database.h"
 #include "tests/support/process.h"
@@ -144,6 +145,72 @@ TEST_F(ResumeTest, AnEditedInputKeepsTheResultsOfItsRows) {
   Input("new,x\n1,x\n2,x\n4,y\n5,x\nother,x\n");
   ASSERT_EQ(Run().status, 0);
   EXPECT_EQ(Ran(), (::cq::Ran{{9, "other"}}));
+}
+
+TEST_F(ResumeTest, ReorderedRowsKeepTheirResults) {
+  Input("1,x\n2,x\n3,x\n2,x\n");
+  ASSERT_EQ(Run().status, 0);
+  Ran();
+  Input("2,x\n3,x\n2,x\n1,x\n");
+  EXPECT_EQ(Run().status, 0);
+  EXPECT_TRUE(Ran().empty());
+  EXPECT_EQ(Column("cq_stdout"), (Words{"out-2", "out-3", "out-2", "out-1"}));
+  EXPECT_EQ(Column("cq_task"), (Words{"2", "3", "4", "1"}));
+}
+
+TEST_F(ResumeTest, OneMasterAtATime) {
+  Input("block,x\n");
+  TestProcess master({CQ_PROGRAM, "run", "in.csv", "--", "./task", "{a}"}, directory_.path());
+  ASSERT_TRUE(
+      Eventually([&] { return Slurp(directory_.File("ran")).find("block") != std::string::npos; }));
+  for (const Ended& second : {Run(), Resume()}) {
+    EXPECT_EQ(second.status, 2) << second.err;
+    EXPECT_NE(second.err.find("in use by a running master"), std::string::npos) << second.err;
+  }
+  WriteFile(directory_.File("go"), "");
+  EXPECT_EQ(master.Wait().status, 0);
+}
+
+TEST_F(ResumeTest, FilesThatArgumentsNameAreFoundFromTheTasksDirectory) {
+  std::filesystem::create_directory(directory_.File("work"));
+  WriteFile(directory_.File("work/model"), "1");
+  Input("1,x\n");
+  const Words words = {"run",        "in.csv", "--cwd",   "work", "--depends",
+                       "work/model", "--",     "../task", "{a}"};
+  WriteFile(directory_.File("work/ran"), "");
+  ASSERT_EQ(Cq(words, directory_.path()).status, 0);
+  WriteFile(directory_.File("work/model"), "2");
+  const Ended changed = Cq(words, directory_.path());
+  EXPECT_EQ(changed.status, 2) << changed.err;
+  EXPECT_NE(changed.err.find("work/model"), std::string::npos) << changed.err;
+}
+
+// The wall clock goes back a day and forward again; what is timed goes by another clock.
+TEST_F(ResumeTest, AWallClockThatJumpsDoesNoHarm) {
+  const std::string library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+  if (!std::filesystem::exists(library)) GTEST_SKIP() << "libfaketime is not installed";
+  Input("1,x\nblock,x\n3,x\n");
+  WriteFile(directory_.File("clock"), "+0");
+  TestProcess master(
+      {CQ_PROGRAM, "run", "in.csv", "--slots", "1", "--lease", "1s", "--", "./task", "{a}"},
+      directory_.path(),
+      {{"LD_PRELOAD", library},
+       {"FAKETIME_TIMESTAMP_FILE", directory_.File("clock")},
+       {"FAKETIME_NO_CACHE", "1"},
+       {"DONT_FAKE_MONOTONIC", "1"}});
+  ASSERT_TRUE(Eventually([&] {
+    return Slurp(directory_.File("ran")).find("block") != std::string::npos;
+  })) << master.Err();
+  for (const char* jump : {"-1d", "+1d"}) {
+    WriteFile(directory_.File("clock"), jump);
+    // What is tested is that this time, more than a lease, passes and nothing happens.
+    std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+  }
+  WriteFile(directory_.File("go"), "");
+  const Ended ended = master.Wait();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(ended.err.find("silent"), std::string::npos) << ended.err;
+  EXPECT_EQ(Ran().size(), 3u);
 }
 
 TEST_F(ResumeTest, WithoutTheInputTheCopyIsUsedAndItIsSaid) {

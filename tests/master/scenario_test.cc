@@ -201,17 +201,7 @@ class Scenario {
 
   void Commit() {
     Committed committed;
-    for (const JournalRecord& record : std::exchange(pending_, {})) {
-      if (const auto* result = std::get_if<ResultRecord>(&record)) {
-        committed.attempts.push_back({result->result.task, result->result.attempt});
-      } else if (const auto* failure = std::get_if<FailureRecord>(&record)) {
-        if (failure->kind == FailureKind::kRetried) committed.attempts.push_back(failure->attempt);
-      } else if (const auto* worker = std::get_if<WorkerRecord>(&record)) {
-        committed.workers.push_back(worker->worker);
-      } else if (const auto* mark = std::get_if<MarkRecord>(&record)) {
-        committed.mark = mark->mark;
-      }
-    }
+    for (const JournalRecord& record : std::exchange(pending_, {})) committed.Add(record);
     core_->OnCommitted(now_, committed);
     Flush();
   }

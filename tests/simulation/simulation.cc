@@ -4,6 +4,14 @@
 
 #include <algorithm>
 #include <deque>
+#include <memory>
+#include <vector>
+
+#include "master/core/core.h"
+#include "tests/simulation/names.h"
+#include "tests/simulation/sim_worker.h"
+#include "tests/simulation/timeline.h"
+#include "tests/simulation/truth.h"
 
 namespace cq::sim {
 namespace {
@@ -15,47 +23,6 @@ using std::chrono::seconds;
 constexpr RunId kRun = 77;
 constexpr Time kTimeLimit = std::chrono::hours(3);
 
-struct Broken {
-  std::string what;
-};
-
-const char* NameOf(const FromWorker& message) {
-  constexpr const char* kNames[] = {"hello",   "started", "results", "returned", "heartbeat",
-                                    "leaving", "goodbye", "output",  "request"};
-  return kNames[message.index()];
-}
-
-const char* NameOf(const ToWorker& message) {
-  constexpr const char* kNames[] = {"refuse",  "who",    "welcome",   "run",   "assign", "ack",
-                                    "retract", "cancel", "heartbeat", "drain", "stop",   "reply"};
-  return kNames[message.index()];
-}
-
-class Random {
- public:
-  explicit Random(uint64_t seed) : engine_(seed) {}
-  uint64_t Below(uint64_t n) { return n == 0 ? 0 : engine_() % n; }
-  bool Chance(uint64_t per_mille) { return Below(1000) < per_mille; }
-  Time Within(Time longest) {
-    return Time(static_cast<int64_t>(Below(static_cast<uint64_t>(longest.count()) + 1)));
-  }
-
- private:
-  std::mt19937_64 engine_;
-};
-
-/// What is durable, as a resumed master finds it.
-struct Journal {
-  std::map<TaskId, ResultRecord> results;
-  std::map<AttemptId, FailureRecord> failures;
-  std::map<uint64_t, WorkerRecord> workers;
-  std::set<uint64_t> ended_workers;
-  TaskId mark = 0;
-  Epoch epoch = 0;
-};
-
-enum class Fate { kOk, kFails, kFlaky, kDeadly };
-
 class Simulation {
  public:
   Simulation(const World& world, const std::function<void(const std::string&)>& trace)
@@ -66,8 +33,11 @@ class Simulation {
       StartMaster();
       for (uint64_t i = 0; i < world_.workers; ++i) StartWorker();
       At(seconds(1), [this] { Trouble(); });
-      while (!over_) Step();
-      CheckEnd();
+      while (!over_) {
+        timeline_.Step();
+        if (now_ > kTimeLimit) throw Broken{"the run does not end"};
+      }
+      CheckEnd(world_, journal_);
     } catch (const Broken& broken) {
       return fmt::format("at {} ms: {}", now_ / milliseconds(1), broken.what);
     }
@@ -75,38 +45,6 @@ class Simulation {
   }
 
  private:
-  struct Event {
-    Time at{};
-    uint64_t serial = 0;
-    std::function<void()> run;
-    bool operator>(const Event& other) const {
-      return at != other.at ? at > other.at : serial > other.serial;
-    }
-  };
-  struct Running {
-    Task task;
-    Time started{};
-    bool killed = false;
-    uint64_t serial = 0;
-  };
-  struct SimWorker {
-    uint64_t number = 0;
-    std::string allocation;
-    std::unique_ptr<WorkerCore> core;
-    bool alive = true;
-    bool bad_host = false;
-    ConnectionId connection = 0;
-    Time stopped_until{};
-    Time cut_until{};
-    Time start_until = Time::max();
-    bool prepared = false;
-    std::deque<std::pair<Envelope, ToWorker>> inbox;
-    std::deque<Task> queue;
-    std::vector<std::optional<Running>> slots;
-    std::vector<std::pair<TaskResult, bool>> ended;
-    Time wake_at = Time::max();
-    uint64_t incarnation = 0;
-  };
   struct Link {
     SimWorker* worker = nullptr;
     Time up_free{};
@@ -118,35 +56,14 @@ class Simulation {
 
   // ---- time ----
 
-  void At(Time when, std::function<void()> run) {
-    events_.push({std::max(when, now_), ++serial_, std::move(run)});
-  }
+  void At(Time when, std::function<void()> run) { timeline_.At(when, std::move(run)); }
   void After(Time delay, std::function<void()> run) { At(now_ + delay, std::move(run)); }
-
-  void Step() {
-    if (events_.empty()) throw Broken{"nothing happens any more"};
-    Event event = events_.top();
-    events_.pop();
-    now_ = event.at;
-    if (now_ > kTimeLimit) throw Broken{"the run does not end"};
-    event.run();
-  }
 
   void Say(const std::string& line) {
     if (trace_) trace_(fmt::format("{:>8} ms  {}", now_ / milliseconds(1), line));
   }
 
   // ---- what tasks do ----
-
-  Fate FateOf(TaskId task) const {
-    Random random(world_.seed ^ (task * 0x9e3779b97f4a7c15ull));
-    random.Below(2);
-    const uint64_t draw = random.Below(1000);
-    if (draw < world_.failing) return Fate::kFails;
-    if (draw < world_.failing + world_.flaky) return Fate::kFlaky;
-    if (draw < world_.failing + world_.flaky + world_.deadly) return Fate::kDeadly;
-    return Fate::kOk;
-  }
 
   void StartTasks(SimWorker& w) {
     if (!w.alive || !w.prepared) return;
@@ -201,7 +118,7 @@ class Simulation {
   void EndTask(SimWorker& w, size_t slot, uint64_t serial) {
     if (!w.alive || !w.slots[slot] || w.slots[slot]->serial != serial) return;
     const Running running = std::move(*w.slots[slot]);
-    const Fate fate = FateOf(running.task.task);
+    const Fate fate = FateOf(world_, running.task.task);
     if (fate == Fate::kDeadly && !running.killed && !w.bad_host) {
       Say(fmt::format("task {} takes worker {} with it", running.task.task, w.number));
       KillWorker(w, false);
@@ -231,6 +148,7 @@ class Simulation {
       ended_well_.insert(result.task);
       result.values = {{"y", static_cast<int64_t>(2 * result.task)}};
     }
+    if (result.outcome == Outcome::kOk) w.unacknowledged.emplace(result.attempt, now_);
     w.ended.emplace_back(std::move(result), running.killed);
     StartTasks(w);
     WakeWorker(w);
@@ -305,7 +223,12 @@ class Simulation {
   }
 
   void WakeWorker(SimWorker& w) {
-    if (w.alive && now_ >= w.stopped_until) StepWorker(w);
+    if (!w.alive || now_ < w.stopped_until) return;
+    if (world_.slow && w.number == 1) {
+      After(random_.Within(world_.lease / 4), [this, &w] { StepWorker(w); });
+    } else {
+      StepWorker(w);
+    }
   }
 
   void StepWorker(SimWorker& w) {
@@ -313,6 +236,11 @@ class Simulation {
     while (!w.inbox.empty()) {
       auto [envelope, message] = std::move(w.inbox.front());
       w.inbox.pop_front();
+      if (const auto* ack = std::get_if<Ack>(&message)) {
+        for (const AttemptRef& ref : ack->attempts) w.unacknowledged.erase(ref.attempt);
+      } else if (const auto* cancel = std::get_if<Cancel>(&message)) {
+        for (const AttemptRef& ref : cancel->attempts) w.unacknowledged.erase(ref.attempt);
+      }
       w.core->OnMessage(now_, envelope, std::move(message));
       Act(w);
       if (!w.alive) return;
@@ -471,7 +399,7 @@ class Simulation {
     options.explained_late = world_.scheduled;
     options.mark_stride = 8;
     options.expected_slots = world_.workers * world_.slots;
-    core_ = std::make_unique<Core>(options, Recover());
+    core_ = std::make_unique<Core>(options, journal_.Recover(world_.scheduled));
     // Each master has a clock of its own.
     master_origin_ = now_ - seconds(1);
     pending_.clear();
@@ -500,35 +428,6 @@ class Simulation {
       if (now_ >= master_stopped_until_) StepMaster();
       Tick(master);
     });
-  }
-
-  Recovered Recover() {
-    Recovered recovered;
-    for (const auto& [task, record] : journal_.results) {
-      recovered.closed.Insert(task);
-      ++recovered.closed_count;
-      ++recovered.outcomes[static_cast<size_t>(record.result.outcome)];
-    }
-    std::map<TaskId, TriedTask> tried;
-    for (const auto& [attempt, failure] : journal_.failures) {
-      if (recovered.closed.Contains(failure.attempt.task)) continue;
-      TriedTask& t = tried[failure.attempt.task];
-      t.task = failure.attempt.task;
-      ++t.attempts;
-      t.given_up = std::max(t.given_up, attempt);
-      const bool charged =
-          failure.kind == FailureKind::kCharged || failure.kind == FailureKind::kProvisional;
-      if (charged) t.charged.push_back(attempt);
-      t.failures = static_cast<uint16_t>(t.failures + (failure.kind == FailureKind::kRetried));
-    }
-    for (const auto& [task, t] : tried) recovered.tried.push_back(t);
-    for (const auto& [number, record] : journal_.workers) {
-      recovered.last_worker = std::max(recovered.last_worker, number);
-      if (journal_.ended_workers.contains(number) || !world_.scheduled) continue;
-      recovered.workers.push_back({number, record.id, record.host, record.allocation, true});
-    }
-    recovered.mark = journal_.mark;
-    return recovered;
   }
 
   void StepMaster() {
@@ -648,26 +547,11 @@ class Simulation {
     const std::vector<JournalRecord> group(pending_.begin(), pending_.begin() + size);
     pending_.erase(pending_.begin(), pending_.begin() + size);
     for (const JournalRecord& record : group) {
+      journal_.Apply(record);
+      committed.Add(record);
       if (const auto* result = std::get_if<ResultRecord>(&record)) {
-        const AttemptRef ref{result->result.task, result->result.attempt};
-        if (!journal_.results.emplace(ref.task, *result).second) {
-          throw Broken{fmt::format("task {} has a second outcome", ref.task)};
-        }
-        Say(fmt::format("result of task {}: {}", ref.task,
+        Say(fmt::format("result of task {}: {}", result->result.task,
                         static_cast<int>(result->result.outcome)));
-        committed.attempts.push_back(ref);
-      } else if (const auto* failure = std::get_if<FailureRecord>(&record)) {
-        journal_.failures[failure->attempt.attempt] = *failure;
-        if (failure->kind == FailureKind::kRetried) committed.attempts.push_back(failure->attempt);
-      } else if (const auto* worker = std::get_if<WorkerRecord>(&record)) {
-        journal_.workers[worker->worker] = *worker;
-        journal_.ended_workers.erase(worker->worker);
-        committed.workers.push_back(worker->worker);
-      } else if (const auto* end = std::get_if<WorkerEndRecord>(&record)) {
-        journal_.ended_workers.insert(end->worker);
-      } else if (const auto* mark = std::get_if<MarkRecord>(&record)) {
-        journal_.mark = mark->mark;
-        committed.mark = mark->mark;
       }
     }
     if (!pending_.empty()) ScheduleCommit();
@@ -715,6 +599,21 @@ class Simulation {
     });
   }
 
+  // Once nothing goes wrong any more, every result is acknowledged before long.
+  void CheckAcknowledged() const {
+    const Time settled = 4 * world_.lease + seconds(30);
+    if (core_ == nullptr || MasterNow() < settled || now_ < world_.quiet_after + settled) return;
+    for (const auto& w : workers_) {
+      if (!w->alive || now_ < w->stopped_until + settled) continue;
+      for (const auto& [attempt, ended] : w->unacknowledged) {
+        if (now_ - ended > settled) {
+          throw Broken{fmt::format("worker {} keeps the result of attempt {:x} for ever", w->number,
+                                   attempt)};
+        }
+      }
+    }
+  }
+
   // ---- trouble, once a second ----
 
   SimWorker* AnyWorker() {
@@ -729,6 +628,7 @@ class Simulation {
     if (over_) return;
     if (now_ >= world_.quiet_after) {
       if (core_ != nullptr && AliveWorkers() == 0) StartWorker();
+      CheckAcknowledged();
       After(seconds(10), [this] { Trouble(); });
       return;
     }
@@ -760,49 +660,12 @@ class Simulation {
     After(seconds(1), [this] { Trouble(); });
   }
 
-  // ---- the end ----
-
-  void CheckEnd() {
-    if (journal_.results.size() != world_.tasks) {
-      throw Broken{
-          fmt::format("{} of {} tasks have an outcome", journal_.results.size(), world_.tasks)};
-    }
-    std::map<TaskId, uint32_t> charges;
-    for (const auto& [attempt, failure] : journal_.failures) {
-      if (failure.kind == FailureKind::kCharged || failure.kind == FailureKind::kProvisional) {
-        ++charges[failure.attempt.task];
-      }
-    }
-    for (const auto& [task, record] : journal_.results) {
-      const TaskResult& r = record.result;
-      const Fate fate = FateOf(task);
-      const bool crashed = r.outcome == Outcome::kCrashed;
-      if (crashed && charges[task] < world_.crash_limit) {
-        throw Broken{fmt::format("task {} is set aside after {} charges", task, charges[task])};
-      }
-      const bool ok = r.outcome == Outcome::kOk;
-      // Nobody else was there to start it.
-      if (world_.black_hole && r.exit == 127) continue;
-      if (ok &&
-          (r.values.size() != 1 || r.values[0].second != Value(static_cast<int64_t>(2 * task)))) {
-        throw Broken{fmt::format("task {} has another task's result", task)};
-      }
-      if (fate == Fate::kOk && !ok && !crashed) {
-        throw Broken{fmt::format("task {} ended as {} though it was good", task,
-                                 static_cast<int>(r.outcome))};
-      }
-      if (fate == Fate::kFails && ok) throw Broken{fmt::format("task {} cannot be ok", task)};
-      if (fate == Fate::kDeadly && !crashed)
-        throw Broken{fmt::format("task {} cannot have survived", task)};
-    }
-  }
-
   const World& world_;
   const std::function<void(const std::string&)>& trace_;
   Random random_;
-  std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
+  Timeline timeline_;
+  const Time& now_ = timeline_.now();
   uint64_t serial_ = 0;
-  Time now_{};
   bool over_ = false;
   bool finished_ = false;
 
@@ -834,65 +697,6 @@ class Simulation {
 };
 
 }  // namespace
-
-World Draw(uint64_t seed) {
-  Random random(seed);
-  World world;
-  world.seed = seed;
-  // Small worlds find most; every few seeds a larger one.
-  world.tasks = 1 + random.Below(random.Chance(100) ? 400 : 40);
-  world.workers = 1 + random.Below(4);
-  world.slots = 1 + random.Below(3);
-  world.lease = milliseconds(1500) + random.Within(seconds(10));
-  world.crash_limit = 1 + static_cast<uint32_t>(random.Below(4));
-  world.retries = static_cast<uint32_t>(random.Below(3));
-  world.scheduled = random.Chance(600);
-  world.fence = random.Chance(200);
-  const auto some = [&](uint64_t chance, uint64_t most) {
-    return random.Chance(chance) ? random.Below(most + 1) : 0;
-  };
-  world.drop = some(400, 100);
-  world.repeat = some(300, 100);
-  world.delay = some(300, 200);
-  world.cut = some(400, 100);
-  world.partition = some(300, 100);
-  world.kill_worker = some(500, 150);
-  world.stop_worker = world.fence ? 0 : some(300, 100);
-  world.tell_worker = some(200, 100);
-  world.kill_master = some(400, 80);
-  world.stop_master = some(200, 80);
-  world.fill_disk = some(100, 50);
-  world.failing = some(300, 300);
-  world.flaky = some(300, 300);
-  world.deadly = some(200, 100);
-  world.black_hole = world.workers > 1 && random.Chance(150);
-  // In some worlds masters die and nothing else goes wrong: there every task runs once.
-  if (random.Chance(100)) {
-    world.drop = world.repeat = world.delay = world.cut = world.partition = world.kill_worker =
-        world.stop_worker = world.tell_worker = world.stop_master = world.failing = world.flaky =
-            world.deadly = 0;
-    world.black_hole = false;
-    world.scheduled = true;
-    world.kill_master = 1 + random.Below(80);
-  }
-  world.longest_task = random.Chance(500) ? Time(milliseconds(100)) : Time(seconds(20));
-  world.quiet_after = seconds(20) + random.Within(seconds(100));
-  return world;
-}
-
-std::string Describe(const World& w) {
-  return fmt::format(
-      "seed {}: {} tasks, {} {}workers of {} slots, lease {} ms, crash limit {}, retries {}{}; per "
-      "1000: drop {}, "
-      "repeat {}, delay {}, cut {}, partition {}, kill worker {}, stop worker {}, tell worker {}, "
-      "kill master {}, "
-      "stop master {}, full disk {}; tasks: failing {}, flaky {}, deadly {}{}",
-      w.seed, w.tasks, w.workers, w.scheduled ? "scheduled " : "", w.slots,
-      w.lease / milliseconds(1), w.crash_limit, w.retries, w.fence ? ", fenced" : "", w.drop,
-      w.repeat, w.delay, w.cut, w.partition, w.kill_worker, w.stop_worker, w.tell_worker,
-      w.kill_master, w.stop_master, w.fill_disk, w.failing, w.flaky, w.deadly,
-      w.black_hole ? "; a black hole" : "");
-}
 
 std::optional<std::string> Run(const World& world,
                                const std::function<void(const std::string&)>& trace) {

@@ -21,6 +21,30 @@ std::string Shell(const std::string& command) {
 }
 
 // Eight tasks that note their start and block until `go` exists.
+std::string NodeOf(const std::string& job) {
+  std::string node = Shell("squeue -h -j " + job + " -o %N");
+  while (!node.empty() && node.back() == '\n') node.pop_back();
+  return node;
+}
+
+// A node that something is done to; booted again at the end.
+class Node {
+ public:
+  Node(const std::string& name, const std::string& what) : name_(name) { Do(what); }
+  ~Node() {
+    Do("start-node");
+    EXPECT_TRUE(Eventually(
+        [&] { return Shell("sinfo -h -n " + name_ + " -o %t").find("idle") != std::string::npos; },
+        seconds(60)));
+  }
+
+ private:
+  void Do(const std::string& what) const {
+    Shell(CQ_SOURCE_DIR "/tests/slurm/slurm-cluster " + what + " $(dirname $SLURM_CONF) " + name_);
+  }
+  const std::string name_;
+};
+
 class SlurmFailureTest : public ::testing::Test {
  protected:
   SlurmFailureTest() {
@@ -138,6 +162,44 @@ TEST_F(SlurmFailureTest, ARequeuedWorkerChargesNothing) {
   EXPECT_EQ(ended.status, 0) << ended.err;
   ExpectAllOk();
   ExpectNoCharge();
+}
+
+TEST_F(SlurmFailureTest, ANodeThatCrashesChargesNothing) {
+  auto master = Run({"--lease", "6s"});
+  ASSERT_TRUE(TwoStarted()) << master->Err();
+  const std::string node = NodeOf(FirstJob());
+  const Node crashed(node, "fail-node");
+  // First its worker falls silent; then Slurm says why.
+  EXPECT_TRUE(Eventually([&] {
+    return Query("SELECT count(*) > 0 AS n FROM failures") == "n\n1\n";
+  })) << master->Err();
+  EXPECT_TRUE(Eventually(
+      [&] { return Query("SELECT count(*) AS n FROM failures WHERE kind > 0") == "n\n0\n"; },
+      seconds(60)))
+      << master->Err() << Queue();
+  Go();
+  const Ended ended = master->Wait();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  ExpectAllOk();
+  ExpectNoCharge();
+}
+
+// Slurm takes the node for dead, and its job; the worker lives.
+TEST_F(SlurmFailureTest, AWorkerWhoseNodeManagerDiesWorksOn) {
+  auto master = Run({"--lease", "6s"});
+  ASSERT_TRUE(TwoStarted()) << master->Err();
+  const std::string job = FirstJob();
+  const std::string node = NodeOf(job);
+  const Node alone(node, "kill-slurmd");
+  EXPECT_TRUE(Eventually(
+      [&] { return Shell("sinfo -h -n " + node + " -o %t").find("down") != std::string::npos; },
+      seconds(60)));
+  Go();
+  const Ended ended = master->Wait();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  ExpectAllOk();
+  ExpectNoCharge();
+  EXPECT_EQ(Started().size(), 8u);
 }
 
 // On one of three nodes nothing starts; a status of 127 is how a shell says so.

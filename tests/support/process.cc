@@ -48,6 +48,18 @@ std::vector<pid_t> AllPids() {
   return pids;
 }
 
+std::vector<pid_t> Descendants(pid_t root) {
+  std::multimap<pid_t, pid_t> children;
+  for (const pid_t pid : AllPids()) children.emplace(StatOf(pid).parent, pid);
+  std::vector<pid_t> family{root};
+  for (size_t i = 0; i < family.size(); ++i) {
+    const auto [first, last] = children.equal_range(family[i]);
+    for (auto it = first; it != last; ++it) family.push_back(it->second);
+  }
+  family.erase(family.begin());
+  return family;
+}
+
 }  // namespace
 
 TestProcess::TestProcess(const std::vector<std::string>& words, const std::string& directory,
@@ -140,20 +152,19 @@ std::vector<pid_t> ProcessesWith(const std::string& entry) {
 }
 
 std::vector<pid_t> DescendantsWith(pid_t root, const std::string& text) {
-  std::multimap<pid_t, pid_t> children;
-  for (const pid_t pid : AllPids()) children.emplace(StatOf(pid).parent, pid);
-  std::vector<pid_t> family{root};
   std::vector<pid_t> found;
-  for (size_t i = 0; i < family.size(); ++i) {
-    const auto [first, last] = children.equal_range(family[i]);
-    for (auto it = first; it != last; ++it) {
-      family.push_back(it->second);
-      std::string line = Slurp("/proc/" + std::to_string(it->second) + "/cmdline");
-      std::replace(line.begin(), line.end(), '\0', ' ');
-      if (line.find(text) != std::string::npos && Lives(it->second)) found.push_back(it->second);
-    }
+  for (const pid_t pid : Descendants(root)) {
+    std::string line = Slurp("/proc/" + std::to_string(pid) + "/cmdline");
+    std::replace(line.begin(), line.end(), '\0', ' ');
+    if (line.find(text) != std::string::npos && Lives(pid)) found.push_back(pid);
   }
   return found;
+}
+
+size_t ZombiesOf(pid_t root) {
+  const auto family = Descendants(root);
+  return static_cast<size_t>(std::count_if(family.begin(), family.end(),
+                                           [](pid_t pid) { return StatOf(pid).state == 'Z'; }));
 }
 
 std::vector<std::vector<std::string>> ReadCsv(const std::string& path) {

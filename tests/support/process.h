@@ -61,6 +61,9 @@ std::vector<pid_t> ProcessesWith(const std::string& entry);
 /// The live descendants of `pid` whose command line holds `text`.
 std::vector<pid_t> DescendantsWith(pid_t pid, const std::string& text);
 
+/// How many descendants of `pid` have ended and are not reaped.
+size_t ZombiesOf(pid_t pid);
+
 /// The rows of a CSV, the header first.
 std::vector<std::vector<std::string>> ReadCsv(const std::string& path);
 

@@ -1,0 +1,72 @@
+#include "tests/simulation/world.h"
+
+#include <fmt/format.h>
+
+namespace cq::sim {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+World Draw(uint64_t seed) {
+  Random random(seed);
+  World world;
+  world.seed = seed;
+  // Small worlds find most; every few seeds a larger one.
+  world.tasks = 1 + random.Below(random.Chance(100) ? 400 : 40);
+  world.workers = 1 + random.Below(4);
+  world.slots = 1 + random.Below(3);
+  world.lease = milliseconds(1500) + random.Within(seconds(10));
+  world.crash_limit = 1 + static_cast<uint32_t>(random.Below(4));
+  world.retries = static_cast<uint32_t>(random.Below(3));
+  world.scheduled = random.Chance(600);
+  world.fence = random.Chance(200);
+  const auto some = [&](uint64_t chance, uint64_t most) {
+    return random.Chance(chance) ? random.Below(most + 1) : 0;
+  };
+  world.drop = some(400, 100);
+  world.repeat = some(300, 100);
+  world.delay = some(300, 200);
+  world.cut = some(400, 100);
+  world.partition = some(300, 100);
+  world.kill_worker = some(500, 150);
+  world.stop_worker = world.fence ? 0 : some(300, 100);
+  world.tell_worker = some(200, 100);
+  world.kill_master = some(400, 80);
+  world.stop_master = some(200, 80);
+  world.fill_disk = some(100, 50);
+  world.failing = some(300, 300);
+  world.flaky = some(300, 300);
+  world.deadly = some(200, 100);
+  world.black_hole = world.workers > 1 && random.Chance(150);
+  world.slow = random.Chance(150);
+  // A fence is put to the test by workers that are cut off and live.
+  if (world.fence && random.Chance(500)) world.partition = 50 + random.Below(100);
+  // In some worlds masters die and nothing else goes wrong: there every task runs once.
+  if (random.Chance(100)) {
+    world.drop = world.repeat = world.delay = world.cut = world.partition = world.kill_worker =
+        world.stop_worker = world.tell_worker = world.stop_master = world.failing = world.flaky =
+            world.deadly = 0;
+    world.black_hole = world.slow = false;
+    world.scheduled = true;
+    world.kill_master = 1 + random.Below(80);
+  }
+  world.longest_task = random.Chance(500) ? Time(milliseconds(100)) : Time(seconds(20));
+  world.quiet_after = seconds(20) + random.Within(seconds(100));
+  return world;
+}
+
+std::string Describe(const World& w) {
+  return fmt::format(
+      "seed {}: {} tasks, {} {}workers of {} slots, lease {} ms, crash limit {}, retries {}{}; per "
+      "1000: drop {}, "
+      "repeat {}, delay {}, cut {}, partition {}, kill worker {}, stop worker {}, tell worker {}, "
+      "kill master {}, "
+      "stop master {}, full disk {}; tasks: failing {}, flaky {}, deadly {}{}{}",
+      w.seed, w.tasks, w.workers, w.scheduled ? "scheduled " : "", w.slots,
+      w.lease / milliseconds(1), w.crash_limit, w.retries, w.fence ? ", fenced" : "", w.drop,
+      w.repeat, w.delay, w.cut, w.partition, w.kill_worker, w.stop_worker, w.tell_worker,
+      w.kill_master, w.stop_master, w.fill_disk, w.failing, w.flaky, w.deadly,
+      w.black_hole ? "; a black hole" : "", w.slow ? "; a slow worker" : "");
+}
+
+}  // namespace cq::sim

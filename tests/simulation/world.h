@@ -1,0 +1,59 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <random>
+#include <string>
+
+// What can go wrong in a simulated world, and how much of it does.
+namespace cq::sim {
+
+using Time = std::chrono::nanoseconds;
+
+/// Thrown where a promise is broken.
+struct Broken {
+  std::string what;
+};
+
+class Random {
+ public:
+  explicit Random(uint64_t seed) : engine_(seed) {}
+  uint64_t Below(uint64_t n) { return n == 0 ? 0 : engine_() % n; }
+  bool Chance(uint64_t per_mille) { return Below(1000) < per_mille; }
+  Time Within(Time longest) {
+    return Time(static_cast<int64_t>(Below(static_cast<uint64_t>(longest.count()) + 1)));
+  }
+
+ private:
+  std::mt19937_64 engine_;
+};
+
+/// What a seed draws: how the world is, and how much goes wrong.
+struct World {
+  uint64_t seed = 0;
+  uint64_t tasks = 0;
+  uint64_t workers = 0;
+  uint64_t slots = 0;
+  Time lease{};
+  uint32_t crash_limit = 3;
+  uint32_t retries = 0;
+  bool fence = false;
+  /// Workers of a scheduler: they outlive their master, and a scheduler explains losses late.
+  bool scheduled = false;
+  /// In 1/1000 for each message, or for each second of the run.
+  uint64_t drop = 0, repeat = 0, delay = 0, cut = 0, partition = 0;
+  uint64_t kill_worker = 0, stop_worker = 0, tell_worker = 0, kill_master = 0, stop_master = 0,
+           fill_disk = 0;
+  /// Tasks, in 1/1000, that fail, fail at first, take their worker with them; workers on whose host
+  /// nothing starts.
+  uint64_t failing = 0, flaky = 0, deadly = 0;
+  bool black_hole = false;
+  /// The first worker does everything late: as a machine that swaps.
+  bool slow = false;
+  Time longest_task{};
+  Time quiet_after{};
+};
+World Draw(uint64_t seed);
+std::string Describe(const World& world);
+
+}  // namespace cq::sim
