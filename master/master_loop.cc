@@ -206,8 +206,15 @@ void MasterLoop::OnStates(const JobStates& states) {
   for (const JobState& job : states.jobs) {
     if (job.ended) continue;
     ++jobs_alive_;
-    if (!job.pending) continue;
+    if (!job.pending) {
+      jobs_started_.insert(job.allocation);
+      continue;
+    }
     ++jobs_pending_;
+    // It ran before: its worker is gone, and no task has to answer for it.
+    if (jobs_started_.erase(job.allocation) > 0) {
+      core_.OnAllocationEnded(Now(), job.allocation, "its job was requeued", true);
+    }
     if (job.reason != "None") pending_reason_ = job.reason;
   }
   for (const JobState& job : states.jobs) {

@@ -121,6 +121,7 @@ class MasterLoop {
 
   // The workers' jobs as last heard: those that have not ended.
   uint64_t jobs_alive_ = 0;
+  std::set<std::string> jobs_started_;
   /// Workers that the pool was asked for and has not answered about.
   uint64_t jobs_starting_ = 0;
   uint64_t jobs_pending_ = 0;

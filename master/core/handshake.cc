@@ -42,9 +42,12 @@ void Core::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
   if (worker.connected && worker.connection != from) workers_.peers().erase(worker.connection);
   // An allocation is one worker at a time: one that was requeued comes back as another.
   for (Worker& other : workers_.all()) {
-    if (other.index == worker.index || !other.awaited || other.allocation != hello.allocation)
-      continue;
-    Lose(now, other, {fmt::format("worker {} was started anew", other.number), {}, {}});
+    if (other.index == worker.index || other.allocation != hello.allocation) continue;
+    if (other.awaited) {
+      Lose(now, other, {fmt::format("worker {} was started anew", other.number), {}, {}});
+    } else if (other.ended) {
+      SettleAll(now, other.index, true);
+    }
   }
   const bool is_new = (worker.session == 0 && !worker.awaited) || worker.ended;
   peer.session = peer.offered;

@@ -63,6 +63,20 @@ TEST_F(CoreTest, ASilentLossIsChargedProvisionallyAndTakenBackIfItIsExplainedInT
   EXPECT_EQ(Given(explained, 2).size(), 1u);
 }
 
+TEST_F(CoreTest, AnotherWorkerOfTheSameAllocationExplainsTheLossOfTheFirst) {
+  options_.explained_late = true;
+  Start(2);
+  const auto given = Given(Join(1, 1, 1), 1);
+  Report(1, Started{kRun, {{given[0].task, given[0].attempt, 0}}});
+  EXPECT_EQ(Written<FailureRecord>(Pass(seconds(31))).at(0).kind, FailureKind::kProvisional);
+  // Requeued: a worker of the same name for the scheduler, and another for us.
+  Hello again = HelloOf(2, 1);
+  again.allocation = HelloOf(1, 1).allocation;
+  const auto offered = Tell(2, 0, 0, again);
+  const auto accepted = Tell(2, Only<Who>(offered).session, 0, again);
+  EXPECT_EQ(Written<FailureRecord>(accepted).at(0).kind, FailureKind::kTakenBack);
+}
+
 TEST_F(CoreTest, AnUnexplainedLossIsFinalAfterTwoMinutes) {
   options_.explained_late = true;
   options_.crash_limit = 1;

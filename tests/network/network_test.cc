@@ -151,6 +151,28 @@ TEST_F(CableTest, PulledForLongerThanTheLeaseLosesNoResult) {
   ExpectAllOk();
 }
 
+// A tenth of all packets is lost, both ways: TCP repairs that, at the price of pauses.
+TEST_F(CableTest, LostPacketsCostTimeAndNothingElse) {
+  if (!made_) GTEST_SKIP() << "network namespaces cannot be made here";
+  bool lossy = true;
+  for (const char* host : {"a", "b"}) {
+    const std::string nft = "ip netns exec " + name_ + host + " nft add ";
+    lossy = lossy &&
+            TestProcess({"sh", "-c",
+                         nft + "table inet loss && " + nft +
+                             "chain inet loss in '{ type filter hook input priority 0; }' && " +
+                             nft + "rule inet loss in iifname " + name_ + host +
+                             " numgen random mod 10 '<' 1 drop"},
+                        "/")
+                    .Wait()
+                    .status == 0;
+  }
+  if (!lossy) GTEST_SKIP() << "nftables cannot drop packets here";
+  StartHosts();
+  ExpectAllOk();
+  EXPECT_EQ(Ran(), size_t{kTasks});
+}
+
 // ---- a relay that cuts and delays ----
 
 class Relay {
