@@ -187,8 +187,11 @@ std::vector<std::string> Column(const std::string& path, const std::string& name
 }
 
 std::string Slurp(const std::string& path) {
+  // Not by iterators: they throw for a file of /proc whose process ends meanwhile.
   std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
 }
 
 void WriteFile(const std::string& path, const std::string& text) {
