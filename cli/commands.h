@@ -8,6 +8,7 @@ namespace cq {
 int RunCommandLine(const CommandLine& line);
 int ResumeCommandLine(const CommandLine& line);
 int WorkerCommandLine(const CommandLine& line);
+int SlotCommandLine(const CommandLine& line);
 int CancelCommandLine(const CommandLine& line);
 int QueryCommandLine(const CommandLine& line);
 int ExportCommandLine(const CommandLine& line);

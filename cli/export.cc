@@ -1,12 +1,18 @@
 #include "master/export.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 
 #include "cli/commands.h"
 #include "cli/control.h"
 #include "cli/progress.h"
 #include "cli/run_lookup.h"
 #include "cq/error.h"
+#include "protocol/files.h"
 
 namespace cq {
 namespace {
@@ -20,18 +26,37 @@ const HelpPage kHelp = {"cq export [RUN] [options]",
                         "only *.cq here, or the newest.",
                         "cq export params.cq -o so_far.csv"};
 
+int ExportBlob(Database& journal, uint64_t task, const std::string& output) {
+  auto row = journal.Prepare("SELECT bytes FROM blobs WHERE task = ?1");
+  row.Bind(1, static_cast<int64_t>(task));
+  if (!row.Step()) throw UsageError(fmt::format("--blob {}: this task has returned none", task));
+  const Fd fd(output == "-" ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)
+                            : open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  if (!fd || !WriteAll(fd.get(), row.Text(0))) {
+    throw Error(fmt::format("cannot write '{}': {}", output, strerror(errno)));
+  }
+  return 0;
+}
+
 }  // namespace
 
 int ExportCommandLine(const CommandLine& line) {
   po::options_description options("options", 100, 60);
   options.add_options()("output,o", po::value<std::string>()->value_name("FILE"),
                         "where the results go ('-': standard output) [RUN/results.csv]")(
-      "quiet", "no progress; errors still")("help,h", "show this page");
+      "blob", po::value<std::string>()->value_name("TASK"),
+      "the bytes of the object that this task returned, instead of the results [to standard "
+      "output]")("quiet", "no progress; errors still")("help,h", "show this page");
   po::variables_map values;
   if (!ParseOptions(line, options, kHelp, values)) return 0;
   const std::string run = FindRun(Positional(values));
   const std::string output =
       values.count("output") > 0 ? values["output"].as<std::string>() : run + "/results.csv";
+  if (values.count("blob") > 0) {
+    Database journal = OpenToRead(run);
+    const auto task = ParseCount(values["blob"].as<std::string>(), "--blob", 1);
+    return ExportBlob(journal, task, values.count("output") > 0 ? output : "-");
+  }
   ProgressPrinter printer(values.count("quiet") > 0);
   RunProgress progress;
   progress.phase = RunProgress::Phase::kExporting;

@@ -1,5 +1,6 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <chrono>
 #include <cstdio>
@@ -29,6 +30,18 @@ const HelpPage kHelp = {
     "last 48 KiB of each stream); of one that runs for over 10 s, what it has printed so far. "
     "TASK is its number, the column cq_task of the results.",
     "cq log params.cq 17"};
+
+// For a program or a function: the row that it got.
+void PrintRow(const RunDefinition& definition, Database& journal, const std::string& run,
+              TaskId task) {
+  std::vector<size_t> all(definition.columns.size());
+  for (size_t i = 0; i < all.size(); ++i) all[i] = i;
+  RowSource rows({run + "/params.csv", ReadRanges(journal), all, {}, definition.seed, {}});
+  fmt::print("program: {}{}\nrow:", fmt::join(definition.program, " "), definition.function);
+  const auto& values = rows.Get(task).values;
+  for (size_t i = 0; i < all.size(); ++i) fmt::print(" {}={}", definition.columns[i], values[i]);
+  fmt::print("\n");
+}
 
 void PrintCommand(const RunDefinition& definition, Database& journal, const std::string& run,
                   TaskId task) {
@@ -60,13 +73,14 @@ void CheckTask(Database& journal, TaskId task) {
 
 // The attempts before the last one.
 void PrintFailures(Database& journal, TaskId task) {
-  constexpr const char* kKinds[] = {"not counted", "lost", "lost", "failed"};
+  constexpr const char* kKinds[] = {"not counted", "lost", "lost", "failed",
+                                    "took its program with it"};
   auto rows = journal.Prepare(
       "SELECT kind, at_us, worker, reason FROM failures WHERE task = ?1 ORDER BY attempt");
   rows.Bind(1, static_cast<int64_t>(task));
   while (rows.Step()) {
     fmt::print("earlier attempt: {} at {:%Y-%m-%d %H:%M:%S} on worker {}: {}\n",
-               kKinds[static_cast<size_t>(rows.Int(0)) % 4],
+               kKinds[static_cast<size_t>(rows.Int(0)) % 5],
                fmt::localtime(static_cast<std::time_t>(rows.Int(1) / 1'000'000)), rows.Int(2),
                rows.Text(3));
   }
@@ -134,7 +148,8 @@ int LogCommandLine(const CommandLine& line) {
   const RunDefinition definition = ReadDefinition(journal);
   CheckTask(journal, task);
   fmt::print("task: {}\n", task);
-  PrintCommand(definition, journal, run, task);
+  definition.served() ? PrintRow(definition, journal, run, task)
+                      : PrintCommand(definition, journal, run, task);
   PrintFailures(journal, task);
   if (PrintResult(journal, task, {})) return 0;
   fmt::print("status: pending\n");

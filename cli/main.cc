@@ -29,6 +29,8 @@ const std::map<std::string, Subcommand> kSubcommands = {
      {ResumeCommandLine, "go on with a run that was interrupted, or run again what failed"}},
     {"worker",
      {WorkerCommandLine, "serve a master (started by 'cq run', a scheduler, or by hand)"}},
+    {"slot",
+     {SlotCommandLine, "answer the rows of a run with a C++ function (started by workers)"}},
     {"cancel", {CancelCommandLine, "end a run, from anywhere"}},
     {"query", {QueryCommandLine, "ask the journal of a run in SQL"}},
     {"export", {ExportCommandLine, "write the results of a run as CSV"}},

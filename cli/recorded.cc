@@ -36,7 +36,7 @@ po::parsed_options ParseWords(const Words& words, const po::options_description&
 }
 
 bool Repeatable(const std::string& name) {
-  return name == "set" || name == "const" || name == "env" || name == "depends";
+  return name == "set" || name == "const" || name == "env" || name == "depends" || name == "types";
 }
 
 void Append(Words& words, const po::option& option) {
@@ -95,7 +95,7 @@ CommandLine WithRecorded(const std::string& run_dir, const CommandLine& line,
     words = Decode(record.at("options"));
     input = Decode(record.at("input"));
     if (!line.has_command) merged.command = Decode(record.at("command"));
-    merged.has_command = true;
+    merged.has_command = !merged.command.empty();
   } catch (const nlohmann::json::exception& error) {
     throw Error(
         fmt::format("'{}' does not tell how its run was started: {}", run_dir, error.what()));

@@ -36,6 +36,14 @@ po::options_description RunOptionsDescription() {
       "env", list()->value_name("NAME[=VALUE]"),
       "set a variable for the tasks; without =VALUE, pass ours on (repeatable)")(
       "cwd", text()->value_name("DIR"), "the tasks' directory [the current one]")(
+      "program", text()->value_name("'COMMAND'"),
+      "instead of a command: a program that is started once in each slot and answers many rows, as "
+      "in "
+      "'Rscript model.R' (split into words as a shell would)")(
+      "function", text()->value_name("LIB:NAME"),
+      "instead of a command: a C++ function in a shared library (CQ_FUNCTION)")(
+      "types", list()->value_name("COLUMN=TYPE"),
+      "text, integer, number or boolean, for programs and functions [found out] (repeatable)")(
       "shell",
       "COMMAND is one text for /bin/sh -c; values go in single-quoted, so put no quotes around "
       "{column}")(
@@ -160,12 +168,22 @@ RunOptions TranslateRunOptions(const CommandLine& line, const po::variables_map&
                     "cq run {} [options] -- COMMAND [ARG ...]",
                     positional[1], positional[0]));
   }
-  if (!line.has_command || line.command.empty()) {
+  const bool served = values.count("program") + values.count("function") > 0;
+  if (!served && (!line.has_command || line.command.empty())) {
     throw UsageError("no command: cq run PARAMS.csv [options] -- COMMAND [ARG ...]");
   }
   options.input = positional[0];
   options.command = line.command;
   options.shell = values.count("shell") > 0;
+  if (values.count("program") > 0) {
+    options.program = po::split_unix(Get(values, "program"));
+    if (options.program.empty()) throw UsageError("--program: no word in it");
+  }
+  options.function = Get(values, "function");
+  for (const auto& text : GetList(values, "types")) {
+    options.types.insert_or_assign(SplitPair(text, "--types").first,
+                                   SplitPair(text, "--types").second);
+  }
   options.output = Get(values, "output");
   options.run_dir = Get(values, "run-dir");
   options.fresh = values.count("fresh") > 0;

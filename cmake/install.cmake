@@ -6,6 +6,7 @@ install(TARGETS cq_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY protocol/include/cq master/include/cq DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
         FILES_MATCHING PATTERN "*.h")
 install(FILES ${PROJECT_BINARY_DIR}/generated/cq/version.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/cq)
+install(FILES worker/helpers/cq.py worker/helpers/cq.R DESTINATION ${CMAKE_INSTALL_DATADIR}/cq)
 install(DIRECTORY schedulers/templates DESTINATION ${CMAKE_INSTALL_DATADIR}/cq)
 install(EXPORT cqTargets NAMESPACE cq:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/cq)
 configure_package_config_file(cmake/cqConfig.cmake.in ${PROJECT_BINARY_DIR}/cqConfig.cmake

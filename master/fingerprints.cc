@@ -80,6 +80,14 @@ std::string HashPart(const std::string& fingerprint) {
 Fingerprints TakeFingerprints(const RunDefinition& definition,
                               const std::vector<std::string>& depends) {
   Fingerprints found;
+  for (size_t i = 0; i < definition.program.size(); ++i) {
+    const std::string& word = definition.program[i];
+    Add(found, i == 0 ? ProgramFile(definition, word) : From(definition.cwd, word), false);
+  }
+  if (!definition.function.empty()) {
+    Add(found, From(definition.cwd, definition.function.substr(0, definition.function.rfind(':'))),
+        false);
+  }
   const auto compiled = CompileCommand(definition.command, definition.columns, definition.constants,
                                        definition.shell);
   for (size_t i = 0; i < compiled.arguments.size(); ++i) {

@@ -16,6 +16,7 @@
 #include <xxhash.h>
 
 #include "cq/error.h"
+#include "protocol/column_types.h"
 #include "protocol/quantities.h"
 
 namespace cq {
@@ -58,7 +59,7 @@ void CheckHeader(const std::string& name, const CsvRow& header) {
 
 InputSummary ReadInput(const std::string& path, const std::string& copy,
                        const std::function<void(uint64_t, uint64_t)>& progress, int interrupt_fd,
-                       const RowCheck& row_check) {
+                       const RowCheck& row_check, bool find_types) {
   const std::string name = InputName(path);
   Fd in = OpenInput(path);
   Fd out;
@@ -80,6 +81,7 @@ InputSummary ReadInput(const std::string& path, const std::string& copy,
   reader.set_single_column(header.fields.size() == 1);
   const auto checked = std::find(summary.columns.begin(), summary.columns.end(), row_check.column);
   const auto checked_at = static_cast<size_t>(checked - summary.columns.begin());
+  std::vector<TypeFinder> finders(find_types ? summary.columns.size() : 0);
   CsvRow row;
   while (reader.Next(row)) {
     if (row.fields.size() != header.fields.size()) {
@@ -93,9 +95,11 @@ InputSummary ReadInput(const std::string& path, const std::string& copy,
         throw UsageError(fmt::format("{}:{}: {}", name, row.line, error.what()));
       }
     }
+    for (size_t i = 0; i < finders.size(); ++i) finders[i].Add(row.fields[i]);
     if (++summary.rows % kProgressRows == 0) progress(summary.rows, reader.bytes_read());
     if (summary.rows <= kFirstRows) summary.first.push_back(row);
   }
+  for (const TypeFinder& finder : finders) summary.types.push_back(finder.type());
   if (out && fsync(out.get()) != 0) {
     throw Error(fmt::format("cannot write '{}': {}", copy, strerror(errno)));
   }

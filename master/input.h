@@ -18,6 +18,8 @@ struct InputSummary {
   uint64_t rows = 0;
   /// The first rows, for --dry-run.
   std::vector<CsvRow> first;
+  /// What the columns hold, if that was asked for.
+  std::vector<ColumnType> types;
 };
 
 /// What the values of one column must be; throws UsageError for one that is not. Empty values are
@@ -33,7 +35,7 @@ struct RowCheck {
 /// name, an open quote, no header.
 InputSummary ReadInput(const std::string& path, const std::string& copy,
                        const std::function<void(uint64_t, uint64_t)>& progress, int interrupt_fd,
-                       const RowCheck& row_check = {});
+                       const RowCheck& row_check = {}, bool find_types = false);
 
 /// The rows of the run directory's copy, by task number, as they are asked for: in order while
 /// tasks are fresh, from memory while they are out.

@@ -75,6 +75,7 @@ class JournalWriter::Tables {
   explicit Tables(Database& db)
       : result_(db.Prepare("INSERT OR IGNORE INTO results VALUES"
                            "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)")),
+        blob_(db.Prepare("INSERT OR IGNORE INTO blobs VALUES(?1, ?2, ?3)")),
         name_(db.Prepare("INSERT OR REPLACE INTO names VALUES(?1, ?2, ?3)")),
         failure_(db.Prepare("INSERT OR REPLACE INTO failures VALUES(?1, ?2, ?3, ?4, ?5, ?6)")),
         worker_(db.Prepare("INSERT OR REPLACE INTO workers(worker, id, host, pid, slots,"
@@ -113,6 +114,12 @@ class JournalWriter::Tables {
     BindBlobOrNull(14, r.out);
     BindBlobOrNull(15, r.err);
     result_.Run();
+    if (!r.blob_format.empty()) {
+      blob_.Bind(1, static_cast<int64_t>(r.task))
+          .BindText(2, r.blob_format)
+          .BindBlob(3, r.blob)
+          .Run();
+    }
     // The result has the whole of it.
     if (parts_.erase(r.task) > 0) output_end_.Bind(1, static_cast<int64_t>(r.task)).Run();
     NoteNames(r);
@@ -195,6 +202,7 @@ class JournalWriter::Tables {
   }
 
   Statement result_;
+  Statement blob_;
   Statement name_;
   Statement failure_;
   Statement worker_;

@@ -51,6 +51,7 @@ void TakeBack(Database& journal, Epoch epoch, Restart::Rerun rerun) {
   flush();
   tasks.Reset();
   journal.Execute(fmt::format("DELETE FROM results WHERE {}", condition).c_str());
+  journal.Execute("DELETE FROM blobs WHERE task NOT IN (SELECT task FROM results)");
   // Fresh counts, for what had not got so far as well.
   journal.Execute("DELETE FROM failures WHERE task NOT IN (SELECT task FROM results)");
 }
@@ -198,7 +199,7 @@ void AddResults(Recovered& recovered, Database& journal) {
 
 void AddTried(Recovered& recovered, Database& journal) {
   auto rows = journal.Prepare(
-      "SELECT task, attempt, kind = 2, kind = 3 FROM failures ORDER BY task, attempt");
+      "SELECT task, attempt, kind IN (2, 4), kind = 3 FROM failures ORDER BY task, attempt");
   while (rows.Step()) {
     const auto task = static_cast<TaskId>(rows.Int(0));
     if (recovered.closed.Contains(task)) continue;

@@ -27,6 +27,7 @@
 #include "master/run_definition.h"
 #include "master/run_directory.h"
 #include "master/run_keys.h"
+#include "protocol/column_types.h"
 #include "protocol/command.h"
 #include "protocol/files.h"
 #include "protocol/limits.h"
@@ -52,10 +53,27 @@ uint64_t Random64() {
 
 // What is wrong with the options alone, before anything is read.
 void CheckOptions(const RunOptions& options) {
-  if (options.command.empty()) {
+  const bool served = !options.program.empty() || !options.function.empty();
+  if (served) {
+    if (!options.command.empty() || (!options.program.empty() && !options.function.empty())) {
+      throw UsageError("a command after '--', --program and --function: choose one");
+    }
+    if (options.parse_json || options.shell) {
+      throw UsageError("--parse and --shell are for a command after '--'");
+    }
+    if (!options.function.empty() && options.function.find(':') == std::string::npos) {
+      throw UsageError(fmt::format("--function '{}': LIBRARY:NAME, as in libmodel.so:simulate",
+                                   options.function));
+    }
+  } else if (options.command.empty()) {
     throw UsageError("no command: cq run PARAMS.csv [options] -- COMMAND [ARG ...]");
+  } else if (options.command[0].empty()) {
+    throw UsageError("the command is empty");
   }
-  if (options.command[0].empty()) throw UsageError("the command is empty");
+  for (const auto& [column, type] : options.types) ParseColumnType(type, "--types " + column);
+  if (!options.types.empty() && !served) {
+    throw UsageError("--types is for --program and --function");
+  }
   if (options.shell && options.command.size() != 1) {
     throw UsageError(
         fmt::format("--shell takes one argument, the text for /bin/sh; there are {}: "
@@ -155,6 +173,15 @@ std::string TasksDirectory(const RunOptions& options) {
   return cwd;
 }
 
+std::vector<ColumnType> ColumnTypes(const RunOptions& options, const InputSummary& input) {
+  auto types = input.types;
+  for (const auto& [column, type] : options.types) {
+    const size_t at = ColumnIndices({column}, "--types", input.columns)[0];
+    types[at] = ParseColumnType(type, "--types " + column);
+  }
+  return types;
+}
+
 /// A run that is about to start, and what it needs.
 class Setup {
  public:
@@ -169,6 +196,7 @@ class Setup {
     const auto summary = Read(options_.input, directory.File("params.csv"));
     definition_.columns = summary.columns;
     definition_.rows = summary.rows;
+    if (served()) definition_.types = ColumnTypes(options_, summary);
     definition_.run = Random64();
     definition_.seed = options_.seed ? *options_.seed : Random64() >> 33;
     Define(directory, cwd);
@@ -197,8 +225,10 @@ class Setup {
       progress.seconds = Seconds();
       observer_.Progress(progress);
     };
-    return ReadInput(path, copy, report, options_.signal_fd, TimeoutCheck());
+    return ReadInput(path, copy, report, options_.signal_fd, TimeoutCheck(), served());
   }
+
+  bool served() const { return !options_.program.empty() || !options_.function.empty(); }
 
   // Checks the column that holds each task's time limit.
   RowCheck TimeoutCheck() const {
@@ -217,6 +247,8 @@ class Setup {
     }
     definition_.command = options_.command;
     definition_.shell = options_.shell;
+    definition_.program = options_.program;
+    definition_.function = options_.function;
     definition_.constants = options_.constants;
     definition_.env = options_.env;
     definition_.cwd = cwd;
@@ -232,6 +264,10 @@ class Setup {
     definition_.stdout_column = options_.stdout_column;
     command_ = cq::CompileCommand(options_.command, definition_.columns, definition_.constants,
                                   options_.shell);
+    // A program sees the whole row.
+    for (size_t i = 0; served() && i < definition_.columns.size(); ++i) {
+      command_.columns.push_back(i);
+    }
     seed_columns_ = ColumnIndices(definition_.seed_by, "--seed-by", definition_.columns);
     if (!options_.task_timeout_column.empty()) {
       timeout_column_ =
@@ -280,6 +316,10 @@ class Setup {
       refuse(fmt::format("its command is '{}', not '{}'", show(definition_.command),
                          show(options_.command)));
     }
+    if (options_.program != definition_.program || options_.function != definition_.function) {
+      refuse(fmt::format("its program is '{}{}', not '{}{}'", show(definition_.program),
+                         definition_.function, show(options_.program), options_.function));
+    }
     if (options_.constants != definition_.constants) refuse("its --const are others");
     if (options_.seed && *options_.seed != definition_.seed) {
       refuse(fmt::format("its --seed is {}, not {}", definition_.seed, *options_.seed));
@@ -325,6 +365,7 @@ class Setup {
           input, fmt::join(summary.columns, ", "), plan_.run_dir,
           fmt::join(definition_.columns, ", ")));
     }
+    if (served()) CheckTypes(ColumnTypes(options_, summary));
     const TaskId last = LastTask(journal, ranges_);
     RowMatch match = MatchRows(copy, ranges_, last, edited);
     if (match.ranges == ranges_) return;
@@ -338,6 +379,17 @@ class Setup {
     restart.meta["copy_pending"] = "true";
     if (rename(edited.c_str(), directory.File("params.csv.next").c_str()) != 0) {
       throw Error(fmt::format("cannot rename '{}': {}", edited, strerror(errno)));
+    }
+  }
+
+  // Of an edited input: results of rows that were other things before are not to be compared.
+  void CheckTypes(const std::vector<ColumnType>& types) const {
+    for (size_t i = 0; i < types.size(); ++i) {
+      if (types[i] == definition_.types[i]) continue;
+      throw UsageError(fmt::format(
+          "column '{}' of the edited input is {}, it was {}: --types {}={} takes it as before",
+          definition_.columns[i], NameOf(types[i]), NameOf(definition_.types[i]),
+          definition_.columns[i], NameOf(definition_.types[i])));
     }
   }
 
@@ -390,7 +442,25 @@ class Setup {
     text.memory_bytes = options_.task_memory_bytes;
     text.fence = options_.fence;
     text.on_master_loss_ms = static_cast<uint64_t>(options_.on_master_loss.count());
+    if (served()) {
+      text.program = {options_.program,
+                      FunctionPath(),
+                      definition_.columns,
+                      definition_.types,
+                      {definition_.constants.begin(), definition_.constants.end()}};
+    }
     return text;
+  }
+
+  // The library is found from the tasks' directory; without a slash it would be looked for
+  // elsewhere.
+  std::string FunctionPath() const {
+    const size_t colon = options_.function.rfind(':');
+    if (options_.function.empty()) return {};
+    const std::filesystem::path library = options_.function.substr(0, colon);
+    return (library.is_absolute() ? library : std::filesystem::path(definition_.cwd) / library)
+               .string() +
+           options_.function.substr(colon);
   }
 
   // What --set cpus=N gives a worker is shared by its slots; otherwise each has one.
@@ -584,8 +654,9 @@ RunSummary Run(const RunOptions& options, RunObserver& observer) {
 
 std::string DryRun(const RunOptions& options) {
   CheckOptions(options);
+  const bool served = !options.program.empty() || !options.function.empty();
   const auto summary = ReadInput(
-      options.input, {}, [](uint64_t, uint64_t) {}, -1);
+      options.input, {}, [](uint64_t, uint64_t) {}, -1, {}, served);
   const CompiledCommand command =
       CompileCommand(options.command, summary.columns, options.constants, options.shell);
   ColumnIndices(options.seed_by, "--seed-by", summary.columns);
@@ -601,7 +672,15 @@ std::string DryRun(const RunOptions& options) {
       summary.rows, fmt::join(summary.columns, ", "), tasks, plan.workers, plan.slots,
       plan.workers * plan.slots, cwd, plan.run_dir,
       (DescriptorLimit() - std::min(DescriptorLimit(), kOwnDescriptors)) / kDescriptorsOfWorker);
-  for (size_t i = 0; i < summary.first.size() && i < tasks; ++i) {
+  if (served) {
+    text += "types:";
+    const auto types = ColumnTypes(options, summary);
+    for (size_t i = 0; i < types.size(); ++i) {
+      text += fmt::format("{} {} {}", i == 0 ? "" : ",", summary.columns[i], NameOf(types[i]));
+    }
+    text += fmt::format("\nprogram: {}{}\n", fmt::join(options.program, " "), options.function);
+  }
+  for (size_t i = 0; !served && i < summary.first.size() && i < tasks; ++i) {
     std::vector<std::string> values;
     for (const size_t column : command.columns) values.push_back(summary.first[i].fields[column]);
     const auto rendered = RenderCommand(command.arguments, values, i + 1);

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cq/error.h"
+#include "protocol/column_types.h"
 
 namespace cq {
 namespace {
@@ -65,6 +66,12 @@ std::vector<std::string> DecodeList(const OrderedJson& json) {
   return list;
 }
 
+OrderedJson EncodeTypes(const std::vector<ColumnType>& types) {
+  OrderedJson json = OrderedJson::array();
+  for (const ColumnType type : types) json.push_back(NameOf(type));
+  return json;
+}
+
 template <class Pairs>
 OrderedJson EncodePairs(const Pairs& pairs) {
   OrderedJson json = OrderedJson::array();
@@ -79,6 +86,9 @@ std::map<std::string, std::string> RunDefinition::ToMeta() const {
   return {{"run", OrderedJson(run).dump()},
           {"command", EncodeList(command).dump()},
           {"shell", OrderedJson(shell).dump()},
+          {"program", EncodeList(program).dump()},
+          {"function", Encode(function).dump()},
+          {"types", EncodeTypes(types).dump()},
           {"constants", EncodePairs(constants).dump()},
           {"columns", EncodeList(columns).dump()},
           {"env", EncodePairs(env).dump()},
@@ -108,6 +118,9 @@ RunDefinition ReadDefinition(Database& journal) {
     meta.at("run").get_to(d.run);
     d.command = DecodeList(meta.at("command"));
     meta.at("shell").get_to(d.shell);
+    d.program = DecodeList(meta.at("program"));
+    d.function = Decode(meta.at("function"));
+    for (const auto& name : meta.at("types")) d.types.push_back(ParseColumnType(name, "types"));
     for (const auto& pair : meta.at("constants")) d.constants[Decode(pair[0])] = Decode(pair[1]);
     d.columns = DecodeList(meta.at("columns"));
     for (const auto& pair : meta.at("env")) d.env.emplace_back(Decode(pair[0]), Decode(pair[1]));

@@ -17,6 +17,11 @@ struct RunDefinition {
   RunId run = 0;
   std::vector<std::string> command;
   bool shell = false;
+  /// Instead of a command.
+  std::vector<std::string> program;
+  std::string function;
+  /// Of the columns, for a program or a function.
+  std::vector<ColumnType> types;
   std::map<std::string, std::string> constants;
   std::vector<std::string> columns;
   std::vector<std::pair<std::string, std::string>> env;
@@ -32,6 +37,7 @@ struct RunDefinition {
   /// How much of standard output the result shows; 0: no such column.
   uint64_t stdout_column = 4096;
 
+  bool served() const { return !program.empty() || !function.empty(); }
   uint64_t tasks() const { return limit == 0 ? rows : std::min(limit, rows); }
 
   std::map<std::string, std::string> ToMeta() const;

@@ -35,6 +35,12 @@ CREATE TABLE results(
   stderr BLOB
 );
 
+CREATE TABLE blobs(
+  task INTEGER PRIMARY KEY,     -- one of results
+  format TEXT NOT NULL,         -- "rds", "pickle", or what its program calls it
+  bytes BLOB NOT NULL
+);
+
 CREATE TABLE resets(
   first_task INTEGER NOT NULL,
   last_task INTEGER NOT NULL,
@@ -51,7 +57,7 @@ CREATE TABLE failures(
   attempt INTEGER PRIMARY KEY,
   task INTEGER NOT NULL,
   worker INTEGER NOT NULL,
-  kind INTEGER NOT NULL,        -- 0 a charge taken back, 1 charged provisionally, 2 charged, 3 failed by itself
+  kind INTEGER NOT NULL,        -- 0 a charge taken back, 1 charged provisionally, 2 charged, 3 failed by itself, 4 charged: took its program with it
   at_us INTEGER NOT NULL,
   reason TEXT NOT NULL
 );

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -10,8 +11,44 @@
 namespace cq {
 namespace {
 
-// nlohmann's writer refuses bytes that are not UTF-8; a returned text passes through whatever it
-// holds.
+bool IsUtf8(std::string_view text) {
+  const bool plain = std::all_of(text.begin(), text.end(), [](char c) { return (c & 0x80) == 0; });
+  if (plain) return true;
+  try {
+    return !nlohmann::json(text).dump().empty();
+  } catch (const nlohmann::json::exception&) {
+    return false;
+  }
+}
+
+// Bytes that are no UTF-8 travel as the characters of their numbers: {"$bytes": "ÿþ"}.
+constexpr const char* kBytes = "$bytes";
+
+void AppendQuoted(std::string& out, std::string_view text);
+
+void AppendBytes(std::string& out, std::string_view bytes) {
+  std::string text;
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x80) text += static_cast<char>(0xC0 | byte >> 6);
+    text += static_cast<char>(byte >= 0x80 ? 0x80 | (byte & 0x3F) : byte);
+  }
+  out += "{\"$bytes\":";
+  AppendQuoted(out, text);
+  out += '}';
+}
+
+std::string BytesOf(const std::string& text) {
+  std::string bytes;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    const bool two = lead >= 0x80 && i + 1 < text.size();
+    bytes += two ? static_cast<char>((lead & 0x03) << 6 | (text[i + 1] & 0x3F)) : text[i];
+    i += two ? 1 : 0;
+  }
+  return bytes;
+}
+
 void AppendQuoted(std::string& out, std::string_view text) {
   out += '"';
   for (const char c : text) {
@@ -44,11 +81,18 @@ struct AppendValue {
   // A whole number keeps a point, so that it reads back as what it was.
   void operator()(double d) const {
     std::array<char, 32> buffer;
-    const std::string_view digits = std::isfinite(d) ? Digits(d, buffer) : "null";
+    // JSON has neither.
+    if (!std::isfinite(d)) {
+      out += std::isnan(d) ? "\"NaN\"" : d > 0 ? "\"Inf\"" : "\"-Inf\"";
+      return;
+    }
+    const std::string_view digits = Digits(d, buffer);
     out += digits;
-    if (digits.find_first_of(".en") == digits.npos) out += ".0";
+    if (digits.find_first_of(".e") == digits.npos) out += ".0";
   }
-  void operator()(const std::string& s) const { AppendQuoted(out, s); }
+  void operator()(const std::string& s) const {
+    IsUtf8(s) ? AppendQuoted(out, s) : AppendBytes(out, s);
+  }
   void operator()(const Json& j) const { out += j.text; }
 };
 
@@ -74,6 +118,12 @@ std::vector<std::pair<std::string, std::string>> JsonToCells(std::string_view js
     std::string text;
     if (value.is_string()) {
       text = value.get<std::string>();
+    } else if (value.is_object() && value.size() == 1 && value.contains(kBytes) &&
+               value[kBytes].is_string()) {
+      text = BytesOf(value[kBytes].get<std::string>());
+    } else if (value.is_number_float()) {
+      std::array<char, 32> buffer;
+      text = Digits(value.get<double>(), buffer);
     } else if (!value.is_null()) {
       text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     }

@@ -10,7 +10,8 @@
 namespace cq {
 
 /// Appends a JSON object of returned values, as the journal keeps it; doubles in their shortest
-/// form that reads back to the same bits. Bytes that are not UTF-8 are kept as they are.
+/// form that reads back to the same bits. A text that is no UTF-8 is {"$bytes": …}, each byte a
+/// character.
 void AppendJson(std::string& out, const std::vector<std::pair<std::string, Value>>& values);
 
 /// The returned values of one task as the cells of a CSV: text as it is, null empty, the rest as

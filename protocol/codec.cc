@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "protocol/limits.h"
+#include "protocol/msgpack_double.h"
 
 namespace cq {
 namespace {
@@ -35,8 +36,8 @@ auto Fields(M& m) {
 template <Is<TaskResult> M>
 auto Fields(M& m) {
   return std::tie(m.task, m.attempt, m.slot, m.outcome, m.exit, m.error, m.started_us, m.wall_us,
-                  m.user_us, m.system_us, m.max_rss_kb, m.values, m.out, m.err, m.unstartable,
-                  m.extras);
+                  m.user_us, m.system_us, m.max_rss_kb, m.values, m.blob_format, m.blob, m.out,
+                  m.err, m.unstartable, m.extras);
 }
 template <Is<Task> M>
 auto Fields(M& m) {
@@ -103,7 +104,11 @@ auto Fields(M& m) {
 template <Is<RunText> M>
 auto Fields(M& m) {
   return std::tie(m.run, m.run_dir, m.cwd, m.env, m.command, m.parse, m.cpus, m.check, m.timeout_ms,
-                  m.memory_bytes, m.fence, m.on_master_loss_ms, m.extras);
+                  m.memory_bytes, m.fence, m.on_master_loss_ms, m.program, m.extras);
+}
+template <Is<Program> M>
+auto Fields(M& m) {
+  return std::tie(m.words, m.function, m.columns, m.types, m.constants);
 }
 template <Is<Assign> M>
 auto Fields(M& m) {
@@ -188,7 +193,10 @@ constexpr uint32_t kHead = 4;
 // ---- packing ----
 
 using Buffer = msgpack::sbuffer;
-using Packer = msgpack::packer<Buffer>;
+struct Packer : msgpack::packer<Buffer> {
+  explicit Packer(Buffer& to) : msgpack::packer<Buffer>(to), buffer(to) {}
+  Buffer& buffer;
+};
 
 template <class T>
 concept HasFields = requires(T& t) {
@@ -218,7 +226,7 @@ void PackValue(Packer& p, const Value& value) {
     void operator()(std::monostate) { p.pack_nil(); }
     void operator()(bool b) { b ? p.pack_true() : p.pack_false(); }
     void operator()(int64_t i) { p.pack_int64(i); }
-    void operator()(double d) { p.pack_double(d); }
+    void operator()(double d) { WriteDouble(p.buffer, d); }
     void operator()(const std::string& s) { PackText(p, s); }
     void operator()(const Json& j) {
       p.pack_ext(j.text.size(), kJsonExtension);
@@ -351,6 +359,7 @@ constexpr uint64_t EnumSize() {
   if constexpr (std::is_same_v<E, ReturnReason>) return 4;
   if constexpr (std::is_same_v<E, RequestKind>) return 3;
   if constexpr (std::is_same_v<E, Parse>) return 2;
+  if constexpr (std::is_same_v<E, ColumnType>) return 4;
 }
 
 template <class T>

@@ -49,6 +49,9 @@ struct TaskResult {
   uint64_t system_us = 0;
   uint64_t max_rss_kb = 0;
   std::vector<std::pair<std::string, Value>> values;
+  /// Any other object that was returned, and in which format its bytes are; empty: none.
+  std::string blob_format;
+  std::string blob;
   std::string out;
   std::string err;
   /// It could not be started on this machine (no such program, …): an `error` that counts only if
@@ -207,6 +210,23 @@ struct Welcome {
 using CommandPart = std::variant<std::string, int64_t>;
 using CommandArgument = std::vector<CommandPart>;
 
+/// What the fields of a column are, over all rows, but for missing ones.
+enum class ColumnType : uint8_t { kText = 0, kInteger = 1, kNumber = 2, kBool = 3 };
+
+/// A program that is started once for each slot and answers many tasks (SLOT_PROTOCOL.md). With
+/// neither words nor a function, each task is a process of its own.
+struct Program {
+  std::vector<std::string> words;
+  /// LIBRARY:NAME of a C++ function.
+  std::string function;
+  std::vector<std::string> columns;
+  std::vector<ColumnType> types;
+  std::vector<std::pair<std::string, std::string>> constants;
+
+  bool empty() const { return words.empty() && function.empty(); }
+  bool operator==(const Program&) const = default;
+};
+
 enum class Parse : uint8_t { kNothing = 0, kJson = 1 };
 
 struct RunText {
@@ -226,6 +246,7 @@ struct RunText {
   bool fence = false;
   /// How long an idle worker waits for a silent master.
   uint64_t on_master_loss_ms = 1'800'000;
+  Program program;
   Extras extras;
   bool operator==(const RunText&) const = default;
 };

@@ -22,6 +22,7 @@
 #include "worker/json_values.h"
 #include "worker/output.h"
 #include "worker/process_tree.h"
+#include "worker/signal_names.h"
 
 namespace cq {
 namespace {
@@ -41,11 +42,6 @@ constexpr milliseconds kMemoryEvery{100};
 
 uint64_t MicrosOf(const timeval& t) {
   return static_cast<uint64_t>(t.tv_sec) * 1'000'000 + static_cast<uint64_t>(t.tv_usec);
-}
-
-std::string SignalName(int signal) {
-  const char* name = sigabbrev_np(signal);
-  return name != nullptr ? fmt::format("SIG{}", name) : fmt::format("signal {}", signal);
 }
 
 // Reads what is there.

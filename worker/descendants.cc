@@ -147,7 +147,7 @@ std::optional<AttemptRef> AttemptOfProcess(pid_t pid) {
     return value;
   };
   const AttemptRef ref{number("CQ_TASK"), number("CQ_ATTEMPT_ID")};
-  if (ref.task == 0) return std::nullopt;
+  if (ref.task == 0 && ref.attempt == 0) return std::nullopt;
   return ref;
 }
 

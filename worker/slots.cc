@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <set>
 
 namespace cq {
 namespace {
@@ -40,7 +39,10 @@ void Slots::Shut() {
     const std::lock_guard lock(mutex_);
     closing_ = true;
     queue_.clear();
-    for (Slot& slot : slots_) KillSlot(slot);
+    for (Slot& slot : slots_) {
+      slot.kill_all = true;
+      KillSlot(slot);
+    }
   }
   work_.notify_all();
 }
@@ -103,17 +105,25 @@ void Slots::KillSlot(Slot& slot) {
 
 void Slots::Kill(const std::vector<AttemptRef>& attempts) {
   const std::lock_guard lock(mutex_);
+  const std::set<AttemptRef> wanted(attempts.begin(), attempts.end());
   for (Slot& slot : slots_) {
-    if (std::find(attempts.begin(), attempts.end(), slot.current) != attempts.end()) {
-      KillSlot(slot);
+    bool hit = wanted.contains(slot.current);
+    for (const AttemptRef& ref : slot.batch) {
+      if (!wanted.contains(ref)) continue;
+      slot.unwanted.insert(ref);
+      hit = true;
     }
+    if (hit) KillSlot(slot);
   }
 }
 
 void Slots::KillAll() {
   const std::lock_guard lock(mutex_);
   queue_.clear();
-  for (Slot& slot : slots_) KillSlot(slot);
+  for (Slot& slot : slots_) {
+    slot.kill_all = true;
+    KillSlot(slot);
+  }
 }
 
 void Slots::Check(std::shared_ptr<const RunContext> check) {
@@ -149,6 +159,8 @@ std::vector<RunningTask> Slots::Running() {
 
 bool Slots::Runs(const AttemptRef& ref) {
   const std::lock_guard lock(mutex_);
+  // What a program has started carries the number of its slot (ProgramRunner).
+  if (ref.attempt <= slots_.size()) return true;
   return std::any_of(slots_.begin(), slots_.end(),
                      [&](const Slot& slot) { return slot.busy && slot.current == ref; });
 }
@@ -174,11 +186,15 @@ void Slots::OwnerSleeps(bool for_long) {
 
 void Slots::Work(uint64_t index) {
   Slot& slot = slots_[index];
-  const auto others_run = [this, &slot](const AttemptRef& ref) {
-    return ref != slot.current && Runs(ref);
+  const auto others_run = [this, &slot, index](const AttemptRef& ref) {
+    return ref != slot.current && ref.attempt != index + 1 && Runs(ref);
   };
-  CommandRunner runner({index, slot.kill.get(), &adopted_, &oom_, &slot.live, others_run,
-                        [this, index] { return Alone(index); }});
+  const CommandRunner::Slot of_runners{
+      index, slot.kill.get(), &adopted_, &oom_, &slot.live, others_run, [this, index] {
+        return Alone(index);
+      }};
+  CommandRunner runner(of_runners);
+  ProgramRunner program(of_runners);
 
   std::unique_lock lock(mutex_);
   for (;;) {
@@ -187,30 +203,73 @@ void Slots::Work(uint64_t index) {
              (!queue_.empty() && run_ != nullptr && clock_() <= start_until_);
     });
     if (closing_) return;
-    Task task;
+    std::vector<Task> tasks;
     auto run = std::exchange(check_, nullptr);
-    if (run == nullptr) {
-      task = std::move(queue_.front());
-      queue_.pop_front();
+    const bool check = run != nullptr;
+    if (check) {
+      tasks.emplace_back();
+    } else {
       run = run_;
+      // A fair share of what is there, so that no slot runs dry behind another's batch.
+      const size_t share = queue_.size() / (2 * slots_.size()) + 1;
+      const size_t most = run->text().program.empty() ? 1 : std::min(program.BatchSize(), share);
+      while (!queue_.empty() && tasks.size() < most) {
+        tasks.push_back(std::move(queue_.front()));
+        queue_.pop_front();
+      }
     }
     slot.busy = true;
-    slot.current = {task.task, task.attempt};
+    slot.current = {tasks[0].task, tasks[0].attempt};
     slot.started = clock_();
     if (std::exchange(owner_sleeps_, false)) Wake();
     lock.unlock();
 
-    CommandEnd end = runner.Run(*run, task);
+    if (run->text().program.empty()) {
+      Ended(runner.Run(*run, tasks[0]));
+    } else if (check) {
+      CommandEnd end;
+      end.result.error = program.Prepare(*run);
+      if (!end.result.error.empty()) end.result.outcome = Outcome::kError;
+      Ended(std::move(end));
+    } else {
+      RunProgram(slot, program, *run, std::move(tasks));
+    }
 
     lock.lock();
     slot.busy = false;
     slot.current = {};
+    slot.batch.clear();
+    slot.unwanted.clear();
     // A kill that came as the task ended is not for the next one.
     if (std::exchange(slot.kill_sent, false)) Empty(slot.kill.get());
-    ended_.push_back(std::move(end));
-    const bool nearly_dry = queue_.size() <= slots_.size();
-    if (std::exchange(owner_sleeps_, false) || nearly_dry) Wake();
   }
+}
+
+void Slots::RunProgram(Slot& slot, ProgramRunner& program, const RunContext& run,
+                       std::vector<Task> batch) {
+  {
+    const std::lock_guard lock(mutex_);
+    for (const Task& task : batch) slot.batch.push_back({task.task, task.attempt});
+  }
+  ProgramRunner::Listener listener;
+  listener.begins = [this, &slot](const AttemptRef& ref) {
+    const std::lock_guard lock(mutex_);
+    slot.current = ref;
+    slot.started = clock_();
+  };
+  listener.ended = [this](CommandEnd end) { Ended(std::move(end)); };
+  listener.unwanted = [this, &slot](const AttemptRef& ref) {
+    const std::lock_guard lock(mutex_);
+    return slot.kill_all || slot.unwanted.contains(ref);
+  };
+  program.Run(run, std::move(batch), listener);
+}
+
+void Slots::Ended(CommandEnd end) {
+  const std::lock_guard lock(mutex_);
+  ended_.push_back(std::move(end));
+  const bool nearly_dry = queue_.size() <= slots_.size();
+  if (std::exchange(owner_sleeps_, false) || nearly_dry) Wake();
 }
 
 }  // namespace cq

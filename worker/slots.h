@@ -6,11 +6,13 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <vector>
 
 #include "protocol/files.h"
 #include "worker/command_task.h"
+#include "worker/program_runner.h"
 #include "worker/run_context.h"
 #include "worker/worker_core.h"
 
@@ -44,7 +46,7 @@ class Slots {
   /// Whether no slot runs anything.
   bool Idle();
 
-  /// Runs the command of `check` before anything else; it ends as task 0.
+  /// Runs the command of `check`, or starts its program, before anything else; it ends as task 0.
   void Check(std::shared_ptr<const RunContext> check);
   /// What tasks that run for long have printed since the last call.
   std::vector<OutputPart> TakeOutput();
@@ -68,10 +70,17 @@ class Slots {
     bool busy = false;
     bool kill_sent = false;
     AttemptRef current;
+    /// What the slot's program was given, and what of it is to be killed.
+    std::vector<AttemptRef> batch;
+    std::set<AttemptRef> unwanted;
+    bool kill_all = false;
     std::chrono::nanoseconds started{};
   };
 
   void Work(uint64_t index);
+  void RunProgram(Slot& slot, ProgramRunner& program, const RunContext& run,
+                  std::vector<Task> batch);
+  void Ended(CommandEnd end);
   bool Runs(const AttemptRef& ref);
   bool Alone(uint64_t index);
   void Wake();

@@ -210,21 +210,41 @@ class WorkerLoop {
   void Do(Prepare& prepare) {
     prepared_ = std::make_shared<RunContext>(prepare.text);
     const std::string problem = prepared_->Problem();
-    if (problem.empty() && !prepare.text.check.empty()) {
+    if (!problem.empty()) {
+      Prepared(problem);
+    } else if (prepare.text.check.empty()) {
+      CheckProgram();
+    } else {
       RunText check = std::move(prepare.text);
       check.command = {{"/bin/sh"}, {"-c"}, {check.check}};
       check.parse = Parse::kNothing;
       check.timeout_ms = kCheckLimit.count();
+      check.program = {};
+      checking_ = Checking::kCommand;
       slots_.Check(std::make_shared<RunContext>(std::move(check)));
+    }
+  }
+
+  // A program that is started once must be able to run tasks of this run.
+  void CheckProgram() {
+    if (prepared_->text().program.empty()) {
+      Prepared("");
     } else {
-      Prepared(problem);
+      checking_ = Checking::kProgram;
+      slots_.Check(prepared_);
     }
   }
 
   void OnChecked(const TaskResult& result) {
-    Prepared(result.outcome == Outcome::kOk
-                 ? ""
-                 : fmt::format("--worker-check failed on {}: {}", HostName(), result.error));
+    const bool command = checking_ == Checking::kCommand;
+    if (result.outcome != Outcome::kOk) {
+      Prepared(command ? fmt::format("--worker-check failed on {}: {}", HostName(), result.error)
+                       : result.error);
+    } else if (command) {
+      CheckProgram();
+    } else {
+      Prepared("");
+    }
   }
 
   void Prepared(const std::string& problem) {
@@ -267,6 +287,8 @@ class WorkerLoop {
   std::vector<RunningTask> last_running_;
   bool changed_ = false;
   std::shared_ptr<const RunContext> prepared_;
+  enum class Checking { kCommand, kProgram };
+  Checking checking_ = Checking::kCommand;
   nanoseconds next_output_ = kOutputEvery;
   int exit_status_ = -1;
 };

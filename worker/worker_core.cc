@@ -26,12 +26,13 @@ constexpr Time kFirstAnswer = seconds(60);
 
 bool EndedBySignalOfOthers(const TaskResult& result) {
   // At a limit the signal was ours.
-  if (result.outcome != Outcome::kError) return false;
+  if (result.outcome != Outcome::kError && result.outcome != Outcome::kCrashed) return false;
   return result.exit == -SIGTERM || result.exit == -SIGXCPU || result.exit == -SIGKILL;
 }
 
 size_t BytesOf(const TaskResult& result) {
-  size_t bytes = 128 + result.out.size() + result.err.size() + result.error.size();
+  size_t bytes =
+      128 + result.out.size() + result.err.size() + result.error.size() + result.blob.size();
   for (const auto& [name, value] : result.values) bytes += 64 + name.size();
   return bytes;
 }

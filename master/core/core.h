@@ -126,6 +126,7 @@ class Core {
   void OnOutput(Worker& worker, Output& output);
   void Drop(Worker* worker, AttemptRef ref);
   void Learn(const TaskResult& result);
+  void OnSlotCrash(Time now, TaskResult& result, OpenTask& open);
   void Retry(Time now, TaskResult& result, OpenTask& open);
   void OnUnstartable(Worker& worker, TaskResult& result, OpenTask& open);
 

@@ -6,7 +6,9 @@ void Committed::Add(const JournalRecord& record) {
   if (const auto* result = std::get_if<ResultRecord>(&record)) {
     attempts.push_back({result->result.task, result->result.attempt});
   } else if (const auto* failure = std::get_if<FailureRecord>(&record)) {
-    if (failure->kind == FailureKind::kRetried) attempts.push_back(failure->attempt);
+    const bool reported =
+        failure->kind == FailureKind::kRetried || failure->kind == FailureKind::kSlotCrashed;
+    if (reported) attempts.push_back(failure->attempt);
   } else if (const auto* worker = std::get_if<WorkerRecord>(&record)) {
     workers.push_back(worker->worker);
   } else if (const auto* durable = std::get_if<MarkRecord>(&record)) {

@@ -21,7 +21,8 @@ enum class FailureKind : uint8_t {
   kTakenBack = 0,    // it was charged; the cause turned out not to be the task
   kProvisional = 1,  // charged, unless the scheduler soon names a cause
   kCharged = 2,
-  kRetried = 3,  // it failed by itself
+  kRetried = 3,      // it failed by itself
+  kSlotCrashed = 4,  // it took its slot's program with it, and is charged
 };
 struct FailureRecord {
   AttemptRef attempt;
@@ -75,7 +76,7 @@ using JournalRecord = std::variant<ResultRecord, FailureRecord, WorkerRecord, Wo
 
 /// What has become durable, in the order in which it was written.
 struct Committed {
-  /// Of results, and of failures that are retried: what workers wait to hear of. Not of losses,
+  /// Of results, and of failures that workers reported: what they wait to hear of. Not of losses,
   /// since a lost attempt may get an outcome, too.
   std::vector<AttemptRef> attempts;
   std::vector<uint64_t> workers;

@@ -158,6 +158,11 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
     OnUnstartable(workers_[open->worker], result, *open);
     return;
   }
+  if (result.outcome == Outcome::kCrashed) {
+    OnSlotCrash(now, result, tasks_.OpenUp(result.task));
+    if (worker != nullptr) uncommitted_[result.attempt].worker = worker->index;
+    return;
+  }
   Learn(result);
   if (worker != nullptr) {
     dirty_.push_back(worker->index);
@@ -194,6 +199,34 @@ void Core::Retry(Time now, TaskResult& result, OpenTask& open) {
     if (!open.waiting) tasks_.SuspendReady(result.task);
     open.not_before = when;
     wake_.emplace(when, result.task);
+  }
+}
+
+// It took its slot's program with it, and nothing else: the worker lives and tells.
+void Core::OnSlotCrash(Time now, TaskResult& result, OpenTask& open) {
+  const bool out = open.attempt != 0;
+  const uint64_t number = out ? workers_[open.worker].number : 0;
+  // As the worker's books count it when it is taken from them.
+  if (out && open.charged.empty()) ++workers_[open.worker].charged;
+  open.charged.push_back(result.attempt);
+  if (open.charged.size() >= options_.crash_limit) {
+    result.error = fmt::format("{} (charged {} times)", result.error, open.charged.size());
+    const auto worker = out ? std::optional(open.worker) : std::nullopt;
+    const uint64_t attempts = std::max<uint64_t>(open.attempts, 1);
+    Finish(std::move(result), worker, attempts);
+    return;
+  }
+  uncommitted_[result.attempt] = {result.task, std::nullopt};
+  actions_.emplace_back(Write{FailureRecord{
+      {result.task, result.attempt}, number, FailureKind::kSlotCrashed, result.error}});
+  if (out) {
+    Release(result.task, open);
+  } else {
+    open.given_up = result.attempt;
+    ++open.attempts;
+    if (!open.waiting) tasks_.SuspendReady(result.task);
+    open.not_before = now;
+    wake_.emplace(now, result.task);
   }
 }
 

@@ -122,6 +122,17 @@ TEST_F(RunTest, ALastLineThatIsNoObjectIsAnError) {
   EXPECT_NE(Column("cq_error")[0].find("no JSON object: done"), std::string::npos);
 }
 
+TEST_F(RunTest, AnAnswerNestedWithoutEndIsAnErrorAndNoEndOfTheWorker) {
+  EXPECT_EQ(Run("a,b\n1,2\n", {"--parse", "json"},
+                {"sh", "-c",
+                 "printf '{\"x\":'; head -c 40000 /dev/zero | tr '\\0' '['; head -c 40000 "
+                 "/dev/zero | tr '\\0' ']'; echo }"})
+                .status,
+            1);
+  EXPECT_EQ(Column("cq_status"), Words{"error"});
+  EXPECT_EQ(Column("cq_attempts"), Words{"1"});
+}
+
 TEST_F(RunTest, ATaskFindsItsDirectoryEnvironmentAndAnEmptyInput) {
   std::filesystem::create_directory(directory_.File("sub"));
   const Words command = {

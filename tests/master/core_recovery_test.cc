@@ -63,6 +63,33 @@ TEST_F(CoreTest, ASilentLossIsChargedProvisionallyAndTakenBackIfItIsExplainedInT
   EXPECT_EQ(Given(explained, 2).size(), 1u);
 }
 
+TEST_F(CoreTest, ATaskThatTakesItsProgramWithItIsChargedWhileItsWorkerLives) {
+  options_.crash_limit = 2;
+  Start(3);
+  auto given = Given(Join(1, 1, 1), 1);
+  const AttemptRef first = given.at(0);
+  const auto crashed = Finish(1, first, Outcome::kCrashed);
+  const auto failures = Written<FailureRecord>(crashed);
+  ASSERT_EQ(failures.size(), 1u);
+  EXPECT_EQ(failures[0].kind, FailureKind::kSlotCrashed);
+  EXPECT_TRUE(Written<ResultRecord>(crashed).empty());
+  // Acknowledged like any report, once it is durable.
+  EXPECT_TRUE(All<Ack>(crashed).empty());
+  EXPECT_EQ(All<Ack>(Commit(first)).size(), 1u);
+  // It is tried again, and at the limit set aside.
+  AttemptRef again{};
+  for (int i = 0; i < 10 && again.attempt == 0; ++i) {
+    for (const AttemptRef& ref : held_[1]) {
+      if (ref.task == first.task && ref.attempt != first.attempt) again = ref;
+    }
+    if (again.attempt == 0) Finish(1, held_[1].at(static_cast<size_t>(i) + 1));
+  }
+  ASSERT_NE(again.attempt, 0u);
+  const auto records = Written<ResultRecord>(Finish(1, again, Outcome::kCrashed));
+  ASSERT_EQ(records.size(), 1u);
+  EXPECT_EQ(records[0].result.outcome, Outcome::kCrashed);
+}
+
 TEST_F(CoreTest, AnotherWorkerOfTheSameAllocationExplainsTheLossOfTheFirst) {
   options_.explained_late = true;
   Start(2);

@@ -48,6 +48,8 @@ TaskResult FullResult() {
                    {"tiny", std::numeric_limits<double>::denorm_min()},
                    {"text", std::string("\xff\0x", 3)},
                    {"list", Json{"[1,2]"}}};
+  result.blob_format = "rds";
+  result.blob = std::string("\0\xff", 2);
   result.out = std::string("a\0b\xfe", 4);
   result.err = "e";
   return result;
@@ -66,9 +68,20 @@ std::vector<FromWorker> AllFromWorker() {
 }
 
 std::vector<ToWorker> AllToWorker() {
-  RunText text{77,           "/run", "/home", {{"A", "b"}}, {{{"echo"}}, {{"x"}, {int64_t{-2}}}},
-               Parse::kJson, 4,      "true",  5000,         1 << 20,
-               true,         60'000, {}};
+  RunText text{77,
+               "/run",
+               "/home",
+               {{"A", "b"}},
+               {{{"echo"}}, {{"x"}, {int64_t{-2}}}},
+               Parse::kJson,
+               4,
+               "true",
+               5000,
+               1 << 20,
+               true,
+               60'000,
+               {{"Rscript", "m.R"}, "lib.so:f", {"a"}, {ColumnType::kNumber}, {{"k", "1"}}},
+               {}};
   return {Refuse{"0.1.0", "/bin/cq", "no"},
           Who{},
           Welcome{10'000, 30'000, {}},

@@ -19,6 +19,13 @@ struct RunOptions {
   /// Program and arguments with placeholders; with `shell`, one text for /bin/sh.
   std::vector<std::string> command;
   bool shell = false;
+  /// Instead of a command: the words of a program that is started once in each slot and answers
+  /// many rows, or LIBRARY:NAME of a C++ function.
+  std::vector<std::string> program;
+  std::string function;
+  /// The types of columns, by name, where they are not to be found out: text, integer, number,
+  /// boolean.
+  std::map<std::string, std::string> types;
   /// Where the result goes; empty: results.csv in the run directory. "-" is standard output.
   std::string output;
   /// Empty: NAME.cq in the current directory for NAME.csv.

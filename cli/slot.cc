@@ -1,0 +1,32 @@
+#include <fmt/format.h>
+
+#include "cli/commands.h"
+#include "cq/error.h"
+#include "worker/slot_host.h"
+
+namespace cq {
+namespace {
+
+namespace po = boost::program_options;
+
+const HelpPage kHelp = {
+    "cq slot LIBRARY:NAME",
+    "Serves a worker's slot with a C++ function of a shared library (CQ_FUNCTION), over the pipes "
+    "that "
+    "the worker gives\n"
+    "it (SLOT_PROTOCOL.md). Workers start it for 'cq run --function'; by hand it is of no use.",
+    "cq run params.csv --function libmodel.so:simulate"};
+
+}  // namespace
+
+int SlotCommandLine(const CommandLine& line) {
+  po::options_description options("options", 100, 60);
+  options.add_options()("help,h", "show this page");
+  po::variables_map values;
+  if (!ParseOptions(line, options, kHelp, values)) return 0;
+  const auto words = Positional(values);
+  if (words.size() != 1) throw UsageError("one LIBRARY:NAME is required");
+  return ServeLibrary(words[0]);
+}
+
+}  // namespace cq

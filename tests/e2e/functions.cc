@@ -1,0 +1,57 @@
+// A user's library, built with nothing but the public header.
+#include <cq/function.h>
+
+#include <cstdlib>
+#include <stdexcept>
+
+struct All {
+  std::optional<int64_t> out_i;
+  std::optional<double> out_x;
+  std::optional<bool> out_b;
+  std::string out_s;
+};
+CQ_FIELDS(All, out_i, out_x, out_b, out_s)
+All echo_all(std::optional<int64_t> i, std::optional<double> x, std::optional<bool> b,
+             const std::string& s) {
+  return {i, x, b, s};
+}
+CQ_FUNCTION(echo_all);
+
+struct Ten {
+  double out_x0, out_x1, out_x2, out_x3, out_x4, out_x5, out_x6, out_x7, out_x8, out_x9;
+};
+CQ_FIELDS(Ten, out_x0, out_x1, out_x2, out_x3, out_x4, out_x5, out_x6, out_x7, out_x8, out_x9)
+Ten echo_numbers(double a, double b, double c, double d, double e, double f, double g, double h,
+                 double i, double j) {
+  return {a, b, c, d, e, f, g, h, i, j};
+}
+CQ_FUNCTION(echo_numbers);
+
+double weigh(int64_t a, double k) { return static_cast<double>(a) + k; }
+CQ_FUNCTION(weigh, "a", "k");
+
+int fragile(int n) {
+  static int calls = 0;
+  ++calls;
+  if (n == 3) throw std::runtime_error("three is too much");
+  return calls;
+}
+CQ_FUNCTION(fragile);
+
+int deadly(int n) {
+  if (n == 300) std::abort();
+  return n;
+}
+CQ_FUNCTION(deadly);
+
+int whole(int a) { return a; }
+CQ_FUNCTION(whole, "a");
+
+int zebra(int a) { return a; }
+CQ_FUNCTION(zebra, "zebra");
+
+uint64_t seed_of(int) { return cq::task().seed; }
+CQ_FUNCTION(seed_of);
+
+std::string same(std::string s) { return s; }
+CQ_FUNCTION(same);

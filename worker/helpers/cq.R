@@ -1,0 +1,155 @@
+# Answers the rows of `cq run --program 'Rscript model.R'` with a function:
+#
+#   source(Sys.getenv("CQ_R"))
+#   cq_serve(function(alpha, n) ...)      # calls do.call(f, row)
+#
+# A result is one number, text or logical, NULL, or a list of these, each of whose names becomes a column. Any other object travels as
+# saveRDS writes it (`cq export --blob TASK`); cq_result(value, blob) returns both. Needs jsonlite. SLOT_PROTOCOL.md describes what is said
+# over the pipes.
+
+cq_result <- function(value, blob) structure(list(value = value, blob = blob), class = "cq_result")
+
+local({
+  quote_text <- function(text) {
+    text <- enc2utf8(text)
+    if (!grepl("[\"\\\\[:cntrl:]]", text)) return(paste0("\"", text, "\""))
+    substring(jsonlite::toJSON(text, auto_unbox = TRUE), 1)
+  }
+
+  # jsonlite writes at most 15 digits, and NA as a text. Whether fewer than 17 would do is not for R to say: as.numeric does not always give
+  # the nearest double.
+  number_text <- function(x) {
+    if (is.nan(x)) return("{\"$number\":\"NaN\"}")
+    if (is.na(x)) return("null")
+    if (is.infinite(x)) return(if (x > 0) "{\"$number\":\"Inf\"}" else "{\"$number\":\"-Inf\"}")
+    text <- sprintf("%.17g", x)
+    # A whole number stays a number, and -0 keeps its sign.
+    if (grepl("[.e]", text)) text else paste0(text, ".0")
+  }
+
+  is_scalar <- function(x) is.null(x) || (is.atomic(x) && length(x) == 1 && !is.raw(x) && !is.complex(x))
+
+  scalar_text <- function(x) {
+    if (is.null(x)) return("null")
+    if (inherits(x, "cq_int64")) return(unclass(x))
+    if (is.factor(x)) x <- as.character(x)
+    if (is.logical(x)) return(if (is.na(x)) "null" else if (x) "true" else "false")
+    if (is.integer(x)) return(if (is.na(x)) "null" else sprintf("%d", x))
+    if (is.double(x)) return(number_text(as.numeric(x)))
+    if (is.na(x)) "null" else quote_text(as.character(x))
+  }
+
+  is_record <- function(x) is.list(x) && !is.data.frame(x) && !is.null(names(x)) && all(vapply(x, is_scalar, TRUE))
+
+  value_text <- function(x) {
+    if (is_scalar(x)) return(scalar_text(x))
+    # A vector with names is a record, too.
+    if (is.atomic(x) && !is.null(names(x))) x <- as.list(x)
+    paste0("{", paste0(vapply(names(x), quote_text, ""), ":", vapply(x, scalar_text, ""), collapse = ","), "}")
+  }
+
+  answer_text <- function(result) {
+    blob <- NULL
+    has_blob <- inherits(result, "cq_result")
+    if (has_blob) {
+      blob <- result$blob
+      result <- result$value
+    }
+    if (!is_scalar(result) && !is_record(result) && !(is.atomic(result) && !is.null(names(result)))) {
+      if (has_blob) stop("cq_result: the value is one number, text or logical, or a list of these with names")
+      blob <- result
+      has_blob <- TRUE
+      result <- NULL
+    }
+    text <- paste0("\"value\":", value_text(result))
+    if (!has_blob) return(text)
+    con <- rawConnection(raw(0), "wb")
+    on.exit(close(con))
+    saveRDS(blob, con)
+    bytes <- rawConnectionValue(con)
+    paste0(text, ",\"format\":\"rds\",\"blob\":\"", gsub("\n", "", jsonlite::base64_enc(bytes), fixed = TRUE), "\"")
+  }
+
+  # As the columns' types say: integers beyond 2^53 are texts of class cq_int64.
+  argument <- function(value, type) {
+    if (is.null(value)) return(switch(type, integer = NA_integer_, number = NA_real_, boolean = NA, NA_character_))
+    if (is.list(value)) return(as.numeric(value[["$number"]]))
+    if (type == "number") return(as.numeric(value))
+    if (type == "integer" && is.character(value)) return(structure(value, class = "cq_int64"))
+    if (type == "integer" && abs(value) > 2^53) return(structure(sprintf("%.0f", value), class = "cq_int64"))
+    value
+  }
+
+  refusal <- function(f, names) {
+    known <- names(formals(args(f)))
+    unknown <- if ("..." %in% known) character() else setdiff(names, known)
+    needed <- known[vapply(formals(args(f)), function(p) is.symbol(p) && !nzchar(p), TRUE)]
+    missing <- setdiff(setdiff(needed, "..."), names)
+    if (!length(unknown) && !length(missing)) return(NULL)
+    paste0("the function takes (", paste(known, collapse = ", "), ") and cannot be called with the columns ",
+           paste(names, collapse = ", "))
+  }
+
+  cq_serve <<- function(f) {
+    fds <- Sys.getenv(c("CQ_SLOT_IN", "CQ_SLOT_OUT"))
+    if (!all(nzchar(fds))) stop("cq_serve: started outside a slot: cq run params.csv --program 'Rscript model.R'")
+    input <- file(paste0("/dev/fd/", fds[[1]]), "rb", raw = TRUE, blocking = TRUE)
+    output <- file(paste0("/dev/fd/", fds[[2]]), "wb", raw = TRUE)
+    mark <- paste0("\036", Sys.getenv("CQ_SLOT_MARK"), " ")
+    say <- function(text) writeLines(text, output, useBytes = TRUE)
+    say("{\"type\":\"hello\",\"protocol\":1,\"helper\":\"cq.R\"}")
+    flush(output)
+    columns <- types <- character()
+    constants <- list()
+    repeat {
+      line <- readLines(input, n = 1)
+      if (!length(line)) break
+      message <- jsonlite::fromJSON(line, simplifyVector = FALSE, bigint_as_char = TRUE)
+      if (message$type == "start") {
+        columns <- as.character(unlist(message$columns))
+        types <- as.character(unlist(message$types))
+        constants <- lapply(message$constants, function(v) if (is.list(v)) as.numeric(v[["$number"]]) else v)
+        reason <- refusal(f, c(columns, names(constants)))
+        say(if (is.null(reason)) sprintf("{\"type\":\"ready\",\"id\":%d}", message$id)
+            else sprintf("{\"type\":\"refuse\",\"id\":%d,\"message\":%s}", message$id, quote_text(reason)))
+        flush(output)
+      } else if (message$type == "tasks") {
+        flushed <- as.numeric(Sys.time())
+        for (task in message$tasks) {
+          row <- Map(argument, task[[5]], types)
+          names(row) <- columns
+          Sys.setenv(CQ_TASK = task[[1]], CQ_ATTEMPT = task[[2]], CQ_SEED = task[[3]], CQ_GROUP = task[[4]])
+          set.seed(as.integer(task[[3]]))
+          # What the function prints is held until it is known whose it is.
+          held <- rawConnection(raw(0), "wb")
+          sink(held)
+          begin <- as.numeric(Sys.time())
+          calls <- NULL
+          answer <- tryCatch(
+            withCallingHandlers(answer_text(do.call(f, c(row, constants))), error = function(e) calls <<- sys.calls()),
+            error = function(e) {
+              trace <- if (length(calls)) paste(rev(vapply(calls, function(call) deparse(call)[[1]], "")), collapse = "\n") else ""
+              paste0("\"error\":", quote_text(conditionMessage(e)), ",\"traceback\":", quote_text(trace))
+            })
+          now <- max(begin, as.numeric(Sys.time()))
+          sink()
+          printed <- rawConnectionValue(held)
+          close(held)
+          if (length(printed)) {
+            cat(rawToChar(printed), mark, task[[1]], "\036", sep = "")
+            flush(stdout())
+          }
+          say(sprintf("{\"type\":\"result\",\"task\":%.0f,\"us\":%.0f,%s}", as.numeric(task[[1]]), (now - begin) * 1e6, answer))
+          if (now - flushed > 0.005) {
+            flush(output)
+            flushed <- now
+          }
+        }
+        flush(output)
+      } else if (message$type != "unsupported") {
+        say(sprintf("{\"type\":\"unsupported\",\"id\":%d,\"what\":%s}", if (is.null(message$id)) 0L else message$id, quote_text(message$type)))
+        flush(output)
+      }
+    }
+  }
+})

@@ -1,0 +1,178 @@
+"""Answers the rows of `cq run --program 'python3 model.py'` with a function:
+
+    import cq
+    def simulate(alpha, n): ...
+    cq.serve(simulate)                  # calls simulate(**row)
+
+A result is a number, a text, a Boolean, None, or a dict of these, each of whose names becomes a
+column. Any other object travels as a pickle (`cq export --blob TASK`); `cq.Result(value, blob)`
+returns both. SLOT_PROTOCOL.md describes what is said over the pipes. Standard library only.
+"""
+
+import base64
+import inspect
+import io
+import json
+import math
+import os
+import pickle
+import random
+import sys
+import time
+import traceback
+
+_FLUSH_EVERY = 0.005
+
+
+class Result:
+    """A value, and one object more: bytes of a named format, or anything that can be pickled."""
+
+    def __init__(self, value=None, blob=None, format=None):
+        self.value = value
+        self.blob = blob
+        self.format = format
+
+
+class _Counting(io.FileIO):
+    """A standard stream that knows whether something was printed since it was last asked."""
+
+    printed = False
+
+    def write(self, data):
+        self.printed = True
+        return super().write(data)
+
+
+class _Stream:
+    def __init__(self, fd):
+        self.raw = _Counting(fd, "w", closefd=False)
+        self.text = io.TextIOWrapper(io.BufferedWriter(self.raw), errors="backslashreplace")
+
+    def mark(self, mark):
+        """Tells the worker where the output of a task that printed ends."""
+        self.text.flush()
+        if self.raw.printed:
+            os.write(self.raw.fileno(), mark)
+            self.raw.printed = False
+
+
+def _number_from(value):
+    return float(value["$number"].lower()) if isinstance(value, dict) else value
+
+
+def _plain(value):
+    """The value as JSON can say it. Raises TypeError for what it cannot."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        return {"$number": "NaN" if math.isnan(value) else "Inf" if value > 0 else "-Inf"}
+    if isinstance(value, dict):
+        if not all(isinstance(name, str) for name in value):
+            raise TypeError("names that are no text")
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        return _plain(value.item())  # a scalar of NumPy
+    raise TypeError(type(value).__name__)
+
+
+def _answer(result):
+    """The members of a `result` line that carry what the function returned."""
+    blob, kind = None, None
+    if isinstance(result, Result):
+        result, blob, kind = result.value, result.blob, result.format
+    try:
+        answer = {"value": _plain(result)}
+    except TypeError:
+        if blob is not None:
+            raise
+        answer, blob = {"value": None}, result
+    if blob is not None:
+        if not isinstance(blob, (bytes, bytearray)):
+            blob, kind = pickle.dumps(blob), kind or "pickle"
+        answer["blob"] = base64.b64encode(blob).decode("ascii")
+        answer["format"] = kind or "bytes"
+    return answer
+
+
+def _refusal(function, names):
+    """Why the function cannot be called with these names; None if it can."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+    try:
+        signature.bind(**dict.fromkeys(names))
+    except TypeError as error:
+        parameters = ", ".join(signature.parameters)
+        return "%s(%s) cannot be called with the columns %s: %s" % (
+            getattr(function, "__name__", "the function"), parameters, ", ".join(names), error)
+    return None
+
+
+def serve(function):
+    """Calls `function(**row)` for each row that the worker gives, until it gives no more."""
+    try:
+        fd_in, fd_out = int(os.environ["CQ_SLOT_IN"]), int(os.environ["CQ_SLOT_OUT"])
+    except KeyError:
+        sys.exit("cq.serve: started outside a slot: cq run params.csv --program 'python3 %s'" % sys.argv[0])
+    mark = "\x1e%s %%d\x1e" % os.environ.get("CQ_SLOT_MARK", "")
+    # What the function starts has no business in the pipes.
+    os.set_inheritable(fd_in, False)
+    os.set_inheritable(fd_out, False)
+    lines = os.fdopen(fd_in, "rb")
+    out = os.fdopen(fd_out, "wb", buffering=1 << 20)
+    streams = _Stream(1), _Stream(2)
+    sys.stdout, sys.stderr = streams[0].text, streams[1].text
+
+    def say(message):
+        out.write(json.dumps(message).encode() + b"\n")
+
+    say({"type": "hello", "protocol": 1, "helper": "cq.py"})
+    out.flush()
+    columns, constants = [], {}
+    environment = os.environ
+    for line in lines:
+        message = json.loads(line)
+        if message["type"] == "start":
+            columns = message["columns"]
+            constants = {name: _number_from(value) for name, value in message["constants"].items()}
+            reason = _refusal(function, columns + list(constants))
+            say({"type": "refuse", "id": message["id"], "message": reason} if reason else
+                {"type": "ready", "id": message["id"]})
+            out.flush()
+            continue
+        if message["type"] != "tasks":
+            if message["type"] != "unsupported":
+                say({"type": "unsupported", "id": message.get("id", 0), "what": message["type"]})
+                out.flush()
+            continue
+        flushed = time.monotonic()
+        for task, attempt, seed, group, values in message["tasks"]:
+            row = dict(zip(columns, map(_number_from, values)))
+            row.update(constants)
+            environment["CQ_TASK"], environment["CQ_ATTEMPT"] = str(task), str(attempt)
+            environment["CQ_SEED"], environment["CQ_GROUP"] = str(seed), group
+            random.seed(seed)
+            if "numpy" in sys.modules:
+                sys.modules["numpy"].random.seed(seed)
+            begin = time.monotonic()
+            try:
+                answer = _answer(function(**row))
+            except Exception as error:
+                answer = {"error": "%s: %s" % (type(error).__name__, error) if str(error) else
+                          type(error).__name__,
+                          "traceback": traceback.format_exc()}
+            now = time.monotonic()
+            answer["type"], answer["task"] = "result", task
+            answer["us"] = int((now - begin) * 1e6)
+            for stream in streams:
+                stream.mark((mark % task).encode())
+            say(answer)
+            if now - flushed > _FLUSH_EVERY:
+                out.flush()
+                flushed = now
+        out.flush()

@@ -1,0 +1,678 @@
+#include "worker/program_runner.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+
+#include "cq/error.h"
+#include "protocol/files.h"
+#include "worker/json_values.h"
+#include "worker/process_tree.h"
+#include "worker/signal_names.h"
+
+namespace cq {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr milliseconds kGrace{5'000};
+constexpr milliseconds kMemoryEvery{100};
+/// What a batch should take: long against a round trip, short against what a user notices.
+constexpr milliseconds kBatchTime{5};
+constexpr size_t kBatchLargest = 1024;
+/// The descriptors at which a program finds its pipes.
+constexpr int kProgramIn = 3;
+constexpr int kProgramOut = 4;
+
+std::string RandomToken() {
+  std::array<unsigned char, 12> bytes{};
+  if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
+    throw Error("the system gives no random numbers");
+  }
+  std::string token;
+  for (const unsigned char byte : bytes) token += fmt::format("{:02x}", byte);
+  return token;
+}
+
+// Where the helpers for other languages are: beside an installed or a built program.
+std::string HelperDirectory() {
+  const std::filesystem::path program = OwnExecutable();
+  return (program.parent_path().parent_path() / "share" / "cq").string();
+}
+
+std::vector<std::string> ProgramWords(const Program& program) {
+  if (!program.function.empty()) return {OwnExecutable(), "slot", program.function};
+  return program.words;
+}
+
+std::vector<std::string> ProgramEnvironment(const RunContext& run, const std::string& token) {
+  auto environment = run.environment();
+  const std::string helpers = HelperDirectory();
+  bool has_path = false;
+  for (std::string& entry : environment) {
+    if (!entry.starts_with("PYTHONPATH=")) continue;
+    entry = "PYTHONPATH=" + helpers + ":" + entry.substr(11);
+    has_path = true;
+  }
+  if (!has_path) environment.push_back("PYTHONPATH=" + helpers);
+  environment.push_back("CQ_R=" + helpers + "/cq.R");
+  environment.push_back(fmt::format("CQ_SLOT_IN={}", kProgramIn));
+  environment.push_back(fmt::format("CQ_SLOT_OUT={}", kProgramOut));
+  environment.push_back("CQ_SLOT_MARK=" + token);
+  return environment;
+}
+
+// Splits what a program prints at the marks that its helper leaves after a task that printed:
+// 0x1e, the token, a space, the task's number, 0x1e.
+class PrintedText {
+ public:
+  explicit PrintedText(const std::string& token) : head_('\x1e' + token + ' ') {}
+
+  void Append(std::string_view bytes) {
+    held_ += bytes;
+    for (;;) {
+      const size_t mark = held_.find('\x1e');
+      if (mark == std::string::npos) break;
+      open_.Append(std::string_view(held_).substr(0, mark));
+      held_.erase(0, mark);
+      const size_t known = std::min(held_.size(), head_.size());
+      const bool ours = held_.compare(0, known, head_, 0, known) == 0;
+      if (ours) {
+        const size_t end = held_.find('\x1e', 1);
+        if (end == std::string::npos && held_.size() < head_.size() + 24) return;
+        if (end != std::string::npos) {
+          of_task_[std::strtoull(held_.c_str() + head_.size(), nullptr, 10)] =
+              std::exchange(open_, {});
+          held_.erase(0, end + 1);
+          continue;
+        }
+      }
+      open_.Append(held_.substr(0, 1));
+      held_.erase(0, 1);
+    }
+    open_.Append(std::exchange(held_, {}));
+  }
+
+  // What this task printed, as far as it was marked.
+  std::string Take(TaskId task) {
+    const auto found = of_task_.find(task);
+    if (found == of_task_.end()) return {};
+    std::string text = found->second.Text();
+    of_task_.erase(found);
+    return text;
+  }
+
+  // What was printed without a mark.
+  std::string TakeRest() {
+    open_.Append(std::exchange(held_, {}));
+    return std::exchange(open_, {}).Text();
+  }
+  std::string LastLine() const { return open_.LastLine(); }
+
+ private:
+  std::string head_;
+  std::string held_;
+  KeptOutput open_;
+  std::map<TaskId, KeptOutput> of_task_;
+};
+
+}  // namespace
+
+/// The program of a slot, and the pipes to it.
+class ProgramRunner::Process {
+ public:
+  Process(const RunContext& run, const CommandRunner::Slot& slot)
+      : slot_(slot), token_(RandomToken()), out_text(token_), err_text(token_) {
+    in_ = MakePipe();
+    out_ = MakePipe();
+    stdout_ = MakePipe();
+    stderr_ = MakePipe();
+    for (const Fd* fd : {&in_.write, &out_.read, &stdout_.read, &stderr_.read}) {
+      fcntl(fd->get(), F_SETFL, O_NONBLOCK);
+    }
+    if (run.text().memory_bytes != 0) {
+      cgroup_ = MemoryCgroup::Make(slot_.number, run.text().memory_bytes);
+    }
+    Spawn(run);
+    in_.read.Close();
+    out_.write.Close();
+    stdout_.write.Close();
+    stderr_.write.Close();
+    pidfd_ = OpenPidfd(pid_);
+  }
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+  ~Process() { End(SIGKILL); }
+
+  // What was kept for a program that is not there: 126 or 127, and why.
+  int start_error() const { return start_error_; }
+  const std::string& name() const { return name_; }
+  pid_t pid() const { return pid_; }
+  SlotFormat format() const { return reader_.format(); }
+  MemoryCgroup* cgroup() { return cgroup_.get(); }
+  uint64_t NextId() { return ++id_; }
+
+  void Write(std::string bytes) { unsent_ += bytes; }
+
+  // Waits until something happens, at most for `wait`. False once the program has ended and all
+  // that it wrote was read.
+  bool Wait(milliseconds wait, bool& killed) {
+    Send();
+    std::array<pollfd, 6> fds{{{out_.read.get(), POLLIN, 0},
+                               {stdout_.read.get(), POLLIN, 0},
+                               {stderr_.read.get(), POLLIN, 0},
+                               {pidfd_.get(), POLLIN, 0},
+                               {slot_.kill_fd, POLLIN, 0},
+                               {unsent_.empty() ? -1 : in_.write.get(), POLLOUT, 0}}};
+    poll(fds.data(), fds.size(), static_cast<int>(wait.count()));
+    if (fds[4].revents != 0) {
+      uint64_t ignored = 0;
+      if (read(slot_.kill_fd, &ignored, sizeof ignored) > 0) killed = true;
+    }
+    const bool ended = fds[3].revents != 0;
+    Read();
+    return !ended;
+  }
+
+  std::optional<FromProgram> Next() { return reader_.Next(); }
+
+  // Everything that it has written until now.
+  void Read() {
+    ReadAll(out_.read.get(), [this](std::string_view bytes) { reader_.Append(bytes); });
+    ReadAll(stdout_.read.get(), [this](std::string_view bytes) { out_text.Append(bytes); });
+    ReadAll(stderr_.read.get(), [this](std::string_view bytes) { err_text.Append(bytes); });
+  }
+
+  void Signal(int number) const {
+    if (pid_ > 0) kill(-pid_, number);
+  }
+
+  // Ends it with all that it started, and reaps it. The wait status.
+  int End(int number) {
+    if (pid_ <= 0) return status_;
+    std::vector<pid_t> family = ProcessTree(pid_);
+    Signal(number);
+    for (const pid_t process : family) {
+      if (process != pid_) kill(process, SIGKILL);
+    }
+    while (waitpid(pid_, &status_, 0) < 0 && errno == EINTR) {
+    }
+    Read();
+    slot_.adopted->EndThoseOf({0, slot_.number + 1}, slot_.others_run, slot_.alone);
+    pid_ = -1;
+    return status_;
+  }
+
+ private:
+  template <class F>
+  static void ReadAll(int fd, const F& take) {
+    std::array<char, 65536> buffer;
+    for (;;) {
+      const ssize_t n = read(fd, buffer.data(), buffer.size());
+      if (n > 0) take(std::string_view(buffer.data(), static_cast<size_t>(n)));
+      if (n == 0 || (n < 0 && errno != EINTR)) return;
+      if (n > 0 && static_cast<size_t>(n) < buffer.size()) return;
+    }
+  }
+
+  void Send() {
+    size_t sent = 0;
+    while (sent < unsent_.size()) {
+      const ssize_t n = write(in_.write.get(), unsent_.data() + sent, unsent_.size() - sent);
+      if (n > 0) sent += static_cast<size_t>(n);
+      if (n < 0 && errno == EPIPE) sent = unsent_.size();
+      if (n < 0 && errno != EINTR) break;
+    }
+    unsent_.erase(0, sent);
+  }
+
+  void Spawn(const RunContext& run) {
+    auto words = ProgramWords(run.text().program);
+    name_ = words.at(0);
+    std::string file = run.ResolveProgram(name_);
+    if (file.empty()) {
+      start_error_ = ENOENT;
+      return;
+    }
+    if (cgroup_) {
+      words = cgroup_->Wrap(file, words);
+      file = words[0];
+    }
+    auto environment = ProgramEnvironment(run, token_);
+    environment.push_back(fmt::format("CQ_TASK=0"));
+    environment.push_back(fmt::format("CQ_ATTEMPT_ID={}", slot_.number + 1));
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, stdout_.write.get(), 1);
+    posix_spawn_file_actions_adddup2(&actions, stderr_.write.get(), 2);
+    // Through numbers that none of our own can have, so that neither hides the other.
+    const Fd in(fcntl(in_.read.get(), F_DUPFD_CLOEXEC, 16));
+    const Fd out(fcntl(out_.write.get(), F_DUPFD_CLOEXEC, 16));
+    posix_spawn_file_actions_adddup2(&actions, in.get(), kProgramIn);
+    posix_spawn_file_actions_adddup2(&actions, out.get(), kProgramOut);
+    posix_spawn_file_actions_addchdir_np(&actions, run.text().cwd.c_str());
+    posix_spawnattr_t attributes;
+    posix_spawnattr_init(&attributes);
+    sigset_t none;
+    sigemptyset(&none);
+    sigset_t all;
+    sigfillset(&all);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    posix_spawnattr_setpgroup(&attributes, 0);
+    posix_spawnattr_setflags(
+        &attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    start_error_ =
+        posix_spawn(&pid_, file.c_str(), &actions, &attributes, ArgumentPointers(words).data(),
+                    ArgumentPointers(environment).data());
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    if (start_error_ != 0) pid_ = -1;
+  }
+
+  const CommandRunner::Slot& slot_;
+  const std::string token_;
+  Pipe in_, out_, stdout_, stderr_;
+  std::unique_ptr<MemoryCgroup> cgroup_;
+  ProgramReader reader_;
+  std::string unsent_;
+  std::string name_;
+  int start_error_ = 0;
+  int status_ = 0;
+  pid_t pid_ = -1;
+  Fd pidfd_;
+  uint64_t id_ = 0;
+
+ public:
+  PrintedText out_text;
+  PrintedText err_text;
+};
+
+/// The tasks of one call of Run, and how far they are.
+class ProgramRunner::Batch {
+ public:
+  Batch(ProgramRunner& runner, const RunContext& run, std::vector<Task> tasks,
+        const Listener& listener)
+      : runner_(runner), run_(run), tasks_(std::move(tasks)), listener_(listener) {}
+
+  void Run() {
+    while (at_ < tasks_.size()) {
+      if (!Ready()) continue;
+      if (RefuseText()) continue;
+      const size_t sent = one_at_a_time_ ? at_ + 1 : Sendable();
+      SendUpTo(sent);
+      if (Serve(sent)) continue;
+      // It ended. Whoever was alone with it is guilty.
+      OnEnded(sent - at_ == 1);
+      one_at_a_time_ = true;
+    }
+  }
+
+ private:
+  Process& process() { return *runner_.process_; }
+
+  // Makes sure that a program is ready; ends the next task where that is not possible.
+  bool Ready() {
+    if (runner_.process_) return true;
+    const std::string problem = runner_.Prepare(run_);
+    if (problem.empty()) return true;
+    CommandEnd end = NewEnd();
+    end.result.outcome = Outcome::kError;
+    end.result.exit = 127;
+    end.result.unstartable = true;
+    end.result.error = problem;
+    Finish(std::move(end));
+    return false;
+  }
+
+  // JSON has no place for bytes that are not UTF-8.
+  std::optional<size_t> BadColumn(const Task& task) {
+    if (process().format() != SlotFormat::kJson) return std::nullopt;
+    for (size_t i = 0; i < task.values.size(); ++i) {
+      if (!IsUtf8(task.values[i])) return i;
+    }
+    return std::nullopt;
+  }
+
+  // Ends the next task where its program cannot be told its row.
+  bool RefuseText() {
+    const auto column = BadColumn(tasks_[at_]);
+    if (!column) return false;
+    CommandEnd end = NewEnd();
+    end.result.outcome = Outcome::kError;
+    end.result.exit = 1;
+    end.result.error =
+        fmt::format("column '{}' holds bytes that are not UTF-8, which JSON cannot carry",
+                    run_.text().program.columns[*column]);
+    Finish(std::move(end));
+    return true;
+  }
+
+  // Up to the next one that cannot be sent.
+  size_t Sendable() {
+    size_t end = at_ + 1;
+    while (end < tasks_.size() && !BadColumn(tasks_[end])) ++end;
+    return end;
+  }
+
+  void SendUpTo(size_t end) {
+    first_ = at_;
+    std::vector<const Task*> tasks;
+    for (size_t i = at_; i < end; ++i) tasks.push_back(&tasks_[i]);
+    process().Write(
+        EncodeTasks(process().format(), process().NextId(), run_.text().program, tasks));
+    Begin();
+  }
+
+  void Begin() {
+    task_begin_ = steady_clock::now();
+    listener_.begins({tasks_[at_].task, tasks_[at_].attempt});
+  }
+
+  // Takes answers until all up to `end` have come. False if the program is gone, or has to go.
+  bool Serve(size_t end) {
+    bool killed = false;
+    memory_at_ = run_.text().memory_bytes != 0 ? steady_clock::now() + kMemoryEvery
+                                               : steady_clock::time_point::max();
+    while (at_ < end) {
+      const bool lives = process().Wait(Nap(), killed);
+      try {
+        while (auto message = process().Next()) OnMessage(*message, end);
+      } catch (const std::exception& error) {
+        fault_ = fmt::format("the program broke the slot protocol: {}", error.what());
+      }
+      if (at_ == end && fault_.empty()) break;
+      if (killed && AnyUnwanted(end)) {
+        killed_ = true;
+        return false;
+      }
+      killed = false;
+      if (!lives || !fault_.empty()) return false;
+      if (!CheckLimits()) return false;
+    }
+    return true;
+  }
+
+  bool AnyUnwanted(size_t end) const {
+    return std::any_of(tasks_.begin() + static_cast<ptrdiff_t>(at_),
+                       tasks_.begin() + static_cast<ptrdiff_t>(end), [this](const Task& task) {
+                         return listener_.unwanted({task.task, task.attempt});
+                       });
+  }
+
+  milliseconds LimitOf(const Task& task) const {
+    return milliseconds(task.timeout_ms != 0 ? task.timeout_ms : run_.text().timeout_ms);
+  }
+
+  milliseconds Nap() const {
+    auto until = memory_at_;
+    const auto limit = LimitOf(tasks_[at_]);
+    if (limit.count() > 0) {
+      until = std::min(until, term_at_ ? *term_at_ + kGrace : task_begin_ + limit);
+    }
+    if (until == steady_clock::time_point::max()) return milliseconds(60'000);
+    const auto left = std::chrono::ceil<milliseconds>(until - steady_clock::now());
+    return std::clamp(left, milliseconds(0), milliseconds(60'000));
+  }
+
+  bool CheckLimits() {
+    const auto now = steady_clock::now();
+    const auto limit = LimitOf(tasks_[at_]);
+    if (limit.count() > 0 && !term_at_ && now >= task_begin_ + limit) {
+      term_at_ = now;
+      verdict_ = Outcome::kTimeout;
+      process().Signal(SIGTERM);
+    }
+    if (term_at_ && now >= *term_at_ + kGrace) return false;
+    if (now < memory_at_) return true;
+    memory_at_ = now + kMemoryEvery;
+    if (ResidentBytes(ProcessTree(process().pid())) <= run_.text().memory_bytes) return true;
+    verdict_ = Outcome::kMemory;
+    return false;
+  }
+
+  void OnMessage(FromProgram& message, size_t end) {
+    if (auto* answer = std::get_if<SlotAnswer>(&message)) {
+      // In order: what it works on is known then.
+      if (at_ >= end || answer->task != tasks_[at_].task) {
+        throw Error(
+            fmt::format("an answer for task {}, which it was not to work on", answer->task));
+      }
+      OnAnswer(*answer, at_ + 1 == end);
+    } else if (const auto* other = std::get_if<SlotOther>(&message)) {
+      process().Write(EncodeUnsupported(process().format(), *other));
+    } else {
+      throw Error("a second greeting");
+    }
+  }
+
+  CommandEnd NewEnd() const {
+    CommandEnd end;
+    end.result.task = tasks_[at_].task;
+    end.result.attempt = tasks_[at_].attempt;
+    end.result.slot = runner_.slot_.number;
+    end.result.started_us = static_cast<uint64_t>(
+        std::chrono::duration_cast<std::chrono::microseconds>(
+            (std::chrono::system_clock::now() - (steady_clock::now() - task_begin_))
+                .time_since_epoch())
+            .count());
+    return end;
+  }
+
+  void OnAnswer(SlotAnswer& answer, bool last) {
+    CommandEnd end = NewEnd();
+    TaskResult& r = end.result;
+    r.wall_us = answer.wall_us;
+    runner_.Learn(answer.wall_us);
+    // All that it printed before this answer is there to be read.
+    process().Read();
+    r.out = process().out_text.Take(answer.task);
+    r.err = process().err_text.Take(answer.task);
+    if (last) {
+      r.out += OfBatch(process().out_text.TakeRest());
+      r.err += OfBatch(process().err_text.TakeRest());
+    }
+    if (answer.ok) {
+      r.values = std::move(answer.values);
+      r.blob_format = std::move(answer.blob_format);
+      r.blob = std::move(answer.blob);
+    } else {
+      r.outcome = Outcome::kError;
+      r.exit = 1;
+      r.error = answer.message;
+      if (!answer.traceback.empty()) {
+        if (!r.err.empty() && !r.err.ends_with('\n')) r.err += '\n';
+        r.err += answer.traceback;
+      }
+    }
+    Finish(std::move(end));
+    if (at_ < tasks_.size() && !last) Begin();
+  }
+
+  // What no mark gives to a task was printed by some task of the batch.
+  std::string OfBatch(std::string rest) const {
+    if (rest.empty() || first_ == at_) return rest;
+    return fmt::format("[printed while tasks {} to {} ran]\n{}", tasks_[first_].task,
+                       tasks_[at_].task, rest);
+  }
+
+  void Finish(CommandEnd end) {
+    ++at_;
+    listener_.ended(std::move(end));
+  }
+
+  // The program is gone, or is sent away. `alone`: only one task was with it; otherwise answers may
+  // have been on their way, and nobody knows whose fault it was.
+  void OnEnded(bool alone) {
+    const int status = process().End(SIGKILL);
+    const bool memory = verdict_ == Outcome::kOk && !killed_ &&
+                        ((process().cgroup() != nullptr && process().cgroup()->HasKilled()) ||
+                         (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && fault_.empty() &&
+                          runner_.slot_.oom->HasGrown()));
+    if (memory) verdict_ = Outcome::kMemory;
+    const TaskId task = tasks_[at_].task;
+    const std::string last = process().err_text.LastLine();
+    const std::string out = process().out_text.Take(task) + process().out_text.TakeRest();
+    const std::string err = process().err_text.Take(task) + process().err_text.TakeRest();
+    runner_.process_.reset();
+    if (std::exchange(killed_, false)) {
+      EndUnwanted();
+    } else if (alone) {
+      CommandEnd end = NewEnd();
+      TaskResult& r = end.result;
+      r.wall_us = static_cast<uint64_t>(
+          std::chrono::duration_cast<std::chrono::microseconds>(steady_clock::now() - task_begin_)
+              .count());
+      r.out = out;
+      r.err = err;
+      r.exit = WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+      r.outcome = verdict_ != Outcome::kOk ? verdict_ : Outcome::kCrashed;
+      r.error = Reason(status, last);
+      Finish(std::move(end));
+    }
+    verdict_ = Outcome::kOk;
+    term_at_.reset();
+    fault_.clear();
+  }
+
+  std::string Reason(int status, const std::string& last) const {
+    if (verdict_ == Outcome::kTimeout) {
+      return fmt::format("ended after its time limit of {} s (--task-timeout)",
+                         static_cast<double>(LimitOf(tasks_[at_]).count()) / 1000);
+    }
+    if (verdict_ == Outcome::kMemory) {
+      return run_.text().memory_bytes == 0
+                 ? "ended by the system for want of memory"
+                 : fmt::format("ended at its memory limit of {:.0f} MiB (--task-memory)",
+                               static_cast<double>(run_.text().memory_bytes) / (1 << 20));
+    }
+    if (!fault_.empty()) return fault_;
+    const std::string how =
+        WIFSIGNALED(status)
+            ? fmt::format("its program was ended by {}", SignalName(WTERMSIG(status)))
+            : fmt::format("its program ended with status {}", WEXITSTATUS(status));
+    return last.empty() ? how : how + ": " + last;
+  }
+
+  // Those that were to be killed end so; the rest goes to a fresh program.
+  void EndUnwanted() {
+    std::vector<Task> left;
+    const std::vector<Task> all(tasks_.begin() + static_cast<ptrdiff_t>(at_), tasks_.end());
+    for (const Task& task : all) {
+      if (!listener_.unwanted({task.task, task.attempt})) {
+        left.push_back(task);
+        continue;
+      }
+      tasks_[at_] = task;
+      CommandEnd end = NewEnd();
+      end.killed = true;
+      end.result.outcome = Outcome::kError;
+      end.result.exit = -SIGKILL;
+      Finish(std::move(end));
+    }
+    tasks_.erase(tasks_.begin(), tasks_.end());
+    tasks_ = std::move(left);
+    at_ = 0;
+  }
+
+  ProgramRunner& runner_;
+  const RunContext& run_;
+  std::vector<Task> tasks_;
+  const Listener& listener_;
+  /// The task that the program works on, and the first one that was sent with it.
+  size_t at_ = 0;
+  size_t first_ = 0;
+  bool one_at_a_time_ = false;
+  bool killed_ = false;
+  std::string fault_;
+  Outcome verdict_ = Outcome::kOk;
+  steady_clock::time_point task_begin_ = steady_clock::now();
+  steady_clock::time_point memory_at_{};
+  std::optional<steady_clock::time_point> term_at_;
+};
+
+ProgramRunner::ProgramRunner(CommandRunner::Slot slot) : slot_(std::move(slot)) {}
+ProgramRunner::~ProgramRunner() = default;
+
+std::string ProgramRunner::Prepare(const RunContext& run) {
+  try {
+    process_ = std::make_unique<Process>(run, slot_);
+    const int error = process_->start_error();
+    if (error != 0) {
+      const std::string name = process_->name();
+      process_.reset();
+      return fmt::format("the program '{}' cannot be started: {}", name,
+                         error == ENOENT ? "there is none" : strerror(error));
+    }
+    bool greeted = false;
+    bool killed = false;
+    for (;;) {
+      const bool lives = process_->Wait(milliseconds(60'000), killed);
+      while (const auto message = process_->Next()) {
+        if (std::holds_alternative<SlotReady>(*message)) {
+          BeFirstVictims({process_->pid()});
+          return {};
+        }
+        if (const auto* refuse = std::get_if<SlotRefuse>(&*message)) {
+          const std::string text = refuse->message;
+          process_.reset();
+          return text;
+        }
+        if (!greeted && std::holds_alternative<SlotHello>(*message)) {
+          greeted = true;
+          process_->Write(EncodeStart(process_->format(), process_->NextId(), run.text().program));
+        }
+      }
+      if (lives && !killed) continue;
+      const int status = process_->End(SIGKILL);
+      const std::string last = process_->err_text.LastLine();
+      const std::string name = process_->name();
+      process_.reset();
+      if (killed) return "stopped while its program was starting";
+      return fmt::format("the program '{}' ended before it was ready{}{}", name,
+                         WIFSIGNALED(status) ? fmt::format(", by {}", SignalName(WTERMSIG(status)))
+                                             : fmt::format(", with status {}", WEXITSTATUS(status)),
+                         last.empty() ? "" : ": " + last);
+    }
+  } catch (const std::exception& error) {
+    process_.reset();
+    return fmt::format("the program broke the slot protocol: {}", error.what());
+  }
+}
+
+void ProgramRunner::Run(const RunContext& run, std::vector<Task> batch, const Listener& listener) {
+  Batch(*this, run, std::move(batch), listener).Run();
+}
+
+void ProgramRunner::Learn(uint64_t wall_us) {
+  constexpr double kWeight = 1.0 / 32;
+  const double took = std::max(static_cast<double>(wall_us) * 1e3, 200.0);
+  if (mean_ == 0) mean_ = took;
+  deviation_ += (std::abs(took - mean_) - deviation_) * kWeight;
+  mean_ += (took - mean_) * kWeight;
+  longest_ = std::max(took, longest_ * (1 - kWeight / 8));
+}
+
+size_t ProgramRunner::BatchSize() const {
+  if (mean_ == 0) return 1;
+  const double expected = mean_ + 2 * deviation_ + longest_ / 64;
+  const double budget = std::chrono::nanoseconds(kBatchTime).count();
+  return std::clamp<size_t>(static_cast<size_t>(budget / expected), 1, kBatchLargest);
+}
+
+}  // namespace cq

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "worker/command_task.h"
+#include "worker/output.h"
+#include "worker/run_context.h"
+#include "worker/slot_messages.h"
+
+namespace cq {
+
+/// Runs tasks in one slot through a program that is started once and answers many
+/// (SLOT_PROTOCOL.md). A program that ends, hangs or takes too much memory costs one attempt: what
+/// it had not answered yet is given to a fresh one, a task at a time, until the guilty one falls.
+class ProgramRunner {
+ public:
+  /// What happens to the tasks of a batch; called from the slot's thread.
+  struct Listener {
+    /// This one is what the program works on now.
+    std::function<void(const AttemptRef&)> begins;
+    std::function<void(CommandEnd)> ended;
+    /// Whether this one is to be killed.
+    std::function<bool(const AttemptRef&)> unwanted;
+  };
+
+  explicit ProgramRunner(CommandRunner::Slot slot);
+  /// Ends the program.
+  ~ProgramRunner();
+
+  /// Starts the program and waits until it is ready. Empty, or why it cannot run tasks of this run.
+  /// Blocks.
+  std::string Prepare(const RunContext& run);
+
+  /// Runs these, in order. Blocks until each has ended. Throws nothing for what a program does.
+  void Run(const RunContext& run, std::vector<Task> batch, const Listener& listener);
+
+  /// How many tasks to give at a time: a batch takes a few milliseconds, and what stands in it
+  /// behind a task that takes long cannot be given to another slot, so few where durations differ.
+  size_t BatchSize() const;
+
+ private:
+  class Process;
+  class Batch;
+
+  CommandRunner::Slot slot_;
+  std::unique_ptr<Process> process_;
+  // Of the tasks' durations, in ns: mean, mean deviation, and the longest, slowly forgotten.
+  void Learn(uint64_t wall_us);
+  double mean_ = 0;
+  double deviation_ = 0;
+  double longest_ = 0;
+};
+
+}  // namespace cq

@@ -1,0 +1,385 @@
+#include "worker/slot_messages.h"
+
+#include <fmt/format.h>
+
+#include <boost/archive/iterators/binary_from_base64.hpp>
+#include <boost/archive/iterators/transform_width.hpp>
+#include <cmath>
+#include <limits>
+#include <msgpack.hpp>
+#include <nlohmann/json.hpp>
+
+#include "cq/error.h"
+#include "protocol/column_types.h"
+#include "protocol/msgpack_double.h"
+#include "worker/json_values.h"
+
+namespace cq {
+namespace {
+
+using OrderedJson = nlohmann::ordered_json;
+using Object = msgpack::object;
+namespace type = msgpack::type;
+
+constexpr size_t kHeadBytes = 4;
+
+const char* NameOf(SlotType t) {
+  switch (t) {
+    case SlotType::kResultsSince:
+      return "results since";
+    case SlotType::kPush:
+      return "push";
+    case SlotType::kProgress:
+      return "progress";
+    case SlotType::kLog:
+      return "log";
+    default:
+      return "unknown";
+  }
+}
+
+// ---- MessagePack: a length of four bytes, the highest first, then [type, id, field, …] ----
+
+class FrameWriter {
+ public:
+  FrameWriter(SlotType t, uint64_t id, uint32_t fields) : packer_(buffer_) {
+    buffer_.write("\0\0\0\0", kHeadBytes);
+    packer_.pack_array(2 + fields);
+    packer_.pack_uint64(static_cast<uint64_t>(t));
+    packer_.pack_uint64(id);
+  }
+  void Text(std::string_view text) {
+    packer_.pack_str(static_cast<uint32_t>(text.size()));
+    packer_.pack_str_body(text.data(), static_cast<uint32_t>(text.size()));
+  }
+  void Put(const Value& value) {
+    if (std::holds_alternative<std::monostate>(value)) packer_.pack_nil();
+    if (const auto* b = std::get_if<bool>(&value)) *b ? packer_.pack_true() : packer_.pack_false();
+    if (const auto* i = std::get_if<int64_t>(&value)) packer_.pack_int64(*i);
+    if (const auto* d = std::get_if<double>(&value)) WriteDouble(buffer_, *d);
+    if (const auto* s = std::get_if<std::string>(&value)) Text(*s);
+    if (const auto* j = std::get_if<Json>(&value)) Text(j->text);
+  }
+  msgpack::packer<msgpack::sbuffer>& packer() { return packer_; }
+  std::string Take() {
+    const size_t size = buffer_.size() - kHeadBytes;
+    for (size_t i = 0; i < kHeadBytes; ++i) {
+      buffer_.data()[i] = static_cast<char>(size >> (8 * (kHeadBytes - 1 - i)));
+    }
+    return {buffer_.data(), buffer_.size()};
+  }
+
+ private:
+  msgpack::sbuffer buffer_;
+  msgpack::packer<msgpack::sbuffer> packer_;
+};
+
+// Nested values go on as JSON text.
+OrderedJson JsonOf(const Object& o) {
+  switch (o.type) {
+    case type::NIL:
+      return nullptr;
+    case type::BOOLEAN:
+      return o.via.boolean;
+    case type::POSITIVE_INTEGER:
+      return o.via.u64;
+    case type::NEGATIVE_INTEGER:
+      return o.via.i64;
+    case type::FLOAT32:
+    case type::FLOAT64:
+      return std::isfinite(o.via.f64) ? OrderedJson(o.via.f64)
+                                      : OrderedJson(NonFiniteName(o.via.f64));
+    case type::STR:
+      return std::string(o.via.str.ptr, o.via.str.size);
+    case type::ARRAY: {
+      OrderedJson list = OrderedJson::array();
+      for (const Object& entry : o.via.array) list.push_back(JsonOf(entry));
+      return list;
+    }
+    case type::MAP: {
+      OrderedJson record = OrderedJson::object();
+      for (const auto& [name, value] : o.via.map) {
+        if (name.type != type::STR) throw Error("a record whose names are no text");
+        record[std::string(name.via.str.ptr, name.via.str.size)] = JsonOf(value);
+      }
+      return record;
+    }
+    default:
+      throw Error("a value of a type that is not in the protocol");
+  }
+}
+
+Value ValueOf(const Object& o) {
+  switch (o.type) {
+    case type::NIL:
+      return std::monostate{};
+    case type::BOOLEAN:
+      return o.via.boolean;
+    case type::POSITIVE_INTEGER:
+      if (o.via.u64 > INT64_MAX) return Json{std::to_string(o.via.u64)};
+      return static_cast<int64_t>(o.via.u64);
+    case type::NEGATIVE_INTEGER:
+      return o.via.i64;
+    case type::FLOAT32:
+    case type::FLOAT64:
+      return o.via.f64;
+    case type::STR:
+      return std::string(o.via.str.ptr, o.via.str.size);
+    default:
+      return Json{JsonOf(o).dump(-1, ' ', false, OrderedJson::error_handler_t::replace)};
+  }
+}
+
+std::vector<std::pair<std::string, Value>> ValuesOf(const Object& o) {
+  std::vector<std::pair<std::string, Value>> values;
+  if (o.type != type::MAP) {
+    values.emplace_back("result", ValueOf(o));
+    return values;
+  }
+  for (const auto& [name, value] : o.via.map) {
+    if (name.type != type::STR) throw Error("a record whose names are no text");
+    values.emplace_back(std::string(name.via.str.ptr, name.via.str.size), ValueOf(value));
+  }
+  return values;
+}
+
+std::string TextOf(const Object& o) {
+  if (o.type != type::STR && o.type != type::BIN) throw Error("a text was expected");
+  return {o.via.str.ptr, o.via.str.size};
+}
+
+uint64_t NumberOf(const Object& o) {
+  if (o.type != type::POSITIVE_INTEGER) throw Error("an unsigned integer was expected");
+  return o.via.u64;
+}
+
+// [task, ok, value or message, µs, blob format or traceback, blob]
+SlotAnswer AnswerOf(const Object& o) {
+  if (o.type != type::ARRAY || o.via.array.size != 6) throw Error("a result has 6 fields");
+  const Object* field = o.via.array.ptr;
+  SlotAnswer answer;
+  answer.task = NumberOf(field[0]);
+  if (field[1].type != type::BOOLEAN) throw Error("whether a task is ok is a Boolean");
+  answer.ok = field[1].via.boolean;
+  answer.wall_us = NumberOf(field[3]);
+  if (answer.ok) {
+    answer.values = ValuesOf(field[2]);
+    answer.blob_format = TextOf(field[4]);
+    answer.blob = TextOf(field[5]);
+  } else {
+    answer.message = TextOf(field[2]);
+    answer.traceback = TextOf(field[4]);
+  }
+  return answer;
+}
+
+// ---- JSON lines ----
+
+// JSON has no NaN and no infinities: {"$number": "NaN"}, "Inf", "-Inf".
+OrderedJson LineValue(const Value& value) {
+  if (const auto* b = std::get_if<bool>(&value)) return *b;
+  if (const auto* i = std::get_if<int64_t>(&value)) return *i;
+  if (const auto* s = std::get_if<std::string>(&value)) return *s;
+  if (const auto* d = std::get_if<double>(&value)) {
+    if (std::isfinite(*d)) return *d;
+    return OrderedJson{{"$number", NonFiniteName(*d)}};
+  }
+  return nullptr;
+}
+
+std::string Base64(const std::string& text) {
+  using namespace boost::archive::iterators;
+  using Decoded = transform_width<binary_from_base64<std::string::const_iterator>, 8, 6>;
+  const size_t end = text.find_last_not_of("=\n");
+  const std::string digits = end == std::string::npos ? "" : text.substr(0, end + 1);
+  try {
+    std::string bytes;
+    auto at = Decoded(digits.begin());
+    for (size_t i = 0; i < digits.size() * 6 / 8; ++i) bytes += static_cast<char>(*at++);
+    return bytes;
+  } catch (const std::exception&) {
+    throw Error("a blob that is no base64");
+  }
+}
+
+SlotAnswer AnswerOf(const OrderedJson& json) {
+  SlotAnswer answer;
+  answer.task = json.at("task").get<TaskId>();
+  if (json.contains("us")) answer.wall_us = json["us"].get<uint64_t>();
+  if (json.contains("error")) {
+    answer.ok = false;
+    answer.message = json["error"].get<std::string>();
+    if (json.contains("traceback")) answer.traceback = json["traceback"].get<std::string>();
+    return answer;
+  }
+  if (json.contains("value")) answer.values = NamedValuesOf(json["value"]);
+  if (json.contains("blob")) {
+    answer.blob_format = json.at("format").get<std::string>();
+    answer.blob = Base64(json["blob"].get<std::string>());
+  }
+  return answer;
+}
+
+}  // namespace
+
+void ProgramReader::Drop(size_t bytes) {
+  begin_ += bytes;
+  if (begin_ < buffer_.size() / 2 && begin_ < (1 << 20)) return;
+  buffer_.erase(0, begin_);
+  begin_ = 0;
+}
+
+std::optional<FromProgram> ProgramReader::Next() {
+  if (!ready_.empty()) {
+    FromProgram next = std::move(ready_.front());
+    ready_.pop_front();
+    return next;
+  }
+  if (begin_ == buffer_.size()) return std::nullopt;
+  if (!known_) {
+    known_ = true;
+    format_ = buffer_[begin_] == '{' ? SlotFormat::kJson : SlotFormat::kMessagePack;
+  }
+  return format_ == SlotFormat::kJson ? NextLine() : NextFrame();
+}
+
+std::optional<FromProgram> ProgramReader::NextLine() {
+  const size_t end = buffer_.find('\n', begin_);
+  if (end == std::string::npos) {
+    if (buffer_.size() - begin_ > kSlotFrameMax) throw Error("a line of more than 16 MiB");
+    return std::nullopt;
+  }
+  const std::string_view line(buffer_.data() + begin_, end - begin_);
+  const auto json = ParseJson(line);
+  if (!json.is_object() || !json.contains("type") || !json["type"].is_string()) {
+    throw Error(fmt::format("a line that is no JSON object with a type: {}", line.substr(0, 100)));
+  }
+  FromProgram message;
+  const auto name = json["type"].get<std::string>();
+  try {
+    if (name == "hello") {
+      message = SlotHello{json.value("helper", "")};
+    } else if (name == "ready") {
+      message = SlotReady{};
+    } else if (name == "refuse") {
+      message = SlotRefuse{json.value("message", "")};
+    } else if (name == "result") {
+      message = AnswerOf(json);
+    } else {
+      message = SlotOther{json.value("id", uint64_t{0}), name};
+    }
+  } catch (const OrderedJson::exception& error) {
+    throw Error(fmt::format("a line with wrong fields: {}", error.what()));
+  }
+  Drop(end + 1 - begin_);
+  return message;
+}
+
+std::optional<FromProgram> ProgramReader::NextFrame() {
+  if (buffer_.size() - begin_ < kHeadBytes) return std::nullopt;
+  size_t size = 0;
+  for (size_t i = 0; i < kHeadBytes; ++i) {
+    size = size << 8 | static_cast<unsigned char>(buffer_[begin_ + i]);
+  }
+  if (size > kSlotFrameMax) throw Error("a frame of more than 16 MiB");
+  if (buffer_.size() - begin_ < kHeadBytes + size) return std::nullopt;
+  try {
+    const auto reference = [](type::object_type, size_t, void*) { return true; };
+    size_t end = 0;
+    const msgpack::unpack_limit limit(kSlotFrameMax, kSlotFrameMax, kSlotFrameMax, kSlotFrameMax, 0,
+                                      kJsonLevelsMax);
+    const auto handle =
+        msgpack::unpack(buffer_.data() + begin_ + kHeadBytes, size, end, reference, nullptr, limit);
+    const Object& o = handle.get();
+    if (o.type != type::ARRAY || o.via.array.size < 2) throw Error("a frame that is no array");
+    const Object* field = o.via.array.ptr;
+    const uint32_t fields = o.via.array.size;
+    const uint64_t id = NumberOf(field[1]);
+    const auto number = static_cast<SlotType>(NumberOf(field[0]));
+    if (number == SlotType::kHello && fields == 4) {
+      ready_.emplace_back(SlotHello{TextOf(field[3])});
+    } else if (number == SlotType::kReady) {
+      ready_.emplace_back(SlotReady{});
+    } else if (number == SlotType::kRefuse && fields == 3) {
+      ready_.emplace_back(SlotRefuse{TextOf(field[2])});
+    } else if (number == SlotType::kResults && fields == 3 && field[2].type == type::ARRAY) {
+      for (const Object& answer : field[2].via.array) ready_.emplace_back(AnswerOf(answer));
+    } else {
+      ready_.emplace_back(SlotOther{id, NameOf(number)});
+    }
+  } catch (const msgpack::unpack_error& error) {
+    throw Error(fmt::format("a frame that is no MessagePack: {}", error.what()));
+  }
+  Drop(kHeadBytes + size);
+  return Next();
+}
+
+std::string EncodeStart(SlotFormat format, uint64_t id, const Program& program) {
+  if (format == SlotFormat::kJson) {
+    OrderedJson types = OrderedJson::array();
+    for (const ColumnType t : program.types) types.push_back(cq::NameOf(t));
+    OrderedJson constants = OrderedJson::object();
+    for (const auto& [name, text] : program.constants) {
+      constants[name] = LineValue(TypedValue(text, TypeOf(text)));
+    }
+    const OrderedJson json = {{"type", "start"},
+                              {"id", id},
+                              {"protocol", kSlotProtocolVersion},
+                              {"columns", program.columns},
+                              {"types", types},
+                              {"constants", constants}};
+    return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
+  }
+  FrameWriter frame(SlotType::kStart, id, 4);
+  frame.packer().pack_uint64(kSlotProtocolVersion);
+  frame.packer().pack_array(static_cast<uint32_t>(program.columns.size()));
+  for (const auto& column : program.columns) frame.Text(column);
+  frame.packer().pack_array(static_cast<uint32_t>(program.types.size()));
+  for (const ColumnType t : program.types) frame.packer().pack_uint64(static_cast<uint64_t>(t));
+  frame.packer().pack_map(static_cast<uint32_t>(program.constants.size()));
+  for (const auto& [name, text] : program.constants) {
+    frame.Text(name);
+    frame.Put(TypedValue(text, TypeOf(text)));
+  }
+  return frame.Take();
+}
+
+std::string EncodeTasks(SlotFormat format, uint64_t id, const Program& program,
+                        const std::vector<const Task*>& tasks) {
+  const auto value_of = [&](const Task& task, size_t column) {
+    return TypedValue(task.values[column], program.types[column]);
+  };
+  if (format == SlotFormat::kJson) {
+    OrderedJson list = OrderedJson::array();
+    for (const Task* task : tasks) {
+      OrderedJson values = OrderedJson::array();
+      for (size_t i = 0; i < program.types.size(); ++i)
+        values.push_back(LineValue(value_of(*task, i)));
+      list.push_back({task->task, task->attempt_number, task->seed, "", std::move(values)});
+    }
+    return OrderedJson{{"type", "tasks"}, {"id", id}, {"tasks", std::move(list)}}.dump() + "\n";
+  }
+  FrameWriter frame(SlotType::kTasks, id, 1);
+  frame.packer().pack_array(static_cast<uint32_t>(tasks.size()));
+  for (const Task* task : tasks) {
+    frame.packer().pack_array(5);
+    frame.packer().pack_uint64(task->task);
+    frame.packer().pack_uint64(task->attempt_number);
+    frame.packer().pack_uint64(task->seed);
+    frame.Text("");
+    frame.packer().pack_array(static_cast<uint32_t>(program.types.size()));
+    for (size_t i = 0; i < program.types.size(); ++i) frame.Put(value_of(*task, i));
+  }
+  return frame.Take();
+}
+
+std::string EncodeUnsupported(SlotFormat format, const SlotOther& what) {
+  if (format == SlotFormat::kJson) {
+    return OrderedJson{{"type", "unsupported"}, {"id", what.id}, {"what", what.type}}.dump() + "\n";
+  }
+  FrameWriter frame(SlotType::kUnsupported, what.id, 1);
+  frame.Text(what.type);
+  return frame.Take();
+}
+
+}  // namespace cq
