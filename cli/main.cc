@@ -14,6 +14,7 @@
 #include "cq/error.h"
 #include "cq/version.h"
 #include "protocol/nearest.h"
+#include "protocol/own_program.h"
 
 namespace cq {
 namespace {
@@ -79,6 +80,7 @@ int Main(const std::vector<std::string>& words) {
 }  // namespace cq
 
 int main(int argc, char** argv) {
+  cq::DeclareOwnProgram(cq::OwnProgram::kCq);
   // A file opened under the number of a closed standard stream would get what is meant for that
   // stream.
   while (true) {

@@ -12,6 +12,9 @@ namespace cq {
 
 /// A subcommand's command line: the words before `--`, and those after it.
 struct CommandLine {
+  /// What stood before the subcommand's name: nothing, or what makes a program that embeds a master
+  /// a worker.
+  std::vector<std::string> before;
   std::vector<std::string> words;
   std::vector<std::string> command;
   bool has_command = false;

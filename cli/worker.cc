@@ -48,7 +48,8 @@ int WorkerCommandLine(const CommandLine& line) {
   if (values.count("connect") == 0) throw UsageError("--connect FILE is required");
   if (values.count("life-fd") == 0) {
     const int master_fd = values.count("master-fd") > 0 ? values["master-fd"].as<int>() : -1;
-    std::vector<std::string> worker = {"worker"};
+    std::vector<std::string> worker = line.before;
+    worker.emplace_back("worker");
     worker.insert(worker.end(), line.words.begin(), line.words.end());
     const int held_fd = values.count("held-fd") > 0 ? values["held-fd"].as<int>() : -1;
     return RunGuardian(worker, master_fd, held_fd,

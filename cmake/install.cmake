@@ -1,9 +1,9 @@
 include(CMakePackageConfigHelpers)
 
-install(TARGETS cq_protocol cq_schedulers cq_worker cq_master cq_cq EXPORT cqTargets
+install(TARGETS cq_protocol cq_schedulers cq_worker cq_master cq_runtime cq_cq EXPORT cqTargets
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS cq_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(DIRECTORY protocol/include/cq master/include/cq DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+install(DIRECTORY protocol/include/cq master/include/cq cli/include/cq DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
         FILES_MATCHING PATTERN "*.h")
 install(FILES ${PROJECT_BINARY_DIR}/generated/cq/version.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/cq)
 install(FILES worker/helpers/cq.py worker/helpers/cq.R DESTINATION ${CMAKE_INSTALL_DATADIR}/cq)

@@ -139,7 +139,7 @@ void RowSource::SeekTo(uint64_t position) {
   }
 }
 
-const RowSource::Row& RowSource::Get(TaskId task) {
+const TaskRow& RowSource::Get(TaskId task) {
   if (const auto kept = kept_.find(task); kept != kept_.end()) return kept->second;
   const uint64_t position = PositionOf(task);
   SeekTo(position);
@@ -157,8 +157,8 @@ const RowSource::Row& RowSource::Get(TaskId task) {
   return kept_[task] = Extract(task, row);
 }
 
-RowSource::Row RowSource::Extract(TaskId task, const CsvRow& row) const {
-  Row extracted;
+TaskRow RowSource::Extract(TaskId task, const CsvRow& row) const {
+  TaskRow extracted;
   for (const size_t column : options_.columns) {
     extracted.values.push_back(row.fields.at(column));
   }

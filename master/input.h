@@ -9,6 +9,7 @@
 
 #include "master/csv_reader.h"
 #include "master/journal.h"
+#include "master/task_source.h"
 
 namespace cq {
 
@@ -39,7 +40,7 @@ InputSummary ReadInput(const std::string& path, const std::string& copy,
 
 /// The rows of the run directory's copy, by task number, as they are asked for: in order while
 /// tasks are fresh, from memory while they are out.
-class RowSource {
+class RowSource final : public TaskSource {
  public:
   /// Only the fields in `columns` are kept, in this order; `seed_columns` make the seed, if there
   /// are any.
@@ -54,14 +55,9 @@ class RowSource {
   };
   explicit RowSource(Options options);
 
-  struct Row {
-    std::vector<std::string> values;
-    uint64_t seed = 0;
-    uint64_t timeout_ms = 0;
-  };
-  /// The row of a task; kept in memory until it is forgotten.
-  const Row& Get(TaskId task);
-  void Forget(TaskId task) { kept_.erase(task); }
+  /// Kept in memory until it is forgotten.
+  const TaskRow& Get(TaskId task) override;
+  void Forget(TaskId task) override { kept_.erase(task); }
 
  private:
   struct Checkpoint {
@@ -70,7 +66,7 @@ class RowSource {
   };
   uint64_t PositionOf(TaskId task) const;
   void SeekTo(uint64_t position);
-  Row Extract(TaskId task, const CsvRow& row) const;
+  TaskRow Extract(TaskId task, const CsvRow& row) const;
 
   Options options_;
   std::vector<RowRange> by_task_;
@@ -79,7 +75,7 @@ class RowSource {
   /// Where every so many rows one starts, as far as they were read: the way back to a row that was
   /// not kept.
   std::vector<Checkpoint> checkpoints_;
-  std::unordered_map<TaskId, Row> kept_;
+  std::unordered_map<TaskId, TaskRow> kept_;
 };
 
 /// CQ_SEED of a task: from the run's base seed and its number, 1 to 2³¹ − 1.

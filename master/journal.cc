@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <iterator>
 
 #include "cq/error.h"
 #include "cq/version.h"
@@ -87,7 +89,8 @@ class JournalWriter::Tables {
         meta_(db.Prepare("INSERT OR REPLACE INTO meta VALUES(?1, ?2)")),
         output_(db.Prepare("INSERT OR REPLACE INTO output VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)")),
         output_end_(db.Prepare("DELETE FROM output WHERE task = ?1")),
-        avoid_(db.Prepare("INSERT OR IGNORE INTO avoided VALUES(?1)")) {
+        avoid_(db.Prepare("INSERT OR IGNORE INTO avoided VALUES(?1)")),
+        call_(db.Prepare("INSERT OR IGNORE INTO calls VALUES(?1, ?2, ?3)")) {
     auto known = db.Prepare("SELECT name, task, place FROM names");
     while (known.Step()) {
       names_[std::string(known.Text(0))] = {known.Int(1), known.Int(2)};
@@ -178,6 +181,12 @@ class JournalWriter::Tables {
         .Run();
   }
   void operator()(const AvoidRecord& record) { avoid_.BindText(1, record.host).Run(); }
+  void operator()(const CallRecord& record) {
+    call_.Bind(1, static_cast<int64_t>(record.task))
+        .BindText(2, record.function)
+        .BindBlob(3, record.arguments)
+        .Run();
+  }
   // Says that what stands before it is durable.
   void operator()(const SpoolTaken&) {}
 
@@ -214,6 +223,7 @@ class JournalWriter::Tables {
   Statement output_;
   Statement output_end_;
   Statement avoid_;
+  Statement call_;
   /// Of tasks that run for long: how many parts of their output have come.
   std::map<TaskId, int64_t> parts_;
   std::map<std::string, std::pair<int64_t, int64_t>> names_;
@@ -236,12 +246,16 @@ JournalWriter::~JournalWriter() {
   thread_.join();
 }
 
-void JournalWriter::Push(JournalRecord record) {
+void JournalWriter::Push(std::vector<JournalRecord> records) {
   bool first = false;
   {
     const std::lock_guard lock(mutex_);
     first = queue_.empty();
-    queue_.push_back(std::move(record));
+    if (first) {
+      queue_.swap(records);
+    } else {
+      std::move(records.begin(), records.end(), std::back_inserter(queue_));
+    }
   }
   if (first) wake_.notify_one();
 }

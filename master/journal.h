@@ -16,6 +16,7 @@
 
 #include "master/core/records.h"
 #include "master/database.h"
+#include "master/record_writer.h"
 
 namespace cq {
 
@@ -39,26 +40,17 @@ Database CreateJournal(const std::string& path, const std::map<std::string, std:
 
 /// Writes the journal on a thread of its own, in group commits. Thread-safe; the callbacks come
 /// from the journal's thread.
-class JournalWriter {
+class JournalWriter final : public RecordWriter {
  public:
-  struct Callbacks {
-    std::function<void(Committed)> committed;
-    /// Nothing can be written any more; no further callback comes.
-    std::function<void(std::string)> failed;
-    /// A copy is complete: its path, and what was wrong, if anything.
-    std::function<void(std::string, std::string)> copied;
-  };
   JournalWriter(Database database, Callbacks callbacks);
   /// Commits what was pushed, then ends the thread.
-  ~JournalWriter();
+  ~JournalWriter() override;
 
-  void Push(JournalRecord record);
-  /// Blocks until everything pushed is durable. False when the journal has failed.
-  bool Flush();
-  /// Copies the journal to `path`, a slice at a time between commits.
-  void Copy(std::string path);
-  /// Nobody else can read the journal while it is written.
-  bool exclusive() const { return exclusive_; }
+  void Push(std::vector<JournalRecord> records) override;
+  bool Flush() override;
+  /// A slice at a time between commits.
+  void Copy(std::string path) override;
+  bool exclusive() const override { return exclusive_; }
 
  private:
   class Tables;

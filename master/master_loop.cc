@@ -29,21 +29,21 @@ constexpr int kFramesAtOnce = 1000;
 
 }  // namespace
 
-MasterLoop::MasterLoop(Options options, Core core, Transport transport, RowSource::Options rows,
-                       Pool& pool, Database journal, RunObserver& observer)
+MasterLoop::MasterLoop(Options options, Core core, Transport transport, TaskSource& tasks,
+                       Pool& pool, const MakeRecordWriter& make_writer, RunObserver& observer)
     : options_(std::move(options)),
       core_(std::move(core)),
       transport_(std::move(transport)),
-      rows_(std::move(rows)),
+      tasks_(tasks),
       pool_(pool),
       observer_(observer) {
-  JournalWriter::Callbacks callbacks;
+  RecordWriter::Callbacks callbacks;
   callbacks.committed = [this](Committed committed) { mail_.Put(std::move(committed)); };
   callbacks.failed = [this](std::string reason) { mail_.Put(JournalFailed{std::move(reason)}); };
   callbacks.copied = [this](std::string path, std::string problem) {
     mail_.Put(Copied{std::move(path), std::move(problem)});
   };
-  journal_ = std::make_unique<JournalWriter>(std::move(journal), std::move(callbacks));
+  writer_ = make_writer(std::move(callbacks));
 }
 
 // The pool's thread writes to our mailbox and journal until it is closed.
@@ -56,8 +56,8 @@ MasterLoop::End MasterLoop::Run() {
   Pool::Callbacks callbacks;
   callbacks.event = [this](PoolEvent event) { mail_.Put(std::move(event)); };
   callbacks.write_durably = [this](JournalRecord record) {
-    journal_->Push(std::move(record));
-    return journal_->Flush();
+    Push(std::move(record));
+    return writer_->Flush();
   };
   pool_.Open(std::move(callbacks));
   StartWorkers(options_.workers);
@@ -74,14 +74,14 @@ MasterLoop::End MasterLoop::Run() {
   TellDropped();
   pool_.Close(orderly_);
   // One that nobody else can read must be closed before the export.
-  if (!orderly_ || journal_->exclusive()) Close();
+  if (!orderly_ || writer_->exclusive()) Close();
   return *end_;
 }
 
 void MasterLoop::Close() {
   const std::string left = pool_.Wait();
   if (!left.empty()) observer_.Warning(left);
-  journal_.reset();
+  writer_.reset();
   for (const auto& [path, waiting] : copies_) unlink(path.c_str());
 }
 
@@ -151,7 +151,7 @@ void MasterLoop::ReadSpool() {
     }
     core_.OnSpooled(Now(), std::move(std::get<Results>(read)));
     Act();
-    journal_->Push(SpoolTaken{path});
+    Push(SpoolTaken{path});
   }
 }
 
@@ -179,6 +179,10 @@ void MasterLoop::OnMail(PoolEvent& event) {
   } else {
     OnStates(std::get<JobStates>(event));
   }
+}
+
+void MasterLoop::OnMail(StopOrder& order) {
+  if (!finished_) StopNow(order.reason);
 }
 
 void MasterLoop::StartWorkers(unsigned workers) {
@@ -295,7 +299,7 @@ void MasterLoop::OnRequest(ConnectionId from, const Request& request) {
   if (request.kind == RequestKind::kCopy) {
     const std::string path = fmt::format("{}{}-{}.db", options_.copies, getpid(), ++copies_made_);
     copies_[path] = from;
-    journal_->Copy(path);
+    writer_->Copy(path);
     return;
   }
   Reply reply;
@@ -325,6 +329,14 @@ void MasterLoop::Act() {
   for (Action& action : core_.TakeActions()) {
     std::visit([this](auto& a) { Do(a); }, action);
   }
+  if (!records_.empty()) writer_->Push(std::exchange(records_, {}));
+}
+
+// From whatever thread.
+void MasterLoop::Push(JournalRecord record) {
+  std::vector<JournalRecord> records;
+  records.push_back(std::move(record));
+  writer_->Push(std::move(records));
 }
 
 void MasterLoop::Do(Send& send) {
@@ -346,7 +358,7 @@ void MasterLoop::Do(struct Give& give) {
     bytes = 0;
   };
   for (const auto& grant : give.tasks) {
-    const RowSource::Row& row = rows_.Get(grant.task);
+    const TaskRow& row = tasks_.Get(grant.task);
     Task task;
     task.task = grant.task;
     task.attempt = grant.attempt;
@@ -372,15 +384,15 @@ void MasterLoop::Do(struct Give& give) {
 
 void MasterLoop::Do(Write& write) {
   if (const auto* result = std::get_if<ResultRecord>(&write.record)) {
-    rows_.Forget(result->result.task);
+    tasks_.Forget(result->result.task);
     if (first_result_ == nanoseconds{}) first_result_ = Now();
   }
-  journal_->Push(std::move(write.record));
+  records_.push_back(std::move(write.record));
 }
 
 void MasterLoop::Do(AvoidHost& avoid) {
   if (pool_.replaces()) return;  // this machine is the only one
-  journal_->Push(AvoidRecord{avoid.host});
+  records_.emplace_back(AvoidRecord{avoid.host});
   pool_.Avoid(avoid.host);
 }
 

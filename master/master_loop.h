@@ -12,10 +12,10 @@
 
 #include "cq/run.h"
 #include "master/core/core.h"
-#include "master/input.h"
-#include "master/journal.h"
 #include "master/mailbox.h"
 #include "master/pool.h"
+#include "master/record_writer.h"
+#include "master/task_source.h"
 #include "master/transport.h"
 
 namespace cq {
@@ -34,8 +34,8 @@ class MasterLoop {
     /// Called about every 10 s while the run lives.
     std::function<void()> keep_alive;
   };
-  MasterLoop(Options options, Core core, Transport transport, RowSource::Options rows, Pool& pool,
-             Database journal, RunObserver& observer);
+  MasterLoop(Options options, Core core, Transport transport, TaskSource& tasks, Pool& pool,
+             const MakeRecordWriter& make_writer, RunObserver& observer);
   MasterLoop(const MasterLoop&) = delete;
   MasterLoop& operator=(const MasterLoop&) = delete;
   ~MasterLoop();
@@ -50,6 +50,10 @@ class MasterLoop {
   End Run();
   /// Returns when no worker is left and the journal is closed.
   void Close();
+  /// Has the loop's thread do something between two turns. Thread-safe.
+  void Post(std::function<void(Core&, Time)> event) { mail_.Put(std::move(event)); }
+  /// Ends the run from any thread; what is out stays without outcome.
+  void Stop(std::string reason) { mail_.Put(StopOrder{std::move(reason)}); }
 
   const Counts& counts() { return core_.counts(); }
   /// From Run to the first result; zero without one.
@@ -63,7 +67,11 @@ class MasterLoop {
     std::string path;
     std::string problem;
   };
-  using Mail = std::variant<Committed, JournalFailed, Copied, PoolEvent>;
+  using Event = std::function<void(Core&, Time)>;
+  struct StopOrder {
+    std::string reason;
+  };
+  using Mail = std::variant<Committed, JournalFailed, Copied, PoolEvent, Event, StopOrder>;
   using Clock = std::chrono::steady_clock;
 
   std::chrono::nanoseconds Now() const { return Clock::now() - origin_; }
@@ -75,6 +83,8 @@ class MasterLoop {
   void OnMail(JournalFailed& failed);
   void OnMail(Copied& copied);
   void OnMail(PoolEvent& event);
+  void OnMail(Event& event) { event(core_, Now()); }
+  void OnMail(StopOrder& order);
   void StartWorkers(unsigned workers);
   void OnSubmitted(const Submitted& submitted);
   void OnStates(const JobStates& states);
@@ -90,6 +100,7 @@ class MasterLoop {
   void Do(Note& note);
   void Do(EndJob& job) { pool_.EndJob(job.allocation); }
   void Do(AvoidHost& avoid);
+  void Push(JournalRecord record);
   void Do(Finished&);
   void CheckWorkforce();
   void Fail(const std::string& reason);
@@ -100,11 +111,13 @@ class MasterLoop {
   Clock::time_point origin_ = Clock::now();
   Core core_;
   Transport transport_;
-  RowSource rows_;
+  TaskSource& tasks_;
   Pool& pool_;
   RunObserver& observer_;
   Mailbox<Mail> mail_;
-  std::unique_ptr<JournalWriter> journal_;
+  std::unique_ptr<RecordWriter> writer_;
+  /// Of the actions that are being done; pushed together.
+  std::vector<JournalRecord> records_;
 
   std::optional<End> end_;
   bool finished_ = false;

@@ -51,7 +51,6 @@ bool CancelAllocation(const std::string& scheduler, const std::string& token,
                       const std::string& job) {
   PoolOptions options;
   options.scheduler = scheduler;
-  options.program = OwnExecutable();
   const auto made = scheduler == "slurm" ? MakeSlurmScheduler(LaunchOf(options)) : nullptr;
   if (made == nullptr || !made->Adopt(token, job, 1)) return false;
   made->CancelAll();

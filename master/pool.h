@@ -25,8 +25,9 @@ struct PoolOptions {
   std::string scheduler = "local";
   unsigned workers = 1;
   unsigned slots = 1;
-  /// The program `cq` and the run's directory, as the workers' machines see them.
-  std::string program;
+  /// The first words of a worker's command (WorkerLaunch) and the run's directory, as the workers'
+  /// machines see them.
+  std::vector<std::string> program;
   std::string run_dir;
   std::string worker_init;
   /// The user's own template; empty: the scheduler's.

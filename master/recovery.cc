@@ -30,7 +30,9 @@ int64_t MetaNumber(Database& journal, const char* name) {
 // The tasks whose outcomes are taken back, as ranges in `resets`: attempts of earlier epochs at
 // them no longer count.
 void TakeBack(Database& journal, Epoch epoch, Restart::Rerun rerun) {
-  const char* condition = rerun == Restart::Rerun::kAll ? "1" : "outcome <> 0";
+  const std::string condition = rerun == Restart::Rerun::kAll      ? "1"
+                                : rerun == Restart::Rerun::kFailed ? "outcome <> 0"
+                                                                   : "outcome = 5";
   auto tasks =
       journal.Prepare(fmt::format("SELECT task FROM results WHERE {} ORDER BY task", condition));
   auto insert = journal.Prepare("INSERT INTO resets VALUES(?1, ?2, ?3)");

@@ -43,7 +43,7 @@ struct Restart {
   /// Tasks whose rows are gone.
   std::vector<TaskId> removed;
   /// Which outcomes are taken back, so that their tasks run again.
-  enum class Rerun { kNothing, kFailed, kAll };
+  enum class Rerun { kNothing, kCancelled, kFailed, kAll };
   Rerun rerun = Rerun::kNothing;
 };
 

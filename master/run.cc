@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <poll.h>
-#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,42 +13,32 @@
 #include <cstring>
 #include <filesystem>
 #include <optional>
-#include <set>
 
 #include "cq/error.h"
 #include "master/cancel.h"
 #include "master/cpus.h"
 #include "master/export.h"
 #include "master/fingerprints.h"
+#include "master/input.h"
+#include "master/journal.h"
 #include "master/master_loop.h"
 #include "master/recovery.h"
 #include "master/row_matching.h"
 #include "master/run_definition.h"
 #include "master/run_directory.h"
 #include "master/run_keys.h"
+#include "master/run_setup.h"
 #include "protocol/column_types.h"
 #include "protocol/command.h"
 #include "protocol/files.h"
 #include "protocol/limits.h"
+#include "protocol/own_program.h"
 #include "protocol/quantities.h"
 
 namespace cq {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-/// What the master has open besides its workers; of each a connection, and what a local worker's
-/// guardian takes.
-constexpr uint64_t kOwnDescriptors = 128;
-constexpr uint64_t kDescriptorsOfWorker = 4;
-
-uint64_t Random64() {
-  uint64_t number = 0;
-  if (getrandom(&number, sizeof number, 0) != sizeof number) {
-    throw Error("the system gives no random numbers");
-  }
-  return number == 0 ? 1 : number;
-}
 
 // What is wrong with the options alone, before anything is read.
 void CheckOptions(const RunOptions& options) {
@@ -140,7 +129,8 @@ PoolOptions PlanPool(const RunOptions& options) {
   const unsigned slots = options.workers || options.scheduler != "local" ? 1 : UsableCpus();
   pool.workers = options.workers.value_or(1);
   pool.slots = options.slots.value_or(slots);
-  pool.program = options.worker_program.empty() ? OwnExecutable() : options.worker_program;
+  pool.program = options.worker_program.empty() ? OwnCommand()
+                                                : std::vector<std::string>{options.worker_program};
   pool.run_dir = RunDirectoryPath(options);
   pool.worker_init = options.worker_init;
   pool.template_file = options.template_file;
@@ -445,6 +435,7 @@ class Setup {
     if (served()) {
       text.program = {options_.program,
                       FunctionPath(),
+                      false,
                       definition_.columns,
                       definition_.types,
                       {definition_.constants.begin(), definition_.constants.end()}};
@@ -485,42 +476,6 @@ class Setup {
     return core;
   }
 
-  // The same keys and, if it can be had, the same port as an earlier master, so that workers come
-  // back by themselves.
-  Transport Listen(const RunDirectory& directory, RunKeys& keys) {
-    Transport transport(keys.server(), keys.client_public());
-    using Reach = Transport::Reach;
-    auto endpoints = transport.Bind(options_.scheduler == "local"  ? Reach::kLoopback
-                                    : pool_.ControllerAtLoopback() ? Reach::kLoopbackFirst
-                                                                   : Reach::kAll,
-                                    keys.port());
-    address_ = endpoints[0];
-    keys.Write(std::move(endpoints));
-    if (!keys.elsewhere().empty()) {
-      observer_.Warning(fmt::format(
-          "the file system of '{}' can keep no file private: the run's keys are in '{}'",
-          directory.path(), keys.elsewhere()));
-    }
-    directory.WriteOwner(address_);
-    return transport;
-  }
-
-  // What earlier masters submitted is taken over; their workers are waited for as long as they can
-  // live.
-  void TakeOver(Database& journal, Recovered& recovered) {
-    std::set<std::string> watched;
-    for (const OpenAllocation& open : OpenAllocations(journal)) {
-      if (open.scheduler != options_.scheduler) continue;
-      pool_.Adopt(open.token, open.job, static_cast<unsigned>(open.workers));
-      watched.insert(fmt::format("{} {}_", open.scheduler, open.job.substr(0, open.job.find(';'))));
-    }
-    for (KnownWorker& worker : recovered.workers) {
-      worker.watched =
-          watched.contains(worker.allocation.substr(0, worker.allocation.rfind('_') + 1));
-    }
-    for (const std::string& host : AvoidedHosts(journal)) pool_.Avoid(host);
-  }
-
   void SayCancelled(const std::vector<std::string>& jobs) {
     for (const std::string& job : jobs) {
       observer_.Resumed(fmt::format("cancelled {}, left by an earlier master", job));
@@ -535,15 +490,13 @@ class Setup {
       SayCancelled(CancelAllocations(journal, {}));
       return Nothing(directory, recovered);
     }
-    RequireDescriptors(kOwnDescriptors + kDescriptorsOfWorker * plan_.workers);
-    // Strangers may hold connections open without speaking: the more the better.
-    pool_.KeepDescriptorLimit(RaiseDescriptorLimit());
+    MakeRoom(plan_.workers, pool_);
     // Workers of another scheduler could not be watched any more.
     SayCancelled(CancelAllocations(journal, options_.scheduler));
     RunKeys keys(directory, definition_.run);
-    Transport transport = Listen(directory, keys);
+    Transport transport = Listen(options_.scheduler, pool_, directory, keys, observer_, address_);
     pool_.HoldOpen(directory.workers_lock());
-    TakeOver(journal, recovered);
+    TakeOver(options_.scheduler, pool_, journal, recovered);
     if (done > 0 || epoch > 1) {
       observer_.Resumed(
           fmt::format("{} of {} tasks have a result already", done, definition_.tasks()));
@@ -554,15 +507,14 @@ class Setup {
     loop_options.spool = directory.File("spool");
     loop_options.copies = directory.File("copy-");
     loop_options.keep_alive = [&] { directory.WriteOwner(address_); };
-    RowSource::Options rows{directory.File("params.csv"),
-                            ranges_,
-                            command_.columns,
-                            seed_columns_,
-                            definition_.seed,
-                            timeout_column_};
+    RowSource rows({directory.File("params.csv"), ranges_, command_.columns, seed_columns_,
+                    definition_.seed, timeout_column_});
+    const auto write_journal = [&](RecordWriter::Callbacks callbacks) {
+      return std::make_unique<JournalWriter>(std::move(journal), std::move(callbacks));
+    };
     MasterLoop loop(std::move(loop_options),
                     Core(CoreOptionsOf(directory, epoch), std::move(recovered)),
-                    std::move(transport), std::move(rows), pool_, std::move(journal), observer_);
+                    std::move(transport), rows, pool_, write_journal, observer_);
     directory.Keep();
     observer_.Started(plan_.workers, plan_.slots);
     const double start = Seconds();

@@ -88,6 +88,7 @@ std::map<std::string, std::string> RunDefinition::ToMeta() const {
           {"shell", OrderedJson(shell).dump()},
           {"program", EncodeList(program).dump()},
           {"function", Encode(function).dump()},
+          {"calls", OrderedJson(calls).dump()},
           {"types", EncodeTypes(types).dump()},
           {"constants", EncodePairs(constants).dump()},
           {"columns", EncodeList(columns).dump()},
@@ -120,6 +121,7 @@ RunDefinition ReadDefinition(Database& journal) {
     meta.at("shell").get_to(d.shell);
     d.program = DecodeList(meta.at("program"));
     d.function = Decode(meta.at("function"));
+    meta.at("calls").get_to(d.calls);
     for (const auto& name : meta.at("types")) d.types.push_back(ParseColumnType(name, "types"));
     for (const auto& pair : meta.at("constants")) d.constants[Decode(pair[0])] = Decode(pair[1]);
     d.columns = DecodeList(meta.at("columns"));
@@ -135,6 +137,10 @@ RunDefinition ReadDefinition(Database& journal) {
     meta.at("stdout_column").get_to(d.stdout_column);
   } catch (const std::exception& error) {
     throw Error(std::string("the journal does not tell what the run is: ") + error.what());
+  }
+  if (d.calls) {
+    auto count = journal.Prepare("SELECT count(*) FROM calls");
+    if (count.Step()) d.rows = static_cast<uint64_t>(count.Int(0));
   }
   return d;
 }

@@ -20,6 +20,9 @@ struct RunDefinition {
   /// Instead of a command.
   std::vector<std::string> program;
   std::string function;
+  /// The tasks are calls that a program submits which embeds the master; `rows` is how many there
+  /// are so far.
+  bool calls = false;
   /// Of the columns, for a program or a function.
   std::vector<ColumnType> types;
   std::map<std::string, std::string> constants;

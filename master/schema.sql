@@ -41,6 +41,12 @@ CREATE TABLE blobs(
   bytes BLOB NOT NULL
 );
 
+CREATE TABLE calls(
+  task INTEGER PRIMARY KEY,
+  function TEXT NOT NULL,       -- of the program that embeds the master; a run over a CSV has no calls
+  arguments BLOB NOT NULL       -- a list, packed as MessagePack
+);
+
 CREATE TABLE resets(
   first_task INTEGER NOT NULL,
   last_task INTEGER NOT NULL,

@@ -108,7 +108,7 @@ auto Fields(M& m) {
 }
 template <Is<Program> M>
 auto Fields(M& m) {
-  return std::tie(m.words, m.function, m.columns, m.types, m.constants);
+  return std::tie(m.words, m.function, m.calls, m.columns, m.types, m.constants);
 }
 template <Is<Assign> M>
 auto Fields(M& m) {

@@ -6,21 +6,12 @@
 #include <variant>
 #include <vector>
 
+#include "cq/outcome.h"
 #include "protocol/ids.h"
 
 // The messages of PROTOCOL.md, one struct each, fields in the order of its tables.
 namespace cq {
 
-/// How a task ended. The numbers are those of the wire and of the journal.
-enum class Outcome : uint8_t {
-  kOk = 0,
-  kError = 1,
-  kCrashed = 2,
-  kTimeout = 3,
-  kMemory = 4,
-  kCancelled = 5,
-  kSkipped = 6,
-};
 inline constexpr int kOutcomes = 7;
 
 /// JSON text: an array, an object, or an integer beyond 64 bits.
@@ -219,6 +210,9 @@ struct Program {
   std::vector<std::string> words;
   /// LIBRARY:NAME of a C++ function.
   std::string function;
+  /// The program embeds the master, and its tasks are calls of its own functions: their values are
+  /// a function's name and its packed arguments, the constants are packed, and so is the result.
+  bool calls = false;
   std::vector<std::string> columns;
   std::vector<ColumnType> types;
   std::vector<std::pair<std::string, std::string>> constants;

@@ -131,11 +131,10 @@ class LocalScheduler : public Scheduler {
       throw Error(fmt::format("cannot write the worker's log '{}': {}", guardian.log_file,
                               strerror(errno)));
     }
-    std::vector<std::string> words = {launch_.program, "worker",
-                                      "--connect",     launch_.connection_file,
-                                      "--slots",       std::to_string(launch_.slots),
-                                      "--allocation",  guardian.allocation,
-                                      "--master-fd",   std::to_string(kMasterFd)};
+    std::vector<std::string> words = launch_.program;
+    words.insert(words.end(), {"worker", "--connect", launch_.connection_file, "--slots",
+                               std::to_string(launch_.slots), "--allocation", guardian.allocation,
+                               "--master-fd", std::to_string(kMasterFd)});
     // Run by the guardian, so that a set-up that hangs ends like a worker.
     if (!launch_.worker_init.empty()) words.insert(words.end(), {"--init", launch_.worker_init});
     if (held_fd_ >= 0) words.insert(words.end(), {"--held-fd", std::to_string(kHeldFd)});

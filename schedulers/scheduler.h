@@ -10,8 +10,9 @@ namespace cq {
 
 /// What starting workers takes, whatever the scheduler.
 struct WorkerLaunch {
-  /// The program `cq`, as the workers' machines see it.
-  std::string program;
+  /// The program `cq`, as the workers' machines see it, or one that embeds the master; the words
+  /// that follow are those of `cq`'s command line.
+  std::vector<std::string> program;
   std::string connection_file;
   std::string run_dir;
   std::string log_dir;

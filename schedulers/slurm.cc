@@ -329,6 +329,14 @@ class SlurmScheduler : public Scheduler {
 
 }  // namespace
 
+namespace {
+std::string ProgramText(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : " ") + ShellQuote(word);
+  return text;
+}
+}  // namespace
+
 std::string FilledSlurmTemplate(const WorkerLaunch& launch, unsigned workers) {
   const std::string cpus = std::to_string(launch.slots * launch.cpus_per_slot);
   std::map<std::string, std::string> values = {
@@ -340,7 +348,7 @@ std::string FilledSlurmTemplate(const WorkerLaunch& launch, unsigned workers) {
       {"log_file", OutputPath(launch.log_dir, "slurm-%A_%a.log")},
       {"connect", ShellQuote(launch.connection_file)},
       {"run_dir", launch.run_dir},
-      {"cq", ShellQuote(launch.program)},
+      {"cq", ProgramText(launch.program)},
       {"worker_init", launch.worker_init},
   };
   std::set<std::string> user_set;

@@ -19,6 +19,7 @@
 
 #include "cq/error.h"
 #include "protocol/files.h"
+#include "protocol/own_program.h"
 #include "worker/json_values.h"
 #include "worker/process_tree.h"
 #include "worker/signal_names.h"
@@ -55,8 +56,10 @@ std::string HelperDirectory() {
 }
 
 std::vector<std::string> ProgramWords(const Program& program) {
-  if (!program.function.empty()) return {OwnExecutable(), "slot", program.function};
-  return program.words;
+  if (program.function.empty()) return program.words;
+  std::vector<std::string> words = OwnCommand();
+  words.insert(words.end(), {"slot", program.function});
+  return words;
 }
 
 std::vector<std::string> ProgramEnvironment(const RunContext& run, const std::string& token) {

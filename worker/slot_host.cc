@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <msgpack.hpp>
 #include <optional>
@@ -18,7 +19,7 @@
 #include "cq/function.h"
 #include "protocol/column_types.h"
 #include "protocol/files.h"
-#include "protocol/msgpack_double.h"
+#include "protocol/value_codec.h"
 #include "worker/slot_messages.h"
 
 namespace cq {
@@ -30,90 +31,6 @@ namespace type = msgpack::type;
 
 /// Answers are sent once so much time has passed since the last ones, or the batch is done.
 constexpr std::chrono::milliseconds kFlushEvery{5};
-
-class ResultEncoder final : public Encoder {
- public:
-  explicit ResultEncoder(msgpack::sbuffer& buffer) : buffer_(buffer), packer_(buffer) {}
-  void Missing() override { packer_.pack_nil(); }
-  void Bool(bool value) override { value ? packer_.pack_true() : packer_.pack_false(); }
-  void Integer(int64_t value) override { packer_.pack_int64(value); }
-  void Unsigned(uint64_t value) override { packer_.pack_uint64(value); }
-  void Number(double value) override { WriteDouble(buffer_, value); }
-  void Text(const char* bytes, size_t size) override {
-    packer_.pack_str(static_cast<uint32_t>(size));
-    packer_.pack_str_body(bytes, static_cast<uint32_t>(size));
-  }
-  void List(size_t count) override { packer_.pack_array(static_cast<uint32_t>(count)); }
-  void Record(size_t count) override { packer_.pack_map(static_cast<uint32_t>(count)); }
-
- private:
-  msgpack::sbuffer& buffer_;
-  msgpack::packer<msgpack::sbuffer> packer_;
-};
-
-// The arguments of one call, in the order of the parameters; nested ones in theirs.
-class ArgumentDecoder final : public Decoder {
- public:
-  void Start(std::vector<const Object*> arguments) {
-    stack_ = std::move(arguments);
-    std::reverse(stack_.begin(), stack_.end());
-  }
-  Kind Next() override {
-    switch (Top().type) {
-      case type::BOOLEAN:
-        return Kind::kBool;
-      case type::POSITIVE_INTEGER:
-      case type::NEGATIVE_INTEGER:
-        return Kind::kInteger;
-      case type::FLOAT32:
-      case type::FLOAT64:
-        return Kind::kNumber;
-      case type::STR:
-        return Kind::kText;
-      case type::ARRAY:
-        return Kind::kList;
-      case type::MAP:
-        return Kind::kRecord;
-      default:
-        return Kind::kMissing;
-    }
-  }
-  void Missing() override { Pop(); }
-  bool Bool() override { return Pop().via.boolean; }
-  bool FitsInteger() override {
-    return Top().type == type::NEGATIVE_INTEGER || Top().via.u64 <= INT64_MAX;
-  }
-  int64_t Integer() override { return Pop().via.i64; }
-  uint64_t Unsigned() override { return Pop().via.u64; }
-  double Number() override { return Pop().via.f64; }
-  const char* Text(size_t* size) override {
-    const Object& o = Pop();
-    *size = o.via.str.size;
-    return o.via.str.ptr;
-  }
-  size_t List() override {
-    const Object& o = Pop();
-    for (uint32_t i = o.via.array.size; i > 0; --i) stack_.push_back(&o.via.array.ptr[i - 1]);
-    return o.via.array.size;
-  }
-  size_t Record() override {
-    const Object& o = Pop();
-    for (uint32_t i = o.via.map.size; i > 0; --i) {
-      stack_.push_back(&o.via.map.ptr[i - 1].val);
-      stack_.push_back(&o.via.map.ptr[i - 1].key);
-    }
-    return o.via.map.size;
-  }
-
- private:
-  const Object& Top() const { return *stack_.back(); }
-  const Object& Pop() {
-    const Object& top = *stack_.back();
-    stack_.pop_back();
-    return top;
-  }
-  std::vector<const Object*> stack_;
-};
 
 bool Takes(const ParameterInfo& parameter, ColumnType column) {
   switch (parameter.kind) {
@@ -130,9 +47,13 @@ bool Takes(const ParameterInfo& parameter, ColumnType column) {
   }
 }
 
-class SlotHost {
+// Serves one function of a library with the rows of a CSV or, without one, this program's own
+// functions with calls of a program that embeds a master.
+class SlotHost final : public detail::ConstantSource {
  public:
-  SlotHost(int in, int out, const Function& function) : in_(in), out_(out), function_(function) {}
+  SlotHost(int in, int out, const Function* function) : in_(in), out_(out), function_(function) {
+    detail::constants = this;
+  }
 
   int Serve() {
     Begin(SlotType::kHello, 0, 2);
@@ -200,7 +121,7 @@ class SlotHost {
   // ---- the run ----
 
   void Start(uint64_t id, const Object* field) {
-    const std::string problem = Match(field);
+    const std::string problem = function_ == nullptr ? KeepConstants(field[5]) : Match(field);
     Begin(problem.empty() ? SlotType::kReady : SlotType::kRefuse, id, problem.empty() ? 0 : 1);
     if (!problem.empty()) PackText(problem);
     Flush();
@@ -212,33 +133,34 @@ class SlotHost {
     for (const Object& name : field[3].via.array) names.push_back(name.as<std::string>());
     const auto& types = field[4].via.array;
     const std::string shown = fmt::format("{}", fmt::join(names, ", "));
-    const ParameterInfo* parameters = function_.parameters;
-    const bool named = function_.parameter_count > 0 && parameters[0].name != nullptr;
-    if (!named && function_.parameter_count != names.size()) {
+    const Function& function = *function_;
+    const ParameterInfo* parameters = function.parameters;
+    const bool named = function.parameter_count > 0 && parameters[0].name != nullptr;
+    if (!named && function.parameter_count != names.size()) {
       return fmt::format(
           "'{}' takes {} parameters in order, the input has {} columns ({}): "
           "CQ_FUNCTION({}, \"COLUMN\", ...) names those that it takes",
-          function_.name, function_.parameter_count, names.size(), shown, function_.name);
+          function.name, function.parameter_count, names.size(), shown, function.name);
     }
-    for (uint32_t i = 0; i < function_.parameter_count; ++i) {
+    for (uint32_t i = 0; i < function.parameter_count; ++i) {
       const ParameterInfo& parameter = parameters[i];
       size_t at = i;
       if (named) {
         if (parameter.name == nullptr) {
           return fmt::format("'{}' takes {} parameters, CQ_FUNCTION names {} columns",
-                             function_.name, function_.parameter_count, i);
+                             function.name, function.parameter_count, i);
         }
         at = static_cast<size_t>(std::find(names.begin(), names.end(), parameter.name) -
                                  names.begin());
         if (at == names.size() && KeepConstant(field[5], parameter)) continue;
         if (at == names.size()) {
-          return fmt::format("'{}' takes a column '{}'; the columns are: {}", function_.name,
+          return fmt::format("'{}' takes a column '{}'; the columns are: {}", function.name,
                              parameter.name, shown);
         }
       }
       const auto column = static_cast<ColumnType>(types.ptr[at].via.u64);
       if (!Takes(parameter, column)) {
-        return fmt::format("parameter {} of '{}' is {}, column '{}' is {}", i + 1, function_.name,
+        return fmt::format("parameter {} of '{}' is {}, column '{}' is {}", i + 1, function.name,
                            detail::NameOf(parameter.kind), names[at], NameOf(column));
       }
       sources_.push_back({at, nullptr});
@@ -254,6 +176,24 @@ class SlotHost {
       return true;
     }
     return false;
+  }
+
+  // Those of a program that embeds its master are packed values.
+  std::string KeepConstants(const Object& constants) {
+    for (const auto& [name, value] : constants.via.map) {
+      const auto bytes = value.as<std::string>();
+      constants_.push_back(
+          std::make_unique<msgpack::object_handle>(msgpack::unpack(bytes.data(), bytes.size())));
+      packed_constants_[name.as<std::string>()] = &constants_.back()->get();
+    }
+    return {};
+  }
+
+  Decoder* Find(const char* name) override {
+    const auto found = packed_constants_.find(name);
+    if (found == packed_constants_.end()) return nullptr;
+    constant_reader_.Start({found->second});
+    return &constant_reader_;
   }
 
   // ---- tasks ----
@@ -297,30 +237,78 @@ class SlotHost {
     const std::string group = field[3].as<std::string>();
     const TaskInfo task{field[0].via.u64, field[1].via.u64, field[2].via.u64, group.c_str()};
     const auto& values = field[4].via.array;
-    std::vector<const Object*> arguments;
+    function_ == nullptr ? Call(task, values) : CallWithRow(task, values);
+  }
+
+  void CallWithRow(const TaskInfo& task, const msgpack::object_array& values) {
+    arguments_.clear();
     for (const Source& source : sources_) {
-      arguments.push_back(source.constant != nullptr ? source.constant
-                                                     : &values.ptr[source.column]);
+      arguments_.push_back(source.constant != nullptr ? source.constant
+                                                      : &values.ptr[source.column]);
     }
-    decoder_.Start(std::move(arguments));
-    msgpack::sbuffer value;
-    ResultEncoder encoder(value);
-    std::string reason;
+    const bool ok = Run(*function_, task);
+    BeginAnswer(task, ok);
+    ok ? void(buffer_.write(value_.data(), value_.size())) : PackText(reason_);
+    packer_.pack_uint64(took_us_);
+    PackText("");
+    PackText("");
+  }
+
+  // [name, packed list of arguments]; the answer is the packed result, as a blob.
+  void Call(const TaskInfo& task, const msgpack::object_array& values) {
+    const auto& name = values.ptr[0].via.str;
+    const Function* function = FunctionNamed({name.ptr, name.size});
+    bool ok = false;
+    if (function == nullptr) {
+      took_us_ = 0;
+      reason_ =
+          fmt::format("this worker's program has no function '{}' registered with CQ_FUNCTION",
+                      std::string_view(name.ptr, name.size));
+    } else {
+      const auto& packed = values.ptr[1].via.str;
+      size_t end = 0;
+      const auto reference = [](type::object_type, size_t, void*) { return true; };
+      const auto handle = msgpack::unpack(packed.ptr, packed.size, end, reference);
+      arguments_.clear();
+      for (const Object& argument : handle.get().via.array) arguments_.push_back(&argument);
+      ok = Run(*function, task);
+    }
+    BeginAnswer(task, ok);
+    ok ? void(packer_.pack_map(0)) : PackText(reason_);
+    packer_.pack_uint64(took_us_);
+    PackText(ok ? kPackedFormat : "");
+    PackText(ok ? std::string_view(value_.data(), value_.size()) : std::string_view());
+  }
+
+  const Function* FunctionNamed(std::string_view name) {
+    if (last_ != nullptr && name == last_->name) return last_;
+    for (const Function* function : detail::Functions()) {
+      if (name == function->name) return last_ = function;
+    }
+    return nullptr;
+  }
+
+  // Leaves the value or the reason.
+  bool Run(const Function& function, const TaskInfo& task) {
+    reader_.Start(arguments_);
+    value_.clear();
     const auto begin = Clock::now();
-    const bool ok = function_.call(
-        task, decoder_, encoder,
+    const bool ok = function.call(
+        task, reader_, writer_,
         [](void* context, const char* bytes, size_t size) {
           static_cast<std::string*>(context)->assign(bytes, size);
         },
-        &reason);
-    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begin);
+        &reason_);
+    took_us_ = static_cast<uint64_t>(
+        std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begin).count());
+    return ok;
+  }
+
+  // [task, ok, value or message, µs, blob format or traceback, blob]
+  void BeginAnswer(const TaskInfo& task, bool ok) {
     packer_.pack_array(6);
     packer_.pack_uint64(task.task);
     ok ? packer_.pack_true() : packer_.pack_false();
-    ok ? void(buffer_.write(value.data(), value.size())) : PackText(reason);
-    packer_.pack_uint64(static_cast<uint64_t>(took.count()));
-    PackText("");
-    PackText("");
     ++answers_.count;
   }
 
@@ -332,19 +320,32 @@ class SlotHost {
 
   const int in_;
   const int out_;
-  const Function& function_;
+  const Function* const function_;
   std::vector<Source> sources_;
   std::vector<std::unique_ptr<msgpack::object_handle>> constants_;
+  std::map<std::string, const Object*> packed_constants_;
+  ValueReader constant_reader_;
+  /// Of calls: the function that the last one named.
+  const Function* last_ = nullptr;
   msgpack::sbuffer buffer_;
   msgpack::packer<msgpack::sbuffer> packer_{buffer_};
-  ArgumentDecoder decoder_;
+  std::vector<const Object*> arguments_;
+  ValueReader reader_;
+  msgpack::sbuffer value_;
+  ValueWriter writer_{value_};
+  std::string reason_;
+  uint64_t took_us_ = 0;
   Answers answers_;
   size_t count_at_ = 0;
 };
 
-int Number(const char* name) {
-  const char* text = getenv(name);
-  return text == nullptr ? -1 : std::atoi(text);
+std::pair<int, int> Pipes() {
+  const char* in = getenv("CQ_SLOT_IN");
+  const char* out = getenv("CQ_SLOT_OUT");
+  if (in == nullptr || out == nullptr) {
+    throw UsageError("cq slot is started by workers: use cq run --function");
+  }
+  return {std::atoi(in), std::atoi(out)};
 }
 
 const Function& Load(const std::string& name) {
@@ -371,10 +372,13 @@ const Function& Load(const std::string& name) {
 }  // namespace
 
 int ServeLibrary(const std::string& name) {
-  const int in = Number("CQ_SLOT_IN");
-  const int out = Number("CQ_SLOT_OUT");
-  if (in < 0 || out < 0) throw UsageError("cq slot is started by workers: use cq run --function");
-  return SlotHost(in, out, Load(name)).Serve();
+  const auto [in, out] = Pipes();
+  return SlotHost(in, out, &Load(name)).Serve();
+}
+
+int ServeOwnFunctions() {
+  const auto [in, out] = Pipes();
+  return SlotHost(in, out, nullptr).Serve();
 }
 
 }  // namespace cq

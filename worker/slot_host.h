@@ -8,4 +8,8 @@ namespace cq {
 /// the worker closes the pipe. Returns the exit status of the process: 0, or 2 outside a slot.
 int ServeLibrary(const std::string& function);
 
+/// The same for a slot of a program that embeds a master: with the functions that this program
+/// registered.
+int ServeOwnFunctions();
+
 }  // namespace cq

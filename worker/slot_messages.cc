@@ -339,7 +339,7 @@ std::string EncodeStart(SlotFormat format, uint64_t id, const Program& program) 
   frame.packer().pack_map(static_cast<uint32_t>(program.constants.size()));
   for (const auto& [name, text] : program.constants) {
     frame.Text(name);
-    frame.Put(TypedValue(text, TypeOf(text)));
+    program.calls ? frame.Text(text) : frame.Put(TypedValue(text, TypeOf(text)));
   }
   return frame.Take();
 }
@@ -367,8 +367,10 @@ std::string EncodeTasks(SlotFormat format, uint64_t id, const Program& program,
     frame.packer().pack_uint64(task->attempt_number);
     frame.packer().pack_uint64(task->seed);
     frame.Text("");
-    frame.packer().pack_array(static_cast<uint32_t>(program.types.size()));
-    for (size_t i = 0; i < program.types.size(); ++i) frame.Put(value_of(*task, i));
+    frame.packer().pack_array(static_cast<uint32_t>(task->values.size()));
+    for (size_t i = 0; i < task->values.size(); ++i) {
+      program.calls ? frame.Text(task->values[i]) : frame.Put(value_of(*task, i));
+    }
   }
   return frame.Take();
 }

@@ -88,6 +88,8 @@ enum class SlotType : uint64_t {
 };
 
 inline constexpr uint64_t kSlotProtocolVersion = 1;
+/// The format of a blob that is the packed result of a call.
+inline constexpr const char* kPackedFormat = "cq";
 /// A frame, or a line.
 inline constexpr size_t kSlotFrameMax = (size_t{1} << 24) - 1;
 

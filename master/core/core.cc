@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
 
 #include "master/core/dispatch.h"
 #include "protocol/limits.h"
@@ -37,6 +38,10 @@ void Core::Recover(Recovered& recovered) {
     open.charged = tried.charged;
     open.failures = tried.failures;
     open.given_up = tried.given_up;
+  }
+  for (const TaskId task : recovered.held_back) {
+    tasks_.OpenUp(task);
+    tasks_.SuspendReady(task);
   }
   for (const KnownWorker& known : recovered.workers) {
     Worker& worker = workers_.Recover(known.id, known.number);
@@ -76,9 +81,11 @@ void Core::EndAwaiting(Worker& worker) {
 // Tasks go out only below a mark that is durable, so that a later master knows which may be
 // running somewhere.
 void Core::AskForMark() {
-  if (finished_ || mark_asked_ >= tasks_.last()) return;
+  // Where more may be added, so may their mark be there before them.
+  const TaskId last = options_.open ? std::numeric_limits<TaskId>::max() : tasks_.last();
+  if (finished_ || mark_asked_ >= last) return;
   if (tasks_.next_fresh() + options_.mark_stride / 2 <= mark_asked_) return;
-  mark_asked_ = std::min(tasks_.last(), tasks_.next_fresh() + options_.mark_stride);
+  mark_asked_ = std::min(last, tasks_.next_fresh() + options_.mark_stride);
   actions_.emplace_back(Write{MarkRecord{mark_asked_}});
 }
 
@@ -170,6 +177,35 @@ void Core::OnAllocationEnded(Time now, const std::string& allocation, const std:
   }
 }
 
+void Core::OnAdded(uint64_t tasks) {
+  tasks_.Add(tasks);
+  counts_.tasks += tasks;
+  all_dirty_ = true;
+}
+
+void Core::OnWanted(TaskId task) {
+  const OpenTask* open = tasks_.Find(task);
+  // A worker of an earlier master may have it, or have finished it.
+  if (open == nullptr || !open->waiting || open->not_before != Time{}) return;
+  tasks_.Wake(task);
+  all_dirty_ = true;
+}
+
+void Core::OnCancelled(const std::vector<TaskId>& tasks) {
+  if (finished_) return;
+  for (const TaskId task : tasks) {
+    if (!tasks_.Exists(task) || tasks_.Done(task)) continue;
+    const OpenTask* open = tasks_.Find(task);
+    TaskResult result;
+    result.task = task;
+    // Of an attempt that never ran: what is out becomes a second one, and is ended.
+    result.attempt = MakeSerial(options_.epoch, next_attempt_++);
+    result.outcome = Outcome::kCancelled;
+    result.error = "cancelled";
+    Finish(std::move(result), std::nullopt, open == nullptr ? 0 : open->attempts);
+  }
+}
+
 void Core::OnDrain(Time, const std::string& reason) {
   if (draining_ || finished_) return;
   draining_ = true;
@@ -242,7 +278,7 @@ void Core::Flush(Time) {
 }
 
 void Core::FinishIfDone() {
-  const bool all = tasks_.AllDone() || (draining_ && tasks_.out() == 0);
+  const bool all = (tasks_.AllDone() && !options_.open) || (draining_ && tasks_.out() == 0);
   if (finished_ || !all || !uncommitted_.empty()) return;
   OnStop({}, draining_ ? drain_reason_ : "the run is finished");
 }
@@ -306,7 +342,7 @@ void Core::Finish(TaskResult result, std::optional<WorkerIndex> worker, uint64_t
   refused_.erase(task);
   uncommitted_[result.attempt] = {task, worker};
   ++counts_.outcomes[static_cast<size_t>(result.outcome)];
-  const bool failed = result.outcome != Outcome::kOk;
+  const bool failed = result.outcome != Outcome::kOk && result.outcome != Outcome::kCancelled;
   actions_.emplace_back(
       Write{ResultRecord{std::move(result), attempts, worker ? workers_[*worker].number : 0}});
   if (failed && ++failed_ == options_.max_failures) {

@@ -23,6 +23,8 @@ struct CoreOptions {
   RunText text;
   /// The highest number of a task.
   uint64_t tasks = 0;
+  /// More tasks may come (OnAdded), until OnClosed.
+  bool open = false;
   std::chrono::milliseconds lease{30'000};
   /// After so many charged losses a task is set aside as `crashed`.
   uint32_t crash_limit = 3;
@@ -74,6 +76,14 @@ class Core {
   void OnExpected(uint64_t workers) { expected_ = workers; }
   /// Results that a worker left in a file when it could not reach any master.
   void OnSpooled(Time now, Results results);
+  /// So many more tasks, with the next numbers.
+  void OnAdded(uint64_t tasks);
+  /// A task that was held back (Recovered) may go out.
+  void OnWanted(TaskId task);
+  /// Nobody wants these any more: they end as `cancelled`, wherever they are.
+  void OnCancelled(const std::vector<TaskId>& tasks);
+  /// No more tasks will be added: the run ends with the last of them.
+  void OnClosed() { options_.open = false; }
   /// Finish what runs, start nothing more.
   void OnDrain(Time now, const std::string& reason);
   /// End now; what is out stays without outcome.

@@ -70,9 +70,15 @@ struct AvoidRecord {
 struct SpoolTaken {
   std::string path;
 };
+/// What a task is, of a program that embeds the master.
+struct CallRecord {
+  TaskId task = 0;
+  std::string function;
+  std::string arguments;
+};
 using JournalRecord = std::variant<ResultRecord, FailureRecord, WorkerRecord, WorkerEndRecord,
                                    AllocationIntent, AllocationSubmitted, AllocationEnded,
-                                   MarkRecord, OutputRecord, AvoidRecord, SpoolTaken>;
+                                   MarkRecord, OutputRecord, AvoidRecord, SpoolTaken, CallRecord>;
 
 /// What has become durable, in the order in which it was written.
 struct Committed {

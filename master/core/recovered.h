@@ -50,6 +50,9 @@ struct Recovered {
   /// Those of them that have an outcome, by outcome.
   std::array<uint64_t, kOutcomes> outcomes{};
   std::vector<TriedTask> tried;
+  /// Tasks without outcome that nobody may want any more: they go out once they are wanted; what a
+  /// worker reports of them counts.
+  std::vector<TaskId> held_back;
   std::vector<Reset> resets;  // sorted by `first`, disjoint
   std::vector<KnownWorker> workers;
   uint64_t last_worker = 0;

@@ -75,6 +75,11 @@ class TaskTable {
   TaskTable(TaskId last, TaskSet done, uint64_t done_count);
 
   TaskId last() const { return last_; }
+  /// So many more fresh ones.
+  void Add(uint64_t tasks) {
+    last_ += tasks;
+    ready_ += tasks;
+  }
   bool Exists(TaskId task) const { return task >= 1 && task <= last_; }
   bool Done(TaskId task) const { return done_.Contains(task); }
   uint64_t done_count() const { return done_count_; }

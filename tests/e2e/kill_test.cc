@@ -50,7 +50,7 @@ class KillTest : public ::testing::Test {
     const auto gone = [&] {
       return std::none_of(pids.begin(), pids.end(), [](pid_t pid) { return Lives(pid); });
     };
-    EXPECT_TRUE(Eventually(gone, seconds(1)));
+    EXPECT_TRUE(Eventually(gone, kASecond));
   }
   std::vector<pid_t> FamilyOf(pid_t pid) {
     auto family = DescendantsWith(pid, "");
@@ -63,7 +63,7 @@ class KillTest : public ::testing::Test {
     EXPECT_EQ(ended.status, 0) << ended.err;
     EXPECT_EQ(Column(directory_.File("in.cq/results.csv"), "cq_stdout"),
               (Words{"done 1", "done 3", "done 5"}));
-    EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, seconds(1)));
+    EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, kASecond));
   }
 
   TemporaryDirectory directory_;
@@ -76,7 +76,7 @@ TEST_F(KillTest, OfTheMasterLeavesNoProcess) {
   master_->Signal(SIGKILL);
   EXPECT_EQ(master_->Wait().status, 128 + SIGKILL);
   ExpectGone(family);
-  EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, seconds(1)));
+  EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, kASecond));
 }
 
 TEST_F(KillTest, OfAWorkerLeavesNoneOfItsProcessesAndTheRunGoesOn) {
@@ -112,7 +112,7 @@ TEST_F(KillTest, TheFirstInterruptFinishesWhatRuns) {
   auto statuses = Column(directory_.File("in.cq/results.csv"), "cq_status");
   std::sort(statuses.begin(), statuses.end());
   EXPECT_EQ(statuses, (Words{"ok", "ok", "pending"}));
-  EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, seconds(1)));
+  EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, kASecond));
 }
 
 TEST_F(KillTest, TheSecondInterruptStopsNow) {
@@ -122,13 +122,13 @@ TEST_F(KillTest, TheSecondInterruptStopsNow) {
   EXPECT_EQ(master_->Wait().status, 130);
   EXPECT_EQ(Column(directory_.File("in.cq/results.csv"), "cq_status"),
             (Words{"pending", "pending", "pending"}));
-  EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, seconds(1)));
+  EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, kASecond));
 }
 
 TEST_F(KillTest, TermStopsNow) {
   master_->Signal(SIGTERM);
   EXPECT_EQ(master_->Wait().status, 130);
-  EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, seconds(1)));
+  EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, kASecond));
 }
 
 // Ctrl-Z for longer than the lease, and fg: the time in which the master did not run is nobody's

@@ -42,7 +42,7 @@ TEST_F(LimitsTest, ATaskThatRunsTooLongIsEndedWithAllThatItStarted) {
   EXPECT_EQ(ended.status, 1) << ended.err;
   EXPECT_EQ(Column("cq_status"), (Words{"timeout", "ok"}));
   EXPECT_EQ(Column("cq_exit")[0], "SIGTERM");
-  EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, seconds(1)));
+  EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, kASecond));
 }
 
 TEST_F(LimitsTest, WhatIgnoresTermIsKilledAfterItsGrace) {
@@ -124,7 +124,7 @@ TEST_F(LimitsTest, MemoryIsThatOfAllProcessesOfATask) {
        "$n = 60 << 20; for (1..4) { if (!fork) { $x = 'a' x $n; sleep 60; exit } } wait for 1..4"});
   EXPECT_EQ(ended.status, 1) << ended.err;
   EXPECT_EQ(Column("cq_status"), (Words{"memory"}));
-  EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, seconds(1)));
+  EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, kASecond));
 }
 
 TEST_F(LimitsTest, ASegmentationFaultIsAnError) {
@@ -200,7 +200,7 @@ TEST_F(CancelTest, EndsTheRunNowAndASecondTimeDoesNoHarm) {
   EXPECT_EQ(ended.status, 130);
   EXPECT_NE(ended.err.find("cq resume"), std::string::npos) << ended.err;
   EXPECT_EQ(Column("cq_status"), (Words{"pending", "pending", "pending"}));
-  EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, seconds(1)));
+  EXPECT_TRUE(Eventually([&] { return Mine().empty(); }, kASecond));
   const Ended again = Cq({"cancel", "in.cq"}, directory_.path());
   EXPECT_EQ(again.status, 0) << again.err;
   EXPECT_NE(again.out.find("nothing"), std::string::npos) << again.out;

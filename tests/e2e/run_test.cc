@@ -394,8 +394,8 @@ TEST_F(RunTest, AWorkerInitThatHangsEndsWithTheRun) {
   ASSERT_TRUE(Eventually([&] { return Exists("hanging"); }));
   run.Signal(SIGTERM);
   EXPECT_EQ(run.Wait().status, 130);
-  EXPECT_TRUE(Eventually([&] { return ProcessesWith("HANGS=" + directory_.path()).empty(); },
-                         std::chrono::seconds(1)));
+  EXPECT_TRUE(
+      Eventually([&] { return ProcessesWith("HANGS=" + directory_.path()).empty(); }, kASecond));
 }
 
 TEST_F(RunTest, ManySlotsUnderALowLimitOfDescriptors) {

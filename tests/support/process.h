@@ -12,6 +12,13 @@
 
 namespace cq {
 
+/// What must end "within a second" has so long: sanitizers make processes several times slower.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr std::chrono::seconds kASecond{10};
+#else
+inline constexpr std::chrono::seconds kASecond{1};
+#endif
+
 /// How a process ended, and what it printed.
 struct Ended {
   /// Exit status; 128 + N if signal N ended it.

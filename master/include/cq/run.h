@@ -88,7 +88,8 @@ struct RunOptions {
   /// How long a scheduler's idle worker waits for a silent master.
   std::chrono::milliseconds on_master_loss = std::chrono::minutes(30);
 
-  /// The program `cq`, started as the workers; empty: this program, if it is `cq`.
+  /// The program `cq`, started as the workers; empty: this program, whose `main` must begin with a
+  /// cq::Runtime.
   std::string worker_program;
   /// A signalfd with the signals that interrupt the run, or -1. The first SIGINT drains; the
   /// second, and any other, stop.

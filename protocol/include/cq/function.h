@@ -21,6 +21,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -108,6 +109,8 @@ struct Function {
   /// Reads the arguments, calls, writes the result. Returns false after `fail` got the reason.
   bool (*call)(const TaskInfo& task, Decoder& arguments, Encoder& result,
                void (*fail)(void* context, const char* bytes, size_t size), void* context);
+  /// By which the program that embeds a master finds it.
+  void (*address)();
 };
 
 namespace detail {
@@ -431,6 +434,18 @@ struct Wrapped {
   }
 };
 
+/// Where a function finds the constants of its run. Set by the host of a slot before its first
+/// task.
+class ConstantSource {
+ public:
+  /// At the constant's value; null if the run has none of that name.
+  virtual Decoder* Find(const char* name) = 0;
+
+ protected:
+  ~ConstantSource() = default;
+};
+inline ConstantSource* constants = nullptr;
+
 /// The functions of this program or library, in the order of their registration. Written before
 /// `main` or at `dlopen`, and only read after.
 inline std::vector<const Function*>& Functions() {
@@ -448,25 +463,46 @@ inline bool Register(const Function* function) {
 /// The task that runs now.
 inline const TaskInfo& task() { return detail::current_task; }
 
+/// A constant of the run (`MasterOptions::constants`), in a function that a master's program
+/// called: unpacked at the first use in each slot, and the same object from then on. Throws
+/// std::runtime_error for a name that the run does not have, or a value of another type.
+template <class T>
+const T& constant(const std::string& name) {
+  static std::map<std::string, T> known;
+  const auto found = known.find(name);
+  if (found != known.end()) return found->second;
+  Decoder* value = detail::constants == nullptr ? nullptr : detail::constants->Find(name.c_str());
+  if (value == nullptr) throw std::runtime_error("the run has no constant '" + name + "'");
+  try {
+    return known.emplace(name, detail::Travels<T>::Take(*value)).first->second;
+  } catch (const detail::BadValue& bad) {
+    throw std::runtime_error("the constant '" + name + "' " + bad.what);
+  }
+}
+
 }  // namespace cq
 
 /// Registers a function that is not overloaded, by its unqualified name: CQ_FUNCTION(simulate)
 /// takes the columns in order, CQ_FUNCTION(simulate, "alpha", "seed") those of these names.
-#define CQ_FUNCTION(function, ...)                                                         \
-  extern "C" __attribute__((visibility("default"), used))                                  \
-  const ::cq::Function* cq_function_##function() {                                         \
-    using Wrapped = ::cq::detail::Wrapped<&function>;                                      \
-    static const std::vector<const char*> names{__VA_ARGS__};                              \
-    static const Wrapped::Infos infos =                                                    \
-        Wrapped::InfosOf(names, std::make_index_sequence<Wrapped::kCount>());              \
-    static const ::cq::Function info{                                                      \
-        1, static_cast<uint32_t>(Wrapped::kCount), #function, infos.data(),                \
-        [](const ::cq::TaskInfo& task, ::cq::Decoder& in, ::cq::Encoder& out,              \
-           void (*fail)(void*, const char*, size_t),                                       \
-           void* context) { return Wrapped::Call(infos, task, in, out, fail, context); }}; \
-    return &info;                                                                          \
-  }                                                                                        \
-  [[maybe_unused]] static const bool cq_registered_##function =                            \
+#define CQ_FUNCTION(function, ...)                                                        \
+  extern "C" __attribute__((visibility("default"), used))                                 \
+  const ::cq::Function* cq_function_##function() {                                        \
+    using Wrapped = ::cq::detail::Wrapped<&function>;                                     \
+    static const std::vector<const char*> names{__VA_ARGS__};                             \
+    static const Wrapped::Infos infos =                                                   \
+        Wrapped::InfosOf(names, std::make_index_sequence<Wrapped::kCount>());             \
+    static const ::cq::Function info{                                                     \
+        1,                                                                                \
+        static_cast<uint32_t>(Wrapped::kCount),                                           \
+        #function,                                                                        \
+        infos.data(),                                                                     \
+        [](const ::cq::TaskInfo& task, ::cq::Decoder& in, ::cq::Encoder& out,             \
+           void (*fail)(void*, const char*, size_t),                                      \
+           void* context) { return Wrapped::Call(infos, task, in, out, fail, context); }, \
+        reinterpret_cast<void (*)()>(&function)};                                         \
+    return &info;                                                                         \
+  }                                                                                       \
+  [[maybe_unused]] static const bool cq_registered_##function =                           \
       ::cq::detail::Register(cq_function_##function())
 
 /// Tells which members of a struct travel, at most 16: struct Fit { double loss; int64_t steps; };

@@ -1,0 +1,45 @@
+#include "cq/runtime.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+
+#include "cli/commands.h"
+#include "cq/error.h"
+#include "protocol/own_program.h"
+#include "worker/slot_host.h"
+
+namespace cq {
+namespace {
+
+int Serve(const std::vector<std::string>& words) {
+  try {
+    if (words == std::vector<std::string>{"slot"}) return ServeOwnFunctions();
+    if (words.size() == 2 && words[0] == "slot") return ServeLibrary(words[1]);
+    if (words.empty() || words[0] != "worker") {
+      throw UsageError(fmt::format("{} is for the workers of this program", kEmbeddedWord));
+    }
+    CommandLine line;
+    line.before = {kEmbeddedWord};
+    line.words.assign(words.begin() + 1, words.end());
+    return WorkerCommandLine(line);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "cq: error: {}\n", error.what());
+    return dynamic_cast<const UsageError*>(&error) != nullptr ? 2 : 3;
+  }
+}
+
+}  // namespace
+
+Runtime::Runtime(int argc, char** argv) {
+  const std::vector<std::string> words(argv, argv + argc);
+  DeclareOwnProgram(OwnProgram::kEmbedding);
+  if (words.size() > 1 && words[1] == kEmbeddedWord) {
+    // What the program's own code registered for its end is not for this process.
+    const int status = Serve({words.begin() + 2, words.end()});
+    std::fflush(nullptr);
+    std::_Exit(status);
+  }
+}
+
+}  // namespace cq

@@ -1,0 +1,632 @@
+// The master behind cq::Master: a thread that runs the loop, and the calls that others submit.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+#include <deque>
+#include <filesystem>
+#include <set>
+#include <thread>
+#include <unordered_map>
+
+#include "cq/master.h"
+#include "master/cancel.h"
+#include "master/cpus.h"
+#include "master/embedding/call_journal.h"
+#include "master/embedding/call_table.h"
+#include "master/fingerprints.h"
+#include "master/master_loop.h"
+#include "master/recovery.h"
+#include "master/run_definition.h"
+#include "master/run_setup.h"
+#include "protocol/files.h"
+#include "protocol/limits.h"
+#include "protocol/own_program.h"
+
+namespace cq {
+namespace {
+
+namespace fs = std::filesystem;
+using detail::Call;
+using detail::Receiver;
+
+/// Constants travel with the first message to a worker, and on to each slot in one frame.
+constexpr size_t kConstantsMax = 15u << 20;
+
+detail::Ended EndedOf(TaskResult result) {
+  detail::Ended ended;
+  if (result.outcome == Outcome::kOk) {
+    ended.value = std::move(result.blob);
+  } else {
+    ended.error = std::make_unique<TaskError>(TaskError{
+        result.outcome, std::move(result.error), std::move(result.out), std::move(result.err)});
+  }
+  return ended;
+}
+
+detail::Ended NeverRun(const std::string& why) {
+  detail::Ended ended;
+  ended.error = std::make_unique<TaskError>(TaskError{Outcome::kCancelled, why, {}, {}});
+  return ended;
+}
+
+/// Where the master of a program that keeps nothing has its connection file: for the user alone,
+/// and gone with the master. Workers on other machines find it in the current directory.
+class PrivateDirectory {
+ public:
+  explicit PrivateDirectory(bool shared) {
+    const char* temporary = getenv("TMPDIR");
+    std::string base = shared                                         ? fs::current_path().string()
+                       : temporary != nullptr && temporary[0] != '\0' ? temporary
+                                                                      : "/tmp";
+    path_ = base + (shared ? "/.cq-XXXXXX" : "/cq-XXXXXX");
+    if (mkdtemp(path_.data()) == nullptr) {
+      throw Error(fmt::format("cannot make a directory in '{}': {}", base, strerror(errno)));
+    }
+  }
+  PrivateDirectory(const PrivateDirectory&) = delete;
+  PrivateDirectory& operator=(const PrivateDirectory&) = delete;
+  ~PrivateDirectory() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+/// Passes warnings on, and keeps how far the master is.
+class QuietObserver final : public RunObserver {
+ public:
+  explicit QuietObserver(std::function<void(const std::string&)> warn) : warn_(std::move(warn)) {}
+  void Warning(const std::string& text) override {
+    warn_ ? warn_(text) : fmt::print(stderr, "cq: {}\n", text);
+  }
+  void Progress(const RunProgress& progress) override {
+    const std::lock_guard lock(mutex_);
+    status_ = {progress.tasks, progress.done, progress.running, progress.workers};
+  }
+  MasterStatus status() {
+    const std::lock_guard lock(mutex_);
+    return status_;
+  }
+
+ private:
+  std::function<void(const std::string&)> warn_;
+  std::mutex mutex_;
+  MasterStatus status_;
+};
+
+/// Signals are for the program's own threads, not for those that are started meanwhile.
+class BlockedSignals {
+ public:
+  BlockedSignals() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  BlockedSignals(const BlockedSignals&) = delete;
+  BlockedSignals& operator=(const BlockedSignals&) = delete;
+  ~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_{};
+};
+
+/// A thread that calls what it is given, in order.
+class Continuations {
+ public:
+  ~Continuations() { Finish(); }
+
+  /// False once Finish was called.
+  bool Put(std::function<void()>& call) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (finished_) return false;
+      calls_.push_back(std::move(call));
+      if (!thread_.joinable()) thread_ = std::thread([this] { Work(); });
+    }
+    wake_.notify_one();
+    return true;
+  }
+
+  /// Returns when all that was given has been called.
+  void Finish() {
+    std::thread thread;
+    {
+      const std::lock_guard lock(mutex_);
+      finished_ = true;
+      thread.swap(thread_);
+    }
+    wake_.notify_one();
+    if (thread.joinable()) thread.join();
+  }
+
+ private:
+  void Work() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      wake_.wait(lock, [this] { return finished_ || !calls_.empty(); });
+      if (calls_.empty()) return;
+      const auto call = std::move(calls_.front());
+      calls_.pop_front();
+      lock.unlock();
+      call();
+      lock.lock();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::function<void()>> calls_;
+  bool finished_ = false;
+  std::thread thread_;
+};
+
+class MasterEngine final : public detail::Engine {
+ public:
+  explicit MasterEngine(const MasterOptions& options)
+      : options_(options), observer_(options.warn), plan_(PlanOf(options)) {
+    Check();
+    if (options_.run_dir.empty()) {
+      private_ = std::make_unique<PrivateDirectory>(plan_.scheduler != "local");
+      plan_.run_dir = private_->path() + "/run";
+    } else {
+      plan_.run_dir = AbsolutePath(options_.run_dir);
+    }
+    pool_.emplace(plan_);
+    const BlockedSignals blocked;
+    SetUp();
+    thread_ = std::thread([this] { Run(); });
+  }
+
+  ~MasterEngine() override { Stop(); }
+
+  // ---- for the program's threads ----
+
+  bool Submit(std::vector<Call>& calls, bool wait) override {
+    size_t bytes = 0;
+    for (const Call& call : calls) {
+      bytes += CallTable::BytesOf(call);
+      if (call.arguments.size() <= kTaskBytesMax) continue;
+      throw UsageError(
+          fmt::format("the arguments of a call of '{}' have {} bytes; at most {} can be passed on: "
+                      "what is common to many calls is for MasterOptions::constants",
+                      call.function->name, call.arguments.size(), kTaskBytesMax));
+    }
+    std::vector<std::pair<std::shared_ptr<Receiver>, TaskResult>> recorded;
+    bool post = false;
+    {
+      std::unique_lock lock(mutex_);
+      const auto room = [&] {
+        return over_ || bytes_ == 0 || bytes_ + bytes <= options_.memory_bytes;
+      };
+      if (!wait && !room()) return false;
+      room_.wait(lock, room);
+      for (Call& call : calls) {
+        const TaskId known =
+            known_ == nullptr ? 0 : known_->Claim(call.function->name, call.arguments);
+        call.task = known != 0 ? known : ++last_;
+        if (call.receiver->Numbered(call.task) && completions_) singles_.insert(call.task);
+        auto result = known != 0 ? known_->Result(known) : std::nullopt;
+        if (result) {
+          recorded.emplace_back(call.receiver, std::move(*result));
+          recorded.back().second.slot = call.tag;
+          NoteCompleted(call.task);
+        } else if (over_) {
+          recorded.emplace_back(call.receiver, TaskResult{});
+          recorded.back().second.outcome = Outcome::kCancelled;
+          recorded.back().second.error = *over_;
+          recorded.back().second.slot = call.tag;
+        } else {
+          bytes_ += CallTable::BytesOf(call);
+          (known != 0 ? wanted_ : added_).push_back(std::move(call));
+        }
+      }
+      post = !added_.empty() || !wanted_.empty() ? !std::exchange(posted_, true) : false;
+    }
+    if (post) loop_->Post([this](Core& core, Time) { TakeCalls(core); });
+    for (auto& [receiver, result] : recorded) {
+      const uint64_t tag = result.slot;
+      receiver->Receive(tag, EndedOf(std::move(result)));
+      receiver->Received();
+    }
+    return true;
+  }
+
+  void Cancel(std::vector<uint64_t> tasks) override {
+    const std::lock_guard lock(mutex_);
+    if (over_) return;
+    loop_->Post([this, tasks = std::move(tasks)](Core& core, Time) {
+      TakeCalls(core);
+      core.OnCancelled(tasks);
+    });
+  }
+
+  void CancelAllOf(std::shared_ptr<const Receiver> receiver) override {
+    const std::lock_guard lock(mutex_);
+    if (over_) return;
+    loop_->Post([this, receiver = std::move(receiver)](Core& core, Time) {
+      TakeCalls(core);
+      core.OnCancelled(calls_.Of(receiver.get()));
+    });
+  }
+
+  void Defer(std::function<void()> continuation) override {
+    if (!continuations_.Put(continuation)) continuation();
+  }
+
+  void Stop() override {
+    if (thread_.joinable()) {
+      loop_->Stop("the master has ended");
+      thread_.join();
+    }
+    continuations_.Finish();
+  }
+
+  MasterStatus status() override { return observer_.status(); }
+
+  size_t memory_bytes() const override { return options_.memory_bytes; }
+
+  int completion_fd() override {
+    const std::lock_guard lock(mutex_);
+    if (!completions_) completions_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    return completions_.get();
+  }
+
+  std::vector<uint64_t> TakeCompleted() override {
+    const std::lock_guard lock(mutex_);
+    uint64_t count = 0;
+    [[maybe_unused]] const ssize_t n = read(completions_.get(), &count, sizeof count);
+    return std::exchange(completed_, {});
+  }
+
+ private:
+  static PoolOptions PlanOf(const MasterOptions& options) {
+    if (options.pools.size() > 1) throw UsageError("MasterOptions::pools: one pool");
+    const WorkerPool pool = options.pools.empty() ? Local() : options.pools[0];
+    PoolOptions plan;
+    plan.scheduler = pool.scheduler;
+    if (pool.scheduler != "local" && pool.scheduler != "slurm") {
+      throw UsageError(
+          fmt::format("unknown scheduler '{}'; there are: local, slurm", pool.scheduler));
+    }
+    plan.workers = pool.workers;
+    plan.slots = pool.slots == 0 ? UsableCpus() : pool.slots;
+    if (plan.workers == 0 || plan.slots > kSlotsMax) {
+      throw UsageError(
+          fmt::format("a pool has at least one worker, and each at most {} slots", kSlotsMax));
+    }
+    plan.program = OwnCommand();
+    plan.worker_init = pool.worker_init;
+    plan.template_file = pool.template_file;
+    plan.template_values = pool.template_values;
+    return plan;
+  }
+
+  void Check() const {
+    size_t bytes = 0;
+    for (const auto& [name, packed] : options_.constants.packed()) bytes += packed.size();
+    if (bytes > kConstantsMax) {
+      throw UsageError(fmt::format(
+          "the constants have {} bytes; at most {} can be passed on: put what is larger into a "
+          "file that the functions read",
+          bytes, kConstantsMax));
+    }
+    if (options_.keep && options_.rerun) throw UsageError("keep and rerun: choose one");
+  }
+
+  // ---- setting up ----
+
+  void SetUp() {
+    RunDefinition& d = definition_;
+    d.calls = true;
+    d.program = OwnCommand();
+    d.program.emplace_back("slot");
+    d.constants = options_.constants.packed();
+    d.env = options_.env;
+    d.cwd = fs::current_path().string();
+    if (private_ == nullptr && IsRunDirectory(plan_.run_dir) && !options_.fresh) {
+      Resume();
+    } else {
+      Begin();
+    }
+    MakeRoom(plan_.workers, *pool_);
+    keys_ = std::make_unique<RunKeys>(*directory_, d.run);
+    Transport transport = Listen(plan_.scheduler, *pool_, *directory_, *keys_, observer_, address_);
+    pool_->HoldOpen(directory_->workers_lock());
+    if (journal_) TakeOver(plan_.scheduler, *pool_, *journal_, recovered_);
+
+    CoreOptions core;
+    core.epoch = epoch_;
+    core.text = Text();
+    core.tasks = last_;
+    core.open = true;
+    core.lease = options_.lease;
+    core.crash_limit = options_.crash_limit;
+    core.retries = options_.retries;
+    core.explained_late = plan_.scheduler != "local";
+    core.expected_slots = uint64_t{plan_.workers} * plan_.slots;
+    MasterLoop::Options loop;
+    loop.workers = plan_.workers;
+    loop.spool = directory_->File("spool");
+    loop.copies = directory_->File("copy-");
+    loop.keep_alive = [this] { directory_->WriteOwner(address_); };
+    const auto deliver = [this](std::vector<TaskResult> results) { Deliver(std::move(results)); };
+    const auto make_writer =
+        [&](RecordWriter::Callbacks callbacks) -> std::unique_ptr<RecordWriter> {
+      if (!journal_) return std::make_unique<MemoryWriter>(std::move(callbacks), deliver);
+      auto writer = std::make_unique<DurableWriter>(
+          std::move(*journal_), std::move(callbacks), deliver, [this](std::function<void()> call) {
+            loop_->Post([call = std::move(call)](Core&, Time) { call(); });
+          });
+      durable_ = writer.get();
+      return writer;
+    };
+    calls_.set_seed(d.seed);
+    loop_ =
+        std::make_unique<MasterLoop>(std::move(loop), Core(core, std::move(recovered_)),
+                                     std::move(transport), calls_, *pool_, make_writer, observer_);
+    if (private_ == nullptr) directory_->Keep();
+  }
+
+  RunText Text() const {
+    RunText text;
+    text.run = definition_.run;
+    text.run_dir = directory_->path();
+    text.cwd = definition_.cwd;
+    text.env = definition_.env;
+    text.check = options_.worker_check;
+    text.timeout_ms = static_cast<uint64_t>(options_.task_timeout.count());
+    text.memory_bytes = options_.task_memory_bytes;
+    text.fence = options_.fence;
+    text.program.words = definition_.program;
+    text.program.calls = true;
+    text.program.constants = {definition_.constants.begin(), definition_.constants.end()};
+    return text;
+  }
+
+  void Begin() {
+    definition_.run = Random64();
+    definition_.seed = options_.seed ? *options_.seed : Random64() >> 33;
+    directory_ = std::make_unique<RunDirectory>(RunDirectory::Make(plan_.run_dir, options_.fresh));
+    const auto fingerprints =
+        private_ == nullptr ? TakeFingerprints(definition_, {}) : Fingerprints();
+    directory_->Publish();
+    if (private_ != nullptr) return;
+    auto meta = definition_.ToMeta();
+    meta["fingerprints"] = ToJson(fingerprints);
+    meta["record"] = "null";
+    journal_ = CreateJournal(directory_->File("journal.db"), meta, {});
+  }
+
+  void Resume() {
+    directory_ = std::make_unique<RunDirectory>(RunDirectory::Open(plan_.run_dir, false));
+    const std::string path = directory_->File("journal.db");
+    journal_ = OpenJournal(path);
+    const RunDefinition before = ReadDefinition(*journal_);
+    const auto refuse = [&](const std::string& what) {
+      throw UsageError(
+          fmt::format("the run in '{}' is another one: {}; `fresh` moves it aside and starts anew",
+                      plan_.run_dir, what));
+    };
+    if (!before.calls) refuse("it is over a CSV");
+    if (before.constants != definition_.constants) refuse("its constants are others");
+    if (options_.seed && *options_.seed != before.seed) {
+      refuse(fmt::format("its seed is {}", before.seed));
+    }
+    definition_.run = before.run;
+    definition_.seed = before.seed;
+    Restart restart;
+    const auto now = TakeFingerprints(definition_, {});
+    const auto changed = Changed(FingerprintsFromJson(MetaText(*journal_, "fingerprints")), now);
+    const uint64_t results = CountResults(*journal_);
+    if (!changed.empty() && results > 0 && !options_.keep && !options_.rerun) {
+      throw UsageError(fmt::format(
+          "{} results in '{}' are older than the last change of this program: `keep` keeps them, "
+          "`rerun` runs their calls again",
+          results, plan_.run_dir));
+    }
+    restart.rerun = options_.rerun    ? Restart::Rerun::kAll
+                    : options_.failed ? Restart::Rerun::kFailed
+                                      : Restart::Rerun::kCancelled;
+    restart.meta = definition_.ToMeta();
+    restart.meta["fingerprints"] = ToJson(now);
+    epoch_ = StartEpoch(*journal_, restart);
+    for (const std::string& job : CancelAllocations(*journal_, plan_.scheduler)) {
+      observer_.Warning(fmt::format("cancelled {}, left by an earlier master", job));
+    }
+    recovered_ = Recover(*journal_, {}, 0);
+    known_ = std::make_unique<KnownCalls>(ReaderOfKnown(path));
+    CloseTheRest();
+  }
+
+  // Of a journal that nobody else can read, a copy as it is now.
+  Database ReaderOfKnown(const std::string& path) {
+    if (!journal_->exclusive()) return {path, Database::Mode::kRead};
+    const std::string copy = directory_->File("known.db");
+    unlink(copy.c_str());
+    {
+      DatabaseCopy copying(*journal_, copy);
+      while (!copying.Step(std::chrono::seconds(1))) {
+      }
+    }
+    return {copy, Database::Mode::kImmutable};
+  }
+
+  // Numbers up to the mark may have been given out for calls that the journal does not know; nobody
+  // gets them again.
+  void CloseTheRest() {
+    last_ = std::max(recovered_.mark, known_->last());
+    TaskSet called;
+    for (const TaskId task : known_->tasks()) called.Insert(task);
+    for (TaskId task = 1; task <= last_; ++task) {
+      if (called.Contains(task)) continue;
+      recovered_.closed.Insert(task);
+      ++recovered_.closed_count;
+    }
+    recovered_.held_back = known_->open();
+  }
+
+  // ---- the master's thread ----
+
+  void Run() {
+    std::string reason;
+    try {
+      reason = loop_->Run().reason;
+    } catch (const std::exception& error) {
+      reason = error.what();
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      over_ = reason.empty() ? "the master has ended" : reason;
+    }
+    room_.notify_all();
+    // What was submitted and not looked at yet is in nobody's books but ours.
+    for (auto* list : {&added_, &wanted_}) {
+      for (Call& call : *list) calls_.Add(std::move(call));
+      list->clear();
+    }
+    for (const TaskId task : calls_.Of(nullptr)) {
+      const auto owner = calls_.Take(task);
+      NoteCompletedLocking(task);
+      owner.receiver->Receive(owner.tag, NeverRun(*over_));
+      owner.receiver->Received();
+    }
+    loop_->Close();
+    unlink(directory_->File("owner.json").c_str());
+    unlink(directory_->File("known.db").c_str());
+    keys_->Remove();
+  }
+
+  void TakeCalls(Core& core) {
+    std::vector<Call> added;
+    std::vector<Call> wanted;
+    {
+      const std::lock_guard lock(mutex_);
+      added.swap(added_);
+      wanted.swap(wanted_);
+      posted_ = false;
+    }
+    if (durable_ != nullptr && !added.empty()) {
+      std::vector<JournalRecord> records;
+      for (const Call& call : added) {
+        records.emplace_back(CallRecord{call.task, call.function->name, call.arguments});
+      }
+      durable_->Push(std::move(records));
+    }
+    if (!added.empty()) core.OnAdded(added.size());
+    for (Call& call : added) calls_.Add(std::move(call));
+    for (Call& call : wanted) {
+      const TaskId task = call.task;
+      calls_.Add(std::move(call));
+      core.OnWanted(task);
+      DeliverLate(task);
+    }
+  }
+
+  // A worker of an earlier master may have brought the result before the call was submitted again.
+  void DeliverLate(TaskId task) {
+    const auto early = unclaimed_.extract(task);
+    if (early) Deliver({std::move(early.mapped())});
+  }
+
+  void Deliver(std::vector<TaskResult> results) {
+    Receiver* last = nullptr;
+    std::shared_ptr<Receiver> holder;
+    size_t bytes = 0;
+    for (TaskResult& result : results) {
+      const TaskId task = result.task;
+      auto owner = calls_.Take(task);
+      if (owner.receiver == nullptr) {
+        unclaimed_[task] = std::move(result);
+        continue;
+      }
+      bytes += owner.bytes;
+      NoteCompletedLocking(task);
+      if (last != owner.receiver.get() && last != nullptr) last->Received();
+      owner.receiver->Receive(owner.tag, EndedOf(std::move(result)));
+      last = owner.receiver.get();
+      holder = std::move(owner.receiver);
+    }
+    if (last != nullptr) last->Received();
+    {
+      const std::lock_guard lock(mutex_);
+      bytes_ -= bytes;
+    }
+    room_.notify_all();
+  }
+
+  void NoteCompletedLocking(TaskId task) {
+    const std::lock_guard lock(mutex_);
+    NoteCompleted(task);
+  }
+  void NoteCompleted(TaskId task) {
+    if (!completions_ || singles_.erase(task) == 0) return;
+    completed_.push_back(task);
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t n = write(completions_.get(), &one, sizeof one);
+  }
+
+  const MasterOptions options_;
+  QuietObserver observer_;
+  PoolOptions plan_;
+  std::unique_ptr<PrivateDirectory> private_;
+  RunDefinition definition_;
+  Epoch epoch_ = 1;
+  std::unique_ptr<RunDirectory> directory_;
+  std::unique_ptr<RunKeys> keys_;
+  std::string address_;
+  std::optional<Database> journal_;
+  Recovered recovered_;
+  std::optional<Pool> pool_;
+  CallTable calls_;
+  DurableWriter* durable_ = nullptr;
+  /// Results that came before their calls were submitted again.
+  std::unordered_map<TaskId, TaskResult> unclaimed_;
+  std::unique_ptr<MasterLoop> loop_;
+
+  std::mutex mutex_;
+  std::condition_variable room_;
+  /// Why nothing runs any more.
+  std::optional<std::string> over_;
+  TaskId last_ = 0;
+  std::unique_ptr<KnownCalls> known_;
+  /// Submitted, and not yet looked at by the master's thread, which was told if `posted_`.
+  std::vector<Call> added_;
+  std::vector<Call> wanted_;
+  bool posted_ = false;
+  /// Of calls without a result.
+  size_t bytes_ = 0;
+  Fd completions_;
+  std::set<TaskId> singles_;
+  std::vector<uint64_t> completed_;
+
+  Continuations continuations_;
+  std::thread thread_;
+};
+
+}  // namespace
+
+namespace detail {
+
+const Function& RegisteredFunction(void (*address)()) {
+  for (const Function* function : Functions()) {
+    if (function->address == address) return *function;
+  }
+  throw Error(
+      "this function is not registered: CQ_FUNCTION(name), in the file where it is defined, tells "
+      "workers of it");
+}
+
+std::shared_ptr<Engine> StartEngine(const MasterOptions& options) {
+  return std::make_shared<MasterEngine>(options);
+}
+
+}  // namespace detail
+}  // namespace cq

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "protocol/ids.h"
+
+namespace cq {
+
+/// What a worker is told of a task, besides its numbers.
+struct TaskRow {
+  std::vector<std::string> values;
+  uint64_t seed = 0;
+  uint64_t timeout_ms = 0;
+};
+
+/// Where the event loop finds what its tasks are. One thread.
+class TaskSource {
+ public:
+  virtual ~TaskSource() = default;
+  /// Valid until the task is forgotten.
+  virtual const TaskRow& Get(TaskId task) = 0;
+  /// The task has its outcome.
+  virtual void Forget(TaskId task) = 0;
+};
+
+}  // namespace cq

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+// What workers are started with: `cq`, or a program that embeds a master and can be its own worker.
+namespace cq {
+
+/// The first argument of a program that embeds a master, where it is to be a worker or a slot. What
+/// follows is as on the command line of `cq`.
+inline constexpr const char* kEmbeddedWord = "--cq";
+
+enum class OwnProgram {
+  /// Started anew it would run its own `main`.
+  kOther,
+  kCq,
+  /// Its `main` begins with a cq::Runtime.
+  kEmbedding,
+};
+
+/// What this process is. Set once, at the beginning of `main`.
+void DeclareOwnProgram(OwnProgram what);
+
+/// The first words of a command that starts a worker or a slot with this program; those that follow
+/// are as on the command line of `cq`. Throws UsageError where that is not possible.
+std::vector<std::string> OwnCommand();
+
+}  // namespace cq

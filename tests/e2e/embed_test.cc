@@ -1,0 +1,535 @@
+// A program that embeds masters: this test is its own worker and slot.
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <list>
+#include <map>
+#include <optional>
+#include <ranges>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cq/master.h"
+#include "cq/runtime.h"
+#include "tests/support/process.h"
+#include "tests/support/temporary_directory.h"
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// ---- functions ----
+
+struct Model {
+  double loss = 0;
+  int64_t steps = 0;
+  std::optional<std::string> note;
+  std::vector<double> path;
+};
+CQ_FIELDS(Model, loss, steps, note, path)
+
+double twice(double x) { return 2 * x; }
+CQ_FUNCTION(twice);
+
+int64_t product(int a, int64_t b) { return a * b; }
+CQ_FUNCTION(product, "a", "b");
+
+Model refine(const Model& model, const std::string& note) {
+  Model refined = model;
+  refined.note = note;
+  refined.path.push_back(model.loss);
+  ++refined.steps;
+  return refined;
+}
+CQ_FUNCTION(refine);
+
+void nothing() {}
+CQ_FUNCTION(nothing);
+
+int64_t fails(int64_t x) {
+  std::fprintf(stderr, "a last word\n");
+  if (x % 2 == 1) throw std::runtime_error("odd: " + std::to_string(x));
+  return x;
+}
+CQ_FUNCTION(fails);
+
+int64_t dies(int64_t x) {
+  if (x < 0) abort();
+  return x;
+}
+CQ_FUNCTION(dies);
+
+// Says that it runs, and goes on once `go` exists.
+int64_t waits(const std::string& begun, const std::string& go) {
+  std::ofstream(begun).put('x');
+  while (access(go.c_str(), F_OK) != 0) usleep(2000);
+  return 1;
+}
+CQ_FUNCTION(waits);
+
+// Leaves a byte for each call.
+int64_t counted(const std::string& file, int64_t x) {
+  std::ofstream(file, std::ios::app).put('x');
+  return x * x;
+}
+CQ_FUNCTION(counted);
+
+uint64_t seed_of() { return cq::task().seed; }
+CQ_FUNCTION(seed_of);
+
+double from_constants(double x) {
+  return x * cq::constant<double>("factor") + cq::constant<std::vector<double>>("shifts").at(1);
+}
+CQ_FUNCTION(from_constants);
+
+double unknown_constant() { return cq::constant<double>("nobody"); }
+CQ_FUNCTION(unknown_constant);
+
+double slowly(double x) {
+  usleep(static_cast<useconds_t>(x * 1e6));
+  return x;
+}
+CQ_FUNCTION(slowly);
+
+std::string echo(const std::string& text) { return text; }
+CQ_FUNCTION(echo);
+
+double unregistered(double x) { return x; }
+
+// ---- what a test starts as another process ----
+
+namespace {
+
+// Maps `counted` over 0 to 9 in a run directory, and prints the sum; dies in the middle of it if
+// told.
+int RunScenario(const std::string& directory, bool die) {
+  cq::Master master({.pools = {cq::Local(2)}, .run_dir = directory + "/run", .keep = true});
+  int64_t sum = 0;
+  for (auto& result : master.map(counted, std::views::iota(0, 10) | std::views::transform([&](int i) {
+                                            return std::tuple(directory + "/calls", int64_t{i});
+                                          }))) {
+    sum += *result;
+    if (die && result.index() == 4) raise(SIGKILL);
+  }
+  std::printf("%ld\n", static_cast<long>(sum));
+  return 0;
+}
+
+class EmbedTest : public testing::Test {
+ protected:
+  ~EmbedTest() override { EXPECT_TRUE(Left().empty()) << "processes are left"; }
+
+  // Workers and slots of this process.
+  static std::vector<pid_t> Left() { return cq::DescendantsWith(getpid(), "--cq"); }
+  std::string File(const std::string& name) const { return directory_.File(name); }
+  size_t Calls() const {
+    std::error_code none;
+    const auto size = std::filesystem::file_size(File("calls"), none);
+    return none ? 0 : size;
+  }
+  static void Touch(const std::string& path) { std::ofstream(path).put('x'); }
+  static bool Appears(const std::string& path) {
+    return cq::Eventually([&] { return std::filesystem::exists(path); });
+  }
+
+  cq::TemporaryDirectory directory_;
+};
+
+TEST_F(EmbedTest, ASubmittedTaskHasTheFunctionsValue) {
+  cq::Master master({.pools = {cq::Local(2)}});
+  const cq::Future<double> one = master.submit(twice, 21);
+  EXPECT_EQ(one.get().value(), 42.0);
+  EXPECT_TRUE(one.ready());
+  EXPECT_EQ(*master.submit(product, 6, 7).get(), 42);
+  EXPECT_TRUE(master.submit(nothing).get().has_value());
+  EXPECT_TRUE(cq::Eventually([&] { return master.status().workers == 1; }));
+}
+
+TEST_F(EmbedTest, StructsOptionalsAndTextTravel) {
+  cq::Master master({.pools = {cq::Local(1)}});
+  Model model{-0.0, INT64_MAX - 1, std::nullopt, {1e308, 5e-324}};
+  const auto refined = master.submit(refine, model, "ü\xff").get();
+  ASSERT_TRUE(refined) << refined.error().message;
+  EXPECT_TRUE(std::signbit(refined->loss));
+  EXPECT_EQ(refined->steps, INT64_MAX);
+  EXPECT_EQ(refined->note, "ü\xff");
+  EXPECT_EQ(refined->path, (std::vector<double>{1e308, 5e-324, -0.0}));
+  const std::string large(3'000'000, 'x');
+  EXPECT_EQ(*master.submit(echo, large).get(), large);
+}
+
+TEST_F(EmbedTest, AFailureIsAValue) {
+  cq::Master master({.pools = {cq::Local(1)}});
+  const auto odd = master.submit(fails, 3).get();
+  ASSERT_FALSE(odd);
+  EXPECT_EQ(odd.error().outcome, cq::Outcome::kError);
+  EXPECT_EQ(odd.error().message, "odd: 3");
+  EXPECT_NE(odd.error().err.find("a last word"), std::string::npos);
+  EXPECT_THROW(odd.value(), cq::Error);
+  EXPECT_EQ(odd.value_or(-1), -1);
+  EXPECT_EQ(*master.submit(fails, 4).get(), 4);
+  const auto died = master.submit(dies, -1).get();
+  ASSERT_FALSE(died);
+  EXPECT_EQ(died.error().outcome, cq::Outcome::kCrashed);
+  EXPECT_NE(died.error().message.find("SIGABRT"), std::string::npos) << died.error().message;
+  EXPECT_EQ(*master.submit(dies, 1).get(), 1);
+}
+
+TEST_F(EmbedTest, AFunctionThatIsNotRegisteredIsToldAtOnce) {
+  cq::Master master({.pools = {cq::Local(1)}});
+  try {
+    master.submit(unregistered, 1);
+    FAIL();
+  } catch (const cq::Error& error) {
+    EXPECT_NE(std::string(error.what()).find("CQ_FUNCTION"), std::string::npos);
+  }
+}
+
+TEST_F(EmbedTest, OptionsThatCannotBeUsedAreRefused) {
+  EXPECT_THROW(cq::Master({.pools = {{.scheduler = "pbs"}}}), cq::UsageError);
+  EXPECT_THROW(cq::Master({.pools = {{.workers = 0}}}), cq::UsageError);
+  EXPECT_THROW(cq::Master({.constants = cq::Constants().add("x", std::string(20 << 20, 'x'))}),
+               cq::UsageError);
+  cq::Master master({.pools = {cq::Local(1)}});
+  EXPECT_THROW(master.submit(echo, std::string(9 << 20, 'x')), cq::UsageError);
+}
+
+TEST_F(EmbedTest, MapGivesTheResultsInTheOrderOfTheRange) {
+  cq::Master master({.pools = {cq::Local(2)}});
+  std::vector<double> grid;
+  for (int i = 0; i < 5000; ++i) grid.push_back(i);
+  size_t next = 0;
+  for (auto& result : master.map(twice, grid)) {
+    ASSERT_EQ(result.index(), next);
+    ASSERT_EQ(*result, 2.0 * static_cast<double>(next));
+    ++next;
+  }
+  EXPECT_EQ(next, grid.size());
+  // A range that is a temporary, of one that can be read only once, and an empty one.
+  int64_t sum = 0;
+  for (auto& result : master.map(product, std::vector{std::tuple(2, 3), std::tuple(4, 5)})) {
+    sum += *result;
+  }
+  EXPECT_EQ(sum, 26);
+  for ([[maybe_unused]] auto& result : master.map(twice, std::list<double>())) FAIL();
+}
+
+TEST_F(EmbedTest, WithoutOrderResultsComeAsTheyEnd) {
+  cq::Master master({.pools = {cq::Local(2)}});
+  const std::string go = File("go");
+  // The first waits for what is done with the last.
+  std::vector<std::tuple<std::string, std::string>> calls{{File("begun"), go}};
+  Touch(File("there"));
+  for (int i = 0; i < 50; ++i) calls.emplace_back(File("other"), File("there"));
+  std::set<size_t> seen;
+  for (auto& result : master.map(waits, calls, {.ordered = false})) {
+    EXPECT_TRUE(result);
+    seen.insert(result.index());
+    if (seen.size() == 50) {
+      EXPECT_FALSE(seen.contains(0));
+      Touch(go);
+    }
+  }
+  EXPECT_EQ(seen.size(), 51u);
+  size_t sum = 0;
+  master.for_each(twice, std::views::iota(0, 100), [&](cq::Result<double> result) {
+    sum += static_cast<size_t>(*result);
+  });
+  EXPECT_EQ(sum, 9900u);
+}
+
+TEST_F(EmbedTest, ALongFirstElementDoesNotStopTheOthers) {
+  cq::Master master({.pools = {cq::Local(2)}});
+  std::vector<std::tuple<std::string, std::string>> calls{{File("begun"), File("go")}};
+  Touch(File("there"));
+  for (int i = 0; i < 3000; ++i) calls.emplace_back(File("other"), File("there"));
+  std::thread opener([&] {
+    EXPECT_TRUE(cq::Eventually([&] { return master.status().done == 3000; }));
+    Touch(File("go"));
+  });
+  size_t count = 0;
+  for (auto& result : master.map(waits, calls)) count += result ? 1 : 0;
+  opener.join();
+  EXPECT_EQ(count, 3001u);
+}
+
+TEST_F(EmbedTest, TheEndOfALoopCancelsWhatIsNotWanted) {
+  cq::Master master({.pools = {cq::Local(2)}});
+  size_t count = 0;
+  for ([[maybe_unused]] auto& result :
+       master.map(slowly, std::views::iota(0) | std::views::transform([](int) { return 0.001; }))) {
+    if (++count == 10) break;
+  }
+  // What runs for an hour is ended, too.
+  for ([[maybe_unused]] auto& result :
+       master.map(slowly, std::vector<double>{0, 3600, 3600, 3600, 3600})) {
+    break;
+  }
+  EXPECT_EQ(*master.submit(twice, 1).get(), 2.0);
+  EXPECT_TRUE(cq::Eventually([&] {
+    const auto status = master.status();
+    return status.done == status.tasks && status.running == 0;
+  }));
+}
+
+TEST_F(EmbedTest, AWindowBoundsWhatIsUnderWay) {
+  cq::Master master({.pools = {cq::Local(2)}});
+  std::atomic<size_t> read = 0;
+  const auto elements = std::views::iota(0, 1000) | std::views::transform([&](int i) {
+                          ++read;
+                          return double(i);
+                        });
+  size_t taken = 0;
+  for (auto& result : master.map(twice, elements, {.window = 20})) {
+    ++taken;
+    EXPECT_EQ(*result, 2.0 * static_cast<double>(taken - 1));
+    EXPECT_LE(read, taken + 20);
+  }
+  EXPECT_EQ(taken, 1000u);
+}
+
+TEST_F(EmbedTest, TasksThatWaitOrRunCanBeCancelled) {
+  cq::Master master({.pools = {cq::Local(1)}});
+  const auto running = master.submit(waits, File("begun"), File("never"));
+  const auto waiting = master.submit(twice, 1);
+  ASSERT_TRUE(Appears(File("begun")));
+  EXPECT_FALSE(waiting.wait_for(milliseconds(50)));
+  waiting.cancel();
+  EXPECT_EQ(waiting.get().error().outcome, cq::Outcome::kCancelled);
+  running.cancel();
+  running.cancel();
+  EXPECT_EQ(running.get().error().outcome, cq::Outcome::kCancelled);
+  const auto after = master.submit(twice, 2);
+  EXPECT_EQ(*after.get(), 4.0);
+  after.cancel();
+  EXPECT_EQ(*after.get(), 4.0);
+}
+
+TEST_F(EmbedTest, ContinuationsAreChained) {
+  cq::Master master({.pools = {cq::Local(2)}});
+  const auto text =
+      master.submit(twice, 4)
+          .then([&](cq::Result<double> r) { return master.submit(product, int(*r), 10); })
+          .then([](cq::Result<int64_t> r) { return std::to_string(*r); });
+  EXPECT_EQ(*text.get(), "80");
+  std::atomic<int> called = 0;
+  const auto done = master.submit(fails, 1).then([&](const cq::Result<int64_t>& r) {
+    called = r ? 1 : 2;
+  });
+  EXPECT_TRUE(done.get());
+  EXPECT_EQ(called, 2);
+  const auto thrown = master.submit(twice, 1).then([](cq::Result<double>) -> int {
+    throw std::runtime_error("in the continuation");
+  });
+  EXPECT_EQ(thrown.get().error().message, "in the continuation");
+}
+
+TEST_F(EmbedTest, FuturesCanBeWaitedForTogether) {
+  cq::Master master({.pools = {cq::Local(2)}});
+  std::vector<cq::Future<int64_t>> futures{master.submit(waits, File("begun"), File("go")),
+                                           master.submit(product, 1, 2)};
+  EXPECT_EQ(cq::wait_any(futures), 1u);
+  futures.pop_back();
+  EXPECT_EQ(cq::wait_any(futures, milliseconds(20)), std::nullopt);
+  EXPECT_FALSE(cq::wait_all(futures, milliseconds(20)));
+  Touch(File("go"));
+  EXPECT_TRUE(cq::wait_all(futures));
+  EXPECT_EQ(cq::wait_any(futures), 0u);
+  EXPECT_EQ(cq::wait_any(std::vector<cq::Future<int64_t>>()), std::nullopt);
+}
+
+TEST_F(EmbedTest, ADescriptorTellsWhatHasEnded) {
+  cq::Master master({.pools = {cq::Local(2)}});
+  pollfd fd{master.fd(), POLLIN, 0};
+  EXPECT_EQ(poll(&fd, 1, 0), 0);
+  std::set<uint64_t> wanted;
+  for (int i = 0; i < 20; ++i) wanted.insert(master.submit(twice, i).id());
+  std::set<uint64_t> seen;
+  while (seen.size() < wanted.size()) {
+    ASSERT_EQ(poll(&fd, 1, 20'000), 1);
+    for (const uint64_t id : master.completed()) EXPECT_TRUE(seen.insert(id).second);
+  }
+  EXPECT_EQ(seen, wanted);
+  EXPECT_EQ(poll(&fd, 1, 0), 0);
+}
+
+TEST_F(EmbedTest, ConstantsReachEverySlot) {
+  cq::Master master({.pools = {cq::Local(2)},
+                     .constants = cq::Constants().add("factor", 3.0).add(
+                         "shifts", std::vector<double>{1, 0.5})});
+  for (auto& result : master.map(from_constants, std::views::iota(0, 50))) {
+    EXPECT_EQ(*result, 3.0 * static_cast<double>(result.index()) + 0.5);
+  }
+  EXPECT_EQ(master.submit(unknown_constant).get().error().message,
+            "the run has no constant 'nobody'");
+}
+
+TEST_F(EmbedTest, SeedsBelongToTasks) {
+  std::vector<std::vector<uint64_t>> seeds;
+  for (const uint64_t seed : {1, 1, 2}) {
+    cq::Master master({.pools = {cq::Local(2)}, .seed = seed});
+    seeds.emplace_back();
+    for (int i = 0; i < 20; ++i) seeds.back().push_back(*master.submit(seed_of).get());
+  }
+  EXPECT_EQ(seeds[0], seeds[1]);
+  EXPECT_NE(seeds[0], seeds[2]);
+  EXPECT_EQ(std::set(seeds[0].begin(), seeds[0].end()).size(), 20u);
+}
+
+TEST_F(EmbedTest, ManyThreadsAndManyMasters) {
+  cq::Master one({.pools = {cq::Local(1)}});
+  cq::Master two({.pools = {cq::Local(1)}});
+  std::atomic<int64_t> sum = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      cq::Master& master = t % 2 == 0 ? one : two;
+      std::vector<cq::Future<int64_t>> futures;
+      for (int i = 0; i < 200; ++i) futures.push_back(master.submit(product, i, t));
+      for (const auto& future : futures) sum += *future.get();
+      for (auto& result : master.map(product, std::vector(100, std::tuple(1, t)))) sum += *result;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(sum, (0 + 1 + 2 + 3) * (199 * 200 / 2 + 100));
+}
+
+TEST_F(EmbedTest, TheEndOfAMasterLeavesNothing) {
+  const std::string temporary = directory_.path();
+  setenv("TMPDIR", temporary.c_str(), 1);
+  cq::Future<int64_t> running;
+  cq::Future<double> waiting;
+  cq::Future<int> chained;
+  {
+    cq::Master master({.pools = {cq::Local(1)}});
+    running = master.submit(waits, File("begun"), File("never"));
+    waiting = master.submit(twice, 1);
+    chained = waiting.then([](const cq::Result<double>& r) { return r ? 1 : 2; });
+    ASSERT_TRUE(Appears(File("begun")));
+    EXPECT_FALSE(Left().empty());
+  }
+  unsetenv("TMPDIR");
+  EXPECT_TRUE(cq::Eventually([] { return Left().empty(); }, cq::kASecond));
+  EXPECT_EQ(running.get().error().outcome, cq::Outcome::kCancelled);
+  EXPECT_EQ(waiting.get().error().message, "the master has ended");
+  EXPECT_EQ(*chained.get(), 2);
+  waiting.cancel();
+  std::filesystem::remove(File("begun"));
+  EXPECT_TRUE(std::filesystem::is_empty(temporary));
+}
+
+TEST_F(EmbedTest, AWorkerThatIsKilledIsReplaced) {
+  std::vector<std::string> warnings;
+  std::mutex mutex;
+  cq::Master master({.pools = {cq::Local(1)}, .warn = [&](const std::string& text) {
+                       const std::lock_guard lock(mutex);
+                       warnings.push_back(text);
+                     }});
+  const auto task = master.submit(waits, File("begun"), File("go"));
+  ASSERT_TRUE(Appears(File("begun")));
+  for (const pid_t pid : cq::DescendantsWith(getpid(), "--life-fd")) kill(pid, SIGKILL);
+  Touch(File("go"));
+  EXPECT_EQ(*task.get(), 1);
+  const std::lock_guard lock(mutex);
+  EXPECT_FALSE(warnings.empty());
+}
+
+TEST_F(EmbedTest, NoWorkerIsAnErrorAndNoHang) {
+  cq::Master master({.pools = {cq::Local(1)},
+                     .worker_check = "echo no licence >&2; exit 1",
+                     .warn = [](const std::string&) {}});
+  const auto task = master.submit(twice, 1);
+  EXPECT_NE(task.get().error().message.find("no licence"), std::string::npos)
+      << task.get().error().message;
+  EXPECT_FALSE(master.submit(twice, 1).get());
+  for (auto& result : master.map(twice, std::vector<double>{1, 2})) EXPECT_FALSE(result);
+}
+
+TEST_F(EmbedTest, MemoryForArgumentsIsBounded) {
+  cq::Master master({.pools = {cq::Local(1)}, .memory_bytes = 100'000});
+  const auto running = master.submit(waits, File("begun"), File("go"));
+  const std::string text(60'000, 'x');
+  const auto second = master.try_submit(echo, text);
+  ASSERT_TRUE(second);
+  EXPECT_FALSE(master.try_submit(echo, text));
+  std::thread opener([&] {
+    EXPECT_TRUE(Appears(File("begun")));
+    Touch(File("go"));
+  });
+  // Blocks until there is room.
+  EXPECT_EQ(*master.submit(echo, text).get(), text);
+  opener.join();
+  EXPECT_TRUE(second->ready());
+  EXPECT_TRUE(master.try_submit(echo, text));
+  size_t sum = 0;
+  for (auto& result : master.map(echo, std::vector(40, text))) sum += result->size();
+  EXPECT_EQ(sum, 40 * text.size());
+}
+
+TEST_F(EmbedTest, AResultInTheRunDirectoryIsNotComputedAgain) {
+  const cq::MasterOptions options{.pools = {cq::Local(2)}, .run_dir = File("run"), .seed = 7};
+  uint64_t seed = 0;
+  {
+    cq::Master master(options);
+    EXPECT_EQ(*master.submit(counted, File("calls"), 3).get(), 9);
+    // The same again is another task.
+    EXPECT_EQ(*master.submit(counted, File("calls"), 3).get(), 9);
+    EXPECT_FALSE(master.submit(fails, 1).get());
+    seed = *master.submit(seed_of).get();
+  }
+  EXPECT_EQ(Calls(), 2u);
+  {
+    cq::Master master(options);
+    EXPECT_EQ(*master.submit(counted, File("calls"), 3).get(), 9);
+    EXPECT_EQ(*master.submit(counted, File("calls"), 3).get(), 9);
+    EXPECT_EQ(Calls(), 2u);
+    EXPECT_EQ(*master.submit(counted, File("calls"), 3).get(), 9);
+    EXPECT_EQ(*master.submit(counted, File("calls"), 4).get(), 16);
+    EXPECT_EQ(Calls(), 4u);
+    EXPECT_EQ(master.submit(fails, 1).get().error().message, "odd: 1");
+    EXPECT_EQ(*master.submit(seed_of).get(), seed);
+    EXPECT_NE(*master.submit(seed_of).get(), seed);
+  }
+  auto other = options;
+  other.constants.add("x", 1.0);
+  EXPECT_THROW(cq::Master{other}, cq::UsageError);
+  other = options;
+  other.fresh = true;
+  cq::Master master(other);
+  EXPECT_EQ(*master.submit(counted, File("calls"), 3).get(), 9);
+  EXPECT_EQ(Calls(), 5u);
+  EXPECT_THROW(cq::Master{options}, cq::UsageError);
+}
+
+TEST_F(EmbedTest, AMasterThatWasKilledGoesOnWhereItWas) {
+  const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
+  cq::TestProcess killed({self, "--scenario", directory_.path(), "die"}, directory_.path());
+  EXPECT_EQ(killed.Wait().status, 128 + SIGKILL);
+  const size_t before = Calls();
+  EXPECT_GE(before, 5u);
+  cq::TestProcess again({self, "--scenario", directory_.path(), "live"}, directory_.path());
+  const auto ended = again.Wait();
+  EXPECT_EQ(ended.out, "285\n") << ended.err;
+  // What was recorded did not run again; the rest may have been running when all was killed.
+  EXPECT_LE(Calls(), before + 5);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  cq::Runtime runtime(argc, argv);
+  if (argc == 4 && std::string(argv[1]) == "--scenario") {
+    return RunScenario(argv[2], std::string(argv[3]) == "die");
+  }
+  testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}
