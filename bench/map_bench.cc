@@ -1,4 +1,5 @@
-// map_bench [N [SLOTS [WINDOW]]]: a function over a range through cq::Master::map, results in memory, once the workers are up.
+// map_bench [N [SLOTS [WINDOW]]]: a function over a range through cq::Master::map, results in
+// memory, once the workers are up.
 #include <cq/master.h>
 #include <cq/runtime.h>
 
@@ -19,8 +20,11 @@ int main(int argc, char** argv) {
   for (auto& result : master.map(twice, std::views::iota(0, 1000))) result.value();
   const auto begin = std::chrono::steady_clock::now();
   double sum = 0;
-  for (auto& result : master.map(twice, std::views::iota(0, count), {.window = window})) sum += *result;
-  const double took = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  for (auto& result : master.map(twice, std::views::iota(0, count), {.window = window}))
+    sum += *result;
+  const double took =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (sum != static_cast<double>(count) * (count - 1)) return 1;
-  std::printf("%d tasks, %u slots: %.3f s, %.3f us per task\n", count, slots, took, took / count * 1e6);
+  std::printf("%d tasks, %u slots: %.3f s, %.3f us per task\n", count, slots, took,
+              took / count * 1e6);
 }

@@ -1,4 +1,5 @@
-// changepoints PROFILE.bedGraph: the segmentation of a profile for 200 penalties. The profile goes to each slot once.
+// changepoints PROFILE.bedGraph: the segmentation of a profile for 200 penalties. The profile goes
+// to each slot once.
 #include <cq/master.h>
 #include <cq/runtime.h>
 

@@ -1,4 +1,5 @@
-// integral [ERROR]: the integral of exp(-x² - y²) over the unit square by Monte Carlo, until its standard error is small enough.
+// integral [ERROR]: the integral of exp(-x² - y²) over the unit square by Monte Carlo, until its
+// standard error is small enough.
 #include <cq/master.h>
 #include <cq/runtime.h>
 
@@ -34,7 +35,8 @@ int main(int argc, char** argv) {
   cq::Master master({.seed = 1});
   Sums all;
   double error = 0;
-  // As many tasks as it takes: those that are not needed any more are cancelled at the end of the loop.
+  // As many tasks as it takes: those that are not needed any more are cancelled at the end of the
+  // loop.
   const auto draws = std::views::iota(0) | std::views::transform([](int) { return 100'000; });
   for (auto& part : master.map(sample, draws)) {
     if (!part) continue;

@@ -39,10 +39,7 @@ void Core::Recover(Recovered& recovered) {
     open.failures = tried.failures;
     open.given_up = tried.given_up;
   }
-  for (const TaskId task : recovered.held_back) {
-    tasks_.OpenUp(task);
-    tasks_.SuspendReady(task);
-  }
+  for (const TaskId task : recovered.held_back) tasks_.HoldBack(task);
   for (const KnownWorker& known : recovered.workers) {
     Worker& worker = workers_.Recover(known.id, known.number);
     worker.host = known.host;
@@ -183,11 +180,11 @@ void Core::OnAdded(uint64_t tasks) {
   all_dirty_ = true;
 }
 
-void Core::OnWanted(TaskId task) {
-  const OpenTask* open = tasks_.Find(task);
-  // A worker of an earlier master may have it, or have finished it.
-  if (open == nullptr || !open->waiting || open->not_before != Time{}) return;
-  tasks_.Wake(task);
+void Core::OnWanted(Time now, TaskId task) {
+  OpenTask* open = tasks_.Find(task);
+  // A worker of an earlier master may have finished it.
+  if (open == nullptr || !std::exchange(open->held_back, false)) return;
+  if (MayWake(now, *open)) tasks_.Wake(task);
   all_dirty_ = true;
 }
 
@@ -259,12 +256,16 @@ void Core::WakeDue(Time now) {
     const TaskId task = wake_.begin()->second;
     wake_.erase(wake_.begin());
     const OpenTask* open = tasks_.Find(task);
-    if (open == nullptr || !open->waiting || open->not_before > now) continue;
-    // At the limit it waits for what its scheduler says.
-    if (open->charged.size() >= options_.crash_limit && open->provisional > 0) continue;
+    if (open == nullptr || !MayWake(now, *open)) continue;
     tasks_.Wake(task);
     all_dirty_ = true;
   }
+}
+
+// At the limit it waits for what its scheduler says.
+bool Core::MayWake(Time now, const OpenTask& open) const {
+  return open.waiting && open.not_before <= now &&
+         (open.charged.size() < options_.crash_limit || open.provisional == 0);
 }
 
 void Core::Flush(Time) {

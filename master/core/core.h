@@ -79,7 +79,7 @@ class Core {
   /// So many more tasks, with the next numbers.
   void OnAdded(uint64_t tasks);
   /// A task that was held back (Recovered) may go out.
-  void OnWanted(TaskId task);
+  void OnWanted(Time now, TaskId task);
   /// Nobody wants these any more: they end as `cancelled`, wherever they are.
   void OnCancelled(const std::vector<TaskId>& tasks);
   /// No more tasks will be added: the run ends with the last of them.
@@ -150,6 +150,7 @@ class Core {
   bool Rejected(Worker* worker, AttemptRef ref);
   bool Plausible(TaskId task, AttemptId attempt) const;
   void WakeDue(Time now);
+  bool MayWake(Time now, const OpenTask& open) const;
 
   // Losses.
   enum class Blame { kNobody, kProvisional, kFinal };

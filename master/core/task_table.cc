@@ -95,11 +95,20 @@ void TaskTable::Enqueue(TaskId task, OpenTask& open) {
 
 void TaskTable::Requeue(TaskId task) {
   OpenTask& open = open_.at(task);
+  if (open.held_back) {
+    Suspend(task);
+    return;
+  }
   assert(open.attempt != 0);
   open.attempt = 0;
   --out_;
   ++ready_;
   Enqueue(task, open);
+}
+
+void TaskTable::HoldBack(TaskId task) {
+  OpenUp(task).held_back = true;
+  SuspendReady(task);
 }
 
 void TaskTable::Suspend(TaskId task) {
@@ -125,6 +134,7 @@ void TaskTable::SuspendReady(TaskId task) {
 void TaskTable::Wake(TaskId task) {
   OpenTask& open = open_.at(task);
   assert(open.waiting);
+  if (open.held_back) return;
   open.waiting = false;
   --waiting_;
   ++ready_;

@@ -56,6 +56,9 @@ struct OpenTask {
   /// It has no outcome, is not out, and must not go out yet; before this time in any case.
   bool waiting = false;
   std::chrono::nanoseconds not_before{};
+  /// Nobody may want it any more: it waits until Want, and again if a worker that has it gives it
+  /// up.
+  bool held_back = false;
   bool running = false;
   bool retracting = false;
   /// It may have been what its worker died of, though nobody had reported it running: it is tried
@@ -120,12 +123,15 @@ class TaskTable {
 
   /// A ready task (popped, or adopted from a worker that holds it) goes out as `attempt`.
   OpenTask& Assign(TaskId task, AttemptId attempt, WorkerIndex worker, SessionId session);
-  /// A task that was out is ready again, or waits until Wake.
+  /// A task that was out is ready again (unless it is held back), or waits until Wake.
   void Requeue(TaskId task);
   void Suspend(TaskId task);
   /// A ready task waits until Wake.
   void SuspendReady(TaskId task);
+  /// Nothing happens to one that is held back.
   void Wake(TaskId task);
+  /// A ready task is held back.
+  void HoldBack(TaskId task);
   /// A ready task stands in the queue that fits it now.
   void Reclassify(TaskId task);
   /// A task, open or fresh, has its outcome.

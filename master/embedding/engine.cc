@@ -230,7 +230,7 @@ class MasterEngine final : public detail::Engine {
       }
       post = !added_.empty() || !wanted_.empty() ? !std::exchange(posted_, true) : false;
     }
-    if (post) loop_->Post([this](Core& core, Time) { TakeCalls(core); });
+    if (post) loop_->Post([this](Core& core, Time now) { TakeCalls(core, now); });
     for (auto& [receiver, result] : recorded) {
       const uint64_t tag = result.slot;
       receiver->Receive(tag, EndedOf(std::move(result)));
@@ -242,8 +242,8 @@ class MasterEngine final : public detail::Engine {
   void Cancel(std::vector<uint64_t> tasks) override {
     const std::lock_guard lock(mutex_);
     if (over_) return;
-    loop_->Post([this, tasks = std::move(tasks)](Core& core, Time) {
-      TakeCalls(core);
+    loop_->Post([this, tasks = std::move(tasks)](Core& core, Time now) {
+      TakeCalls(core, now);
       core.OnCancelled(tasks);
     });
   }
@@ -251,8 +251,8 @@ class MasterEngine final : public detail::Engine {
   void CancelAllOf(std::shared_ptr<const Receiver> receiver) override {
     const std::lock_guard lock(mutex_);
     if (over_) return;
-    loop_->Post([this, receiver = std::move(receiver)](Core& core, Time) {
-      TakeCalls(core);
+    loop_->Post([this, receiver = std::move(receiver)](Core& core, Time now) {
+      TakeCalls(core, now);
       core.OnCancelled(calls_.Of(receiver.get()));
     });
   }
@@ -471,6 +471,11 @@ class MasterEngine final : public detail::Engine {
       ++recovered_.closed_count;
     }
     recovered_.held_back = known_->open();
+    // Known calls may go out before any other mark is durable.
+    recovered_.mark = last_;
+    journal_->Prepare("INSERT OR REPLACE INTO meta VALUES('mark', ?1)")
+        .BindText(1, std::to_string(last_))
+        .Run();
   }
 
   // ---- the master's thread ----
@@ -504,7 +509,7 @@ class MasterEngine final : public detail::Engine {
     keys_->Remove();
   }
 
-  void TakeCalls(Core& core) {
+  void TakeCalls(Core& core, Time now) {
     std::vector<Call> added;
     std::vector<Call> wanted;
     {
@@ -525,7 +530,7 @@ class MasterEngine final : public detail::Engine {
     for (Call& call : wanted) {
       const TaskId task = call.task;
       calls_.Add(std::move(call));
-      core.OnWanted(task);
+      core.OnWanted(now, task);
       DeliverLate(task);
     }
   }

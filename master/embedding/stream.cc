@@ -66,8 +66,7 @@ struct Stream::Content {
 };
 
 Stream::Stream(std::shared_ptr<Engine> engine, const Function& function, MapOptions options)
-    : content_(std::make_unique<Content>(std::move(engine), function, options)) {
-}
+    : content_(std::make_unique<Content>(std::move(engine), function, options)) {}
 
 Stream::~Stream() = default;
 

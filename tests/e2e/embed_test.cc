@@ -114,9 +114,10 @@ namespace {
 int RunScenario(const std::string& directory, bool die) {
   cq::Master master({.pools = {cq::Local(2)}, .run_dir = directory + "/run", .keep = true});
   int64_t sum = 0;
-  for (auto& result : master.map(counted, std::views::iota(0, 10) | std::views::transform([&](int i) {
-                                            return std::tuple(directory + "/calls", int64_t{i});
-                                          }))) {
+  for (auto& result :
+       master.map(counted, std::views::iota(0, 10) | std::views::transform([&](int i) {
+                             return std::tuple(directory + "/calls", int64_t{i});
+                           }))) {
     sum += *result;
     if (die && result.index() == 4) raise(SIGKILL);
   }
@@ -241,9 +242,8 @@ TEST_F(EmbedTest, WithoutOrderResultsComeAsTheyEnd) {
   }
   EXPECT_EQ(seen.size(), 51u);
   size_t sum = 0;
-  master.for_each(twice, std::views::iota(0, 100), [&](cq::Result<double> result) {
-    sum += static_cast<size_t>(*result);
-  });
+  master.for_each(twice, std::views::iota(0, 100),
+                  [&](cq::Result<double> result) { sum += static_cast<size_t>(*result); });
   EXPECT_EQ(sum, 9900u);
 }
 
@@ -322,14 +322,12 @@ TEST_F(EmbedTest, ContinuationsAreChained) {
           .then([](cq::Result<int64_t> r) { return std::to_string(*r); });
   EXPECT_EQ(*text.get(), "80");
   std::atomic<int> called = 0;
-  const auto done = master.submit(fails, 1).then([&](const cq::Result<int64_t>& r) {
-    called = r ? 1 : 2;
-  });
+  const auto done =
+      master.submit(fails, 1).then([&](const cq::Result<int64_t>& r) { called = r ? 1 : 2; });
   EXPECT_TRUE(done.get());
   EXPECT_EQ(called, 2);
-  const auto thrown = master.submit(twice, 1).then([](cq::Result<double>) -> int {
-    throw std::runtime_error("in the continuation");
-  });
+  const auto thrown = master.submit(twice, 1).then(
+      [](cq::Result<double>) -> int { throw std::runtime_error("in the continuation"); });
   EXPECT_EQ(thrown.get().error().message, "in the continuation");
 }
 
@@ -363,9 +361,9 @@ TEST_F(EmbedTest, ADescriptorTellsWhatHasEnded) {
 }
 
 TEST_F(EmbedTest, ConstantsReachEverySlot) {
-  cq::Master master({.pools = {cq::Local(2)},
-                     .constants = cq::Constants().add("factor", 3.0).add(
-                         "shifts", std::vector<double>{1, 0.5})});
+  cq::Master master(
+      {.pools = {cq::Local(2)},
+       .constants = cq::Constants().add("factor", 3.0).add("shifts", std::vector<double>{1, 0.5})});
   for (auto& result : master.map(from_constants, std::views::iota(0, 50))) {
     EXPECT_EQ(*result, 3.0 * static_cast<double>(result.index()) + 0.5);
   }

@@ -9,6 +9,7 @@
 
 #include "master/core/core.h"
 #include "tests/simulation/names.h"
+#include "tests/simulation/sim_program.h"
 #include "tests/simulation/sim_worker.h"
 #include "tests/simulation/timeline.h"
 #include "tests/simulation/truth.h"
@@ -26,7 +27,7 @@ constexpr Time kTimeLimit = std::chrono::hours(3);
 class Simulation {
  public:
   Simulation(const World& world, const std::function<void(const std::string&)>& trace)
-      : world_(world), trace_(trace), random_(world.seed * 2 + 1) {}
+      : world_(world), trace_(trace), random_(world.seed * 2 + 1), program_(world.tasks) {}
 
   std::optional<std::string> Run() {
     try {
@@ -97,7 +98,7 @@ class Simulation {
   bool Calm() const {
     return world_.drop + world_.repeat + world_.delay + world_.cut + world_.partition +
                    world_.kill_worker + world_.stop_worker + world_.tell_worker +
-                   world_.stop_master + world_.deadly ==
+                   world_.stop_master + world_.deadly + world_.cancel ==
                0 &&
            !world_.black_hole && world_.scheduled;
   }
@@ -399,7 +400,11 @@ class Simulation {
     options.explained_late = world_.scheduled;
     options.mark_stride = 8;
     options.expected_slots = world_.workers * world_.slots;
-    core_ = std::make_unique<Core>(options, journal_.Recover(world_.scheduled));
+    Recovered recovered = journal_.Recover(world_.scheduled);
+    options.open = world_.embedding;
+    if (world_.embedding) options.tasks = program_.Start(journal_, recovered);
+    recovered.mark = journal_.mark;
+    core_ = std::make_unique<Core>(options, std::move(recovered));
     // Each master has a clock of its own.
     master_origin_ = now_ - seconds(1);
     pending_.clear();
@@ -416,6 +421,36 @@ class Simulation {
     for (const Results& results : spool_) core_->OnSpooled(MasterNow(), results);
     StepMaster();
     Tick(master_);
+    if (world_.embedding) SubmitCalls(master_);
+  }
+
+  // The program goes on where it is; its calls are known to the journal before their results are.
+  void SubmitCalls(uint64_t master) {
+    if (master != master_ || core_ == nullptr || over_) return;
+    for (uint64_t portion = 1 + random_.Below(10); portion > 0; --portion) {
+      const auto submission = program_.Next();
+      if (!submission) {
+        core_->OnClosed();
+        StepMaster();
+        return;
+      }
+      const TaskId task = submission->task;
+      if (submission->known) {
+        core_->OnWanted(MasterNow(), task);
+      } else {
+        Record(CallRecord{task, "f", std::to_string(submission->call)});
+        core_->OnAdded(1);
+      }
+      if (!random_.Chance(world_.cancel)) continue;
+      After(random_.Within(seconds(20)), [this, task, master] {
+        if (master != master_ || core_ == nullptr || over_) return;
+        Say(fmt::format("task {} is cancelled", task));
+        core_->OnCancelled({task});
+        StepMaster();
+      });
+    }
+    StepMaster();
+    After(random_.Within(seconds(2)), [this, master] { SubmitCalls(master); });
   }
 
   void Tick(uint64_t master) {
@@ -469,6 +504,8 @@ class Simulation {
         throw Broken{fmt::format("attempt {:x} is given twice", grant.attempt)};
       if (grant.task > journal_.mark)
         throw Broken{fmt::format("task {} is above the mark", grant.task)};
+      if (world_.embedding && !program_.Wants(grant.task))
+        throw Broken{fmt::format("task {} is given out though nobody wants it", grant.task)};
       if (journal_.results.contains(grant.task))
         throw Broken{fmt::format("task {} is given out though its result is durable", grant.task)};
       Task task;
@@ -506,6 +543,8 @@ class Simulation {
   void CheckAck(const Ack& ack) {
     for (const AttemptRef& ref : ack.attempts) {
       if (!ended_ok_.contains(ref.attempt) || journal_.results.contains(ref.task)) continue;
+      // Of a call whose number died with an earlier master.
+      if (world_.embedding && EpochOf(ref.attempt) < journal_.epoch && !Called(ref.task)) continue;
       const bool other = std::any_of(pending_.begin(), pending_.end(), [&](const auto& record) {
         const auto* result = std::get_if<ResultRecord>(&record);
         return result != nullptr && result->result.task == ref.task &&
@@ -518,13 +557,22 @@ class Simulation {
     }
   }
 
+  bool Called(TaskId task) const {
+    return std::any_of(journal_.calls.begin(), journal_.calls.end(),
+                       [task](const auto& call) { return call.second == task; });
+  }
+
+  void Record(JournalRecord record) {
+    pending_.push_back(std::move(record));
+    if (committing_ != master_) ScheduleCommit();
+  }
+
   void Do(Write& write) {
     if (const auto* failure = std::get_if<FailureRecord>(&write.record)) {
       Say(fmt::format("failure of task {} attempt {:x}, kind {}: {}", failure->attempt.task,
                       failure->attempt.attempt, static_cast<int>(failure->kind), failure->reason));
     }
-    pending_.push_back(std::move(write.record));
-    if (committing_ != master_) ScheduleCommit();
+    Record(std::move(write.record));
   }
 
   void ScheduleCommit() {
@@ -663,6 +711,7 @@ class Simulation {
   const World& world_;
   const std::function<void(const std::string&)>& trace_;
   Random random_;
+  SimProgram program_;
   Timeline timeline_;
   const Time& now_ = timeline_.now();
   uint64_t serial_ = 0;

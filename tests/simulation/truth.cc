@@ -28,6 +28,8 @@ void Journal::Apply(const JournalRecord& record) {
     ended_workers.insert(end->worker);
   } else if (const auto* durable = std::get_if<MarkRecord>(&record)) {
     mark = durable->mark;
+  } else if (const auto* call = std::get_if<CallRecord>(&record)) {
+    calls[std::stoull(call->arguments)] = call->task;
   }
 }
 
@@ -65,6 +67,10 @@ void CheckEnd(const World& world, const Journal& journal) {
     throw Broken{
         fmt::format("{} of {} tasks have an outcome", journal.results.size(), world.tasks)};
   }
+  for (const auto& [call, task] : journal.calls) {
+    if (!journal.results.contains(task))
+      throw Broken{fmt::format("call {}, task {}, has no outcome", call, task)};
+  }
   std::map<TaskId, uint32_t> charges;
   for (const auto& [attempt, failure] : journal.failures) {
     if (failure.kind == FailureKind::kCharged || failure.kind == FailureKind::kProvisional) {
@@ -79,6 +85,7 @@ void CheckEnd(const World& world, const Journal& journal) {
       throw Broken{fmt::format("task {} is set aside after {} charges", task, charges[task])};
     }
     const bool ok = r.outcome == Outcome::kOk;
+    if (world.cancel > 0 && r.outcome == Outcome::kCancelled) continue;
     // Nobody else was there to start it.
     if (world.black_hole && r.exit == 127) continue;
     if (ok &&

@@ -20,6 +20,8 @@ struct Journal {
   std::map<AttemptId, FailureRecord> failures;
   std::map<uint64_t, WorkerRecord> workers;
   std::set<uint64_t> ended_workers;
+  /// The numbers of the calls of a program.
+  std::map<uint64_t, TaskId> calls;
   TaskId mark = 0;
   Epoch epoch = 0;
 

@@ -52,6 +52,8 @@ World Draw(uint64_t seed) {
   }
   world.longest_task = random.Chance(500) ? Time(milliseconds(100)) : Time(seconds(20));
   world.quiet_after = seconds(20) + random.Within(seconds(100));
+  world.embedding = random.Chance(250);
+  world.cancel = world.embedding ? some(500, 300) : 0;
   return world;
 }
 
@@ -61,12 +63,13 @@ std::string Describe(const World& w) {
       "1000: drop {}, "
       "repeat {}, delay {}, cut {}, partition {}, kill worker {}, stop worker {}, tell worker {}, "
       "kill master {}, "
-      "stop master {}, full disk {}; tasks: failing {}, flaky {}, deadly {}{}{}",
+      "stop master {}, full disk {}, cancel {}; tasks: failing {}, flaky {}, deadly {}{}{}{}",
       w.seed, w.tasks, w.workers, w.scheduled ? "scheduled " : "", w.slots,
       w.lease / milliseconds(1), w.crash_limit, w.retries, w.fence ? ", fenced" : "", w.drop,
       w.repeat, w.delay, w.cut, w.partition, w.kill_worker, w.stop_worker, w.tell_worker,
-      w.kill_master, w.stop_master, w.fill_disk, w.failing, w.flaky, w.deadly,
-      w.black_hole ? "; a black hole" : "", w.slow ? "; a slow worker" : "");
+      w.kill_master, w.stop_master, w.fill_disk, w.cancel, w.failing, w.flaky, w.deadly,
+      w.black_hole ? "; a black hole" : "", w.slow ? "; a slow worker" : "",
+      w.embedding ? "; a program submits them" : "");
 }
 
 }  // namespace cq::sim

@@ -52,6 +52,10 @@ struct World {
   bool slow = false;
   Time longest_task{};
   Time quiet_after{};
+  /// The tasks are not known at the start: a program submits them as calls, a few at a time, and
+  /// again to each new master; in 1/1000, so many of them it cancels.
+  bool embedding = false;
+  uint64_t cancel = 0;
 };
 World Draw(uint64_t seed);
 std::string Describe(const World& world);
