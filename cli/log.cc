@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
 
@@ -62,6 +63,27 @@ void PrintCommand(const RunDefinition& definition, Database& journal, const std:
 void PrintStream(const char* name, std::string_view text) {
   if (text.empty()) return;
   fmt::print("--- {} ---\n{}{}", name, text, text.ends_with('\n') ? "" : "\n");
+}
+
+// MessagePack as JSON, for people; bytes that are not UTF-8 are replaced.
+std::string Shown(std::string_view packed) {
+  const auto value = nlohmann::ordered_json::from_msgpack(packed, true, false);
+  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+// Of a program that embeds its master.
+void PrintCall(Database& journal, TaskId task) {
+  auto row = journal.Prepare("SELECT function, arguments FROM calls WHERE task = ?1");
+  row.Bind(1, static_cast<int64_t>(task));
+  if (!row.Step()) throw UsageError(fmt::format("task {}: this run has no such task", task));
+  const std::string arguments = Shown(row.Text(1));
+  fmt::print("call: {}({})\n", row.Text(0), arguments.substr(1, arguments.size() - 2));
+}
+
+void PrintReturned(Database& journal, TaskId task) {
+  auto row = journal.Prepare("SELECT bytes FROM blobs WHERE task = ?1");
+  row.Bind(1, static_cast<int64_t>(task));
+  if (row.Step()) fmt::print("returned: {}\n", Shown(row.Text(0)));
 }
 
 void CheckTask(Database& journal, TaskId task) {
@@ -146,10 +168,15 @@ int LogCommandLine(const CommandLine& line) {
   const std::string run = FindRun(words);
   Database journal = OpenToRead(run);
   const RunDefinition definition = ReadDefinition(journal);
-  CheckTask(journal, task);
+  if (!definition.calls) CheckTask(journal, task);
   fmt::print("task: {}\n", task);
-  definition.served() ? PrintRow(definition, journal, run, task)
-                      : PrintCommand(definition, journal, run, task);
+  if (definition.calls) {
+    PrintCall(journal, task);
+    PrintReturned(journal, task);
+  } else {
+    definition.served() ? PrintRow(definition, journal, run, task)
+                        : PrintCommand(definition, journal, run, task);
+  }
   PrintFailures(journal, task);
   if (PrintResult(journal, task, {})) return 0;
   fmt::print("status: pending\n");

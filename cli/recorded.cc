@@ -91,6 +91,11 @@ CommandLine WithRecorded(const std::string& run_dir, const CommandLine& line,
   try {
     Database journal = OpenToRead(run_dir);
     const auto record = nlohmann::ordered_json::parse(MetaText(journal, "record"));
+    if (ReadDefinition(journal).calls) {
+      throw UsageError(fmt::format(
+          "the tasks of '{}' are calls of a program: it goes on with them when it is started again",
+          run_dir));
+    }
     if (record.is_null()) return line;
     words = Decode(record.at("options"));
     input = Decode(record.at("input"));

@@ -12,6 +12,9 @@ install(EXPORT cqTargets NAMESPACE cq:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmak
 configure_package_config_file(cmake/cqConfig.cmake.in ${PROJECT_BINARY_DIR}/cqConfig.cmake
         INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/cq)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/cqConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+# The libraries are static: `pkg-config --static`.
+configure_file(cmake/cq.pc.in ${PROJECT_BINARY_DIR}/cq.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/cq.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(FILES ${PROJECT_BINARY_DIR}/cqConfig.cmake ${PROJECT_BINARY_DIR}/cqConfigVersion.cmake
               cmake/dependencies.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/cq)

@@ -215,6 +215,12 @@ void ExportResults(Database journal, const std::string& run_dir, const std::stri
   // One view of the journal, though its master may go on writing.
   journal.Execute("BEGIN");
   const RunDefinition definition = ReadDefinition(journal);
+  if (definition.calls) {
+    throw UsageError(fmt::format(
+        "the tasks of '{}' are calls of a program, which gets their results itself; 'cq log {} "
+        "TASK' shows one, 'cq query' all",
+        run_dir, run_dir));
+  }
   const Layout layout = MakeLayout(definition, journal);
   const std::string copy = run_dir + "/params.csv";
   CsvReader reader(Fd(open(copy.c_str(), O_RDONLY | O_CLOEXEC)), copy);

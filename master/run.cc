@@ -302,6 +302,7 @@ class Setup {
     const auto show = [](const std::vector<std::string>& words) {
       return fmt::format("{}", fmt::join(words, " "));
     };
+    if (definition_.calls) refuse("its tasks are calls of a program that embeds its master");
     if (options_.command != definition_.command || options_.shell != definition_.shell) {
       refuse(fmt::format("its command is '{}', not '{}'", show(definition_.command),
                          show(options_.command)));

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -63,7 +64,8 @@ class PrivateDirectory {
     std::string base = shared                                         ? fs::current_path().string()
                        : temporary != nullptr && temporary[0] != '\0' ? temporary
                                                                       : "/tmp";
-    path_ = base + (shared ? "/.cq-XXXXXX" : "/cq-XXXXXX");
+    RemoveLeftBehind(base);
+    path_ = fmt::format("{}/{}XXXXXX", base, kName);
     if (mkdtemp(path_.data()) == nullptr) {
       throw Error(fmt::format("cannot make a directory in '{}': {}", base, strerror(errno)));
     }
@@ -77,6 +79,24 @@ class PrivateDirectory {
   const std::string& path() const { return path_; }
 
  private:
+  static constexpr const char* kName = ".cq-master-";
+
+  // Of masters of ours that were killed: their locks are free.
+  static void RemoveLeftBehind(const std::string& base) {
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(base, ignored)) {
+      const std::string path = entry.path().string();
+      struct stat status {};
+      const bool ours = entry.path().filename().string().starts_with(kName) &&
+                        lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode) &&
+                        status.st_uid == geteuid();
+      if (!ours || !fs::exists(path + "/run/lock", ignored) || HeldByMaster(path + "/run")) {
+        continue;
+      }
+      fs::remove_all(path, ignored);
+    }
+  }
+
   std::string path_;
 };
 
@@ -542,29 +562,32 @@ class MasterEngine final : public detail::Engine {
   }
 
   void Deliver(std::vector<TaskResult> results) {
-    Receiver* last = nullptr;
-    std::shared_ptr<Receiver> holder;
+    std::vector<CallTable::Owner> owners;
     size_t bytes = 0;
-    for (TaskResult& result : results) {
-      const TaskId task = result.task;
-      auto owner = calls_.Take(task);
-      if (owner.receiver == nullptr) {
-        unclaimed_[task] = std::move(result);
-        continue;
-      }
-      bytes += owner.bytes;
-      NoteCompletedLocking(task);
-      if (last != owner.receiver.get() && last != nullptr) last->Received();
-      owner.receiver->Receive(owner.tag, EndedOf(std::move(result)));
-      last = owner.receiver.get();
-      holder = std::move(owner.receiver);
+    for (const TaskResult& result : results) {
+      owners.push_back(calls_.Take(result.task));
+      bytes += owners.back().bytes;
     }
-    if (last != nullptr) last->Received();
+    // Whoever has seen a result finds its room free, and whoever is told of one finds it ready.
     {
       const std::lock_guard lock(mutex_);
       bytes_ -= bytes;
     }
     room_.notify_all();
+    for (size_t i = 0; i < results.size(); ++i) {
+      const TaskId task = results[i].task;
+      const auto& [receiver, tag, taken] = owners[i];
+      if (receiver == nullptr) {
+        unclaimed_[task] = std::move(results[i]);
+        continue;
+      }
+      receiver->Receive(tag, EndedOf(std::move(results[i])));
+      const bool last = i + 1 == owners.size() || owners[i + 1].receiver != receiver;
+      if (last) receiver->Received();
+    }
+    const std::lock_guard lock(mutex_);
+    if (!completions_) return;
+    for (const TaskResult& result : results) NoteCompleted(result.task);
   }
 
   void NoteCompletedLocking(TaskId task) {

@@ -111,8 +111,11 @@ namespace {
 
 // Maps `counted` over 0 to 9 in a run directory, and prints the sum; dies in the middle of it if
 // told.
-int RunScenario(const std::string& directory, bool die) {
-  cq::Master master({.pools = {cq::Local(2)}, .run_dir = directory + "/run", .keep = true});
+int RunScenario(const std::string& directory, const std::string& how) {
+  const bool die = how.starts_with("die");
+  cq::Master master({.pools = {cq::Local(2)},
+                     .run_dir = how.ends_with("in memory") ? "" : directory + "/run",
+                     .keep = true});
   int64_t sum = 0;
   for (auto& result :
        master.map(counted, std::views::iota(0, 10) | std::views::transform([&](int i) {
@@ -508,6 +511,48 @@ TEST_F(EmbedTest, AResultInTheRunDirectoryIsNotComputedAgain) {
   EXPECT_THROW(cq::Master{options}, cq::UsageError);
 }
 
+TEST_F(EmbedTest, TheToolsKnowARunOfCalls) {
+  {
+    cq::Master master({.pools = {cq::Local(1)}, .run_dir = File("run")});
+    EXPECT_EQ(*master.submit(product, 6, 7).get(), 42);
+    EXPECT_FALSE(master.submit(fails, 1).get());
+  }
+  const auto cq_program = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), CQ_PROGRAM);
+    return cq::TestProcess(words, directory_.path()).Wait();
+  };
+  const auto status = cq_program({"status", "run"});
+  EXPECT_EQ(status.status, 1) << status.err;
+  EXPECT_NE(status.out.find("finished, 2 of 2"), std::string::npos) << status.out;
+  const auto log = cq_program({"log", "run", "1"});
+  EXPECT_NE(log.out.find("call: product(6,7)\nreturned: 42\n"), std::string::npos) << log.out;
+  EXPECT_NE(cq_program({"log", "run", "2"}).out.find("error: odd: 1"), std::string::npos);
+  EXPECT_NE(cq_program({"export", "run"}).err.find("are calls of a program"), std::string::npos);
+  EXPECT_NE(cq_program({"resume", "run"}).err.find("are calls of a program"), std::string::npos);
+  Touch(File("in.csv"));
+  EXPECT_EQ(cq_program({"run", "in.csv", "--run-dir", "run", "--", "true"}).status, 2);
+}
+
+TEST_F(EmbedTest, WhatAKilledMasterLeftIsRemovedByTheNext) {
+  setenv("TMPDIR", directory_.path().c_str(), 1);
+  const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
+  cq::TestProcess killed({self, "--scenario", directory_.path(), "die in memory"}, "/");
+  EXPECT_EQ(killed.Wait().status, 128 + SIGKILL);
+  const auto private_directories = [&] {
+    size_t count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
+      count += entry.path().filename().string().starts_with(".cq-master-") ? 1 : 0;
+    }
+    return count;
+  };
+  EXPECT_EQ(private_directories(), 1u);
+  cq::Master one({.pools = {cq::Local(1)}});
+  EXPECT_EQ(private_directories(), 1u);
+  cq::Master two({.pools = {cq::Local(1)}});
+  EXPECT_EQ(private_directories(), 2u);
+  unsetenv("TMPDIR");
+}
+
 TEST_F(EmbedTest, AMasterThatWasKilledGoesOnWhereItWas) {
   const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
   cq::TestProcess killed({self, "--scenario", directory_.path(), "die"}, directory_.path());
@@ -526,7 +571,7 @@ TEST_F(EmbedTest, AMasterThatWasKilledGoesOnWhereItWas) {
 int main(int argc, char** argv) {
   cq::Runtime runtime(argc, argv);
   if (argc == 4 && std::string(argv[1]) == "--scenario") {
-    return RunScenario(argv[2], std::string(argv[3]) == "die");
+    return RunScenario(argv[2], argv[3]);
   }
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
