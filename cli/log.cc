@@ -37,7 +37,7 @@ void PrintRow(const RunDefinition& definition, Database& journal, const std::str
               TaskId task) {
   std::vector<size_t> all(definition.columns.size());
   for (size_t i = 0; i < all.size(); ++i) all[i] = i;
-  RowSource rows({run + "/params.csv", ReadRanges(journal), all, {}, definition.seed, {}});
+  RowSource rows({run + "/params.csv", ReadRanges(journal), all, {}, definition.seed});
   fmt::print("program: {}{}\nrow:", fmt::join(definition.program, " "), definition.function);
   const auto& values = rows.Get(task).values;
   for (size_t i = 0; i < all.size(); ++i) fmt::print(" {}={}", definition.columns[i], values[i]);
@@ -48,8 +48,7 @@ void PrintCommand(const RunDefinition& definition, Database& journal, const std:
                   TaskId task) {
   const auto command = CompileCommand(definition.command, definition.columns, definition.constants,
                                       definition.shell);
-  RowSource rows(
-      {run + "/params.csv", ReadRanges(journal), command.columns, {}, definition.seed, {}});
+  RowSource rows({run + "/params.csv", ReadRanges(journal), command.columns, {}, definition.seed});
   const auto rendered = RenderCommand(command.arguments, rows.Get(task).values, task);
   fmt::print("command:");
   if (const auto* words = std::get_if<std::vector<std::string>>(&rendered)) {

@@ -6,6 +6,7 @@
 
 #include "cq/error.h"
 #include "master/run_directory.h"
+#include "protocol/limits.h"
 
 namespace cq {
 namespace {
@@ -55,6 +56,12 @@ po::options_description RunOptionsDescription() {
       "seed-by", text()->value_name("COLUMNS"),
       "rows with equal values in these columns (comma-separated) get the same seed")(
       "limit", text()->value_name("N"), "only the first N rows")(
+      "order", text()->value_name("fifo|lpt"),
+      "start rows as they stand, or those of the highest --cost first [fifo]")(
+      "cost", text()->value_name("COLUMN"), "how long rows take, in any unit, for --order lpt")(
+      "group", text()->value_name("COLUMN"), "which data set a row needs: CQ_GROUP of its task")(
+      "chunk", text()->value_name("N"),
+      "give each slot N tasks at a time; 1: nothing waits at a slot [as their durations say]")(
       "retries", text()->value_name("N"),
       "try a task that ended as error or timeout again so often, after 1, 2, 4, ... s [0]")(
       "crash-limit", text()->value_name("N"),
@@ -149,6 +156,19 @@ void TranslateLimits(const po::variables_map& values, RunOptions& options) {
     if (options.lease < std::chrono::seconds(1)) throw UsageError("--lease: at least 1s");
   }
   options.fence = values.count("fence") > 0;
+  if (const std::string chunk = Get(values, "chunk"); !chunk.empty()) {
+    options.chunk = ParseCount(chunk, "--chunk", 1);
+    if (options.chunk > kHeldMax) throw UsageError(fmt::format("--chunk: at most {}", kHeldMax));
+  }
+  options.cost_column = Get(values, "cost");
+  options.group_column = Get(values, "group");
+  const std::string order = Get(values, "order");
+  if (!order.empty() && order != "fifo" && order != "lpt") {
+    throw UsageError(fmt::format("--order '{}': there are fifo and lpt", order));
+  }
+  if ((order == "lpt") != !options.cost_column.empty()) {
+    throw UsageError("--order lpt and --cost COLUMN go together");
+  }
   if (const std::string loss = Get(values, "on-master-loss"); !loss.empty()) {
     options.on_master_loss = ParseDuration(loss, "--on-master-loss");
   }

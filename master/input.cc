@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
+#include <cmath>
 #include <cstring>
 #include <set>
 
@@ -142,8 +144,15 @@ void RowSource::SeekTo(uint64_t position) {
 const TaskRow& RowSource::Get(TaskId task) {
   if (const auto kept = kept_.find(task); kept != kept_.end()) return kept->second;
   const uint64_t position = PositionOf(task);
-  SeekTo(position);
   CsvRow row;
+  if (!options_.offsets.empty()) {
+    reader_.Seek(options_.offsets.at(position - 1), 0);
+    if (!reader_.Next(row)) {
+      throw Error(fmt::format("'{}' ends before row {}: was it edited?", options_.path, position));
+    }
+    return kept_[task] = Extract(task, row);
+  }
+  SeekTo(position);
   while (next_position_ <= position) {
     if (!reader_.Next(row)) {
       throw Error(fmt::format("'{}' ends before row {}: was it edited?", options_.path, position));
@@ -173,7 +182,37 @@ TaskRow RowSource::Extract(TaskId task, const CsvRow& row) const {
     extracted.timeout_ms = static_cast<uint64_t>(
         ParseDuration(row.fields[*options_.timeout_column], "--task-timeout").count());
   }
+  if (options_.group_column) extracted.group = row.fields.at(*options_.group_column);
   return extracted;
+}
+
+TaskOrder LargestFirst(const std::string& path, const std::string& name,
+                       const std::vector<RowRange>& ranges, size_t column) {
+  CsvReader reader(Fd(open(path.c_str(), O_RDONLY | O_CLOEXEC)), path);
+  CsvRow row;
+  reader.Next(row);
+  reader.set_single_column(row.fields.size() == 1);
+  const std::string title = row.fields.at(column);
+  TaskOrder order;
+  std::vector<std::pair<double, TaskId>> costs;
+  for (const RowRange& range : ranges) {
+    for (uint64_t i = 0; i < range.rows && reader.Next(row); ++i) {
+      const std::string& text = row.fields.at(column);
+      double cost = 0;
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), cost);
+      if (error != std::errc() || end != text.data() + text.size() || std::isnan(cost)) {
+        throw UsageError(fmt::format("{}:{}: --cost: '{}' in column '{}' is no number",
+                                     InputName(name), row.line, text, title));
+      }
+      order.offsets.push_back(row.offset);
+      costs.emplace_back(-cost, range.task + i);
+    }
+  }
+  // Of equal ones the lower number first.
+  std::sort(costs.begin(), costs.end());
+  order.tasks.reserve(costs.size());
+  for (const auto& [cost, task] : costs) order.tasks.push_back(task);
+  return order;
 }
 
 uint64_t SeedOfTask(uint64_t base, TaskId task) {

@@ -50,8 +50,12 @@ class RowSource final : public TaskSource {
     std::vector<size_t> columns;
     std::vector<size_t> seed_columns;
     uint64_t seed = 0;
-    /// The column that holds each task's time limit.
-    std::optional<size_t> timeout_column;
+    /// The columns that hold each task's time limit, and its group.
+    std::optional<size_t> timeout_column = {};
+    std::optional<size_t> group_column = {};
+    /// Where each row starts, if they are asked for in any order; else they are found by reading
+    /// on.
+    std::vector<uint64_t> offsets = {};
   };
   explicit RowSource(Options options);
 
@@ -77,6 +81,18 @@ class RowSource final : public TaskSource {
   std::vector<Checkpoint> checkpoints_;
   std::unordered_map<TaskId, TaskRow> kept_;
 };
+
+/// The order in which tasks are to be started, and what finding their rows in it takes: 16 bytes a
+/// row.
+struct TaskOrder {
+  std::vector<TaskId> tasks;
+  std::vector<uint64_t> offsets;
+};
+
+/// The tasks of the copy at `path` of the input called `name` by the numbers in a column, the
+/// largest first; equal ones as they stand. Throws UsageError with the line for what is no number.
+TaskOrder LargestFirst(const std::string& path, const std::string& name,
+                       const std::vector<RowRange>& ranges, size_t column);
 
 /// CQ_SEED of a task: from the run's base seed and its number, 1 to 2³¹ − 1.
 uint64_t SeedOfTask(uint64_t base, TaskId task);

@@ -374,6 +374,7 @@ void MasterLoop::Do(struct Give& give) {
           size, kTaskBytesMax);
     } else {
       task.values = row.values;
+      task.group = row.group;
     }
     bytes += size;
     assign.tasks.push_back(std::move(task));

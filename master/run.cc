@@ -191,6 +191,7 @@ class Setup {
     definition_.seed = options_.seed ? *options_.seed : Random64() >> 33;
     Define(directory, cwd);
     ranges_ = {{1, 1, definition_.rows}};
+    Order(directory);
     const auto fingerprints = TakeFingerprints(definition_, options_.depends);
     directory.Publish();
     Database journal = CreateJournal(directory.File("journal.db"), Meta(fingerprints), ranges_);
@@ -227,6 +228,11 @@ class Setup {
             [](const std::string& value) { ParseDuration(value, "--task-timeout"); }};
   }
 
+  std::optional<size_t> ColumnOf(const std::string& name, const char* option) const {
+    if (name.empty()) return std::nullopt;
+    return ColumnIndices({name}, option, definition_.columns)[0];
+  }
+
   // Everything but what makes the run that run.
   void Define(const RunDirectory& directory, const std::string& cwd) {
     for (const auto& [name, value] : options_.constants) {
@@ -259,10 +265,16 @@ class Setup {
       command_.columns.push_back(i);
     }
     seed_columns_ = ColumnIndices(definition_.seed_by, "--seed-by", definition_.columns);
-    if (!options_.task_timeout_column.empty()) {
-      timeout_column_ =
-          ColumnIndices({options_.task_timeout_column}, "--task-timeout", definition_.columns)[0];
-    }
+    timeout_column_ = ColumnOf(options_.task_timeout_column, "--task-timeout");
+    cost_column_ = ColumnOf(options_.cost_column, "--cost");
+    group_column_ = ColumnOf(options_.group_column, "--group");
+  }
+
+  void Order(const RunDirectory& directory) {
+    if (!cost_column_) return;
+    const std::string copy = directory.File("params.csv");
+    order_ =
+        LargestFirst(copy, options_.input.empty() ? copy : options_.input, ranges_, *cost_column_);
   }
 
   // ---- going on with a run ----
@@ -287,6 +299,7 @@ class Setup {
     const Epoch epoch = StartEpoch(journal, restart);
     FinishReplacement(directory, journal);
     ranges_ = ReadRanges(journal);
+    Order(directory);
     Recovered recovered = Recover(journal, ranges_, definition_.limit);
     return Work(directory, std::move(journal), epoch, std::move(recovered));
   }
@@ -432,6 +445,7 @@ class Setup {
     text.timeout_ms = static_cast<uint64_t>(options_.task_timeout.count());
     text.memory_bytes = options_.task_memory_bytes;
     text.fence = options_.fence;
+    text.chunk = options_.chunk;
     text.on_master_loss_ms = static_cast<uint64_t>(options_.on_master_loss.count());
     if (served()) {
       text.program = {options_.program,
@@ -473,6 +487,7 @@ class Setup {
     core.retries = options_.retries;
     core.max_failures = options_.max_failures;
     core.explained_late = options_.scheduler != "local";
+    core.order = order_.tasks;
     core.expected_slots = uint64_t{plan_.workers} * plan_.slots;
     return core;
   }
@@ -509,7 +524,7 @@ class Setup {
     loop_options.copies = directory.File("copy-");
     loop_options.keep_alive = [&] { directory.WriteOwner(address_); };
     RowSource rows({directory.File("params.csv"), ranges_, command_.columns, seed_columns_,
-                    definition_.seed, timeout_column_});
+                    definition_.seed, timeout_column_, group_column_, std::move(order_.offsets)});
     const auto write_journal = [&](RecordWriter::Callbacks callbacks) {
       return std::make_unique<JournalWriter>(std::move(journal), std::move(callbacks));
     };
@@ -595,6 +610,9 @@ class Setup {
   CompiledCommand command_;
   std::vector<size_t> seed_columns_;
   std::optional<size_t> timeout_column_;
+  std::optional<size_t> cost_column_;
+  std::optional<size_t> group_column_;
+  TaskOrder order_;
   std::string address_;
 };
 

@@ -13,6 +13,7 @@ struct TaskRow {
   std::vector<std::string> values;
   uint64_t seed = 0;
   uint64_t timeout_ms = 0;
+  std::string group;
 };
 
 /// Where the event loop finds what its tasks are. One thread.

@@ -41,8 +41,8 @@ auto Fields(M& m) {
 }
 template <Is<Task> M>
 auto Fields(M& m) {
-  return std::tie(m.task, m.attempt, m.attempt_number, m.seed, m.timeout_ms, m.problem, m.values,
-                  m.extras);
+  return std::tie(m.task, m.attempt, m.attempt_number, m.seed, m.timeout_ms, m.problem, m.group,
+                  m.values, m.extras);
 }
 template <Is<Hello> M>
 auto Fields(M& m) {
@@ -104,7 +104,7 @@ auto Fields(M& m) {
 template <Is<RunText> M>
 auto Fields(M& m) {
   return std::tie(m.run, m.run_dir, m.cwd, m.env, m.command, m.parse, m.cpus, m.check, m.timeout_ms,
-                  m.memory_bytes, m.fence, m.on_master_loss_ms, m.program, m.extras);
+                  m.memory_bytes, m.fence, m.on_master_loss_ms, m.chunk, m.program, m.extras);
 }
 template <Is<Program> M>
 auto Fields(M& m) {

@@ -240,6 +240,8 @@ struct RunText {
   bool fence = false;
   /// How long an idle worker waits for a silent master.
   uint64_t on_master_loss_ms = 1'800'000;
+  /// Tasks that a slot is given at a time; 0: as many as their measured durations say.
+  uint64_t chunk = 0;
   Program program;
   Extras extras;
   bool operator==(const RunText&) const = default;
@@ -253,6 +255,8 @@ struct Task {
   /// Of this task alone; 0: as the run's.
   uint64_t timeout_ms = 0;
   std::string problem;
+  /// Of --group; tasks of a group follow each other on a slot where that costs nobody time.
+  std::string group;
   std::vector<std::string> values;
   Extras extras;
   bool operator==(const Task&) const = default;

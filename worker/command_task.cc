@@ -293,7 +293,8 @@ class CommandRunner::Running {
   std::vector<std::string> OwnEnvironment() const {
     return {fmt::format("CQ_TASK={}", task_.task),
             fmt::format("CQ_ATTEMPT={}", task_.attempt_number),
-            fmt::format("CQ_ATTEMPT_ID={}", task_.attempt), fmt::format("CQ_SEED={}", task_.seed)};
+            fmt::format("CQ_ATTEMPT_ID={}", task_.attempt), fmt::format("CQ_SEED={}", task_.seed),
+            "CQ_GROUP=" + task_.group};
   }
 
   std::vector<char*> Environment(std::vector<std::string>& own) const {
@@ -305,7 +306,8 @@ class CommandRunner::Running {
       // Ours come first, and what a worker inherited under these names (a run inside a task) does
       // not count.
       const bool ours = entry.starts_with("CQ_TASK=") || entry.starts_with("CQ_ATTEMPT=") ||
-                        entry.starts_with("CQ_ATTEMPT_ID=") || entry.starts_with("CQ_SEED=");
+                        entry.starts_with("CQ_ATTEMPT_ID=") || entry.starts_with("CQ_SEED=") ||
+                        entry.starts_with("CQ_GROUP=");
       if (!ours) pointers.push_back(const_cast<char*>(entry.c_str()));
     }
     pointers.push_back(nullptr);

@@ -19,6 +19,7 @@
 
 #include "cq/error.h"
 #include "protocol/files.h"
+#include "protocol/limits.h"
 #include "protocol/own_program.h"
 #include "worker/json_values.h"
 #include "worker/process_tree.h"
@@ -366,10 +367,21 @@ class ProgramRunner::Batch {
     return true;
   }
 
-  // Up to the next one that cannot be sent.
+  static size_t BytesOf(const Task& task) {
+    size_t bytes = 0;
+    for (const std::string& value : task.values) bytes += value.size();
+    return bytes;
+  }
+
+  // Up to the next one that cannot be sent, or is too large for the same frame.
   size_t Sendable() {
     size_t end = at_ + 1;
-    while (end < tasks_.size() && !BadColumn(tasks_[end])) ++end;
+    size_t bytes = BytesOf(tasks_[at_]);
+    while (end < tasks_.size() && !BadColumn(tasks_[end])) {
+      bytes += BytesOf(tasks_[end]);
+      if (bytes > kFrameBytesSoft) break;
+      ++end;
+    }
     return end;
   }
 

@@ -355,7 +355,8 @@ std::string EncodeTasks(SlotFormat format, uint64_t id, const Program& program,
       OrderedJson values = OrderedJson::array();
       for (size_t i = 0; i < program.types.size(); ++i)
         values.push_back(LineValue(value_of(*task, i)));
-      list.push_back({task->task, task->attempt_number, task->seed, "", std::move(values)});
+      list.push_back(
+          {task->task, task->attempt_number, task->seed, task->group, std::move(values)});
     }
     return OrderedJson{{"type", "tasks"}, {"id", id}, {"tasks", std::move(list)}}.dump() + "\n";
   }
@@ -366,7 +367,7 @@ std::string EncodeTasks(SlotFormat format, uint64_t id, const Program& program,
     frame.packer().pack_uint64(task->task);
     frame.packer().pack_uint64(task->attempt_number);
     frame.packer().pack_uint64(task->seed);
-    frame.Text("");
+    frame.Text(task->group);
     frame.packer().pack_array(static_cast<uint32_t>(task->values.size()));
     for (size_t i = 0; i < task->values.size(); ++i) {
       program.calls ? frame.Text(task->values[i]) : frame.Put(value_of(*task, i));

@@ -212,7 +212,10 @@ void Slots::Work(uint64_t index) {
       run = run_;
       // A fair share of what is there, so that no slot runs dry behind another's batch.
       const size_t share = queue_.size() / (2 * slots_.size()) + 1;
-      const size_t most = run->text().program.empty() ? 1 : std::min(program.BatchSize(), share);
+      const size_t chunk = run->text().chunk;
+      const size_t most = run->text().program.empty() ? 1
+                          : chunk > 0                 ? chunk
+                                                      : std::min(program.BatchSize(), share);
       while (!queue_.empty() && tasks.size() < most) {
         tasks.push_back(std::move(queue_.front()));
         queue_.pop_front();

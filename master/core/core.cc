@@ -23,6 +23,7 @@ Core::Core(CoreOptions options, Recovered recovered)
 }
 
 void Core::Recover(Recovered& recovered) {
+  tasks_.set_order(std::move(options_.order));
   counts_.outcomes = recovered.outcomes;
   uint64_t done = 0;
   for (const uint64_t count : recovered.outcomes) done += count;
@@ -81,6 +82,11 @@ void Core::AskForMark() {
   // Where more may be added, so may their mark be there before them.
   const TaskId last = options_.open ? std::numeric_limits<TaskId>::max() : tasks_.last();
   if (finished_ || mark_asked_ >= last) return;
+  if (tasks_.ordered()) {
+    mark_asked_ = last;
+    actions_.emplace_back(Write{MarkRecord{mark_asked_}});
+    return;
+  }
   if (tasks_.next_fresh() + options_.mark_stride / 2 <= mark_asked_) return;
   mark_asked_ = std::min(last, tasks_.next_fresh() + options_.mark_stride);
   actions_.emplace_back(Write{MarkRecord{mark_asked_}});

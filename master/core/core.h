@@ -23,6 +23,8 @@ struct CoreOptions {
   RunText text;
   /// The highest number of a task.
   uint64_t tasks = 0;
+  /// In which order tasks are given out first, all of them; empty: by their numbers.
+  std::vector<TaskId> order;
   /// More tasks may come (OnAdded), until OnClosed.
   bool open = false;
   std::chrono::milliseconds lease{30'000};

@@ -29,6 +29,9 @@ uint64_t PrefetchPerSlot(nanoseconds mean) {
 // One task a slot and the prefetch; but of what is left no more than half of the worker's fair
 // share beyond one a slot, so that the last tasks spread over all workers (guided self-scheduling).
 uint64_t Dispatcher::Target(const Worker& worker, uint64_t total_slots) const {
+  if (const uint64_t chunk = core_.options_.text.chunk; chunk > 0) {
+    return std::min<uint64_t>({worker.capacity, worker.slots * chunk, kHeldMax});
+  }
   const uint64_t prefetch = worker.slots * PrefetchPerSlot(core_.mean_task_time());
   const uint64_t left = core_.tasks_.ready() + worker.held.size();
   const uint64_t share = (left * worker.slots + 2 * total_slots - 1) / (2 * total_slots);

@@ -14,7 +14,8 @@ OpenTask* TaskTable::Find(TaskId task) {
 }
 
 void TaskTable::SkipTakenFresh() {
-  while (next_fresh_ <= last_ && (done_.Contains(next_fresh_) || open_.contains(next_fresh_))) {
+  while (next_fresh_ <= places() &&
+         (done_.Contains(At(next_fresh_)) || open_.contains(At(next_fresh_)))) {
     ++next_fresh_;
   }
 }
@@ -38,8 +39,8 @@ std::optional<TaskId> TaskTable::PopReady(bool charged_too) {
   }
   if (const auto task = Pop(Queue::kReturned)) return task;
   SkipTakenFresh();
-  if (next_fresh_ > std::min(last_, mark_)) return std::nullopt;
-  return next_fresh_++;
+  if (next_fresh_ > places() || At(next_fresh_) > mark_) return std::nullopt;
+  return At(next_fresh_++);
 }
 
 std::optional<TaskId> TaskTable::PopFor(Queue which, WorkerIndex worker, bool charged_too) {

@@ -98,15 +98,20 @@ class TaskTable {
 
   /// The state of a task without outcome, which becomes open if it was fresh.
   OpenTask& OpenUp(TaskId task);
+  /// The order in which fresh tasks go out; empty: by their numbers. Before anything else.
+  void set_order(std::vector<TaskId> order) { order_ = std::move(order); }
+  bool ordered() const { return !order_.empty(); }
   /// No task up to `mark` is given out before Admit: an earlier master's worker may run it.
   void Withhold(TaskId mark) {
-    next_fresh_ = mark + 1;
+    // With another order nothing is known to be above the mark.
+    next_fresh_ = ordered() ? order_.size() + 1 : mark + 1;
     withheld_ = true;
   }
   void Admit();
   /// Fresh tasks go out up to this number only.
   void set_mark(TaskId mark) { mark_ = mark; }
   TaskId mark() const { return mark_; }
+  /// Of a table without an order.
   TaskId next_fresh() const { return next_fresh_; }
 
   /// Takes the next ready task, those given back before fresh ones, in the order of their numbers
@@ -143,6 +148,9 @@ class TaskTable {
   using Queue = OpenTask::Queue;
 
   void SkipTakenFresh();
+  /// How many places for fresh tasks there are, and the task at one, from 1.
+  uint64_t places() const { return ordered() ? order_.size() : last_; }
+  TaskId At(uint64_t place) const { return ordered() ? order_[place - 1] : place; }
   void Enqueue(TaskId task, OpenTask& open);
   std::deque<TaskId>& queue(Queue which) { return queues_[static_cast<size_t>(which)]; }
   std::optional<TaskId> Pop(Queue which);
@@ -155,7 +163,9 @@ class TaskTable {
   uint64_t ready_;
   uint64_t out_ = 0;
   uint64_t waiting_ = 0;
-  TaskId next_fresh_ = 1;
+  std::vector<TaskId> order_;
+  /// The next place to look for a fresh task at.
+  uint64_t next_fresh_ = 1;
   TaskId mark_ = 0;
   bool withheld_ = false;
   /// Tasks given back, by kind. May hold tasks that went another way since: an entry counts if the

@@ -405,6 +405,7 @@ class MasterEngine final : public detail::Engine {
     text.timeout_ms = static_cast<uint64_t>(options_.task_timeout.count());
     text.memory_bytes = options_.task_memory_bytes;
     text.fence = options_.fence;
+    text.chunk = options_.chunk;
     text.program.words = definition_.program;
     text.program.calls = true;
     text.program.constants = {definition_.constants.begin(), definition_.constants.end()};

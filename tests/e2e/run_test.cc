@@ -8,6 +8,7 @@
 #include <set>
 
 #include "master/database.h"
+#include "protocol/files.h"
 #include "tests/support/process.h"
 
 namespace cq {
@@ -161,6 +162,16 @@ TEST_F(RunTest, SeedsAreTheSameForTheSameBaseAndPairedBySeedBy) {
   EXPECT_NE(paired[0], paired[1]);
 }
 
+TEST_F(RunTest, TheLongestRowsStartFirstIfTheirCostIsKnown) {
+  const std::string csv = "a,cost,set\n1,5,x\n2,50,y\n3,0.5,x\n4,7e3,\"y z\"\n5,5,x\n";
+  const Ended ended =
+      Run(csv, {"--slots", "1", "--order", "lpt", "--cost", "cost", "--group", "set"},
+          {"sh", "-c", "echo {a} >> order; echo $CQ_GROUP"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(ReadFile(directory_.File("order")), "4\n2\n1\n5\n3\n");
+  EXPECT_EQ(Column("cq_stdout"), (Words{"x", "y", "x", "y z", "x"}));
+}
+
 TEST_F(RunTest, OutcomesNameStatusSignalAndReason) {
   const Words command = {"sh", "-c", "{b}"};
   const Ended ended =
@@ -234,6 +245,12 @@ TEST_F(RunTest, BadInputIsToldBeforeAnythingStarts) {
 }
 
 TEST_F(RunTest, BadOptionsAreToldBeforeAnythingStarts) {
+  ExpectRefused(Run("a\n1\nx\n", {"--order", "lpt", "--cost", "a"}, {"true"}),
+                "in.csv:3: --cost: 'x' in column 'a' is no number");
+  ExpectRefused(Run("a\n1\n", {"--order", "lpt"}, {"true"}), "go together");
+  ExpectRefused(Run("a\n1\n", {"--order", "best"}, {"true"}), "there are fifo and lpt");
+  ExpectRefused(Run("a\n1\n", {"--group", "b"}, {"true"}), "there is no column 'b'");
+  ExpectRefused(Run("a\n1\n", {"--chunk", "0"}, {"true"}), "--chunk");
   ExpectRefused(Run("a,b\n1,2\n", {"--wrokers", "2"}, {"echo"}), "did you mean '--workers'");
   ExpectRefused(Run("a,b\n1,2\n", {"-w", "none"}, {"echo"}), "--workers 'none'");
   ExpectRefused(Run("a,b\n1,2\n", {"-w", "0"}, {"echo"}), "at least 1");

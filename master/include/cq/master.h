@@ -104,6 +104,7 @@ struct MasterOptions {
   uint64_t task_memory_bytes = 0;
   std::string worker_check = {};
   std::vector<std::pair<std::string, std::string>> env = {};
+  uint64_t chunk = 0;
   /// What arguments of tasks without a result may take; `submit` blocks beyond it.
   size_t memory_bytes = size_t{256} << 20;
   /// Gets what a user may want to know: workers that were lost, and the like. Called from a thread

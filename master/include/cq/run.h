@@ -68,6 +68,10 @@ struct RunOptions {
   std::vector<std::string> seed_by;
   /// Only the first so many rows; 0: all.
   uint64_t limit = 0;
+  /// The column of numbers by which rows are started, the largest first; empty: as they stand.
+  std::string cost_column;
+  /// The column that tells which data set a task needs (`CQ_GROUP`).
+  std::string group_column;
 
   /// How often a task that ended as `error` or `timeout` is tried again.
   uint32_t retries = 0;
@@ -85,6 +89,8 @@ struct RunOptions {
   uint64_t task_memory_bytes = 0;
   /// Shell text that must succeed on a worker before its first task.
   std::string worker_check;
+  /// Tasks that a slot is given at a time; 0: as many as their measured durations say.
+  uint64_t chunk = 0;
   /// How long a scheduler's idle worker waits for a silent master.
   std::chrono::milliseconds on_master_loss = std::chrono::minutes(30);
 
