@@ -25,9 +25,73 @@ const HelpPage kHelp = {
 
 }  // namespace
 
+namespace {
+
+std::string Duration(double us) {
+  if (us < 1e3) return fmt::format("{:.1f} µs", us);
+  if (us < 1e6) return fmt::format("{:.2f} ms", us / 1e3);
+  return fmt::format("{:.2f} s", us / 1e6);
+}
+
+struct Stage {
+  const char* name;
+  double us;
+  const char* about;
+};
+
+// What a task costs beside its own time is what its slot does meanwhile: starting and ending it,
+// and waiting for the next one. The rest goes on beside the slots.
+int ShowOverhead(Database& journal, const std::string& run, bool json) {
+  auto row = journal.Prepare(
+      "SELECT sum(tasks), sum(idle_us), sum(queue_us), sum(spawn_us), sum(run_us), sum(wire_us),"
+      " sum(record_us) FROM ledgers");
+  row.Step();
+  const auto tasks = static_cast<double>(row.Int(0));
+  if (tasks == 0) {
+    throw UsageError(fmt::format("'{}': no task has ended yet that could be accounted for", run));
+  }
+  const auto mean = [&](int column) { return static_cast<double>(row.Int(column)) / tasks; };
+  const Stage stages[] = {
+      {"queue", mean(2), "at its worker, while the slots there are busy"},
+      {"wire", mean(5), "on its way to the worker, and its result's way back"},
+      {"spawn", mean(3), "its slot starts and ends its process, or calls its program"},
+      {"run", mean(4), "its own time"},
+      {"record", mean(6), "until its result is durable"},
+      {"idle", mean(1), "a slot without a task"},
+  };
+  const double overhead = mean(3) + mean(1);
+  const double efficient = 19 * overhead;
+  const double efficiency = mean(4) / (mean(4) + overhead);
+  if (json) {
+    nlohmann::ordered_json out = {{"tasks", row.Int(0)}};
+    for (const Stage& stage : stages) out[fmt::format("{}_us", stage.name)] = stage.us;
+    out["efficiency"] = efficiency;
+    out["efficient_from_us"] = efficient;
+    fmt::print("{}\n", out.dump());
+    return 0;
+  }
+  fmt::print("{}: means over {} tasks\n", run, row.Int(0));
+  for (const Stage& stage : stages) {
+    // The sign for micro takes two bytes, and one column.
+    const std::string shown = Duration(stage.us);
+    const size_t width = 12 + (shown.find("µ") != std::string::npos ? 1 : 0);
+    fmt::print("  {:<7}{:>{}}  {}\n", stage.name, shown, width, stage.about);
+  }
+  fmt::print(
+      "slots spent {:.1f} % of their time on the tasks themselves; with {} of overhead a task, "
+      "they "
+      "spend 95 % from {} a task on\n",
+      100 * efficiency, Duration(overhead), Duration(efficient));
+  return 0;
+}
+
+}  // namespace
+
 int StatusCommandLine(const CommandLine& line) {
   po::options_description options("options", 100, 60);
-  options.add_options()("json", "as one JSON object")("help,h", "show this page");
+  options.add_options()("json", "as one JSON object")(
+      "overhead", "where the time of tasks went, and how long they should be")("help,h",
+                                                                               "show this page");
   po::variables_map values;
   if (!ParseOptions(line, options, kHelp, values)) return 0;
   const std::string run = FindRun(Positional(values));
@@ -35,6 +99,7 @@ int StatusCommandLine(const CommandLine& line) {
   // Before the journal is read: a master that ends in between has written everything by then.
   const bool live = HeldByMaster(run);
   Database journal = OpenToRead(run);
+  if (values.count("overhead") > 0) return ShowOverhead(journal, run, values.count("json") > 0);
   const RunDefinition definition = ReadDefinition(journal);
   nlohmann::ordered_json counts;
   uint64_t done = 0;

@@ -90,6 +90,8 @@ class JournalWriter::Tables {
         output_(db.Prepare("INSERT OR REPLACE INTO output VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)")),
         output_end_(db.Prepare("DELETE FROM output WHERE task = ?1")),
         avoid_(db.Prepare("INSERT OR IGNORE INTO avoided VALUES(?1)")),
+        ledger_(
+            db.Prepare("INSERT OR REPLACE INTO ledgers VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")),
         call_(db.Prepare("INSERT OR IGNORE INTO calls VALUES(?1, ?2, ?3)")) {
     auto known = db.Prepare("SELECT name, task, place FROM names");
     while (known.Step()) {
@@ -181,6 +183,15 @@ class JournalWriter::Tables {
         .Run();
   }
   void operator()(const AvoidRecord& record) { avoid_.BindText(1, record.host).Run(); }
+  void operator()(const LedgerRecord& record) {
+    const Ledger& l = record.ledger;
+    int index = 1;
+    for (const uint64_t value : {uint64_t{record.epoch}, l.tasks, l.idle_us, l.queue_us, l.spawn_us,
+                                 l.run_us, l.wire_us, l.record_us}) {
+      ledger_.Bind(index++, static_cast<int64_t>(value));
+    }
+    ledger_.Run();
+  }
   void operator()(const CallRecord& record) {
     call_.Bind(1, static_cast<int64_t>(record.task))
         .BindText(2, record.function)
@@ -223,6 +234,7 @@ class JournalWriter::Tables {
   Statement output_;
   Statement output_end_;
   Statement avoid_;
+  Statement ledger_;
   Statement call_;
   /// Of tasks that run for long: how many parts of their output have come.
   std::map<TaskId, int64_t> parts_;

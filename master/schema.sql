@@ -47,6 +47,17 @@ CREATE TABLE calls(
   arguments BLOB NOT NULL       -- a list, packed as MessagePack
 );
 
+CREATE TABLE ledgers(
+  epoch INTEGER PRIMARY KEY,    -- of the master whose tasks these were; all in microseconds, summed up over tasks
+  tasks INTEGER NOT NULL,
+  idle_us INTEGER NOT NULL,     -- slots without a task at hand
+  queue_us INTEGER NOT NULL,    -- tasks at their worker, until a slot took them
+  spawn_us INTEGER NOT NULL,    -- slots that had a task, less what it ran
+  run_us INTEGER NOT NULL,
+  wire_us INTEGER NOT NULL,     -- from master to worker and back
+  record_us INTEGER NOT NULL    -- until the result was durable
+);
+
 CREATE TABLE resets(
   first_task INTEGER NOT NULL,
   last_task INTEGER NOT NULL,

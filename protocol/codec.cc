@@ -55,7 +55,11 @@ auto Fields(M& m) {
 }
 template <Is<Results> M>
 auto Fields(M& m) {
-  return std::tie(m.run, m.started, m.results);
+  return std::tie(m.run, m.started, m.results, m.ledger);
+}
+template <Is<SlotLedger> M>
+auto Fields(M& m) {
+  return std::tie(m.tasks, m.idle_us, m.queue_us, m.spawn_us, m.run_us);
 }
 template <Is<Returned> M>
 auto Fields(M& m) {

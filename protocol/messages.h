@@ -118,10 +118,24 @@ struct Started {
   bool operator==(const Started&) const = default;
 };
 
+/// What the slots of a worker have spent their time on since their first task, in µs, summed up.
+struct SlotLedger {
+  uint64_t tasks = 0;
+  /// Slots without a task at hand.
+  uint64_t idle_us = 0;
+  /// Tasks at hand, until a slot took them: nobody waits then.
+  uint64_t queue_us = 0;
+  /// Slots that had a task, less what it ran.
+  uint64_t spawn_us = 0;
+  uint64_t run_us = 0;
+  bool operator==(const SlotLedger&) const = default;
+};
+
 struct Results {
   RunId run = 0;
   std::vector<StartedAttempt> started;
   std::vector<TaskResult> results;
+  SlotLedger ledger = {};
   bool operator==(const Results&) const = default;
 };
 

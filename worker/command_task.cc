@@ -190,7 +190,10 @@ class CommandRunner::Running {
     }
     std::vector<std::string> own = OwnEnvironment();
     std::vector<char*> environment = Environment(own);
+    const auto before = steady_clock::now();
     const int error = spawner_.Spawn(pid_, file, arguments, environment);
+    end_.spawn =
+        std::chrono::duration_cast<std::chrono::microseconds>(steady_clock::now() - before);
     if (error != 0) {
       // Arguments that are too long are the task's own fault, wherever it runs.
       end_.result.unstartable = error != E2BIG;

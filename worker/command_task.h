@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 
@@ -13,6 +14,8 @@ namespace cq {
 
 struct CommandEnd {
   TaskResult result;
+  /// Of its time, what it took to start its process.
+  std::chrono::microseconds spawn{};
   /// It was ended through the kill descriptor.
   bool killed = false;
   /// A process may have got away that this task started.

@@ -75,7 +75,8 @@ void Slots::Push(std::vector<Task> tasks) {
   const size_t count = tasks.size();
   {
     const std::lock_guard lock(mutex_);
-    for (Task& task : tasks) queue_.push_back(std::move(task));
+    const auto now = clock_();
+    for (Task& task : tasks) queue_.push_back({std::move(task), now});
   }
   if (count == 1) {
     work_.notify_one();
@@ -88,8 +89,8 @@ std::vector<AttemptRef> Slots::TakeBack(const std::vector<AttemptRef>& attempts)
   const std::set<AttemptRef> wanted(attempts.begin(), attempts.end());
   std::vector<AttemptRef> taken;
   const std::lock_guard lock(mutex_);
-  std::erase_if(queue_, [&](const Task& task) {
-    const AttemptRef ref{task.task, task.attempt};
+  std::erase_if(queue_, [&](const Queued& queued) {
+    const AttemptRef ref{queued.task.task, queued.task.attempt};
     if (!wanted.contains(ref)) return false;
     taken.push_back(ref);
     return true;
@@ -217,28 +218,36 @@ void Slots::Work(uint64_t index) {
                           : chunk > 0                 ? chunk
                                                       : std::min(program.BatchSize(), share);
       while (!queue_.empty() && tasks.size() < most) {
-        tasks.push_back(std::move(queue_.front()));
+        spent_.queue -= queue_.front().since;
+        tasks.push_back(std::move(queue_.front().task));
         queue_.pop_front();
       }
     }
+    const auto begin = clock_();
+    if (!check) {
+      spent_.queue += static_cast<int64_t>(tasks.size()) * begin;
+      if (slot.idle_since) spent_.idle += begin - *slot.idle_since;
+    }
+    const size_t count = tasks.size();
     slot.busy = true;
     slot.current = {tasks[0].task, tasks[0].attempt};
-    slot.started = clock_();
+    slot.started = begin;
     if (std::exchange(owner_sleeps_, false)) Wake();
     lock.unlock();
 
     if (run->text().program.empty()) {
-      Ended(runner.Run(*run, tasks[0]));
+      Ended(slot, runner.Run(*run, tasks[0]));
     } else if (check) {
       CommandEnd end;
       end.result.error = program.Prepare(*run);
       if (!end.result.error.empty()) end.result.outcome = Outcome::kError;
-      Ended(std::move(end));
+      Ended(slot, std::move(end));
     } else {
       RunProgram(slot, program, *run, std::move(tasks));
     }
 
     lock.lock();
+    if (!check) Account(slot, clock_() - begin, count);
     slot.busy = false;
     slot.current = {};
     slot.batch.clear();
@@ -260,7 +269,7 @@ void Slots::RunProgram(Slot& slot, ProgramRunner& program, const RunContext& run
     slot.current = ref;
     slot.started = clock_();
   };
-  listener.ended = [this](CommandEnd end) { Ended(std::move(end)); };
+  listener.ended = [this, &slot](CommandEnd end) { Ended(slot, std::move(end)); };
   listener.unwanted = [this, &slot](const AttemptRef& ref) {
     const std::lock_guard lock(mutex_);
     return slot.kill_all || slot.unwanted.contains(ref);
@@ -268,8 +277,29 @@ void Slots::RunProgram(Slot& slot, ProgramRunner& program, const RunContext& run
   program.Run(run, std::move(batch), listener);
 }
 
-void Slots::Ended(CommandEnd end) {
+// In a batch each task waits for those before it: on average half of the others.
+void Slots::Account(Slot& slot, std::chrono::nanoseconds busy, size_t tasks) {
+  spent_.spawn += std::max(busy - std::exchange(slot.ran, {}), std::chrono::nanoseconds(0));
+  spent_.queue += busy * static_cast<int64_t>(tasks - 1) / 2;
+  slot.idle_since = clock_();
+}
+
+SlotLedger Slots::ledger() {
+  const auto us = [](std::chrono::nanoseconds time) {
+    return static_cast<uint64_t>(std::max<int64_t>(time.count() / 1000, 0));
+  };
   const std::lock_guard lock(mutex_);
+  return {spent_.tasks, us(spent_.idle), us(spent_.queue), us(spent_.spawn), us(spent_.run)};
+}
+
+void Slots::Ended(Slot& slot, CommandEnd end) {
+  const std::lock_guard lock(mutex_);
+  if (end.result.task != 0) {
+    const auto ran = std::chrono::microseconds(end.result.wall_us) - end.spawn;
+    slot.ran += ran;
+    spent_.run += ran;
+    ++spent_.tasks;
+  }
   ended_.push_back(std::move(end));
   const bool nearly_dry = queue_.size() <= slots_.size();
   if (std::exchange(owner_sleeps_, false) || nearly_dry) Wake();

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <thread>
 #include <vector>
@@ -53,6 +54,7 @@ class Slots {
   /// What ended since the last call, and what runs now.
   std::vector<CommandEnd> TakeEnded();
   std::vector<RunningTask> Running();
+  SlotLedger ledger();
 
   /// Readable when the owner should look: it said that it would sleep long and something began or
   /// ended, or something ended and the queue is nearly empty.
@@ -75,12 +77,17 @@ class Slots {
     std::set<AttemptRef> unwanted;
     bool kill_all = false;
     std::chrono::nanoseconds started{};
+    /// Since when it has had no task; none before its first.
+    std::optional<std::chrono::nanoseconds> idle_since;
+    /// What the tasks of its batch ran.
+    std::chrono::nanoseconds ran{};
   };
 
   void Work(uint64_t index);
   void RunProgram(Slot& slot, ProgramRunner& program, const RunContext& run,
                   std::vector<Task> batch);
-  void Ended(CommandEnd end);
+  void Ended(Slot& slot, CommandEnd end);
+  void Account(Slot& slot, std::chrono::nanoseconds busy, size_t tasks);
   bool Runs(const AttemptRef& ref);
   bool Alone(uint64_t index);
   void Wake();
@@ -94,9 +101,17 @@ class Slots {
   std::condition_variable work_;
   std::shared_ptr<const RunContext> run_;
   std::shared_ptr<const RunContext> check_;
-  std::deque<Task> queue_;
+  struct Queued {
+    Task task;
+    std::chrono::nanoseconds since{};
+  };
+  std::deque<Queued> queue_;
   std::vector<CommandEnd> ended_;
   std::vector<Slot> slots_;
+  struct {
+    uint64_t tasks = 0;
+    std::chrono::nanoseconds idle{}, queue{}, spawn{}, run{};
+  } spent_;
   bool owner_sleeps_ = true;
   std::chrono::nanoseconds start_until_ = std::chrono::nanoseconds::max();
   bool closing_ = false;

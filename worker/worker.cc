@@ -171,6 +171,7 @@ class WorkerLoop {
       next_output_ = Now() + kOutputEvery;
       core_.OnOutput(slots_.TakeOutput());
     }
+    core_.OnLedger(slots_.ledger());
     for (CommandEnd& end : slots_.TakeEnded()) {
       changed_ = true;
       if (end.result.task == 0) {

@@ -369,6 +369,7 @@ void WorkerCore::SendResults() {
   message.run = options_.run;
   size_t bytes = 0;
   const auto flush = [&] {
+    message.ledger = ledger_;
     Send(std::exchange(message, Results{options_.run, {}, {}}));
     bytes = 0;
   };

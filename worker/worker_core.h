@@ -95,6 +95,8 @@ class WorkerCore {
   void OnRunning(const std::vector<RunningTask>& running);
   /// A task ended. `by_us`: we killed it.
   void OnFinished(Time now, TaskResult result, bool by_us);
+  /// What the slots have spent their time on so far.
+  void OnLedger(const SlotLedger& ledger) { ledger_ = ledger; }
   void OnTakenBack(const std::vector<AttemptRef>& attempts, ReturnReason reason);
   /// What tasks that run for long have printed since the last time.
   void OnOutput(std::vector<OutputPart> parts);
@@ -153,6 +155,7 @@ class WorkerCore {
   uint64_t unsent_ = 0;
   std::vector<Doubtful> doubtful_;
   std::vector<ReturnedAttempt> returned_;
+  SlotLedger ledger_;
 
   SessionId session_ = 0;
   Epoch epoch_ = 0;

@@ -123,9 +123,26 @@ std::string Core::CommonProblem() const {
 
 std::chrono::nanoseconds Core::mean_task_time() const { return mean_; }
 
+Ledger Core::ledger() const {
+  const auto us = [](Time time) { return static_cast<uint64_t>(time.count() / 1000); };
+  Ledger sum;
+  for (const Worker& worker : workers_.all()) {
+    sum.tasks += worker.ledger.tasks;
+    sum.idle_us += worker.ledger.idle_us;
+    sum.queue_us += worker.ledger.queue_us;
+    sum.spawn_us += worker.ledger.spawn_us;
+    sum.run_us += worker.ledger.run_us;
+  }
+  const uint64_t there = sum.queue_us + sum.spawn_us + sum.run_us;
+  sum.wire_us = us(turnaround_) - std::min(us(turnaround_), there);
+  sum.record_us = us(recording_);
+  return sum;
+}
+
 std::vector<Action> Core::TakeActions() { return std::exchange(actions_, {}); }
 
 void Core::OnMessage(Time now, ConnectionId from, Envelope envelope, FromWorker message) {
+  now_ = now;
   if (finished_) return;
   if (auto* hello = std::get_if<Hello>(&message)) {
     OnHello(now, from, envelope, *hello);
@@ -222,6 +239,7 @@ void Core::OnDrain(Time, const std::string& reason) {
 void Core::OnStop(Time, const std::string& reason) {
   if (finished_) return;
   finished_ = true;
+  if (turnaround_ > Time{}) actions_.emplace_back(Write{LedgerRecord{options_.epoch, ledger()}});
   for (const Worker& worker : workers_.all()) {
     if (worker.connected) SendTo(worker, Stop{reason});
     if (worker.ended) continue;
@@ -231,6 +249,7 @@ void Core::OnStop(Time, const std::string& reason) {
 }
 
 void Core::OnTick(Time now) {
+  now_ = now;
   // Time in which the master did not run (Ctrl-Z, a sleeping laptop) is nobody's silence.
   const Time gap = now - last_tick_;
   if (last_tick_ != Time{} && gap > 2 * tick()) {
@@ -252,6 +271,7 @@ void Core::OnTick(Time now) {
   });
   if (now - last_heartbeat_ < options_.lease / 3) return;
   last_heartbeat_ = now;
+  if (turnaround_ > Time{}) actions_.emplace_back(Write{LedgerRecord{options_.epoch, ledger()}});
   for (const Worker& worker : workers_.all()) {
     if (worker.connected) SendTo(worker, MasterHeartbeat{worker.received});
   }
@@ -274,7 +294,8 @@ bool Core::MayWake(Time now, const OpenTask& open) const {
          (open.charged.size() < options_.crash_limit || open.provisional == 0);
 }
 
-void Core::Flush(Time) {
+void Core::Flush(Time now) {
+  now_ = now;
   FinishRefused();
   FlushAcks();
   AskForMark();
@@ -347,7 +368,7 @@ void Core::Finish(TaskResult result, std::optional<WorkerIndex> worker, uint64_t
   tasks_.Finish(task);
   CancelOthers(task, result.attempt);
   refused_.erase(task);
-  uncommitted_[result.attempt] = {task, worker};
+  uncommitted_[result.attempt] = {task, worker, now_};
   ++counts_.outcomes[static_cast<size_t>(result.outcome)];
   const bool failed = result.outcome != Outcome::kOk && result.outcome != Outcome::kCancelled;
   actions_.emplace_back(
@@ -386,11 +407,12 @@ bool Core::Plausible(TaskId task, AttemptId attempt) const {
 
 // ---- acknowledgement ----
 
-void Core::OnCommitted(Time, const Committed& committed) {
+void Core::OnCommitted(Time now, const Committed& committed) {
   for (const AttemptRef& ref : committed.attempts) {
     const auto found = uncommitted_.find(ref.attempt);
     if (found == uncommitted_.end() || found->second.task != ref.task) continue;
     if (found->second.worker) Acknowledge(&workers_[*found->second.worker], ref);
+    recording_ += now - found->second.since;
     uncommitted_.erase(found);
   }
   for (const uint64_t number : committed.workers) {

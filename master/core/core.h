@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "master/core/actions.h"
+#include "master/core/ledger.h"
 #include "master/core/recovered.h"
 #include "master/core/task_table.h"
 #include "master/core/worker_table.h"
@@ -108,6 +109,7 @@ class Core {
   bool HasSession(const std::string& allocation) const;
   /// If workers are connected and none of them can take tasks: why, as the first of them says.
   std::string CommonProblem() const;
+  Ledger ledger() const;
   /// Mean run time of a task so far; zero while unknown.
   std::chrono::nanoseconds mean_task_time() const;
 
@@ -120,6 +122,7 @@ class Core {
     TaskId task = 0;
     /// To whom the acknowledgement goes; none for what came from a file.
     std::optional<WorkerIndex> worker;
+    Time since{};
   };
 
   // Handshake.
@@ -224,6 +227,11 @@ class Core {
   uint64_t left_out_ = 0;
   TaskId mark_asked_ = 0;
   uint64_t failed_ = 0;
+  /// The newest time that an event has told: for the ledger.
+  Time now_{};
+  /// Of results so far: from giving their tasks out, and until they were durable.
+  Time turnaround_{};
+  Time recording_{};
   Time started_{};
   Time last_tick_{};
   Time last_heartbeat_{};

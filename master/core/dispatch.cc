@@ -97,6 +97,7 @@ void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
 void Dispatcher::Assign(Worker& worker, TaskId task, struct Give& give) {
   const AttemptId attempt = MakeSerial(core_.options_.epoch, core_.next_attempt_++);
   OpenTask& open = core_.tasks_.Assign(task, attempt, worker.index, worker.session);
+  open.given = core_.now_;
   ++open.attempts;
   if (!open.charged.empty()) ++worker.charged;
   worker.held.emplace_hint(worker.held.end(), attempt, task);

@@ -5,6 +5,7 @@
 #include <variant>
 #include <vector>
 
+#include "master/core/ledger.h"
 #include "protocol/messages.h"
 
 namespace cq {
@@ -76,9 +77,15 @@ struct CallRecord {
   std::string function;
   std::string arguments;
 };
-using JournalRecord = std::variant<ResultRecord, FailureRecord, WorkerRecord, WorkerEndRecord,
-                                   AllocationIntent, AllocationSubmitted, AllocationEnded,
-                                   MarkRecord, OutputRecord, AvoidRecord, SpoolTaken, CallRecord>;
+/// Where the time of this master's tasks went so far.
+struct LedgerRecord {
+  Epoch epoch = 0;
+  Ledger ledger;
+};
+using JournalRecord =
+    std::variant<ResultRecord, FailureRecord, WorkerRecord, WorkerEndRecord, AllocationIntent,
+                 AllocationSubmitted, AllocationEnded, MarkRecord, OutputRecord, AvoidRecord,
+                 SpoolTaken, CallRecord, LedgerRecord>;
 
 /// What has become durable, in the order in which it was written.
 struct Committed {

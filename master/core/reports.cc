@@ -29,6 +29,7 @@ void Core::OnReport(Time now, Worker& worker, FromWorker& message) {
     void operator()(Results& m) {
       if (!SameRun(m, core.options_.text)) return;
       core.OnStarted(worker, m.started);
+      worker.ledger = m.ledger;
       for (TaskResult& result : m.results) core.OnResult(now, &worker, result);
     }
     void operator()(Returned& m) {
@@ -130,7 +131,7 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
       !result.unstartable) {
     beyond_.Erase(result.task);
     uncommitted_[result.attempt] = {
-        result.task, worker == nullptr ? std::nullopt : std::optional(worker->index)};
+        result.task, worker == nullptr ? std::nullopt : std::optional(worker->index), now_};
     actions_.emplace_back(
         Write{ResultRecord{std::move(result), 1, worker == nullptr ? 0 : worker->number}});
     return;
@@ -164,6 +165,7 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
     return;
   }
   Learn(result);
+  if (current && open->given != Time{}) turnaround_ += now - open->given;
   if (worker != nullptr) {
     dirty_.push_back(worker->index);
     worker->unstartable = 0;
@@ -185,7 +187,7 @@ void Core::Retry(Time now, TaskResult& result, OpenTask& open) {
   const Time delay = std::chrono::seconds(1ull << std::min<uint32_t>(open.failures, 6));
   ++open.failures;
   const uint64_t number = open.attempt == 0 ? 0 : workers_[open.worker].number;
-  uncommitted_[result.attempt] = {result.task, std::nullopt};
+  uncommitted_[result.attempt] = {result.task, std::nullopt, now_};
   const std::string reason = fmt::format(
       "{}: {}", result.outcome == Outcome::kTimeout ? "timeout" : "error", result.error);
   actions_.emplace_back(
@@ -216,7 +218,7 @@ void Core::OnSlotCrash(Time now, TaskResult& result, OpenTask& open) {
     Finish(std::move(result), worker, attempts);
     return;
   }
-  uncommitted_[result.attempt] = {result.task, std::nullopt};
+  uncommitted_[result.attempt] = {result.task, std::nullopt, now_};
   actions_.emplace_back(Write{FailureRecord{
       {result.task, result.attempt}, number, FailureKind::kSlotCrashed, result.error}});
   if (out) {

@@ -76,6 +76,7 @@ OpenTask& TaskTable::Assign(TaskId task, AttemptId attempt, WorkerIndex worker, 
     ++ready_;
   }
   open.attempt = attempt;
+  open.given = {};
   open.worker = worker;
   open.session = session;
   open.running = false;

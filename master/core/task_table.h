@@ -38,6 +38,8 @@ class TaskSet {
 struct OpenTask {
   /// The attempt that is out; 0 while the task waits in the ready queue.
   AttemptId attempt = 0;
+  /// When it was given out; 0: by an earlier master.
+  std::chrono::nanoseconds given{};
   WorkerIndex worker = 0;
   /// The session under which the attempt was sent or adopted.
   SessionId session = 0;

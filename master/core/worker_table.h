@@ -64,6 +64,8 @@ struct Worker {
   uint64_t running = 0;
   uint64_t retracting = 0;
   uint64_t charged = 0;
+  /// As it said last.
+  SlotLedger ledger;
   /// It reported what was never given out.
   bool rejected = false;
   /// Tasks in a row that could not be started here, as far as no other worker failed with them,

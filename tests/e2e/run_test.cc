@@ -355,6 +355,30 @@ TEST_F(RunTest, JsonSummarises) {
   EXPECT_EQ(ended.err, "");
 }
 
+TEST_F(RunTest, TheOverheadOfEachTaskIsAccountedFor) {
+  std::string csv = "a\n";
+  for (int i = 0; i < 50; ++i) csv += "1\n";
+  ASSERT_EQ(Run(csv, {"--slots", "2"}, {"sleep", "0.02"}).status, 0);
+  const Ended json = Cq({"status", "in.cq", "--overhead", "--json"}, directory_.path());
+  EXPECT_EQ(json.status, 0) << json.err;
+  const auto ledger = nlohmann::json::parse(json.out);
+  EXPECT_EQ(ledger["tasks"], 50);
+  EXPECT_GE(ledger["run_us"], 20'000);
+  EXPECT_GT(ledger["spawn_us"], 0);
+  EXPECT_GT(ledger["wire_us"], 0);
+  EXPECT_GT(ledger["record_us"], 0);
+  const double run = ledger["run_us"];
+  const double overhead = double(ledger["spawn_us"]) + double(ledger["idle_us"]);
+  EXPECT_NEAR(ledger["efficiency"], run / (run + overhead), 1e-9);
+  EXPECT_NEAR(ledger["efficient_from_us"], 19 * overhead, 1e-6);
+  const Ended text = Cq({"status", "in.cq", "--overhead"}, directory_.path());
+  EXPECT_NE(text.out.find("means over 50 tasks"), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find("a task on"), std::string::npos) << text.out;
+  ASSERT_EQ(Run("a\n", {"--fresh"}, {"true"}).status, 0);
+  EXPECT_NE(Cq({"status", "in.cq", "--overhead"}, directory_.path()).err.find("no task has ended"),
+            std::string::npos);
+}
+
 TEST_F(RunTest, DryRunShowsAndStartsNothing) {
   const Ended ended = Run("a,b\n1,x y\n2,z\n", {"--dry-run", "-w", "2"}, {"echo", "{b}", "{#}"});
   EXPECT_EQ(ended.status, 0);
