@@ -109,11 +109,12 @@ double unregistered(double x) { return x; }
 
 namespace {
 
-// Maps `counted` over 0 to 9 in a run directory, and prints the sum; dies in the middle of it if
-// told.
+// Maps `counted` over 0 to 9 in a run directory, or in memory, on this machine or on Slurm, and
+// prints the sum; dies in the middle of it if told.
 int RunScenario(const std::string& directory, const std::string& how) {
   const bool die = how.starts_with("die");
-  cq::Master master({.pools = {cq::Local(2)},
+  const bool slurm = how.find("slurm") != std::string::npos;
+  cq::Master master({.pools = {slurm ? cq::Slurm(2, 2, {{"time", "10"}}) : cq::Local(2)},
                      .run_dir = how.ends_with("in memory") ? "" : directory + "/run",
                      .keep = true});
   int64_t sum = 0;

@@ -273,5 +273,20 @@ TEST_F(SlurmTest, AWorkerThatLacksTheDirectorySaysSoAndTheRunEnds) {
   EXPECT_TRUE(Queue().empty());
 }
 
+TEST_F(SlurmTest, AProgramThatEmbedsItsMasterIsItsOwnWorkerThere) {
+  // Without a run directory the connection file lies where the nodes see it.
+  for (const std::string how : {"slurm in memory", "slurm"}) {
+    const Ended ended =
+        TestProcess({CQ_EMBED_TEST, "--scenario", directory_.path(), how}, directory_.path())
+            .Wait();
+    EXPECT_EQ(ended.out, "285\n") << ended.err;
+    EXPECT_TRUE(QueueEmpties());
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
+    EXPECT_FALSE(entry.path().filename().string().starts_with(".cq-")) << entry.path();
+  }
+  EXPECT_EQ(std::filesystem::file_size(directory_.File("calls")), 20u);
+}
+
 }  // namespace
 }  // namespace cq
