@@ -12,7 +12,7 @@ install(EXPORT cqTargets NAMESPACE cq:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmak
 configure_package_config_file(cmake/cqConfig.cmake.in ${PROJECT_BINARY_DIR}/cqConfig.cmake
         INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/cq)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/cqConfigVersion.cmake COMPATIBILITY SameMinorVersion)
-# The libraries are static: `pkg-config --static`.
+# Our libraries are static, those that they need are not: all of them stand in Libs, and `--static` is not wanted.
 configure_file(cmake/cq.pc.in ${PROJECT_BINARY_DIR}/cq.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/cq.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(FILES ${PROJECT_BINARY_DIR}/cqConfig.cmake ${PROJECT_BINARY_DIR}/cqConfigVersion.cmake

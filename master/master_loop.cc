@@ -30,12 +30,13 @@ constexpr int kFramesAtOnce = 1000;
 }  // namespace
 
 MasterLoop::MasterLoop(Options options, Core core, Transport transport, TaskSource& tasks,
-                       Pool& pool, const MakeRecordWriter& make_writer, RunObserver& observer)
+                       Workforce& workforce, const MakeRecordWriter& make_writer,
+                       RunObserver& observer)
     : options_(std::move(options)),
       core_(std::move(core)),
       transport_(std::move(transport)),
       tasks_(tasks),
-      pool_(pool),
+      workforce_(workforce),
       observer_(observer) {
   RecordWriter::Callbacks callbacks;
   callbacks.committed = [this](Committed committed) { mail_.Put(std::move(committed)); };
@@ -46,21 +47,18 @@ MasterLoop::MasterLoop(Options options, Core core, Transport transport, TaskSour
   writer_ = make_writer(std::move(callbacks));
 }
 
-// The pool's thread writes to our mailbox and journal until it is closed.
+// The pools' threads write to our mailbox and journal until they are closed.
 MasterLoop::~MasterLoop() {
-  pool_.Close(false);
-  pool_.Wait();
+  workforce_.Close(false);
+  workforce_.Wait();
 }
 
 MasterLoop::End MasterLoop::Run() {
-  Pool::Callbacks callbacks;
-  callbacks.event = [this](PoolEvent event) { mail_.Put(std::move(event)); };
-  callbacks.write_durably = [this](JournalRecord record) {
-    Push(std::move(record));
-    return writer_->Flush();
-  };
-  pool_.Open(std::move(callbacks));
-  StartWorkers(options_.workers);
+  workforce_.Open([this](Workforce::Word word) { mail_.Put(std::move(word)); },
+                  [this](JournalRecord record) {
+                    Push(std::move(record));
+                    return writer_->Flush();
+                  });
   // Before anything is given out: what is in there does not run again.
   ReadSpool();
 
@@ -72,14 +70,14 @@ MasterLoop::End MasterLoop::Run() {
     }
   }
   TellDropped();
-  pool_.Close(orderly_);
+  workforce_.Close(orderly_);
   // One that nobody else can read must be closed before the export.
   if (!orderly_ || writer_->exclusive()) Close();
   return *end_;
 }
 
 void MasterLoop::Close() {
-  const std::string left = pool_.Wait();
+  const std::string left = workforce_.Wait();
   if (!left.empty()) observer_.Warning(left);
   writer_.reset();
   for (const auto& [path, waiting] : copies_) unlink(path.c_str());
@@ -93,14 +91,16 @@ void MasterLoop::Turn() {
   ReadAll();
   ReadMail();
   const uint64_t workers = core_.counts().workers;
-  const uint64_t jobs = jobs_alive_ + jobs_starting_;
+  const uint64_t jobs = workforce_.jobs();
   core_.OnExpected(jobs > workers ? jobs - workers : 0);
   core_.OnTick(Now());
   // The scheduler may know why a worker fell silent.
-  if (core_.counts().workers < workers) pool_.PollSoon();
+  if (core_.counts().workers < workers) workforce_.PollSoon();
   core_.Flush(Now());
   Act();
-  if (!finished_) CheckWorkforce();
+  if (!finished_) {
+    if (const auto problem = workforce_.Problem(core_, interrupted_)) Fail(*problem);
+  }
   ShowProgress();
 }
 
@@ -170,98 +170,13 @@ void MasterLoop::OnMail(Copied& copied) {
   transport_.Send(waiting, 0, Reply{ok, false, ok ? copied.path : copied.problem});
 }
 
-void MasterLoop::OnMail(PoolEvent& event) {
-  if (const auto* submitted = std::get_if<Submitted>(&event)) {
-    OnSubmitted(*submitted);
-  } else if (const auto* query = std::get_if<QueryFailed>(&event)) {
-    observer_.Warning(fmt::format("the scheduler does not answer: {}", query->reason));
-    pending_reason_ = query->reason;
-  } else {
-    OnStates(std::get<JobStates>(event));
-  }
+void MasterLoop::OnMail(Workforce::Word& word) {
+  const auto problem = workforce_.On(Now(), word, core_, observer_, finished_);
+  if (problem) Fail(*problem);
 }
 
 void MasterLoop::OnMail(StopOrder& order) {
   if (!finished_) StopNow(order.reason);
-}
-
-void MasterLoop::StartWorkers(unsigned workers) {
-  jobs_starting_ += workers;
-  pool_.Start(workers);
-}
-
-void MasterLoop::OnSubmitted(const Submitted& submitted) {
-  jobs_starting_ -= std::min<uint64_t>(jobs_starting_, submitted.wanted);
-  jobs_alive_ += submitted.workers;
-  jobs_pending_ += submitted.workers;
-  if (submitted.problem.empty()) return;
-  last_death_ = submitted.problem;
-  if (jobs_alive_ == 0) {
-    Fail(submitted.problem);
-  } else {
-    observer_.Warning(submitted.problem);
-  }
-}
-
-void MasterLoop::OnStates(const JobStates& states) {
-  jobs_alive_ = 0;
-  jobs_pending_ = 0;
-  pending_reason_.clear();
-  for (const JobState& job : states.jobs) {
-    if (job.ended) continue;
-    ++jobs_alive_;
-    if (!job.pending) {
-      jobs_started_.insert(job.allocation);
-      continue;
-    }
-    ++jobs_pending_;
-    // It ran before: its worker is gone, and no task has to answer for it.
-    if (jobs_started_.erase(job.allocation) > 0) {
-      core_.OnAllocationEnded(Now(), job.allocation, "its job was requeued", true);
-    }
-    if (job.reason != "None") pending_reason_ = job.reason;
-  }
-  for (const JobState& job : states.jobs) {
-    if (job.ended && !finished_) OnWorkerEnded(job);
-  }
-  pool_.Expect(std::any_of(states.jobs.begin(), states.jobs.end(), [this](const JobState& job) {
-    return !job.ended && !core_.HasSession(job.allocation);
-  }));
-}
-
-void MasterLoop::OnWorkerEnded(const JobState& job) {
-  const bool connected = core_.HasSession(job.allocation);
-  last_death_ =
-      fmt::format("{}{}\n{}", job.reason, connected ? "" : " before it connected", job.log_tail);
-  // The last one is told with the end of the run.
-  if (!connected && jobs_alive_ > 0)
-    observer_.Warning(fmt::format("a worker was lost: {}", last_death_));
-  core_.OnAllocationEnded(Now(), job.allocation, job.reason, job.explained);
-  if (!pool_.replaces() || !core_.drain_reason().empty()) return;
-  // A replacement only as long as something gets done between the losses.
-  const uint64_t done = core_.counts().done;
-  deaths_in_a_row_ = done == done_at_last_death_ ? deaths_in_a_row_ + 1 : 1;
-  done_at_last_death_ = done;
-  if (deaths_in_a_row_ > 3 * uint64_t{options_.workers} + 3) {
-    Fail(fmt::format("{} workers were lost in a row without a single result; the last: {}",
-                     deaths_in_a_row_, last_death_));
-    return;
-  }
-  StartWorkers(1);
-}
-
-// Ends a run that nobody is left to work on.
-void MasterLoop::CheckWorkforce() {
-  if (jobs_alive_ + jobs_starting_ == 0 && core_.counts().workers == 0 && !interrupted_) {
-    Fail(fmt::format("no worker is left{}",
-                     last_death_.empty() ? "" : "; the last: " + last_death_));
-    return;
-  }
-  // One that has not connected yet may still be a better one.
-  const std::string problem = core_.CommonProblem();
-  if (!problem.empty() && core_.counts().workers >= jobs_alive_ + jobs_starting_) {
-    Fail(fmt::format("no worker can take a task: {}", problem));
-  }
 }
 
 void MasterLoop::OnSignals() {
@@ -392,9 +307,7 @@ void MasterLoop::Do(Write& write) {
 }
 
 void MasterLoop::Do(AvoidHost& avoid) {
-  if (pool_.replaces()) return;  // this machine is the only one
-  records_.emplace_back(AvoidRecord{avoid.host});
-  pool_.Avoid(avoid.host);
+  if (workforce_.Avoid(avoid.host)) records_.emplace_back(AvoidRecord{avoid.host});
 }
 
 void MasterLoop::Do(Note& note) {
@@ -446,8 +359,8 @@ void MasterLoop::ShowProgress() {
   progress.failed = counts.done - counts.outcomes[static_cast<size_t>(Outcome::kOk)];
   progress.running = counts.running;
   progress.workers = counts.workers;
-  progress.pending_workers = jobs_pending_ + jobs_starting_;
-  progress.pending_reason = pending_reason_;
+  progress.pending_workers = workforce_.pending();
+  progress.pending_reason = workforce_.pending_reason();
   progress.seconds = std::chrono::duration<double>(now).count();
   observer_.Progress(progress);
 }

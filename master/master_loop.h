@@ -13,10 +13,10 @@
 #include "cq/run.h"
 #include "master/core/core.h"
 #include "master/mailbox.h"
-#include "master/pool.h"
 #include "master/record_writer.h"
 #include "master/task_source.h"
 #include "master/transport.h"
+#include "master/workforce.h"
 
 namespace cq {
 
@@ -25,7 +25,6 @@ namespace cq {
 class MasterLoop {
  public:
   struct Options {
-    unsigned workers = 1;
     int signal_fd = -1;
     /// Where workers leave results that no master took.
     std::string spool;
@@ -34,8 +33,8 @@ class MasterLoop {
     /// Called about every 10 s while the run lives.
     std::function<void()> keep_alive;
   };
-  MasterLoop(Options options, Core core, Transport transport, TaskSource& tasks, Pool& pool,
-             const MakeRecordWriter& make_writer, RunObserver& observer);
+  MasterLoop(Options options, Core core, Transport transport, TaskSource& tasks,
+             Workforce& workforce, const MakeRecordWriter& make_writer, RunObserver& observer);
   MasterLoop(const MasterLoop&) = delete;
   MasterLoop& operator=(const MasterLoop&) = delete;
   ~MasterLoop();
@@ -71,7 +70,7 @@ class MasterLoop {
   struct StopOrder {
     std::string reason;
   };
-  using Mail = std::variant<Committed, JournalFailed, Copied, PoolEvent, Event, StopOrder>;
+  using Mail = std::variant<Committed, JournalFailed, Copied, Workforce::Word, Event, StopOrder>;
   using Clock = std::chrono::steady_clock;
 
   std::chrono::nanoseconds Now() const { return Clock::now() - origin_; }
@@ -82,13 +81,9 @@ class MasterLoop {
   void OnMail(Committed& committed);
   void OnMail(JournalFailed& failed);
   void OnMail(Copied& copied);
-  void OnMail(PoolEvent& event);
+  void OnMail(Workforce::Word& word);
   void OnMail(Event& event) { event(core_, Now()); }
   void OnMail(StopOrder& order);
-  void StartWorkers(unsigned workers);
-  void OnSubmitted(const Submitted& submitted);
-  void OnStates(const JobStates& states);
-  void OnWorkerEnded(const JobState& job);
   void OnSignals();
   void OnRequest(ConnectionId from, const Request& request);
   void StopNow(const std::string& reason);
@@ -98,11 +93,10 @@ class MasterLoop {
   void Do(struct Give& give);
   void Do(Write& write);
   void Do(Note& note);
-  void Do(EndJob& job) { pool_.EndJob(job.allocation); }
+  void Do(EndJob& job) { workforce_.EndJob(job.allocation); }
   void Do(AvoidHost& avoid);
   void Push(JournalRecord record);
   void Do(Finished&);
-  void CheckWorkforce();
   void Fail(const std::string& reason);
   void TellDropped();
   void ShowProgress();
@@ -112,7 +106,7 @@ class MasterLoop {
   Core core_;
   Transport transport_;
   TaskSource& tasks_;
-  Pool& pool_;
+  Workforce& workforce_;
   RunObserver& observer_;
   Mailbox<Mail> mail_;
   std::unique_ptr<RecordWriter> writer_;
@@ -132,16 +126,6 @@ class MasterLoop {
   std::map<std::string, ConnectionId> copies_;
   uint64_t copies_made_ = 0;
 
-  // The workers' jobs as last heard: those that have not ended.
-  uint64_t jobs_alive_ = 0;
-  std::set<std::string> jobs_started_;
-  /// Workers that the pool was asked for and has not answered about.
-  uint64_t jobs_starting_ = 0;
-  uint64_t jobs_pending_ = 0;
-  std::string pending_reason_;
-  uint64_t deaths_in_a_row_ = 0;
-  uint64_t done_at_last_death_ = 0;
-  std::string last_death_;
   uint64_t unreadable_ = 0;
 };
 

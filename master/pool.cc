@@ -26,6 +26,7 @@ WorkerLaunch LaunchOf(const PoolOptions& options) {
   launch.run_dir = options.run_dir;
   launch.log_dir = options.run_dir + "/logs";
   launch.slots = options.slots;
+  launch.first_number = options.first_number;
   launch.worker_init = options.worker_init;
   launch.set = options.template_values;
   if (options.template_file.empty()) return launch;
@@ -68,6 +69,7 @@ Pool::~Pool() {
 }
 
 bool Pool::ControllerAtLoopback() { return scheduler_->ControllerAtLoopback(); }
+std::string Pool::scheduler() const { return scheduler_->name(); }
 bool Pool::replaces() const { return scheduler_->Replaces(); }
 
 void Pool::HoldOpen(int fd) { scheduler_->HoldOpen(fd); }

@@ -30,6 +30,8 @@ struct PoolOptions {
   std::vector<std::string> program;
   std::string run_dir;
   std::string worker_init;
+  /// Of local workers: the first one's number; no two pools of a run have the same numbers.
+  unsigned first_number = 1;
   /// The user's own template; empty: the scheduler's.
   std::string template_file;
   std::map<std::string, std::string> template_values;
@@ -85,6 +87,7 @@ class Pool {
   /// Whether the workers' side of the scheduler is at this machine's loopback.
   bool ControllerAtLoopback();
   bool replaces() const;
+  std::string scheduler() const;
 
   /// A descriptor that local workers inherit and hold as long as they live. Before Open.
   void HoldOpen(int fd);

@@ -506,19 +506,19 @@ class Setup {
       SayCancelled(CancelAllocations(journal, {}));
       return Nothing(directory, recovered);
     }
-    MakeRoom(plan_.workers, pool_);
+    const std::vector<PoolShare> pools{{&pool_, plan_.workers}};
+    MakeRoom(pools);
     // Workers of another scheduler could not be watched any more.
     SayCancelled(CancelAllocations(journal, options_.scheduler));
     RunKeys keys(directory, definition_.run);
-    Transport transport = Listen(options_.scheduler, pool_, directory, keys, observer_, address_);
+    Transport transport = Listen(pools, directory, keys, observer_, address_);
     pool_.HoldOpen(directory.workers_lock());
-    TakeOver(options_.scheduler, pool_, journal, recovered);
+    TakeOver(pools, journal, recovered);
     if (done > 0 || epoch > 1) {
       observer_.Resumed(
           fmt::format("{} of {} tasks have a result already", done, definition_.tasks()));
     }
     MasterLoop::Options loop_options;
-    loop_options.workers = plan_.workers;
     loop_options.signal_fd = options_.signal_fd;
     loop_options.spool = directory.File("spool");
     loop_options.copies = directory.File("copy-");
@@ -528,9 +528,10 @@ class Setup {
     const auto write_journal = [&](RecordWriter::Callbacks callbacks) {
       return std::make_unique<JournalWriter>(std::move(journal), std::move(callbacks));
     };
+    Workforce workforce(pools);
     MasterLoop loop(std::move(loop_options),
                     Core(CoreOptionsOf(directory, epoch), std::move(recovered)),
-                    std::move(transport), rows, pool_, write_journal, observer_);
+                    std::move(transport), rows, workforce, write_journal, observer_);
     directory.Keep();
     observer_.Started(plan_.workers, plan_.slots);
     const double start = Seconds();

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/random.h>
 
+#include <algorithm>
 #include <set>
 
 #include "cq/error.h"
@@ -19,20 +20,26 @@ uint64_t Random64() {
   return number == 0 ? 1 : number;
 }
 
-void MakeRoom(unsigned workers, Pool& pool) {
+void MakeRoom(const std::vector<PoolShare>& pools) {
+  uint64_t workers = 0;
+  for (const PoolShare& share : pools) workers += share.workers;
   RequireDescriptors(kOwnDescriptors + kDescriptorsOfWorker * workers);
   // Strangers may hold connections open without speaking: the more the better.
-  pool.KeepDescriptorLimit(RaiseDescriptorLimit());
+  const uint64_t before = RaiseDescriptorLimit();
+  for (const PoolShare& share : pools) share.pool->KeepDescriptorLimit(before);
 }
 
-Transport Listen(const std::string& scheduler, Pool& pool, const RunDirectory& directory,
-                 RunKeys& keys, RunObserver& observer, std::string& address) {
+Transport Listen(const std::vector<PoolShare>& pools, const RunDirectory& directory, RunKeys& keys,
+                 RunObserver& observer, std::string& address) {
   Transport transport(keys.server(), keys.client_public());
   using Reach = Transport::Reach;
-  auto endpoints = transport.Bind(scheduler == "local"          ? Reach::kLoopback
-                                  : pool.ControllerAtLoopback() ? Reach::kLoopbackFirst
-                                                                : Reach::kAll,
-                                  keys.port());
+  Reach reach = Reach::kLoopback;
+  for (const PoolShare& share : pools) {
+    if (share.pool->scheduler() == "local") continue;
+    const bool here = share.pool->ControllerAtLoopback() || reach == Reach::kLoopbackFirst;
+    reach = here ? Reach::kLoopbackFirst : Reach::kAll;
+  }
+  auto endpoints = transport.Bind(reach, keys.port());
   address = endpoints[0];
   keys.Write(std::move(endpoints));
   if (!keys.elsewhere().empty()) {
@@ -44,18 +51,23 @@ Transport Listen(const std::string& scheduler, Pool& pool, const RunDirectory& d
   return transport;
 }
 
-void TakeOver(const std::string& scheduler, Pool& pool, Database& journal, Recovered& recovered) {
+void TakeOver(const std::vector<PoolShare>& pools, Database& journal, Recovered& recovered) {
   std::set<std::string> watched;
   for (const OpenAllocation& open : OpenAllocations(journal)) {
-    if (open.scheduler != scheduler) continue;
-    pool.Adopt(open.token, open.job, static_cast<unsigned>(open.workers));
+    const auto share = std::find_if(pools.begin(), pools.end(), [&](const PoolShare& p) {
+      return p.pool->scheduler() == open.scheduler;
+    });
+    if (share == pools.end()) continue;
+    share->pool->Adopt(open.token, open.job, static_cast<unsigned>(open.workers));
     watched.insert(fmt::format("{} {}_", open.scheduler, open.job.substr(0, open.job.find(';'))));
   }
   for (KnownWorker& worker : recovered.workers) {
     worker.watched =
         watched.contains(worker.allocation.substr(0, worker.allocation.rfind('_') + 1));
   }
-  for (const std::string& host : AvoidedHosts(journal)) pool.Avoid(host);
+  for (const std::string& host : AvoidedHosts(journal)) {
+    for (const PoolShare& share : pools) share.pool->Avoid(host);
+  }
 }
 
 }  // namespace cq

@@ -7,10 +7,10 @@
 #include "cq/run.h"
 #include "master/core/recovered.h"
 #include "master/database.h"
-#include "master/pool.h"
 #include "master/run_directory.h"
 #include "master/run_keys.h"
 #include "master/transport.h"
+#include "master/workforce.h"
 
 // What every master does before its loop, wherever its tasks come from.
 namespace cq {
@@ -24,15 +24,15 @@ inline constexpr uint64_t kDescriptorsOfWorker = 4;
 uint64_t Random64();
 
 /// Makes room for the descriptors of so many workers. Throws UsageError where there is none.
-void MakeRoom(unsigned workers, Pool& pool);
+void MakeRoom(const std::vector<PoolShare>& pools);
 
 /// Binds, and writes the keys and the address to where workers find them: the same keys and, if it
 /// can be had, the same port as an earlier master's, so that workers come back by themselves.
-Transport Listen(const std::string& scheduler, Pool& pool, const RunDirectory& directory,
-                 RunKeys& keys, RunObserver& observer, std::string& address);
+Transport Listen(const std::vector<PoolShare>& pools, const RunDirectory& directory, RunKeys& keys,
+                 RunObserver& observer, std::string& address);
 
 /// What earlier masters submitted is taken over; their workers are waited for as long as they can
 /// live.
-void TakeOver(const std::string& scheduler, Pool& pool, Database& journal, Recovered& recovered);
+void TakeOver(const std::vector<PoolShare>& pools, Database& journal, Recovered& recovered);
 
 }  // namespace cq

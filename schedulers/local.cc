@@ -28,7 +28,8 @@ constexpr int kHeldFd = 4;
 
 class LocalScheduler : public Scheduler {
  public:
-  explicit LocalScheduler(WorkerLaunch launch) : launch_(std::move(launch)) {}
+  explicit LocalScheduler(WorkerLaunch launch)
+      : launch_(std::move(launch)), next_(launch_.first_number) {}
   ~LocalScheduler() override { CancelAll(); }
 
   std::string name() const override { return "local"; }
@@ -180,7 +181,7 @@ class LocalScheduler : public Scheduler {
   WorkerLaunch launch_;
   int held_fd_ = -1;
   uint64_t descriptor_limit_ = 0;
-  unsigned next_ = 1;
+  unsigned next_;
   std::vector<Guardian> guardians_;
 };
 

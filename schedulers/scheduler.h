@@ -18,6 +18,8 @@ struct WorkerLaunch {
   std::string log_dir;
   unsigned slots = 1;
   unsigned cpus_per_slot = 1;
+  /// Of workers on this machine: the first one's number.
+  unsigned first_number = 1;
   /// Shell text that runs before the worker.
   std::string worker_init;
   /// The template's text and the name to show in messages; empty: the scheduler's own.

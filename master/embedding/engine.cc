@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
@@ -191,15 +192,19 @@ class Continuations {
 class MasterEngine final : public detail::Engine {
  public:
   explicit MasterEngine(const MasterOptions& options)
-      : options_(options), observer_(options.warn), plan_(PlanOf(options)) {
+      : options_(options), observer_(options.warn), plans_(PlansOf(options)) {
     Check();
     if (options_.run_dir.empty()) {
-      private_ = std::make_unique<PrivateDirectory>(plan_.scheduler != "local");
-      plan_.run_dir = private_->path() + "/run";
+      private_ = std::make_unique<PrivateDirectory>(elsewhere());
+      run_dir_ = private_->path() + "/run";
     } else {
-      plan_.run_dir = AbsolutePath(options_.run_dir);
+      run_dir_ = AbsolutePath(options_.run_dir);
     }
-    pool_.emplace(plan_);
+    for (PoolOptions& plan : plans_) {
+      plan.run_dir = run_dir_;
+      pools_.push_back(std::make_unique<Pool>(plan));
+      shares_.push_back({pools_.back().get(), plan.workers});
+    }
     const BlockedSignals blocked;
     SetUp();
     thread_ = std::thread([this] { Run(); });
@@ -307,26 +312,40 @@ class MasterEngine final : public detail::Engine {
   }
 
  private:
-  static PoolOptions PlanOf(const MasterOptions& options) {
-    if (options.pools.size() > 1) throw UsageError("MasterOptions::pools: one pool");
-    const WorkerPool pool = options.pools.empty() ? Local() : options.pools[0];
-    PoolOptions plan;
-    plan.scheduler = pool.scheduler;
-    if (pool.scheduler != "local" && pool.scheduler != "slurm") {
-      throw UsageError(
-          fmt::format("unknown scheduler '{}'; there are: local, slurm", pool.scheduler));
+  static std::vector<PoolOptions> PlansOf(const MasterOptions& options) {
+    std::vector<WorkerPool> pools = options.pools;
+    if (pools.empty()) pools.push_back(Local());
+    std::vector<PoolOptions> plans;
+    unsigned number = 1;
+    for (const WorkerPool& pool : pools) {
+      PoolOptions plan;
+      plan.scheduler = pool.scheduler;
+      if (pool.scheduler != "local" && pool.scheduler != "slurm") {
+        throw UsageError(
+            fmt::format("unknown scheduler '{}'; there are: local, slurm", pool.scheduler));
+      }
+      plan.workers = pool.workers;
+      plan.slots = pool.slots == 0 ? UsableCpus() : pool.slots;
+      if (plan.workers == 0 || plan.slots > kSlotsMax) {
+        throw UsageError(fmt::format(
+            "a pool has at least one worker, and each of them at most {} slots", kSlotsMax));
+      }
+      plan.first_number = number;
+      // A pool may replace its workers for ever.
+      number += 1'000'000;
+      plan.program = OwnCommand();
+      plan.worker_init = pool.worker_init;
+      plan.template_file = pool.template_file;
+      plan.template_values = pool.template_values;
+      plans.push_back(std::move(plan));
     }
-    plan.workers = pool.workers;
-    plan.slots = pool.slots == 0 ? UsableCpus() : pool.slots;
-    if (plan.workers == 0 || plan.slots > kSlotsMax) {
-      throw UsageError(
-          fmt::format("a pool has at least one worker, and each at most {} slots", kSlotsMax));
-    }
-    plan.program = OwnCommand();
-    plan.worker_init = pool.worker_init;
-    plan.template_file = pool.template_file;
-    plan.template_values = pool.template_values;
-    return plan;
+    return plans;
+  }
+
+  /// Whether some workers are on other machines.
+  bool elsewhere() const {
+    return std::any_of(plans_.begin(), plans_.end(),
+                       [](const PoolOptions& plan) { return plan.scheduler != "local"; });
   }
 
   void Check() const {
@@ -351,16 +370,17 @@ class MasterEngine final : public detail::Engine {
     d.constants = options_.constants.packed();
     d.env = options_.env;
     d.cwd = fs::current_path().string();
-    if (private_ == nullptr && IsRunDirectory(plan_.run_dir) && !options_.fresh) {
+    if (private_ == nullptr && IsRunDirectory(run_dir_) && !options_.fresh) {
       Resume();
     } else {
       Begin();
     }
-    MakeRoom(plan_.workers, *pool_);
+    MakeRoom(shares_);
     keys_ = std::make_unique<RunKeys>(*directory_, d.run);
-    Transport transport = Listen(plan_.scheduler, *pool_, *directory_, *keys_, observer_, address_);
-    pool_->HoldOpen(directory_->workers_lock());
-    if (journal_) TakeOver(plan_.scheduler, *pool_, *journal_, recovered_);
+    Transport transport = Listen(shares_, *directory_, *keys_, observer_, address_);
+    for (const auto& pool : pools_) pool->HoldOpen(directory_->workers_lock());
+    if (journal_) TakeOver(shares_, *journal_, recovered_);
+    workforce_ = std::make_unique<Workforce>(shares_);
 
     CoreOptions core;
     core.epoch = epoch_;
@@ -370,10 +390,12 @@ class MasterEngine final : public detail::Engine {
     core.lease = options_.lease;
     core.crash_limit = options_.crash_limit;
     core.retries = options_.retries;
-    core.explained_late = plan_.scheduler != "local";
-    core.expected_slots = uint64_t{plan_.workers} * plan_.slots;
+    core.explained_late = elsewhere();
+    core.expected_slots = 0;
+    for (const PoolOptions& plan : plans_) {
+      core.expected_slots += uint64_t{plan.workers} * plan.slots;
+    }
     MasterLoop::Options loop;
-    loop.workers = plan_.workers;
     loop.spool = directory_->File("spool");
     loop.copies = directory_->File("copy-");
     loop.keep_alive = [this] { directory_->WriteOwner(address_); };
@@ -389,9 +411,9 @@ class MasterEngine final : public detail::Engine {
       return writer;
     };
     calls_.set_seed(d.seed);
-    loop_ =
-        std::make_unique<MasterLoop>(std::move(loop), Core(core, std::move(recovered_)),
-                                     std::move(transport), calls_, *pool_, make_writer, observer_);
+    loop_ = std::make_unique<MasterLoop>(std::move(loop), Core(core, std::move(recovered_)),
+                                         std::move(transport), calls_, *workforce_, make_writer,
+                                         observer_);
     if (private_ == nullptr) directory_->Keep();
   }
 
@@ -415,7 +437,7 @@ class MasterEngine final : public detail::Engine {
   void Begin() {
     definition_.run = Random64();
     definition_.seed = options_.seed ? *options_.seed : Random64() >> 33;
-    directory_ = std::make_unique<RunDirectory>(RunDirectory::Make(plan_.run_dir, options_.fresh));
+    directory_ = std::make_unique<RunDirectory>(RunDirectory::Make(run_dir_, options_.fresh));
     const auto fingerprints =
         private_ == nullptr ? TakeFingerprints(definition_, {}) : Fingerprints();
     directory_->Publish();
@@ -427,14 +449,14 @@ class MasterEngine final : public detail::Engine {
   }
 
   void Resume() {
-    directory_ = std::make_unique<RunDirectory>(RunDirectory::Open(plan_.run_dir, false));
+    directory_ = std::make_unique<RunDirectory>(RunDirectory::Open(run_dir_, false));
     const std::string path = directory_->File("journal.db");
     journal_ = OpenJournal(path);
     const RunDefinition before = ReadDefinition(*journal_);
     const auto refuse = [&](const std::string& what) {
       throw UsageError(
           fmt::format("the run in '{}' is another one: {}; `fresh` moves it aside and starts anew",
-                      plan_.run_dir, what));
+                      run_dir_, what));
     };
     if (!before.calls) refuse("it is over a CSV");
     if (before.constants != definition_.constants) refuse("its constants are others");
@@ -451,7 +473,7 @@ class MasterEngine final : public detail::Engine {
       throw UsageError(fmt::format(
           "{} results in '{}' are older than the last change of this program: `keep` keeps them, "
           "`rerun` runs their calls again",
-          results, plan_.run_dir));
+          results, run_dir_));
     }
     restart.rerun = options_.rerun    ? Restart::Rerun::kAll
                     : options_.failed ? Restart::Rerun::kFailed
@@ -459,7 +481,7 @@ class MasterEngine final : public detail::Engine {
     restart.meta = definition_.ToMeta();
     restart.meta["fingerprints"] = ToJson(now);
     epoch_ = StartEpoch(*journal_, restart);
-    for (const std::string& job : CancelAllocations(*journal_, plan_.scheduler)) {
+    for (const std::string& job : CancelAllocations(*journal_, elsewhere() ? "slurm" : "local")) {
       observer_.Warning(fmt::format("cancelled {}, left by an earlier master", job));
     }
     recovered_ = Recover(*journal_, {}, 0);
@@ -604,7 +626,8 @@ class MasterEngine final : public detail::Engine {
 
   const MasterOptions options_;
   QuietObserver observer_;
-  PoolOptions plan_;
+  std::vector<PoolOptions> plans_;
+  std::string run_dir_;
   std::unique_ptr<PrivateDirectory> private_;
   RunDefinition definition_;
   Epoch epoch_ = 1;
@@ -613,7 +636,9 @@ class MasterEngine final : public detail::Engine {
   std::string address_;
   std::optional<Database> journal_;
   Recovered recovered_;
-  std::optional<Pool> pool_;
+  std::vector<std::unique_ptr<Pool>> pools_;
+  std::vector<PoolShare> shares_;
+  std::unique_ptr<Workforce> workforce_;
   CallTable calls_;
   DurableWriter* durable_ = nullptr;
   /// Results that came before their calls were submitted again.

@@ -445,6 +445,21 @@ TEST_F(EmbedTest, AWorkerThatIsKilledIsReplaced) {
   EXPECT_FALSE(warnings.empty());
 }
 
+TEST_F(EmbedTest, PoolsOfSeveralKindsWorkTogether) {
+  cq::Master master({.pools = {cq::Local(1), {.workers = 2, .slots = 1}}});
+  ASSERT_TRUE(cq::Eventually([&] { return master.status().workers == 3; }));
+  std::vector<cq::Future<int64_t>> futures;
+  for (int i = 0; i < 3; ++i) {
+    futures.push_back(master.submit(waits, File("begun" + std::to_string(i)), File("go")));
+  }
+  // All at a time: each on another worker.
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(Appears(File("begun" + std::to_string(i))));
+  for (const pid_t pid : cq::DescendantsWith(getpid(), "local 1000001")) kill(pid, SIGKILL);
+  Touch(File("go"));
+  EXPECT_TRUE(cq::wait_all(futures));
+  for (const auto& future : futures) EXPECT_TRUE(future.get());
+}
+
 TEST_F(EmbedTest, NoWorkerIsAnErrorAndNoHang) {
   cq::Master master({.pools = {cq::Local(1)},
                      .worker_check = "echo no licence >&2; exit 1",
