@@ -186,32 +186,62 @@ TaskRow RowSource::Extract(TaskId task, const CsvRow& row) const {
   return extracted;
 }
 
-TaskOrder LargestFirst(const std::string& path, const std::string& name,
-                       const std::vector<RowRange>& ranges, size_t column) {
+namespace {
+
+double CostOf(const CsvRow& row, size_t column, const std::string& name, const std::string& title) {
+  const std::string& text = row.fields.at(column);
+  double cost = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), cost);
+  if (error == std::errc() && end == text.data() + text.size() && !std::isnan(cost)) return cost;
+  throw UsageError(fmt::format("{}:{}: --cost: '{}' in column '{}' is no number", InputName(name),
+                               row.line, text, title));
+}
+
+}  // namespace
+
+TaskOrder OrderTasks(const std::string& path, const std::string& name,
+                     const std::vector<RowRange>& ranges, std::optional<size_t> cost_column,
+                     std::optional<size_t> group_column) {
   CsvReader reader(Fd(open(path.c_str(), O_RDONLY | O_CLOEXEC)), path);
   CsvRow row;
   reader.Next(row);
   reader.set_single_column(row.fields.size() == 1);
-  const std::string title = row.fields.at(column);
+  const std::string title = cost_column ? row.fields.at(*cost_column) : "";
+  struct Entry {
+    uint32_t group = 0;
+    double cost = 0;
+    TaskId task = 0;
+  };
   TaskOrder order;
-  std::vector<std::pair<double, TaskId>> costs;
+  std::vector<Entry> entries;
+  std::unordered_map<std::string, uint32_t> groups;
+  std::vector<double> sums;
   for (const RowRange& range : ranges) {
     for (uint64_t i = 0; i < range.rows && reader.Next(row); ++i) {
-      const std::string& text = row.fields.at(column);
-      double cost = 0;
-      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), cost);
-      if (error != std::errc() || end != text.data() + text.size() || std::isnan(cost)) {
-        throw UsageError(fmt::format("{}:{}: --cost: '{}' in column '{}' is no number",
-                                     InputName(name), row.line, text, title));
+      Entry entry;
+      entry.task = range.task + i;
+      if (cost_column) entry.cost = CostOf(row, *cost_column, name, title);
+      if (group_column) {
+        const auto known = groups.try_emplace(row.fields.at(*group_column), groups.size()).first;
+        entry.group = known->second;
       }
+      sums.resize(std::max<size_t>(sums.size(), entry.group + 1));
+      sums[entry.group] += entry.cost;
       order.offsets.push_back(row.offset);
-      costs.emplace_back(-cost, range.task + i);
+      entries.push_back(entry);
     }
   }
-  // Of equal ones the lower number first.
-  std::sort(costs.begin(), costs.end());
-  order.tasks.reserve(costs.size());
-  for (const auto& [cost, task] : costs) order.tasks.push_back(task);
+  // Groups without costs have equal sums, and stay as they appear.
+  std::stable_sort(entries.begin(), entries.end(), [&](const Entry& a, const Entry& b) {
+    if (sums[a.group] != sums[b.group]) return sums[a.group] > sums[b.group];
+    if (a.group != b.group) return a.group < b.group;
+    return a.cost > b.cost;
+  });
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const bool begins = i == 0 || entries[i].group != entries[i - 1].group;
+    if (group_column && begins) order.start.groups.push_back(i);
+    order.start.tasks.push_back(entries[i].task);
+  }
   return order;
 }
 

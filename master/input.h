@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "master/core/start_order.h"
 #include "master/csv_reader.h"
 #include "master/journal.h"
 #include "master/task_source.h"
@@ -85,14 +86,17 @@ class RowSource final : public TaskSource {
 /// The order in which tasks are to be started, and what finding their rows in it takes: 16 bytes a
 /// row.
 struct TaskOrder {
-  std::vector<TaskId> tasks;
+  StartOrder start;
   std::vector<uint64_t> offsets;
 };
 
-/// The tasks of the copy at `path` of the input called `name` by the numbers in a column, the
-/// largest first; equal ones as they stand. Throws UsageError with the line for what is no number.
-TaskOrder LargestFirst(const std::string& path, const std::string& name,
-                       const std::vector<RowRange>& ranges, size_t column);
+/// The tasks of the copy at `path` of the input called `name`: those of one group (equal values in
+/// `group_column`) together, the groups as they appear; by the numbers in `cost_column`, the
+/// largest first, and then the groups by their sums; equal ones as they stand. Throws UsageError
+/// with the line for a cost that is no number.
+TaskOrder OrderTasks(const std::string& path, const std::string& name,
+                     const std::vector<RowRange>& ranges, std::optional<size_t> cost_column,
+                     std::optional<size_t> group_column);
 
 /// CQ_SEED of a task: from the run's base seed and its number, 1 to 2³¹ − 1.
 uint64_t SeedOfTask(uint64_t base, TaskId task);

@@ -201,19 +201,21 @@ void AddResults(Recovered& recovered, Database& journal) {
 
 void AddTried(Recovered& recovered, Database& journal) {
   auto rows = journal.Prepare(
-      "SELECT task, attempt, kind IN (2, 4), kind = 3 FROM failures ORDER BY task, attempt");
+      "SELECT task, attempt, kind IN (2, 4), kind = 3, kind IN (3, 4) FROM failures ORDER BY task, "
+      "attempt");
   while (rows.Step()) {
     const auto task = static_cast<TaskId>(rows.Int(0));
     if (recovered.closed.Contains(task)) continue;
     if (recovered.tried.empty() || recovered.tried.back().task != task) {
       recovered.tried.push_back(
-          {.task = task, .attempts = 0, .failures = 0, .given_up = 0, .charged = {}});
+          {.task = task, .attempts = 0, .failures = 0, .given_up = 0, .over = 0, .charged = {}});
     }
     TriedTask& tried = recovered.tried.back();
     ++tried.attempts;
     tried.given_up = static_cast<AttemptId>(rows.Int(1));
     if (rows.Int(2) != 0) tried.charged.push_back(tried.given_up);
     if (rows.Int(3) != 0) ++tried.failures;
+    if (rows.Int(4) != 0) tried.over = tried.given_up;
   }
 }
 

@@ -271,10 +271,10 @@ class Setup {
   }
 
   void Order(const RunDirectory& directory) {
-    if (!cost_column_) return;
+    if (!cost_column_ && !group_column_) return;
     const std::string copy = directory.File("params.csv");
-    order_ =
-        LargestFirst(copy, options_.input.empty() ? copy : options_.input, ranges_, *cost_column_);
+    order_ = OrderTasks(copy, options_.input.empty() ? copy : options_.input, ranges_, cost_column_,
+                        group_column_);
   }
 
   // ---- going on with a run ----
@@ -487,7 +487,7 @@ class Setup {
     core.retries = options_.retries;
     core.max_failures = options_.max_failures;
     core.explained_late = options_.scheduler != "local";
-    core.order = order_.tasks;
+    core.order = order_.start;
     core.expected_slots = uint64_t{plan_.workers} * plan_.slots;
     return core;
   }

@@ -217,11 +217,7 @@ void Slots::Work(uint64_t index) {
       const size_t most = run->text().program.empty() ? 1
                           : chunk > 0                 ? chunk
                                                       : std::min(program.BatchSize(), share);
-      while (!queue_.empty() && tasks.size() < most) {
-        spent_.queue -= queue_.front().since;
-        tasks.push_back(std::move(queue_.front().task));
-        queue_.pop_front();
-      }
+      tasks = TakeTasks(slot, most);
     }
     const auto begin = clock_();
     if (!check) {
@@ -255,6 +251,33 @@ void Slots::Work(uint64_t index) {
     // A kill that came as the task ended is not for the next one.
     if (std::exchange(slot.kill_sent, false)) Empty(slot.kill.get());
   }
+}
+
+// The next one, and those of its group behind it. A slot stays on its group; then it takes one that
+// no other slot is on. It waits for neither.
+std::vector<Task> Slots::TakeTasks(Slot& slot, size_t most) {
+  constexpr size_t kLookAhead = 4096;
+  auto first = queue_.begin();
+  if (!first->task.group.empty()) {
+    const auto end = queue_.begin() + static_cast<ptrdiff_t>(std::min(queue_.size(), kLookAhead));
+    first = std::find_if(queue_.begin(), end,
+                         [&](const Queued& q) { return q.task.group == slot.group; });
+    const auto taken = [&](const Queued& q) {
+      return std::any_of(slots_.begin(), slots_.end(), [&](const Slot& other) {
+        return &other != &slot && other.group == q.task.group;
+      });
+    };
+    if (first == end) first = std::find_if_not(queue_.begin(), end, taken);
+    if (first == end) first = queue_.begin();
+  }
+  slot.group = first->task.group;
+  std::vector<Task> tasks;
+  while (first != queue_.end() && tasks.size() < most && first->task.group == slot.group) {
+    spent_.queue -= first->since;
+    tasks.push_back(std::move(first->task));
+    first = queue_.erase(first);
+  }
+  return tasks;
 }
 
 void Slots::RunProgram(Slot& slot, ProgramRunner& program, const RunContext& run,

@@ -76,6 +76,8 @@ class Slots {
     std::vector<AttemptRef> batch;
     std::set<AttemptRef> unwanted;
     bool kill_all = false;
+    /// Of its last task.
+    std::string group;
     std::chrono::nanoseconds started{};
     /// Since when it has had no task; none before its first.
     std::optional<std::chrono::nanoseconds> idle_since;
@@ -84,6 +86,7 @@ class Slots {
   };
 
   void Work(uint64_t index);
+  std::vector<Task> TakeTasks(Slot& slot, size_t most);
   void RunProgram(Slot& slot, ProgramRunner& program, const RunContext& run,
                   std::vector<Task> batch);
   void Ended(Slot& slot, CommandEnd end);

@@ -243,6 +243,7 @@ void WorkerCore::OnAssign(Assign& assign) {
     const auto [held, added] = held_.try_emplace(task.attempt);
     if (!added) continue;
     held->second.ref = ref;
+    grouped_ = grouped_ || !task.group.empty();
     fresh.push_back(std::move(task));
   }
   if (fresh.empty()) return;
@@ -356,7 +357,8 @@ void WorkerCore::Report(Time now) {
     Send(std::move(message));
   }
   // Slots about to run dry need the master to know at once; otherwise results travel together.
-  const bool hungry = queued() <= options_.slots;
+  // So does one of them that is about to run out of its group.
+  const bool hungry = grouped_ || queued() <= options_.slots;
   if (unsent_ > 0 &&
       (hungry || unsent_ >= kBatchMax / 4 || now >= oldest_unsent_ + kGatherResults)) {
     SendResults();

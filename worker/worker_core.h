@@ -179,6 +179,8 @@ class WorkerCore {
   /// up with every heartbeat.
   bool lost_ = false;
   bool succeeded_ = false;
+  /// Tasks have groups.
+  bool grouped_ = false;
   /// When the master is known to have heard of us: our messages so far, and when they were sent.
   std::deque<std::pair<uint64_t, Time>> sent_at_;
   Time lease_end_ = Time::max();

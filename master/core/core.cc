@@ -39,6 +39,7 @@ void Core::Recover(Recovered& recovered) {
     open.charged = tried.charged;
     open.failures = tried.failures;
     open.given_up = tried.given_up;
+    open.over = tried.over;
   }
   for (const TaskId task : recovered.held_back) tasks_.HoldBack(task);
   for (const KnownWorker& known : recovered.workers) {
@@ -325,10 +326,23 @@ void Core::Disconnect(Worker& worker) {
 
 // ---- tasks ----
 
+// Enters the attempt that is out into its worker's books.
+void Core::Hold(Worker& worker, TaskId task, const OpenTask& open) {
+  worker.held.emplace_hint(worker.held.end(), open.attempt, task);
+  if (!open.charged.empty()) ++worker.charged;
+  if (open.group != kNoGroup) ++worker.held_of_group[open.group];
+}
+
 // Takes the attempt that is out away from the worker's books.
 void Core::Detach(TaskId, OpenTask& open) {
   Worker& worker = workers_[open.worker];
   worker.held.erase(open.attempt);
+  if (open.group != kNoGroup) {
+    const auto count = worker.held_of_group.find(open.group);
+    if (count != worker.held_of_group.end() && --count->second == 0) {
+      worker.held_of_group.erase(count);
+    }
+  }
   if (open.running) --worker.running;
   if (open.retracting) --worker.retracting;
   if (!open.charged.empty() && worker.charged > 0) --worker.charged;

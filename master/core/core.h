@@ -24,8 +24,7 @@ struct CoreOptions {
   RunText text;
   /// The highest number of a task.
   uint64_t tasks = 0;
-  /// In which order tasks are given out first, all of them; empty: by their numbers.
-  std::vector<TaskId> order;
+  StartOrder order;
   /// More tasks may come (OnAdded), until OnClosed.
   bool open = false;
   std::chrono::milliseconds lease{30'000};
@@ -146,6 +145,7 @@ class Core {
   void OnUnstartable(Worker& worker, TaskResult& result, OpenTask& open);
 
   // Tasks.
+  void Hold(Worker& worker, TaskId task, const OpenTask& open);
   void Detach(TaskId task, OpenTask& open);
   void Release(TaskId task, OpenTask& open);
   void ReleaseAt(Time when, TaskId task, OpenTask& open);

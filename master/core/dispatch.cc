@@ -11,6 +11,7 @@ using std::chrono::nanoseconds;
 
 constexpr nanoseconds kWorkAtHand = std::chrono::milliseconds(50);
 constexpr uint64_t kPrefetchMax = 1024;
+constexpr uint64_t kPrefetchOfGroup = 4;
 constexpr uint64_t kUncommittedMax = 20'000;
 
 // What a worker holds beyond one task a slot, as far as it is known not to be asked back already.
@@ -32,7 +33,10 @@ uint64_t Dispatcher::Target(const Worker& worker, uint64_t total_slots) const {
   if (const uint64_t chunk = core_.options_.text.chunk; chunk > 0) {
     return std::min<uint64_t>({worker.capacity, worker.slots * chunk, kHeldMax});
   }
-  const uint64_t prefetch = worker.slots * PrefetchPerSlot(core_.mean_task_time());
+  uint64_t each = PrefetchPerSlot(core_.mean_task_time());
+  // Another group's task at a slot that has run out of its own costs more than one that waits.
+  if (core_.tasks_.groups() > 0) each = std::max(each, kPrefetchOfGroup);
+  const uint64_t prefetch = worker.slots * each;
   const uint64_t left = core_.tasks_.ready() + worker.held.size();
   const uint64_t share = (left * worker.slots + 2 * total_slots - 1) / (2 * total_slots);
   return std::min({worker.capacity, worker.slots + std::min(prefetch, share), kHeldMax});
@@ -82,8 +86,7 @@ void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
     worker.has_suspect = true;
   }
   while (!worker.has_suspect && worker.held.size() + worker.stale.size() < target) {
-    auto task = core_.tasks_.PopRefused(worker.index, worker.charged == 0);
-    if (!task) task = core_.tasks_.PopReady(worker.charged == 0);
+    const auto task = PopFor(worker);
     if (!task) break;
     Assign(worker, *task, give);
     if (give.tasks.size() == kBatchMax) {
@@ -94,13 +97,64 @@ void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
   if (!give.tasks.empty()) core_.actions_.emplace_back(std::move(give));
 }
 
+std::optional<TaskId> Dispatcher::PopFor(Worker& worker) {
+  TaskTable& tasks = core_.tasks_;
+  const bool charged_too = worker.charged == 0;
+  if (const auto task = tasks.PopRefused(worker.index, charged_too)) return task;
+  if (tasks.groups() == 0) return tasks.PopReady(charged_too);
+  if (const auto task = tasks.PopReturned(charged_too)) return task;
+  while (const auto group = PickGroup(worker)) {
+    const auto task = tasks.PopFresh(*group);
+    if (!task && tasks.left_in(*group) > 0) return std::nullopt;  // above the mark
+    if (!task) continue;
+    tasks.OpenUp(*task).group = *group;
+    return task;
+  }
+  return std::nullopt;
+}
+
+// Each slot stays on its group as long as that has tasks; the next one is the group that most is
+// left of for each slot that is on it already. So a group is loaded by few slots.
+std::optional<uint32_t> Dispatcher::PickGroup(Worker& worker) {
+  TaskTable& tasks = core_.tasks_;
+  std::erase_if(worker.groups, [&](uint32_t group) { return tasks.left_in(group) == 0; });
+  const auto held = [&](uint32_t group) {
+    const auto count = worker.held_of_group.find(group);
+    return count == worker.held_of_group.end() ? 0 : count->second;
+  };
+  if (worker.groups.size() < worker.slots) {
+    std::map<uint32_t, uint64_t> on;
+    for (const Worker& other : core_.workers_.all()) {
+      if (!other.Takes()) continue;
+      for (const uint32_t group : other.groups) ++on[group];
+    }
+    std::optional<uint32_t> best;
+    double most = 0;
+    for (uint32_t group = 0; group < tasks.groups(); ++group) {
+      const double left = static_cast<double>(tasks.left_in(group)) /
+                          static_cast<double>(1 + (on.contains(group) ? on[group] : 0));
+      // One that nobody is on goes before all others.
+      const double worth = on.contains(group) ? left : left * 1e18;
+      if (worth > most) {
+        most = worth;
+        best = group;
+      }
+    }
+    if (!best) return std::nullopt;
+    worker.groups.push_back(*best);
+    return best;
+  }
+  const auto fewest = std::min_element(worker.groups.begin(), worker.groups.end(),
+                                       [&](uint32_t a, uint32_t b) { return held(a) < held(b); });
+  return *fewest;
+}
+
 void Dispatcher::Assign(Worker& worker, TaskId task, struct Give& give) {
   const AttemptId attempt = MakeSerial(core_.options_.epoch, core_.next_attempt_++);
   OpenTask& open = core_.tasks_.Assign(task, attempt, worker.index, worker.session);
   open.given = core_.now_;
   ++open.attempts;
-  if (!open.charged.empty()) ++worker.charged;
-  worker.held.emplace_hint(worker.held.end(), attempt, task);
+  core_.Hold(worker, task, open);
   give.tasks.push_back({task, attempt, open.attempts});
 }
 

@@ -20,6 +20,8 @@ class Dispatcher {
   uint64_t Target(const Worker& worker, uint64_t total_slots) const;
   void GiveTo(Worker& worker, uint64_t total_slots);
   void Assign(Worker& worker, TaskId task, struct Give& give);
+  std::optional<TaskId> PopFor(Worker& worker);
+  std::optional<uint32_t> PickGroup(Worker& worker);
   uint64_t RetractFrom(Worker& worker, uint64_t wanted);
   bool AnotherMayDoBetter() const;
 

@@ -140,6 +140,11 @@ void Core::ReconcileHeld(Worker& worker, const Held& held, std::vector<AttemptRe
     return;
   }
   OpenTask* open = tasks_.Find(held.task);
+  // Its end has come by another way (a file), and overtook this hello.
+  if (open != nullptr && held.attempt <= open->over) {
+    if (!finished) cancel.push_back({held.task, held.attempt});
+    return;
+  }
   const bool running = held.state == HeldState::kRunning;
   if (open != nullptr && open->attempt == held.attempt && open->worker == worker.index) {
     if (running && !open->running) {
@@ -155,8 +160,7 @@ void Core::ReconcileHeld(Worker& worker, const Held& held, std::vector<AttemptRe
     if (open != nullptr) TakeBackCharge(worker, {held.task, held.attempt}, *open);
     OpenTask& adopted = tasks_.Assign(held.task, held.attempt, worker.index, worker.session);
     adopted.attempts = std::max<uint32_t>(adopted.attempts, 1);
-    worker.held[held.attempt] = held.task;
-    if (!adopted.charged.empty()) ++worker.charged;
+    Hold(worker, held.task, adopted);
     adopted.running = running;
     // Its slot is told with its start; until then it has one of its own.
     adopted.slot = UINT32_MAX - static_cast<uint32_t>(worker.held.size());

@@ -25,6 +25,8 @@ struct TriedTask {
   uint16_t failures = 0;
   /// The newest attempt that was given up.
   AttemptId given_up = 0;
+  /// The newest attempt that ended by itself.
+  AttemptId over = 0;
   /// The attempts whose loss is charged.
   std::vector<AttemptId> charged;
 };

@@ -186,6 +186,7 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
 void Core::Retry(Time now, TaskResult& result, OpenTask& open) {
   const Time delay = std::chrono::seconds(1ull << std::min<uint32_t>(open.failures, 6));
   ++open.failures;
+  open.over = std::max(open.over, result.attempt);
   const uint64_t number = open.attempt == 0 ? 0 : workers_[open.worker].number;
   uncommitted_[result.attempt] = {result.task, std::nullopt, now_};
   const std::string reason = fmt::format(
@@ -211,6 +212,7 @@ void Core::OnSlotCrash(Time now, TaskResult& result, OpenTask& open) {
   // As the worker's books count it when it is taken from them.
   if (out && open.charged.empty()) ++workers_[open.worker].charged;
   open.charged.push_back(result.attempt);
+  open.over = std::max(open.over, result.attempt);
   if (open.charged.size() >= options_.crash_limit) {
     result.error = fmt::format("{} (charged {} times)", result.error, open.charged.size());
     const auto worker = out ? std::optional(open.worker) : std::nullopt;

@@ -33,11 +33,34 @@ std::optional<TaskId> TaskTable::Pop(Queue which) {
   return std::nullopt;
 }
 
-std::optional<TaskId> TaskTable::PopReady(bool charged_too) {
+void TaskTable::set_order(StartOrder order) {
+  order_ = std::move(order);
+  next_in_ = order_.groups;
+}
+
+std::optional<TaskId> TaskTable::PopReturned(bool charged_too) {
   if (charged_too) {
     if (const auto task = Pop(Queue::kCharged)) return task;
   }
-  if (const auto task = Pop(Queue::kReturned)) return task;
+  return Pop(Queue::kReturned);
+}
+
+std::optional<TaskId> TaskTable::PopFresh(uint32_t group) {
+  if (withheld_) return std::nullopt;
+  while (left_in(group) > 0) {
+    const TaskId task = order_.tasks[next_in_[group]];
+    if (!done_.Contains(task) && !open_.contains(task)) {
+      if (task > mark_) return std::nullopt;
+      ++next_in_[group];
+      return task;
+    }
+    ++next_in_[group];
+  }
+  return std::nullopt;
+}
+
+std::optional<TaskId> TaskTable::PopReady(bool charged_too) {
+  if (const auto task = PopReturned(charged_too)) return task;
   SkipTakenFresh();
   if (next_fresh_ > places() || At(next_fresh_) > mark_) return std::nullopt;
   return At(next_fresh_++);

@@ -8,12 +8,15 @@
 #include <unordered_map>
 #include <vector>
 
+#include "master/core/start_order.h"
 #include "protocol/ids.h"
 
 namespace cq {
 
 /// The index of a worker in the worker table.
 using WorkerIndex = uint32_t;
+
+inline constexpr uint32_t kNoGroup = UINT32_MAX;
 
 /// A set of task numbers, one bit each, grown as needed.
 class TaskSet {
@@ -45,9 +48,13 @@ struct OpenTask {
   SessionId session = 0;
   /// The newest attempt that was taken from a worker without an outcome.
   AttemptId given_up = 0;
+  /// The newest attempt that is known to have ended, without an outcome for the task.
+  AttemptId over = 0;
   uint32_t attempts = 0;
   /// Where it runs, once it is reported running.
   uint32_t slot = 0;
+  /// Its place among the groups, if it has one.
+  uint32_t group = kNoGroup;
   /// The attempts whose loss is charged, and how many of these losses may still be explained.
   std::vector<AttemptId> charged;
   uint16_t provisional = 0;
@@ -100,13 +107,16 @@ class TaskTable {
 
   /// The state of a task without outcome, which becomes open if it was fresh.
   OpenTask& OpenUp(TaskId task);
-  /// The order in which fresh tasks go out; empty: by their numbers. Before anything else.
-  void set_order(std::vector<TaskId> order) { order_ = std::move(order); }
-  bool ordered() const { return !order_.empty(); }
+  /// Before anything else.
+  void set_order(StartOrder order);
+  bool ordered() const { return !order_.tasks.empty(); }
+  /// How many groups there are, and how many places of one have not been looked at yet.
+  uint32_t groups() const { return static_cast<uint32_t>(order_.groups.size()); }
+  uint64_t left_in(uint32_t group) const { return EndOf(group) - next_in_[group]; }
   /// No task up to `mark` is given out before Admit: an earlier master's worker may run it.
   void Withhold(TaskId mark) {
     // With another order nothing is known to be above the mark.
-    next_fresh_ = ordered() ? order_.size() + 1 : mark + 1;
+    next_fresh_ = ordered() ? order_.tasks.size() + 1 : mark + 1;
     withheld_ = true;
   }
   void Admit();
@@ -119,6 +129,9 @@ class TaskTable {
   /// Takes the next ready task, those given back before fresh ones, in the order of their numbers
   /// as far as they are known; a charged task only if `charged_too`. The caller assigns it next.
   std::optional<TaskId> PopReady(bool charged_too);
+  /// The same without fresh ones, and the next fresh one of a group.
+  std::optional<TaskId> PopReturned(bool charged_too);
+  std::optional<TaskId> PopFresh(uint32_t group);
   /// The next ready suspect, which goes to a worker that holds nothing.
   std::optional<TaskId> PopSuspect(WorkerIndex worker) {
     return PopFor(Queue::kSuspects, worker, true);
@@ -151,8 +164,11 @@ class TaskTable {
 
   void SkipTakenFresh();
   /// How many places for fresh tasks there are, and the task at one, from 1.
-  uint64_t places() const { return ordered() ? order_.size() : last_; }
-  TaskId At(uint64_t place) const { return ordered() ? order_[place - 1] : place; }
+  uint64_t places() const { return ordered() ? order_.tasks.size() : last_; }
+  TaskId At(uint64_t place) const { return ordered() ? order_.tasks[place - 1] : place; }
+  uint64_t EndOf(uint32_t group) const {
+    return group + 1 < groups() ? order_.groups[group + 1] : order_.tasks.size();
+  }
   void Enqueue(TaskId task, OpenTask& open);
   std::deque<TaskId>& queue(Queue which) { return queues_[static_cast<size_t>(which)]; }
   std::optional<TaskId> Pop(Queue which);
@@ -165,7 +181,9 @@ class TaskTable {
   uint64_t ready_;
   uint64_t out_ = 0;
   uint64_t waiting_ = 0;
-  std::vector<TaskId> order_;
+  StartOrder order_;
+  /// The next place to look at in each group, from 0.
+  std::vector<uint64_t> next_in_;
   /// The next place to look for a fresh task at.
   uint64_t next_fresh_ = 1;
   TaskId mark_ = 0;

@@ -64,6 +64,9 @@ struct Worker {
   uint64_t running = 0;
   uint64_t retracting = 0;
   uint64_t charged = 0;
+  /// The groups that its slots are on, and how many tasks of each it holds.
+  std::vector<uint32_t> groups;
+  std::map<uint32_t, uint64_t> held_of_group;
   /// As it said last.
   SlotLedger ledger;
   /// It reported what was never given out.

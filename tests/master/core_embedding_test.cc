@@ -101,7 +101,7 @@ TEST_F(OpenCoreTest, WhatAWorkerHoldsOfItIsAdoptedAndWaitsAgainOnceItIsGivenUp) 
 }
 
 TEST_F(CoreTest, TasksGoOutInTheirOrderAndUnderAMarkForAll) {
-  options_.order = {3, 1, 4, 2};
+  options_.order.tasks = {3, 1, 4, 2};
   options_.text.chunk = 4;
   Start(4, 1, {}, false);
   EXPECT_TRUE(Given(Join(1, 1, 1), 1).empty());

@@ -326,5 +326,17 @@ TEST_F(CoreTest, NothingGoesOutAboveTheDurableMark) {
   EXPECT_EQ(given.size(), 4u);
 }
 
+TEST_F(CoreTest, AHelloThatIsOlderThanTheEndOfAnAttemptDoesNotBringItBack) {
+  options_.retries = 2;
+  Start(1);
+  const auto given = Given(Join(1, 1, 1), 1);
+  ASSERT_EQ(given.size(), 1u);
+  // The worker failed at it, left its report in a file, and is gone; a hello of before comes now.
+  core_->OnSpooled(now_, Results{kRun, {}, {ResultOf(given[0], Outcome::kError)}});
+  EXPECT_EQ(Written<FailureRecord>(Take()).size(), 1u);
+  Join(2, 1, 1, {{kRun, 1, given[0].attempt, HeldState::kRunning}});
+  EXPECT_EQ(core_->counts().out, 0u);
+}
+
 }  // namespace
 }  // namespace cq

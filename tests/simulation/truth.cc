@@ -50,6 +50,7 @@ Recovered Journal::Recover(bool scheduled) const {
     const bool charged =
         failure.kind == FailureKind::kCharged || failure.kind == FailureKind::kProvisional;
     if (charged) t.charged.push_back(attempt);
+    if (failure.kind == FailureKind::kRetried) t.over = std::max(t.over, attempt);
     t.failures = static_cast<uint16_t>(t.failures + (failure.kind == FailureKind::kRetried));
   }
   for (const auto& [task, t] : tried) recovered.tried.push_back(t);
