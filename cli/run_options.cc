@@ -59,7 +59,8 @@ po::options_description RunOptionsDescription() {
       "order", text()->value_name("fifo|lpt"),
       "start rows as they stand, or those of the highest --cost first [fifo]")(
       "cost", text()->value_name("COLUMN"), "how long rows take, in any unit, for --order lpt")(
-      "group", text()->value_name("COLUMN"), "which data set a row needs: CQ_GROUP of its task")(
+      "group", text()->value_name("COLUMN"),
+      "the data set that a row needs: slots stay on one as long as they can (CQ_GROUP)")(
       "chunk", text()->value_name("N"),
       "give each slot N tasks at a time; 1: nothing waits at a slot [as their durations say]")(
       "retries", text()->value_name("N"),

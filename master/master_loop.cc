@@ -70,6 +70,7 @@ MasterLoop::End MasterLoop::Run() {
     }
   }
   TellDropped();
+  if (options_.ending) options_.ending(end_->reason);
   workforce_.Close(orderly_);
   // One that nobody else can read must be closed before the export.
   if (!orderly_ || writer_->exclusive()) Close();

@@ -32,6 +32,8 @@ class MasterLoop {
     std::string copies;
     /// Called about every 10 s while the run lives.
     std::function<void()> keep_alive;
+    /// Called when nothing more will be done, before workers and journal are closed.
+    std::function<void(const std::string& reason)> ending;
   };
   MasterLoop(Options options, Core core, Transport transport, TaskSource& tasks,
              Workforce& workforce, const MakeRecordWriter& make_writer, RunObserver& observer);

@@ -113,8 +113,9 @@ std::optional<TaskId> Dispatcher::PopFor(Worker& worker) {
   return std::nullopt;
 }
 
-// Each slot stays on its group as long as that has tasks; the next one is the group that most is
-// left of for each slot that is on it already. So a group is loaded by few slots.
+// Each slot stays on its group as long as that has tasks. Then comes the first group that no slot
+// is on, and if there is none, the one that most is left of for each slot that is on it. So a group
+// is loaded by few slots.
 std::optional<uint32_t> Dispatcher::PickGroup(Worker& worker) {
   TaskTable& tasks = core_.tasks_;
   std::erase_if(worker.groups, [&](uint32_t group) { return tasks.left_in(group) == 0; });
@@ -131,12 +132,16 @@ std::optional<uint32_t> Dispatcher::PickGroup(Worker& worker) {
     std::optional<uint32_t> best;
     double most = 0;
     for (uint32_t group = 0; group < tasks.groups(); ++group) {
-      const double left = static_cast<double>(tasks.left_in(group)) /
-                          static_cast<double>(1 + (on.contains(group) ? on[group] : 0));
-      // One that nobody is on goes before all others.
-      const double worth = on.contains(group) ? left : left * 1e18;
-      if (worth > most) {
-        most = worth;
+      if (tasks.left_in(group) == 0) continue;
+      const auto slots = on.find(group);
+      if (slots == on.end()) {
+        best = group;
+        break;
+      }
+      const double each =
+          static_cast<double>(tasks.left_in(group)) / static_cast<double>(slots->second);
+      if (each > most) {
+        most = each;
         best = group;
       }
     }

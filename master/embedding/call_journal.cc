@@ -33,9 +33,8 @@ void MemoryWriter::Copy(std::string path) {
   callbacks_.copied(std::move(path), "this run has no journal: its results are in memory alone");
 }
 
-DurableWriter::DurableWriter(Database journal, Callbacks callbacks, DeliverResults deliver,
-                             std::function<void(std::function<void()>)> post)
-    : deliver_(std::move(deliver)), post_(std::move(post)) {
+DurableWriter::DurableWriter(Database journal, Callbacks callbacks, DeliverResults deliver)
+    : deliver_(std::move(deliver)) {
   callbacks.committed = [this, forward = std::move(callbacks.committed)](Committed committed) {
     OnCommitted(committed);
     forward(std::move(committed));
@@ -62,9 +61,7 @@ void DurableWriter::OnCommitted(const Committed& committed) {
       if (auto node = waiting_.extract(ref.attempt)) results.push_back(std::move(node.mapped()));
     }
   }
-  if (results.empty()) return;
-  auto kept = std::make_shared<std::vector<TaskResult>>(std::move(results));
-  post_([this, kept] { deliver_(std::move(*kept)); });
+  if (!results.empty()) deliver_(std::move(results));
 }
 
 KnownCalls::KnownCalls(Database journal) : journal_(std::move(journal)) {
@@ -89,16 +86,22 @@ std::vector<TaskId> KnownCalls::tasks() const {
 
 TaskId KnownCalls::Claim(const std::string& function, const std::string& arguments) {
   const uint64_t hash = HashOf(function, arguments);
-  auto at = std::lower_bound(known_.begin(), known_.end(), Known{hash, 0});
-  for (; at != known_.end() && at->hash == hash; ++at) {
-    auto claimed = claimed_[static_cast<size_t>(at - known_.begin())];
-    if (claimed) continue;
+  const auto begin = std::lower_bound(known_.begin(), known_.end(), Known{hash, 0});
+  size_t& first =
+      first_.try_emplace(hash, static_cast<size_t>(begin - known_.begin())).first->second;
+  for (size_t at = first; at < known_.size() && known_[at].hash == hash; ++at) {
+    if (claimed_[at]) {
+      if (at == first) ++first;
+      continue;
+    }
     auto same = journal_.Prepare(
         "SELECT 1 FROM calls WHERE task = ?1 AND function = ?2 AND arguments = ?3");
-    same.Bind(1, static_cast<int64_t>(at->task)).BindText(2, function).BindBlob(3, arguments);
+    same.Bind(1, static_cast<int64_t>(known_[at].task))
+        .BindText(2, function)
+        .BindBlob(3, arguments);
     if (!same.Step()) continue;
-    claimed = true;
-    return at->task;
+    claimed_[at] = true;
+    return known_[at].task;
   }
   return 0;
 }

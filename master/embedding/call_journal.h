@@ -15,7 +15,8 @@
 // What becomes of the results of calls.
 namespace cq {
 
-/// Takes the results that are kept, in the loop's thread.
+/// Takes the results that are kept: of a MemoryWriter in the thread that pushes, of a DurableWriter
+/// in the journal's.
 using DeliverResults = std::function<void(std::vector<TaskResult>)>;
 
 /// Keeps nothing: a result counts once it is in the master's memory, and is delivered at once.
@@ -37,9 +38,7 @@ class MemoryWriter final : public RecordWriter {
 /// Writes the journal, and delivers results once they are durable.
 class DurableWriter final : public RecordWriter {
  public:
-  /// `post` has the loop's thread do something.
-  DurableWriter(Database journal, Callbacks callbacks, DeliverResults deliver,
-                std::function<void(std::function<void()>)> post);
+  DurableWriter(Database journal, Callbacks callbacks, DeliverResults deliver);
 
   void Push(std::vector<JournalRecord> records) override;
   bool Flush() override { return journal_->Flush(); }
@@ -50,7 +49,6 @@ class DurableWriter final : public RecordWriter {
   void OnCommitted(const Committed& committed);
 
   DeliverResults deliver_;
-  std::function<void(std::function<void()>)> post_;
   std::mutex mutex_;
   std::unordered_map<AttemptId, TaskResult> waiting_;
   std::unique_ptr<JournalWriter> journal_;
@@ -84,6 +82,8 @@ class KnownCalls {
   Database journal_;
   std::vector<Known> known_;  // sorted
   std::vector<bool> claimed_;
+  /// For each hash, before which place all are claimed.
+  std::unordered_map<uint64_t, size_t> first_;
   std::vector<TaskId> open_;
   TaskId last_ = 0;
 };

@@ -91,7 +91,7 @@ class PrivateDirectory {
       const bool ours = entry.path().filename().string().starts_with(kName) &&
                         lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode) &&
                         status.st_uid == geteuid();
-      if (!ours || !fs::exists(path + "/run/lock", ignored) || HeldByMaster(path + "/run")) {
+      if (!ours || !fs::exists(path + "/run/lock", ignored) || MasterMayLive(path + "/run")) {
         continue;
       }
       fs::remove_all(path, ignored);
@@ -106,7 +106,11 @@ class QuietObserver final : public RunObserver {
  public:
   explicit QuietObserver(std::function<void(const std::string&)> warn) : warn_(std::move(warn)) {}
   void Warning(const std::string& text) override {
-    warn_ ? warn_(text) : fmt::print(stderr, "cq: {}\n", text);
+    // Whatever becomes of the warning, the run goes on.
+    try {
+      warn_ ? warn_(text) : void(std::fputs(("cq: " + text + "\n").c_str(), stderr));
+    } catch (...) {
+    }
   }
   void Progress(const RunProgress& progress) override {
     const std::lock_guard lock(mutex_);
@@ -144,28 +148,31 @@ class Continuations {
  public:
   ~Continuations() { Finish(); }
 
-  /// False once Finish was called.
+  /// False once Finish has returned.
   bool Put(std::function<void()>& call) {
     {
       const std::lock_guard lock(mutex_);
-      if (finished_) return false;
+      if (drained_) return false;
       calls_.push_back(std::move(call));
-      if (!thread_.joinable()) thread_ = std::thread([this] { Work(); });
+      if (!started_) {
+        const BlockedSignals blocked;
+        thread_ = std::thread([this] { Work(); });
+        started_ = true;
+      }
     }
     wake_.notify_one();
     return true;
   }
 
-  /// Returns when all that was given has been called.
+  /// Returns when all that was given, and what that gave, has been called.
   void Finish() {
-    std::thread thread;
     {
       const std::lock_guard lock(mutex_);
       finished_ = true;
-      thread.swap(thread_);
+      if (!started_) drained_ = true;
     }
     wake_.notify_one();
-    if (thread.joinable()) thread.join();
+    if (thread_.joinable()) thread_.join();
   }
 
  private:
@@ -173,11 +180,17 @@ class Continuations {
     std::unique_lock lock(mutex_);
     for (;;) {
       wake_.wait(lock, [this] { return finished_ || !calls_.empty(); });
-      if (calls_.empty()) return;
-      const auto call = std::move(calls_.front());
-      calls_.pop_front();
-      lock.unlock();
-      call();
+      if (calls_.empty()) {
+        drained_ = true;
+        return;
+      }
+      {
+        // What it holds may have something to say when it goes.
+        const auto call = std::move(calls_.front());
+        calls_.pop_front();
+        lock.unlock();
+        call();
+      }
       lock.lock();
     }
   }
@@ -185,7 +198,9 @@ class Continuations {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::function<void()>> calls_;
+  bool started_ = false;
   bool finished_ = false;
+  bool drained_ = false;
   std::thread thread_;
 };
 
@@ -242,9 +257,9 @@ class MasterEngine final : public detail::Engine {
         if (result) {
           recorded.emplace_back(call.receiver, std::move(*result));
           recorded.back().second.slot = call.tag;
-          NoteCompleted(call.task);
         } else if (over_) {
           recorded.emplace_back(call.receiver, TaskResult{});
+          recorded.back().second.task = call.task;
           recorded.back().second.outcome = Outcome::kCancelled;
           recorded.back().second.error = *over_;
           recorded.back().second.slot = call.tag;
@@ -258,8 +273,10 @@ class MasterEngine final : public detail::Engine {
     if (post) loop_->Post([this](Core& core, Time now) { TakeCalls(core, now); });
     for (auto& [receiver, result] : recorded) {
       const uint64_t tag = result.slot;
+      const TaskId task = result.task;
       receiver->Receive(tag, EndedOf(std::move(result)));
       receiver->Received();
+      NoteCompletedLocking(task);
     }
     return true;
   }
@@ -276,9 +293,10 @@ class MasterEngine final : public detail::Engine {
   void CancelAllOf(std::shared_ptr<const Receiver> receiver) override {
     const std::lock_guard lock(mutex_);
     if (over_) return;
-    loop_->Post([this, receiver = std::move(receiver)](Core& core, Time now) {
+    // Not held: it holds us.
+    loop_->Post([this, weak = std::weak_ptr(receiver)](Core& core, Time now) {
       TakeCalls(core, now);
-      core.OnCancelled(calls_.Of(receiver.get()));
+      if (const auto live = weak.lock()) core.OnCancelled(calls_.Of(live.get()));
     });
   }
 
@@ -399,13 +417,17 @@ class MasterEngine final : public detail::Engine {
     loop.spool = directory_->File("spool");
     loop.copies = directory_->File("copy-");
     loop.keep_alive = [this] { directory_->WriteOwner(address_); };
+    loop.ending = [this](const std::string& reason) { OnEnding(reason); };
     const auto deliver = [this](std::vector<TaskResult> results) { Deliver(std::move(results)); };
     const auto make_writer =
         [&](RecordWriter::Callbacks callbacks) -> std::unique_ptr<RecordWriter> {
       if (!journal_) return std::make_unique<MemoryWriter>(std::move(callbacks), deliver);
       auto writer = std::make_unique<DurableWriter>(
-          std::move(*journal_), std::move(callbacks), deliver, [this](std::function<void()> call) {
-            loop_->Post([call = std::move(call)](Core&, Time) { call(); });
+          std::move(*journal_), std::move(callbacks), [this](std::vector<TaskResult> results) {
+            const std::lock_guard lock(mutex_);
+            std::move(results.begin(), results.end(), std::back_inserter(durable_results_));
+            // Before the loop is made there is none.
+            if (loop_ != nullptr) loop_->Post([this](Core&, Time) { DeliverDurable(); });
           });
       durable_ = writer.get();
       return writer;
@@ -524,17 +546,14 @@ class MasterEngine final : public detail::Engine {
   // ---- the master's thread ----
 
   void Run() {
-    std::string reason;
     try {
-      reason = loop_->Run().reason;
+      loop_->Run();
+      loop_->Close();
     } catch (const std::exception& error) {
-      reason = error.what();
+      OnEnding(error.what());
     }
-    {
-      const std::lock_guard lock(mutex_);
-      over_ = reason.empty() ? "the master has ended" : reason;
-    }
-    room_.notify_all();
+    // What became durable at the very end.
+    DeliverDurable();
     // What was submitted and not looked at yet is in nobody's books but ours.
     for (auto* list : {&added_, &wanted_}) {
       for (Call& call : *list) calls_.Add(std::move(call));
@@ -542,14 +561,24 @@ class MasterEngine final : public detail::Engine {
     }
     for (const TaskId task : calls_.Of(nullptr)) {
       const auto owner = calls_.Take(task);
-      NoteCompletedLocking(task);
       owner.receiver->Receive(owner.tag, NeverRun(*over_));
       owner.receiver->Received();
+      NoteCompletedLocking(task);
     }
-    loop_->Close();
     unlink(directory_->File("owner.json").c_str());
     unlink(directory_->File("known.db").c_str());
     keys_->Remove();
+  }
+
+  // From now on nothing is taken any more; and nobody else reads the journal, so that it is closed
+  // as one file.
+  void OnEnding(const std::string& reason) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!over_) over_ = reason.empty() ? "the master has ended" : reason;
+      known_.reset();
+    }
+    room_.notify_all();
   }
 
   void TakeCalls(Core& core, Time now) {
@@ -584,6 +613,15 @@ class MasterEngine final : public detail::Engine {
     if (early) Deliver({std::move(early.mapped())});
   }
 
+  void DeliverDurable() {
+    std::vector<TaskResult> results;
+    {
+      const std::lock_guard lock(mutex_);
+      results.swap(durable_results_);
+    }
+    if (!results.empty()) Deliver(std::move(results));
+  }
+
   void Deliver(std::vector<TaskResult> results) {
     std::vector<CallTable::Owner> owners;
     size_t bytes = 0;
@@ -610,7 +648,9 @@ class MasterEngine final : public detail::Engine {
     }
     const std::lock_guard lock(mutex_);
     if (!completions_) return;
-    for (const TaskResult& result : results) NoteCompleted(result.task);
+    for (size_t i = 0; i < results.size(); ++i) {
+      if (owners[i].receiver != nullptr) NoteCompleted(results[i].task);
+    }
   }
 
   void NoteCompletedLocking(TaskId task) {
@@ -651,6 +691,8 @@ class MasterEngine final : public detail::Engine {
   std::optional<std::string> over_;
   TaskId last_ = 0;
   std::unique_ptr<KnownCalls> known_;
+  /// Durable, and not handed out yet.
+  std::vector<TaskResult> durable_results_;
   /// Submitted, and not yet looked at by the master's thread, which was told if `posted_`.
   std::vector<Call> added_;
   std::vector<Call> wanted_;

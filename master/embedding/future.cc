@@ -65,6 +65,10 @@ void StateBase::Wait() const {
 }
 
 bool StateBase::WaitFor(std::chrono::nanoseconds limit) const {
+  if (limit == std::chrono::nanoseconds::max()) {
+    Wait();
+    return true;
+  }
   std::unique_lock lock(mutex_);
   return done_.wait_for(lock, limit, [this] { return ready_; });
 }

@@ -9,6 +9,8 @@ namespace {
 
 /// Elements are read and submitted so many at a time.
 constexpr size_t kPortion = 1024;
+/// As long as nobody knows how large results are.
+constexpr size_t kFirst = 64;
 constexpr size_t kPortionBytes = 1u << 20;
 
 }  // namespace
@@ -27,6 +29,7 @@ struct Stream::Content {
   uint64_t next_tag = 0;
   std::deque<std::pair<uint64_t, Ended>> at_hand;
   uint64_t taken = 0;
+  uint64_t taken_bytes = 0;
 
   // Shared with the master's thread.
   std::mutex mutex;
@@ -45,23 +48,26 @@ struct Stream::Content {
     return options.ordered ? !slots.empty() && slots.front().has_value() : !arrived.empty();
   }
 
-  /// With the mutex held, for the consumer: what may be under way or wait here, as far as results
-  /// are known to be small enough.
-  size_t Free() const {
-    const uint64_t mean = received == 0 ? 0 : received_bytes / received;
-    const size_t fit = engine->memory_bytes() / (mean + 64);
-    const size_t most = std::clamp<size_t>(std::min(options.window, fit), 1, size_t{1} << 24);
-    const size_t here = submitted + added.size() - taken;
-    return most > here ? most - here : 0;
+  /// How many results there can be here at a time, as far as their size is known: few at first.
+  size_t Most() const {
+    const size_t known = received < options.window ? 4 * received + kFirst : options.window;
+    const size_t fit = engine->memory_bytes() / MeanBytes();
+    return std::max<size_t>(std::min({options.window, known, fit}), 1);
   }
+  uint64_t MeanBytes() const { return 64 + (received == 0 ? 0 : received_bytes / received); }
 
-  // A portion is read when there is room for one, or for as much as there ever can be.
+  /// With the mutex held, for the consumer: how many to read next. A portion is read when there is
+  /// room for one, or for half of what there ever can be.
   size_t Portion() const {
-    const size_t free = Free();
-    const bool idle = submitted == received && added.empty();
-    return free >= std::min(kPortion, std::max<size_t>(options.window / 2, 1)) || idle
-               ? std::min(free, kPortion)
-               : 0;
+    const size_t most = Most();
+    const uint64_t here = submitted + added.size() - taken;
+    if (here == 0) return std::min(most, kPortion);
+    const uint64_t under_way = submitted - received + added.size();
+    const uint64_t used = received_bytes - taken_bytes + under_way * MeanBytes();
+    const uint64_t memory = engine->memory_bytes();
+    const size_t fit = memory > used ? (memory - used) / MeanBytes() : 0;
+    const size_t free = std::min<size_t>(most > here ? most - here : 0, fit);
+    return free >= std::clamp<size_t>(most / 2, 1, kPortion) ? std::min(free, kPortion) : 0;
   }
 };
 
@@ -97,15 +103,23 @@ void Stream::Submit() {
     c.submitted += count;
     if (c.options.ordered) c.slots.resize(c.slots.size() + count);
   }
-  // While some are under way there is always something to wait for.
-  if (c.engine->Submit(c.added, idle)) {
-    c.added.clear();
-    c.added_bytes = 0;
-    return;
+  const auto undo = [&] {
+    const std::lock_guard lock(c.mutex);
+    c.submitted -= count;
+    if (c.options.ordered) c.slots.resize(c.slots.size() - count);
+  };
+  try {
+    // While some are under way there is always something to wait for.
+    if (!c.engine->Submit(c.added, idle)) {
+      undo();
+      return;
+    }
+  } catch (...) {
+    undo();
+    throw;
   }
-  const std::lock_guard lock(c.mutex);
-  c.submitted -= count;
-  if (c.options.ordered) c.slots.resize(c.slots.size() - count);
+  c.added.clear();
+  c.added_bytes = 0;
 }
 
 Stream::Event Stream::Next(bool more, uint64_t& index, Ended& ended) {
@@ -134,6 +148,7 @@ Stream::Event Stream::Next(bool more, uint64_t& index, Ended& ended) {
   ended = std::move(c.at_hand.front().second);
   c.at_hand.pop_front();
   ++c.taken;
+  c.taken_bytes += ended.value.size();
   return Event::kResult;
 }
 

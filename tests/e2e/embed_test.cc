@@ -206,6 +206,7 @@ TEST_F(EmbedTest, OptionsThatCannotBeUsedAreRefused) {
                cq::UsageError);
   cq::Master master({.pools = {cq::Local(1)}});
   EXPECT_THROW(master.submit(echo, std::string(9 << 20, 'x')), cq::UsageError);
+  EXPECT_THROW(master.submit(product, int64_t{1} << 40, 1), cq::UsageError);
 }
 
 TEST_F(EmbedTest, MapGivesTheResultsInTheOrderOfTheRange) {
@@ -301,6 +302,51 @@ TEST_F(EmbedTest, AWindowBoundsWhatIsUnderWay) {
   EXPECT_EQ(taken, 1000u);
 }
 
+// The first element goes on when told; the others return much.
+std::string much(const std::string& go) {
+  if (go.empty()) return std::string(200'000, 'x');
+  while (access(go.c_str(), F_OK) != 0) usleep(2000);
+  return go;
+}
+CQ_FUNCTION(much);
+
+TEST_F(EmbedTest, ResultsThatNobodyTakesYetAreBounded) {
+  constexpr size_t kMemory = 8'000'000;
+  cq::Master master({.pools = {cq::Local(2)}, .memory_bytes = kMemory});
+  std::atomic<size_t> read = 0;
+  const auto elements = std::views::iota(0, 2000) | std::views::transform([&](int i) {
+                          ++read;
+                          return i == 0 ? File("go") : std::string();
+                        });
+  std::thread opener([&] {
+    // All that may be under way has ended.
+    size_t before = 0;
+    EXPECT_TRUE(cq::Eventually([&] {
+      const auto status = master.status();
+      const bool same = std::exchange(before, status.done) == status.done;
+      return same && status.done > 10 && status.done + 1 == read;
+    }));
+    EXPECT_LE(read, 64 + kMemory / 200'000);
+    Touch(File("go"));
+  });
+  size_t count = 0;
+  for (auto& result : master.map(much, elements)) count += result ? 1 : 0;
+  opener.join();
+  EXPECT_EQ(count, 2000u);
+}
+
+TEST_F(EmbedTest, AnEndInTheMiddleOfAMapHoldsNothing) {
+  for (int i = 0; i < 10; ++i) {
+    cq::Master master({.pools = {cq::Local(2)}, .run_dir = File("run"), .keep = true});
+    for (auto& result : master.map(twice, std::views::iota(0, 1000))) {
+      EXPECT_TRUE(result);
+      break;
+    }
+  }
+  // The journal is one file, that can be copied.
+  EXPECT_FALSE(std::filesystem::exists(File("run/journal.db-wal")));
+}
+
 TEST_F(EmbedTest, TasksThatWaitOrRunCanBeCancelled) {
   cq::Master master({.pools = {cq::Local(1)}});
   const auto running = master.submit(waits, File("begun"), File("never"));
@@ -335,6 +381,27 @@ TEST_F(EmbedTest, ContinuationsAreChained) {
   EXPECT_EQ(thrown.get().error().message, "in the continuation");
 }
 
+TEST_F(EmbedTest, AChainGoesOnUntilItsMasterEnds) {
+  std::atomic<int> steps = 0;
+  std::function<void(cq::Result<double>)> step;
+  std::optional<cq::Master> master;
+  master.emplace(cq::MasterOptions{.pools = {cq::Local(1)}});
+  step = [&](const cq::Result<double>& result) {
+    ++steps;
+    if (result) master->submit(twice, 0).then(step);
+  };
+  for (int i = 0; i < 10; ++i) master->submit(twice, 0).then(step);
+  EXPECT_TRUE(cq::Eventually([&] { return steps > 100; }));
+  master.reset();
+  const int last = steps;
+  EXPECT_GT(last, 100);
+  const auto nothing_left = master.emplace(cq::MasterOptions{.pools = {cq::Local(1)}})
+                                .submit(twice, 1)
+                                .then([](const cq::Result<double>&) { return cq::Future<int>(); });
+  EXPECT_NE(nothing_left.get().error().message.find("Future of nothing"), std::string::npos);
+  EXPECT_EQ(steps, last);
+}
+
 TEST_F(EmbedTest, FuturesCanBeWaitedForTogether) {
   cq::Master master({.pools = {cq::Local(2)}});
   std::vector<cq::Future<int64_t>> futures{master.submit(waits, File("begun"), File("go")),
@@ -346,6 +413,7 @@ TEST_F(EmbedTest, FuturesCanBeWaitedForTogether) {
   Touch(File("go"));
   EXPECT_TRUE(cq::wait_all(futures));
   EXPECT_EQ(cq::wait_any(futures), 0u);
+  EXPECT_TRUE(master.submit(twice, 1).wait_for(std::chrono::hours(100'000'000)));
   EXPECT_EQ(cq::wait_any(std::vector<cq::Future<int64_t>>()), std::nullopt);
 }
 
@@ -468,6 +536,11 @@ TEST_F(EmbedTest, NoWorkerIsAnErrorAndNoHang) {
   EXPECT_NE(task.get().error().message.find("no licence"), std::string::npos)
       << task.get().error().message;
   EXPECT_FALSE(master.submit(twice, 1).get());
+  // Whoever waits for the descriptor hears of it, too.
+  pollfd fd{master.fd(), POLLIN, 0};
+  const uint64_t id = master.submit(twice, 1).id();
+  ASSERT_EQ(poll(&fd, 1, 20'000), 1);
+  EXPECT_EQ(master.completed(), std::vector<uint64_t>{id});
   for (auto& result : master.map(twice, std::vector<double>{1, 2})) EXPECT_FALSE(result);
 }
 

@@ -109,6 +109,53 @@ TEST_F(CoreTest, TasksGoOutInTheirOrderAndUnderAMarkForAll) {
   EXPECT_EQ(TasksOf(Given(Take(), 1)), (std::vector<TaskId>{3, 1, 4, 2}));
 }
 
+// Workers take, as theirs do, a task of the group that they are on first. What counts is how often
+// they change it.
+TEST_F(CoreTest, EachGroupIsLoadedByFewWorkers) {
+  constexpr uint64_t kGroups = 6;
+  constexpr uint64_t kOfEach = 20;
+  constexpr uint64_t kWorkers = 4;
+  for (TaskId task = 1; task <= kGroups * kOfEach; ++task) {
+    if ((task - 1) % kOfEach == 0) options_.order.groups.push_back(task - 1);
+    options_.order.tasks.push_back(task);
+  }
+  Start(kGroups * kOfEach, kWorkers);
+  const auto group_of = [](const AttemptRef& ref) { return (ref.task - 1) / kOfEach; };
+  for (uint8_t i = 1; i <= kWorkers; ++i) Join(i, i, 1);
+  std::map<ConnectionId, std::optional<uint64_t>> on;
+  std::vector<uint64_t> loads;
+  size_t done = 0;
+  for (bool any = true; std::exchange(any, false);) {
+    for (ConnectionId worker = 1; worker <= kWorkers; ++worker) {
+      auto& held = held_[worker];
+      if (held.empty()) continue;
+      const auto mine = std::find_if(held.begin(), held.end(), [&](const AttemptRef& ref) {
+        return on[worker] == group_of(ref);
+      });
+      const AttemptRef ref = mine == held.end() ? held.front() : *mine;
+      std::erase(held, ref);
+      if (on[worker] != group_of(ref)) loads.push_back(group_of(ref));
+      on[worker] = group_of(ref);
+      for (const Send& back : All<Retract>(Finish(worker, ref))) {
+        Returned returned{kRun, {}};
+        for (const AttemptRef& asked : std::get<Retract>(back.message).attempts) {
+          if (std::erase(held_[back.to], asked) == 0) continue;
+          returned.attempts.push_back({asked.task, asked.attempt, ReturnReason::kRetracted, 0, ""});
+        }
+        Report(back.to, returned);
+      }
+      Commit(ref);
+      ++done;
+      any = true;
+    }
+  }
+  EXPECT_EQ(done, kGroups * kOfEach);
+  EXPECT_LE(loads.size(), kGroups + kWorkers);
+  // Nobody joins a group as long as there is one that nobody is on.
+  loads.resize(kGroups);
+  EXPECT_EQ(loads, (std::vector<uint64_t>{0, 1, 2, 3, 4, 5}));
+}
+
 TEST_F(CoreTest, AChunkIsWhatASlotHasAtATime) {
   options_.text.chunk = 3;
   Start(100);

@@ -3,6 +3,7 @@
 // What a program gets that submits tasks: futures, and results that are values or errors.
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -296,14 +297,19 @@ class Future {
   /// Whether it became ready in time.
   template <class Rep, class Period>
   bool wait_for(std::chrono::duration<Rep, Period> limit) const {
-    return state_->WaitFor(std::chrono::duration_cast<std::chrono::nanoseconds>(limit));
+    // Beyond a century nanoseconds overflow.
+    const bool forever = limit > std::chrono::hours(24 * 365 * 100);
+    return state_->WaitFor(forever ? std::chrono::nanoseconds::max()
+                                   : std::chrono::duration_cast<std::chrono::nanoseconds>(limit));
   }
   /// Waits. A task that failed, was cancelled, or whose master ended is a value, too: an error.
   Result<T> get() const& { return state_->Get(); }
   Result<T> get() && {
     Result<T>& result = state_->Get();
     // Nobody else can ask for it any more.
-    return state_.use_count() == 1 ? std::move(result) : result;
+    if (state_.use_count() > 1) return result;
+    std::atomic_thread_fence(std::memory_order_acquire);
+    return std::move(result);
   }
   /// It ends as `cancelled`, unless it has ended; if it runs, it is killed.
   void cancel() const { state_->Cancel(); }
@@ -313,8 +319,11 @@ class Future {
   const std::shared_ptr<detail::State<T>>& state() const { return state_; }
 
   /// Calls `next` with the Result once it is there, on a thread of the master that all
-  /// continuations share; the future is of what `next` returns. If that is a future itself, of what
-  /// it will hold. An exception becomes an error.
+  /// continuations share, so that one must not wait for another; the future is of what `next`
+  /// returns. If that is a future itself, of what it will hold. An exception becomes an error. When
+  /// the master ends, what has no result ends as `cancelled`, and the continuations of it are
+  /// called: a chain that submits for ever must stop at an error. Its id, and its cancel, are this
+  /// task's.
   template <class F>
   auto then(F next) const {
     using R = std::invoke_result_t<F, Result<T>>;
@@ -326,6 +335,7 @@ class Future {
       try {
         if constexpr (Flat::kFuture) {
           const auto inner = (*call)(Result<T>(from->Get())).state();
+          if (inner == nullptr) throw Error("the continuation returned a Future of nothing");
           inner->WhenReady([inner, state] { state->Set(inner->Get()); });
         } else if constexpr (std::is_void_v<U>) {
           (*call)(Result<T>(from->Get()));

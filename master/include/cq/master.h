@@ -108,7 +108,7 @@ struct MasterOptions {
   /// What arguments of tasks without a result may take; `submit` blocks beyond it.
   size_t memory_bytes = size_t{256} << 20;
   /// Gets what a user may want to know: workers that were lost, and the like. Called from a thread
-  /// of the master; none: standard error.
+  /// of the master, and must neither submit nor end it; none: standard error.
   std::function<void(const std::string&)> warn = {};
 };
 
@@ -125,12 +125,35 @@ namespace detail {
 const Function& RegisteredFunction(void (*address)());
 
 std::shared_ptr<Engine> StartEngine(const MasterOptions& options);
+/// Converted as in a call, but for numbers that the parameter cannot hold.
+template <class P, class A>
+const P& Converted(const A& argument, std::optional<P>& holder) {
+  if constexpr (std::is_same_v<P, A>) {
+    return argument;
+  } else {
+    if constexpr (std::is_arithmetic_v<P> && std::is_arithmetic_v<A>) {
+      static_assert(!std::is_integral_v<P> || std::is_integral_v<A>,
+                    "a floating-point argument for an integer parameter: convert it yourself");
+      constexpr bool kIntegers = std::is_integral_v<P> && !std::is_same_v<P, bool> &&
+                                 std::is_integral_v<A> && !std::is_same_v<A, bool>;
+      if constexpr (kIntegers) {
+        if (!std::in_range<P>(argument)) {
+          throw UsageError("the argument " + Digits(argument) + " does not fit its parameter");
+        }
+      }
+    }
+    return holder.emplace(static_cast<P>(argument));
+  }
+}
+
 template <class... P, class... A>
 std::string PackArguments(Packer& packer, const A&... arguments) {
   packer.encoder().List(sizeof...(P));
-  // Converted as in a call.
-  (Travels<std::decay_t<P>>::Put(packer.encoder(), static_cast<const std::decay_t<P>&>(arguments)),
-   ...);
+  [[maybe_unused]] const auto put = [&]<class T>(std::type_identity<T>, const auto& argument) {
+    std::optional<T> holder;
+    Travels<T>::Put(packer.encoder(), Converted<T>(argument, holder));
+  };
+  (put(std::type_identity<std::decay_t<P>>(), arguments), ...);
   return packer.Take();
 }
 
@@ -259,7 +282,8 @@ class Master {
   /// Starts the workers. Throws UsageError for options that cannot be used, and Error where it
   /// cannot be set up.
   explicit Master(const MasterOptions& options = {}) : engine_(detail::StartEngine(options)) {}
-  /// Ends the workers; tasks without a result end as `cancelled`. Not from a continuation.
+  /// Ends the workers; tasks without a result end as `cancelled`. Not from a continuation, and not
+  /// while another thread is in `submit`.
   ~Master() { engine_->Stop(); }
   Master(const Master&) = delete;
   Master& operator=(const Master&) = delete;
