@@ -29,7 +29,7 @@ void Link::Connect(const ConnectionFile& file) {
 #endif
     zmq::socket_t monitor = Watch(socket);
     socket.connect(endpoint);
-    lines_.emplace_back(Line{std::move(socket), std::move(monitor), 0});
+    lines_.emplace_back(Line(std::move(socket), std::move(monitor)));
   }
 }
 

@@ -45,6 +45,13 @@ class Link {
 
  private:
   struct Line {
+    Line(zmq::socket_t s, zmq::socket_t m) : socket(std::move(s)), monitor(std::move(m)) {}
+    Line(Line&&) = default;
+    /// libzmq's thread would wait for ever for a monitor that has gone before what it watches.
+    ~Line() {
+      if (socket.handle() != nullptr) zmq_socket_monitor(socket.handle(), nullptr, 0);
+    }
+
     zmq::socket_t socket;
     /// Tells what becomes of the socket's connections; none where it cannot be watched.
     zmq::socket_t monitor;
