@@ -194,7 +194,8 @@ class ProgramRunner::Process {
 
   std::optional<FromProgram> Next() { return reader_.Next(); }
 
-  // Everything that it has written until now.
+  // Everything that it has written until now; answers first, so that what was printed before them
+  // is there, too.
   void Read() {
     ReadAll(out_.read.get(), [this](std::string_view bytes) { reader_.Append(bytes); });
     ReadAll(stdout_.read.get(), [this](std::string_view bytes) { out_text.Append(bytes); });
@@ -315,7 +316,7 @@ class ProgramRunner::Batch {
       : runner_(runner), run_(run), tasks_(std::move(tasks)), listener_(listener) {}
 
   void Run() {
-    while (at_ < tasks_.size()) {
+    for (; at_ < tasks_.size(); Report()) {
       if (!Ready()) continue;
       if (RefuseText()) continue;
       const size_t sent = one_at_a_time_ ? at_ + 1 : Sendable();
@@ -396,6 +397,9 @@ class ProgramRunner::Batch {
 
   void Begin() {
     task_begin_ = steady_clock::now();
+    started_us_ = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
+                                            std::chrono::system_clock::now().time_since_epoch())
+                                            .count());
     listener_.begins({tasks_[at_].task, tasks_[at_].attempt});
   }
 
@@ -406,12 +410,17 @@ class ProgramRunner::Batch {
                                                : steady_clock::time_point::max();
     while (at_ < end) {
       const bool lives = process().Wait(Nap(), killed);
+      const size_t before = at_;
       try {
         while (auto message = process().Next()) OnMessage(*message, end);
       } catch (const std::exception& error) {
         fault_ = fmt::format("the program broke the slot protocol: {}", error.what());
       }
       if (at_ == end && fault_.empty()) break;
+      if (at_ > before && at_ < end) {
+        Report();
+        Begin();
+      }
       if (killed && AnyUnwanted(end)) {
         killed_ = true;
         return false;
@@ -481,11 +490,7 @@ class ProgramRunner::Batch {
     end.result.task = tasks_[at_].task;
     end.result.attempt = tasks_[at_].attempt;
     end.result.slot = runner_.slot_.number;
-    end.result.started_us = static_cast<uint64_t>(
-        std::chrono::duration_cast<std::chrono::microseconds>(
-            (std::chrono::system_clock::now() - (steady_clock::now() - task_begin_))
-                .time_since_epoch())
-            .count());
+    end.result.started_us = started_us_;
     return end;
   }
 
@@ -494,8 +499,7 @@ class ProgramRunner::Batch {
     TaskResult& r = end.result;
     r.wall_us = answer.wall_us;
     runner_.Learn(answer.wall_us);
-    // All that it printed before this answer is there to be read.
-    process().Read();
+    // All that it printed before this answer has been read with it (Process::Read).
     r.out = process().out_text.Take(answer.task);
     r.err = process().err_text.Take(answer.task);
     if (last) {
@@ -515,8 +519,9 @@ class ProgramRunner::Batch {
         r.err += answer.traceback;
       }
     }
+    // They are worked on one after the other.
+    started_us_ += answer.wall_us;
     Finish(std::move(end));
-    if (at_ < tasks_.size() && !last) Begin();
   }
 
   // What no mark gives to a task was printed by some task of the batch.
@@ -528,7 +533,11 @@ class ProgramRunner::Batch {
 
   void Finish(CommandEnd end) {
     ++at_;
-    listener_.ended(std::move(end));
+    ended_.push_back(std::move(end));
+  }
+
+  void Report() {
+    if (!ended_.empty()) listener_.ended(std::exchange(ended_, {}));
   }
 
   // The program is gone, or is sent away. `alone`: only one task was with it; otherwise answers may
@@ -616,7 +625,11 @@ class ProgramRunner::Batch {
   bool killed_ = false;
   std::string fault_;
   Outcome verdict_ = Outcome::kOk;
+  /// When the next one began: for its limits, and since 1970.
   steady_clock::time_point task_begin_ = steady_clock::now();
+  uint64_t started_us_ = 0;
+  /// What ended and was not reported yet.
+  std::vector<CommandEnd> ended_;
   steady_clock::time_point memory_at_{};
   std::optional<steady_clock::time_point> term_at_;
 };
@@ -683,11 +696,12 @@ void ProgramRunner::Learn(uint64_t wall_us) {
   longest_ = std::max(took, longest_ * (1 - kWeight / 8));
 }
 
-size_t ProgramRunner::BatchSize() const {
+size_t ProgramRunner::BatchSize() {
   if (mean_ == 0) return 1;
   const double expected = mean_ + 2 * deviation_ + longest_ / 64;
   const double budget = std::chrono::nanoseconds(kBatchTime).count();
-  return std::clamp<size_t>(static_cast<size_t>(budget / expected), 1, kBatchLargest);
+  const auto fit = std::clamp<size_t>(static_cast<size_t>(budget / expected), 1, kBatchLargest);
+  return grown_ = std::min(fit, 2 * grown_);
 }
 
 }  // namespace cq

@@ -23,7 +23,7 @@ class ProgramRunner {
   struct Listener {
     /// This one is what the program works on now.
     std::function<void(const AttemptRef&)> begins;
-    std::function<void(CommandEnd)> ended;
+    std::function<void(std::vector<CommandEnd>)> ended;
     /// Whether this one is to be killed.
     std::function<bool(const AttemptRef&)> unwanted;
   };
@@ -41,7 +41,7 @@ class ProgramRunner {
 
   /// How many tasks to give at a time: a batch takes a few milliseconds, and what stands in it
   /// behind a task that takes long cannot be given to another slot, so few where durations differ.
-  size_t BatchSize() const;
+  size_t BatchSize();
 
  private:
   class Process;
@@ -51,6 +51,8 @@ class ProgramRunner {
   std::unique_ptr<Process> process_;
   // Of the tasks' durations, in ns: mean, mean deviation, and the longest, slowly forgotten.
   void Learn(uint64_t wall_us);
+  /// The batches grow to what fits, doubling: the first tasks may be unlike the others.
+  size_t grown_ = 1;
   double mean_ = 0;
   double deviation_ = 0;
   double longest_ = 0;

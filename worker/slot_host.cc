@@ -7,12 +7,15 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <memory>
 #include <msgpack.hpp>
+#include <mutex>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "cq/error.h"
@@ -53,6 +56,14 @@ class SlotHost final : public detail::ConstantSource {
  public:
   SlotHost(int in, int out, const Function* function) : in_(in), out_(out), function_(function) {
     detail::constants = this;
+  }
+  ~SlotHost() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_one();
+    if (flusher_.joinable()) flusher_.join();
   }
 
   int Serve() {
@@ -198,31 +209,34 @@ class SlotHost final : public detail::ConstantSource {
 
   // ---- tasks ----
 
-  struct Answers {
-    uint32_t count = 0;
-    Clock::time_point since = Clock::now();
-  };
-
   // [task, attempt, seed, group, values]
   void RunTasks(uint64_t id, const msgpack::object_array& tasks) {
-    // The count of a gathered list is known at its end only: a list of 32-bit length is patched.
-    BeginAnswers(id);
-    for (uint32_t i = 0; i < tasks.size; ++i) {
-      RunTask(tasks.ptr[i].via.array.ptr);
-      const auto now = Clock::now();
-      if (i + 1 < tasks.size && now - answers_.since < kFlushEvery && buffer_.size() < (1 << 20)) {
-        continue;
-      }
-      FlushAnswers();
-      if (i + 1 < tasks.size) BeginAnswers(id);
+    now_ = Clock::now();
+    {
+      const std::lock_guard lock(mutex_);
+      BeginAnswers(id, now_);
     }
+    if (tasks.size > 1) ArmFlusher();
+    for (uint32_t i = 0; i < tasks.size; ++i) RunTask(tasks.ptr[i].via.array.ptr);
+    const std::lock_guard lock(mutex_);
+    armed_ = false;
+    if (answers_.count > 0) FlushAnswers();
   }
 
-  void BeginAnswers(uint64_t id) {
+  // ---- answers: gathered, but none is kept for long, whatever the next task does ----
+
+  struct Answers {
+    uint64_t id = 0;
+    uint32_t count = 0;
+    Clock::time_point since{};
+  };
+
+  // The count of a gathered list is known at its end only: a list of 32-bit length is patched.
+  void BeginAnswers(uint64_t id, Clock::time_point now) {
     Begin(SlotType::kResults, id, 1);
     count_at_ = buffer_.size();
     buffer_.write("\xdd\0\0\0\0", 5);
-    answers_ = {};
+    answers_ = {id, 0, now};
   }
   void FlushAnswers() {
     for (size_t i = 0; i < 4; ++i) {
@@ -231,6 +245,41 @@ class SlotHost final : public detail::ConstantSource {
     std::fflush(stdout);
     std::fflush(stderr);
     Flush();
+    answers_.count = 0;
+  }
+  void FlushIfDue(Clock::time_point now, Clock::duration age) {
+    if (answers_.count == 0 || (now - answers_.since < age && buffer_.size() < (1 << 20))) return;
+    const uint64_t id = answers_.id;
+    FlushAnswers();
+    BeginAnswers(id, now);
+  }
+
+  void ArmFlusher() {
+    bool wake = false;
+    {
+      const std::lock_guard lock(mutex_);
+      armed_ = true;
+      wake = asleep_;
+      if (!flusher_.joinable()) flusher_ = std::thread([this] { SendInTime(); });
+    }
+    if (wake) wake_.notify_one();
+  }
+
+  // While batches follow each other it looks every few milliseconds; to be woken by each would cost
+  // more than they do.
+  void SendInTime() {
+    std::unique_lock lock(mutex_);
+    while (!stopping_) {
+      int idle = 0;
+      while (!stopping_ && idle < 20) {
+        wake_.wait_for(lock, kFlushEvery, [this] { return stopping_; });
+        idle = armed_ ? 0 : idle + 1;
+        if (armed_) FlushIfDue(Clock::now(), kFlushEvery / 2);
+      }
+      asleep_ = true;
+      wake_.wait(lock, [this] { return stopping_ || armed_; });
+      asleep_ = false;
+    }
   }
 
   void RunTask(const Object* field) {
@@ -247,11 +296,13 @@ class SlotHost final : public detail::ConstantSource {
                                                       : &values.ptr[source.column]);
     }
     const bool ok = Run(*function_, task);
+    const std::lock_guard lock(mutex_);
     BeginAnswer(task, ok);
     ok ? void(buffer_.write(value_.data(), value_.size())) : PackText(reason_);
     packer_.pack_uint64(took_us_);
     PackText("");
     PackText("");
+    FlushIfDue(now_, kFlushEvery);
   }
 
   // [name, packed list of arguments]; the answer is the packed result, as a blob.
@@ -273,11 +324,13 @@ class SlotHost final : public detail::ConstantSource {
       for (const Object& argument : handle.get().via.array) arguments_.push_back(&argument);
       ok = Run(*function, task);
     }
+    const std::lock_guard lock(mutex_);
     BeginAnswer(task, ok);
     ok ? void(packer_.pack_map(0)) : PackText(reason_);
     packer_.pack_uint64(took_us_);
     PackText(ok ? kPackedFormat : "");
     PackText(ok ? std::string_view(value_.data(), value_.size()) : std::string_view());
+    FlushIfDue(now_, kFlushEvery);
   }
 
   const Function* FunctionNamed(std::string_view name) {
@@ -292,15 +345,16 @@ class SlotHost final : public detail::ConstantSource {
   bool Run(const Function& function, const TaskInfo& task) {
     reader_.Start(arguments_);
     value_.clear();
-    const auto begin = Clock::now();
     const bool ok = function.call(
         task, reader_, writer_,
         [](void* context, const char* bytes, size_t size) {
           static_cast<std::string*>(context)->assign(bytes, size);
         },
         &reason_);
+    // Since the one before: what lies between two calls is less than what a clock costs.
+    const auto begin = std::exchange(now_, Clock::now());
     took_us_ = static_cast<uint64_t>(
-        std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begin).count());
+        std::chrono::duration_cast<std::chrono::microseconds>(now_ - begin).count());
     return ok;
   }
 
@@ -335,8 +389,19 @@ class SlotHost final : public detail::ConstantSource {
   ValueWriter writer_{value_};
   std::string reason_;
   uint64_t took_us_ = 0;
+  /// When the last call ended, or its batch came.
+  Clock::time_point now_{};
+
+  /// Guards what is written while a batch runs: `buffer_` and what follows.
+  std::mutex mutex_;
+  std::condition_variable wake_;
   Answers answers_;
   size_t count_at_ = 0;
+  /// A batch of several is being worked on.
+  bool armed_ = false;
+  bool asleep_ = false;
+  bool stopping_ = false;
+  std::thread flusher_;
 };
 
 std::pair<int, int> Pipes() {

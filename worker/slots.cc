@@ -232,12 +232,15 @@ void Slots::Work(uint64_t index) {
     lock.unlock();
 
     if (run->text().program.empty()) {
-      Ended(slot, runner.Run(*run, tasks[0]));
+      std::vector<CommandEnd> ended(1);
+      ended[0] = runner.Run(*run, tasks[0]);
+      Ended(slot, std::move(ended));
     } else if (check) {
-      CommandEnd end;
-      end.result.error = program.Prepare(*run);
-      if (!end.result.error.empty()) end.result.outcome = Outcome::kError;
-      Ended(slot, std::move(end));
+      std::vector<CommandEnd> ended(1);
+      TaskResult& result = ended[0].result;
+      result.error = program.Prepare(*run);
+      if (!result.error.empty()) result.outcome = Outcome::kError;
+      Ended(slot, std::move(ended));
     } else {
       RunProgram(slot, program, *run, std::move(tasks));
     }
@@ -292,7 +295,7 @@ void Slots::RunProgram(Slot& slot, ProgramRunner& program, const RunContext& run
     slot.current = ref;
     slot.started = clock_();
   };
-  listener.ended = [this, &slot](CommandEnd end) { Ended(slot, std::move(end)); };
+  listener.ended = [this, &slot](std::vector<CommandEnd> ended) { Ended(slot, std::move(ended)); };
   listener.unwanted = [this, &slot](const AttemptRef& ref) {
     const std::lock_guard lock(mutex_);
     return slot.kill_all || slot.unwanted.contains(ref);
@@ -315,15 +318,16 @@ SlotLedger Slots::ledger() {
   return {spent_.tasks, us(spent_.idle), us(spent_.queue), us(spent_.spawn), us(spent_.run)};
 }
 
-void Slots::Ended(Slot& slot, CommandEnd end) {
+void Slots::Ended(Slot& slot, std::vector<CommandEnd> ended) {
   const std::lock_guard lock(mutex_);
-  if (end.result.task != 0) {
+  for (const CommandEnd& end : ended) {
+    if (end.result.task == 0) continue;
     const auto ran = std::chrono::microseconds(end.result.wall_us) - end.spawn;
     slot.ran += ran;
     spent_.run += ran;
     ++spent_.tasks;
   }
-  ended_.push_back(std::move(end));
+  std::move(ended.begin(), ended.end(), std::back_inserter(ended_));
   const bool nearly_dry = queue_.size() <= slots_.size();
   if (std::exchange(owner_sleeps_, false) || nearly_dry) Wake();
 }

@@ -89,7 +89,7 @@ class Slots {
   std::vector<Task> TakeTasks(Slot& slot, size_t most);
   void RunProgram(Slot& slot, ProgramRunner& program, const RunContext& run,
                   std::vector<Task> batch);
-  void Ended(Slot& slot, CommandEnd end);
+  void Ended(Slot& slot, std::vector<CommandEnd> ended);
   void Account(Slot& slot, std::chrono::nanoseconds busy, size_t tasks);
   bool Runs(const AttemptRef& ref);
   bool Alone(uint64_t index);

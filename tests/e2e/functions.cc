@@ -1,5 +1,6 @@
 // A user's library, built with nothing but the public header.
 #include <cq/function.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <stdexcept>
@@ -55,3 +56,10 @@ CQ_FUNCTION(seed_of);
 
 std::string same(std::string s) { return s; }
 CQ_FUNCTION(same);
+
+// Of 2: once there is a file `go`.
+double waits(double n) {
+  while (n == 2 && access("go", F_OK) != 0) usleep(10'000);
+  return n;
+}
+CQ_FUNCTION(waits);

@@ -124,6 +124,28 @@ TEST_P(EchoTest, EveryDoubleSurvivesBitForBit) {
 INSTANTIATE_TEST_SUITE_P(Languages, EchoTest, ::testing::Values("Cpp", "Python", "R"),
                          [](const auto& language) { return std::string(language.param); });
 
+// The second task of a batch goes on when the test says so, which it does once it has the first's
+// result.
+TEST_P(EchoTest, AnAnswerDoesNotWaitForTheNextTask) {
+  const std::string language = GetParam();
+  const Words program =
+      language == "Cpp" ? Words{"--function", Function("waits")}
+      : language == "Python"
+          ? Words{"--program", Python("def f(n):\n  while n == 2 and not os.path.exists('go'):\n"
+                                      "    __import__('time').sleep(0.01)\n  return n")}
+          : Words{"--program", R("function(n) {\n  while (n == 2 && !file.exists('go')) "
+                                 "Sys.sleep(0.01)\n  n\n}")};
+  WriteFile(directory_.File("in.csv"), Numbers(2));
+  Words words = {"run", "in.csv", "--slots", "1", "--chunk", "2"};
+  words.insert(words.end(), program.begin(), program.end());
+  words.insert(words.begin(), CQ_PROGRAM);
+  TestProcess run(words, directory_.path());
+  EXPECT_TRUE(Eventually([&] { return Query("SELECT task FROM results") == "task\n1\n"; }));
+  WriteFile(directory_.File("go"), "");
+  EXPECT_EQ(run.Wait().status, 0);
+  EXPECT_EQ(Column("result"), (Words{"1", "2"}));
+}
+
 TEST_F(ProgramTest, AFunctionTakesColumnsByNameAndConstants) {
   const Ended ended =
       Run("b,a\n1,10\n2,20\n", {"--const", "k=0.5", "--function", Function("weigh")});

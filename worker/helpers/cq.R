@@ -114,7 +114,6 @@ local({
             else sprintf("{\"type\":\"refuse\",\"id\":%d,\"message\":%s}", message$id, quote_text(reason)))
         flush(output)
       } else if (message$type == "tasks") {
-        flushed <- as.numeric(Sys.time())
         for (task in message$tasks) {
           row <- Map(argument, task[[5]], types)
           names(row) <- columns
@@ -140,12 +139,9 @@ local({
             flush(stdout())
           }
           say(sprintf("{\"type\":\"result\",\"task\":%.0f,\"us\":%.0f,%s}", as.numeric(task[[1]]), (now - begin) * 1e6, answer))
-          if (now - flushed > 0.005) {
-            flush(output)
-            flushed <- now
-          }
+          # At once: the next one may take long.
+          flush(output)
         }
-        flush(output)
       } else if (message$type != "unsupported") {
         say(sprintf("{\"type\":\"unsupported\",\"id\":%d,\"what\":%s}", if (is.null(message$id)) 0L else message$id, quote_text(message$type)))
         flush(output)

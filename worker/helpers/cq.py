@@ -18,6 +18,7 @@ import os
 import pickle
 import random
 import sys
+import threading
 import time
 import traceback
 
@@ -113,6 +114,28 @@ def _refusal(function, names):
     return None
 
 
+class _Flusher:
+    """Sends the answers of a batch that are ready, whatever the next of its tasks does."""
+
+    def __init__(self, out):
+        self._out, self._armed = out, threading.Event()
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def arm(self):
+        self._armed.set()
+
+    def disarm(self):
+        self._armed.clear()
+
+    def _work(self):
+        try:
+            while self._armed.wait():
+                time.sleep(_FLUSH_EVERY)
+                self._out.flush()
+        except (OSError, ValueError):
+            pass  # the worker has gone, or the program ends
+
+
 def serve(function):
     """Calls `function(**row)` for each row that the worker gives, until it gives no more."""
     try:
@@ -135,6 +158,9 @@ def serve(function):
     out.flush()
     columns, constants = [], {}
     environment = os.environ
+    flusher = _Flusher(out)
+    # A process that the function forks must not have answers to send.
+    os.register_at_fork(before=out.flush)
     for line in lines:
         message = json.loads(line)
         if message["type"] == "start":
@@ -150,29 +176,30 @@ def serve(function):
                 say({"type": "unsupported", "id": message.get("id", 0), "what": message["type"]})
                 out.flush()
             continue
-        flushed = time.monotonic()
-        for task, attempt, seed, group, values in message["tasks"]:
-            row = dict(zip(columns, map(_number_from, values)))
-            row.update(constants)
-            environment["CQ_TASK"], environment["CQ_ATTEMPT"] = str(task), str(attempt)
-            environment["CQ_SEED"], environment["CQ_GROUP"] = str(seed), group
-            random.seed(seed)
-            if "numpy" in sys.modules:
-                sys.modules["numpy"].random.seed(seed)
-            begin = time.monotonic()
-            try:
-                answer = _answer(function(**row))
-            except Exception as error:
-                answer = {"error": "%s: %s" % (type(error).__name__, error) if str(error) else
-                          type(error).__name__,
-                          "traceback": traceback.format_exc()}
-            now = time.monotonic()
-            answer["type"], answer["task"] = "result", task
-            answer["us"] = int((now - begin) * 1e6)
-            for stream in streams:
-                stream.mark((mark % task).encode())
-            say(answer)
-            if now - flushed > _FLUSH_EVERY:
-                out.flush()
-                flushed = now
+        if len(message["tasks"]) > 1:
+            flusher.arm()
+        try:
+            for task, attempt, seed, group, values in message["tasks"]:
+                row = dict(zip(columns, map(_number_from, values)))
+                row.update(constants)
+                environment["CQ_TASK"], environment["CQ_ATTEMPT"] = str(task), str(attempt)
+                environment["CQ_SEED"], environment["CQ_GROUP"] = str(seed), group
+                random.seed(seed)
+                if "numpy" in sys.modules:
+                    sys.modules["numpy"].random.seed(seed)
+                begin = time.monotonic()
+                try:
+                    answer = _answer(function(**row))
+                except Exception as error:
+                    answer = {"error": "%s: %s" % (type(error).__name__, error) if str(error) else
+                              type(error).__name__,
+                              "traceback": traceback.format_exc()}
+                now = time.monotonic()
+                answer["type"], answer["task"] = "result", task
+                answer["us"] = int((now - begin) * 1e6)
+                for stream in streams:
+                    stream.mark((mark % task).encode())
+                say(answer)
+        finally:
+            flusher.disarm()
         out.flush()
