@@ -35,14 +35,14 @@ auto Fields(M& m) {
 }
 template <Is<TaskResult> M>
 auto Fields(M& m) {
-  return std::tie(m.task, m.attempt, m.slot, m.outcome, m.exit, m.error, m.started_us, m.wall_us,
-                  m.user_us, m.system_us, m.max_rss_kb, m.values, m.blob_format, m.blob, m.out,
-                  m.err, m.unstartable, m.extras);
+  return std::tie(m.task, m.attempt, m.slot, m.outcome, m.started_us, m.wall_us, m.values,
+                  m.blob_format, m.blob, m.exit, m.error, m.user_us, m.system_us, m.max_rss_kb,
+                  m.out, m.err, m.unstartable, m.extras);
 }
 template <Is<Task> M>
 auto Fields(M& m) {
-  return std::tie(m.task, m.attempt, m.attempt_number, m.seed, m.timeout_ms, m.problem, m.group,
-                  m.values, m.extras);
+  return std::tie(m.task, m.attempt, m.attempt_number, m.seed, m.values, m.group, m.timeout_ms,
+                  m.problem, m.extras);
 }
 template <Is<Hello> M>
 auto Fields(M& m) {
@@ -141,6 +141,24 @@ auto Fields(M& m) {
 template <Is<Stop> M>
 auto Fields(M& m) {
   return std::tie(m.reason);
+}
+
+// Of what comes in thousands the last fields are left out as far as they are as in a new one.
+template <class T>
+inline constexpr bool kIsShortened = std::is_same_v<T, TaskResult> || std::is_same_v<T, Task>;
+
+template <class T>
+inline constexpr size_t kFieldCount = std::tuple_size_v<decltype(Fields(std::declval<T&>()))>;
+
+template <class T, size_t count = kFieldCount<T>>
+size_t FieldsInUse(const T& value) {
+  if constexpr (count == 0) {
+    return 0;
+  } else {
+    static const T fresh;
+    const bool used = std::get<count - 1>(Fields(value)) != std::get<count - 1>(Fields(fresh));
+    return used ? count : FieldsInUse<T, count - 1>(value);
+  }
 }
 
 // ---- type numbers ----
@@ -280,8 +298,13 @@ void Pack(Packer& p, const T& value) {
   } else if constexpr (kIsList<T>) {
     p.pack_array(static_cast<uint32_t>(value.size()));
     for (const auto& entry : value) Pack(p, entry);
+  } else if constexpr (kIsShortened<T>) {
+    size_t left = FieldsInUse(value);
+    p.pack_array(static_cast<uint32_t>(left));
+    const auto pack = [&](const auto& field) { return left-- > 0 && (Pack(p, field), true); };
+    std::apply([&](const auto&... field) { (pack(field) && ...); }, Fields(value));
   } else {
-    p.pack_array(static_cast<uint32_t>(std::tuple_size_v<decltype(Fields(value))>));
+    p.pack_array(static_cast<uint32_t>(kFieldCount<T>));
     PackFields(p, value);
   }
 }
@@ -292,7 +315,7 @@ std::string EncodeVariant(Envelope envelope, const Variant& message) {
   Packer p(buffer);
   std::visit(
       [&p, envelope]<class M>(const M& m) {
-        p.pack_array(static_cast<uint32_t>(kHead + std::tuple_size_v<decltype(Fields(m))>));
+        p.pack_array(static_cast<uint32_t>(kHead + kFieldCount<M>));
         p.pack_uint64(kProtocolVersion);
         p.pack_uint64(kType<M>);
         p.pack_uint64(envelope.session);
@@ -408,9 +431,14 @@ bool Unpack(const Object& o, T& value) {
       if (!Unpack(o.via.array.ptr[i], value[i])) return false;
     }
     return true;
+  } else if constexpr (kIsShortened<T>) {
+    const Object* next = o.via.array.ptr;
+    const Object* end = next + o.via.array.size;
+    const auto unpack = [&](auto& field) { return next == end || Unpack(*next++, field); };
+    return o.via.array.size <= kFieldCount<T> &&
+           std::apply([&](auto&... field) { return (unpack(field) && ...); }, Fields(value));
   } else {
-    return o.via.array.size == std::tuple_size_v<decltype(Fields(value))> &&
-           UnpackFields(o.via.array.ptr, value);
+    return o.via.array.size == kFieldCount<T> && UnpackFields(o.via.array.ptr, value);
   }
 }
 
@@ -424,7 +452,7 @@ std::variant<Decoded<Variant>, DecodeError> UnpackMessage(uint64_t number, Envel
     using M = std::variant_alternative_t<I, Variant>;
     if (number != kType<M>) return UnpackMessage<Variant, I + 1>(number, envelope, fields, size);
     M message;
-    if (size != std::tuple_size_v<decltype(Fields(message))> || !UnpackFields(fields, message)) {
+    if (size != kFieldCount<M> || !UnpackFields(fields, message)) {
       return DecodeError{fmt::format("message of type {} has wrong fields", number), {}, {}, {}};
     }
     return Decoded<Variant>{envelope, Variant(std::in_place_index<I>, std::move(message))};

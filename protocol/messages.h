@@ -31,18 +31,18 @@ struct TaskResult {
   AttemptId attempt = 0;
   uint64_t slot = 0;
   Outcome outcome = Outcome::kOk;
-  /// 0 to 255, or the negative number of the signal that ended the task.
-  int64_t exit = 0;
-  std::string error;
   uint64_t started_us = 0;
   uint64_t wall_us = 0;
-  uint64_t user_us = 0;
-  uint64_t system_us = 0;
-  uint64_t max_rss_kb = 0;
   std::vector<std::pair<std::string, Value>> values;
   /// Any other object that was returned, and in which format its bytes are; empty: none.
   std::string blob_format;
   std::string blob;
+  /// 0 to 255, or the negative number of the signal that ended the task.
+  int64_t exit = 0;
+  std::string error;
+  uint64_t user_us = 0;
+  uint64_t system_us = 0;
+  uint64_t max_rss_kb = 0;
   std::string out;
   std::string err;
   /// It could not be started on this machine (no such program, …): an `error` that counts only if
@@ -266,12 +266,12 @@ struct Task {
   AttemptId attempt = 0;
   uint64_t attempt_number = 1;
   uint64_t seed = 0;
+  std::vector<std::string> values;
+  /// Of --group; tasks of a group follow each other on a slot where that costs nobody time.
+  std::string group;
   /// Of this task alone; 0: as the run's.
   uint64_t timeout_ms = 0;
   std::string problem;
-  /// Of --group; tasks of a group follow each other on a slot where that costs nobody time.
-  std::string group;
-  std::vector<std::string> values;
   Extras extras;
   bool operator==(const Task&) const = default;
 };

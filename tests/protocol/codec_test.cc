@@ -83,20 +83,21 @@ std::vector<ToWorker> AllToWorker() {
                7,
                {{"Rscript", "m.R"}, "lib.so:f", true, {"a"}, {ColumnType::kNumber}, {{"k", "1"}}},
                {}};
-  return {
-      Refuse{"0.1.0", "/bin/cq", "no"},
-      Who{},
-      Welcome{10'000, 30'000, {}},
-      text,
-      Assign{77,
-             {{1, 2, 3, 4, 0, "", "", {"a", ""}, {}}, {5, 6, 1, 8, 9, "too long", "g", {}, {}}}},
-      Ack{77, {{1, 2}, {3, 4}}},
-      Retract{77, {{1, 2}}},
-      Cancel{77, {}},
-      MasterHeartbeat{5},
-      Drain{"interrupted"},
-      Stop{"done"},
-      Reply{false, true, "no"}};
+  return {Refuse{"0.1.0", "/bin/cq", "no"},
+          Who{},
+          Welcome{10'000, 30'000, {}},
+          text,
+          Assign{77,
+                 {{1, 2, 3, 4, {"a", ""}, "", 0, "", {}},
+                  {5, 6, 1, 8, {}, "g", 9, "too long", {}},
+                  {7, 8, 1, 0, {}, "", 0, "", {}}}},
+          Ack{77, {{1, 2}, {3, 4}}},
+          Retract{77, {{1, 2}}},
+          Cancel{77, {}},
+          MasterHeartbeat{5},
+          Drain{"interrupted"},
+          Stop{"done"},
+          Reply{false, true, "no"}};
 }
 
 TEST(CodecTest, EveryMessageOfAWorkerComesBackAsItWas) {
