@@ -1,0 +1,230 @@
+// master_bench [N [WORKERS [SLOTS]]]: how many tasks a second the master's core, codec and socket
+// take through, with simulated workers that answer at once and nothing kept: from when all workers
+// are there to the last result.
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <random>
+#include <zmq.hpp>
+
+#include "master/core/core.h"
+#include "master/transport.h"
+#include "protocol/codec.h"
+#include "protocol/connection_file.h"
+
+namespace {
+
+using namespace cq;
+using Clock = std::chrono::steady_clock;
+
+constexpr RunId kRun = 1;
+/// Each has two descriptors or three.
+constexpr unsigned kWorkersOfAProcess = 2500;
+
+// A worker as the master sees one: says hello, and answers each batch as soon as it has come.
+class SimulatedWorker {
+ public:
+  SimulatedWorker(zmq::context_t& context, const std::string& endpoint, const KeyPair& client,
+                  const std::string& server, uint64_t slots)
+      : socket_(context, zmq::socket_type::dealer), slots_(slots) {
+    socket_.set(zmq::sockopt::linger, 0);
+    socket_.set(zmq::sockopt::sndhwm, 0);
+    socket_.set(zmq::sockopt::rcvhwm, 0);
+    socket_.set(zmq::sockopt::curve_serverkey, server);
+    socket_.set(zmq::sockopt::curve_publickey, client.public_key);
+    socket_.set(zmq::sockopt::curve_secretkey, client.secret_key);
+    socket_.connect(endpoint);
+    std::random_device random;
+    for (auto& byte : id_) byte = static_cast<uint8_t>(random());
+    SayHello();
+  }
+
+  int fd() const { return socket_.get(zmq::sockopt::fd); }
+
+  // All that has come.
+  void Serve() {
+    zmq::message_t frame;
+    while (socket_.recv(frame, zmq::recv_flags::dontwait)) {
+      auto decoded = DecodeToWorker({frame.data<char>(), frame.size()});
+      auto& [envelope, message] = std::get<Decoded<ToWorker>>(decoded);
+      if (std::holds_alternative<Who>(message)) {
+        session_ = envelope.session;
+        SayHello();
+      } else if (const auto* assign = std::get_if<Assign>(&message)) {
+        Answer(*assign);
+      }
+    }
+  }
+
+ private:
+  void SayHello() {
+    Hello hello;
+    hello.run = kRun;
+    hello.worker = id_;
+    hello.host = "simulated";
+    hello.slots = slots_;
+    hello.capacity = slots_ * 8193;
+    Send({session_, 0}, std::move(hello));
+  }
+
+  void Answer(const Assign& assign) {
+    Results results;
+    results.run = kRun;
+    for (const Task& task : assign.tasks) {
+      TaskResult& result = results.results.emplace_back();
+      result.task = task.task;
+      result.attempt = task.attempt;
+      result.started_us = 1'700'000'000'000'000;
+      result.wall_us = 1;
+      result.values.emplace_back("result", 2.5);
+    }
+    Send({session_, ++sent_}, std::move(results));
+  }
+
+  void Send(Envelope envelope, FromWorker message) {
+    socket_.send(zmq::buffer(Encode(envelope, message)), zmq::send_flags::dontwait);
+  }
+
+  zmq::socket_t socket_;
+  uint64_t slots_;
+  WorkerId id_{};
+  SessionId session_ = 0;
+  uint64_t sent_ = 0;
+};
+
+[[noreturn]] void Simulate(unsigned count, const std::string& endpoint, const KeyPair& client,
+                           const std::string& server, uint64_t slots) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  zmq::context_t context(1);
+  context.set(zmq::ctxopt::max_sockets, static_cast<int>(count) + 16);
+  std::deque<SimulatedWorker> workers;
+  const int poll = epoll_create1(EPOLL_CLOEXEC);
+  for (unsigned i = 0; i < count; ++i) {
+    SimulatedWorker& worker = workers.emplace_back(context, endpoint, client, server, slots);
+    epoll_event event{EPOLLIN | EPOLLET, {.ptr = &worker}};
+    epoll_ctl(poll, EPOLL_CTL_ADD, worker.fd(), &event);
+    worker.Serve();
+  }
+  for (;;) {
+    std::array<epoll_event, 256> events;
+    const int ready = epoll_wait(poll, events.data(), events.size(), -1);
+    for (int i = 0; i < ready; ++i) static_cast<SimulatedWorker*>(events[i].data.ptr)->Serve();
+  }
+}
+
+// The loop of a master that keeps nothing: a result is durable as soon as it has come.
+class BareMaster {
+ public:
+  BareMaster(Core core, Transport transport)
+      : core_(std::move(core)), transport_(std::move(transport)) {}
+
+  void Turn() {
+    transport_.Wait({}, std::chrono::milliseconds(100));
+    for (int i = 0; i < 1000; ++i) {
+      const auto incoming = transport_.Receive();
+      if (!incoming) break;
+      auto decoded = DecodeFromWorker(incoming->frame);
+      auto& [envelope, message] = std::get<Decoded<FromWorker>>(decoded);
+      core_.OnMessage(Now(), incoming->from, envelope, std::move(message));
+    }
+    core_.OnTick(Now());
+    core_.Flush(Now());
+    for (auto actions = core_.TakeActions(); !actions.empty(); actions = core_.TakeActions()) {
+      for (Action& action : actions) Do(action);
+      core_.OnCommitted(Now(), std::exchange(committed_, {}));
+      core_.Flush(Now());
+    }
+  }
+
+  Core& core() { return core_; }
+
+ private:
+  Time Now() const { return Clock::now() - origin_; }
+
+  void Do(Action& action) {
+    if (auto* send = std::get_if<Send>(&action)) {
+      transport_.Send(send->to, send->session, send->message);
+    } else if (auto* give = std::get_if<Give>(&action)) {
+      Assign assign{kRun, {}};
+      for (const auto& grant : give->tasks) {
+        Task& task = assign.tasks.emplace_back();
+        task.task = grant.task;
+        task.attempt = grant.attempt;
+        task.attempt_number = grant.attempt_number;
+        task.seed = grant.task;
+        task.values = {"12345"};
+      }
+      transport_.Send(give->to, give->session, std::move(assign));
+    } else if (auto* write = std::get_if<Write>(&action)) {
+      for (const JournalRecord& record : write->records) committed_.Add(record);
+    }
+  }
+
+  Clock::time_point origin_ = Clock::now() - std::chrono::seconds(1);
+  Core core_;
+  Transport transport_;
+  Committed committed_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const uint64_t count = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 2'000'000;
+  const auto workers = static_cast<unsigned>(argc > 2 ? std::atoi(argv[2]) : 4);
+  const uint64_t slots = argc > 3 ? std::strtoull(argv[3], nullptr, 10) : 1;
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  const KeyPair server = MakeKeyPair();
+  const KeyPair client = MakeKeyPair();
+  // Workers are processes of their own; they are made before this one has threads.
+  std::array<int, 2> address{};
+  if (pipe(address.data()) != 0) return 1;
+  unsigned left = workers;
+  while (left > 0) {
+    const unsigned some = std::min(left, kWorkersOfAProcess);
+    left -= some;
+    if (fork() > 0) continue;
+    close(address[1]);
+    // One address for all: whoever reads it writes it back for the next.
+    std::string endpoint(64, '\0');
+    endpoint.resize(
+        static_cast<size_t>(std::max<ssize_t>(read(address[0], endpoint.data(), 64), 0)));
+    Simulate(some, endpoint.c_str(), client, server.public_key, slots);
+  }
+  close(address[0]);
+  Transport transport(server, client.public_key);
+  std::string endpoint = transport.Bind(Transport::Reach::kLoopback, 0).front();
+  endpoint.resize(64, '\0');
+  for (left = workers; left > 0; left -= std::min(left, kWorkersOfAProcess)) {
+    if (write(address[1], endpoint.data(), endpoint.size()) != 64) return 1;
+  }
+
+  CoreOptions options;
+  options.text.run = kRun;
+  options.open = true;
+  options.lease = std::chrono::hours(1);
+  options.expected_slots = workers * slots;
+  BareMaster master(Core(options), std::move(transport));
+  while (master.core().counts().workers < workers) master.Turn();
+  const auto begin = Clock::now();
+  master.core().OnAdded(count);
+  while (master.core().counts().done < count) master.Turn();
+  const double took = std::chrono::duration<double>(Clock::now() - begin).count();
+  std::printf("%llu tasks, %u workers: %.3f s, %.0f tasks/s\n",
+              static_cast<unsigned long long>(count), workers, took,
+              static_cast<double>(count) / took);
+  std::fflush(stdout);
+  // Their parent's end ends them.
+  _exit(0);
+}
