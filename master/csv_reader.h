@@ -77,5 +77,6 @@ class CsvReader {
 
 /// `text` as one field of a CSV: quoted if it must be.
 std::string CsvField(std::string_view text);
+void AppendCsvField(std::string& line, std::string_view text);
 
 }  // namespace cq

@@ -1,6 +1,7 @@
 #include "master/export.h"
 
 #include <fcntl.h>
+#include <fmt/compile.h>
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -127,6 +128,7 @@ std::string Header(const RunDefinition& definition, const Layout& layout) {
 
 // One line, whatever the message holds, cut at a character.
 std::string ErrorText(std::string_view text) {
+  if (text.empty()) return {};
   std::string line(text.substr(0, kErrorBytesMax));
   if (line.size() < text.size()) {
     while (!line.empty() && (line.back() & 0xC0) == 0x80) line.pop_back();
@@ -143,7 +145,7 @@ std::string StdoutText(std::string_view text, uint64_t limit) {
 }
 
 std::string ExitText(int64_t exit) {
-  if (exit >= 0) return std::to_string(exit);
+  if (exit >= 0) return fmt::format_int(exit).str();
   const char* name = sigabbrev_np(static_cast<int>(-exit));
   return name != nullptr ? fmt::format("SIG{}", name) : fmt::format("SIG{}", -exit);
 }
@@ -174,33 +176,57 @@ class ResultCursor {
   bool has_row_ = false;
 };
 
-void AppendReturned(std::string& line, const Layout& layout, std::string_view json) {
-  std::vector<std::string> cells(layout.returned.size());
-  if (!json.empty()) {
-    for (auto& [name, text] : JsonToCells(json)) {
-      if (const auto found = layout.returned.find(name); found != layout.returned.end()) {
-        cells[found->second] = std::move(text);
+// A line for each task; what they share is kept from one to the next.
+class LineWriter {
+ public:
+  explicit LineWriter(const Layout& layout) : layout_(layout), cells_(layout.returned.size()) {}
+
+  /// The line of a task, until the next call. `result`: null if it has none.
+  std::string_view Line(const CsvRow& row, TaskId task, const Statement* result) {
+    line_.clear();
+    for (const size_t column : layout_.input_columns) Append(row.fields.at(column));
+    ReadCells(result != nullptr ? result->Text(8) : std::string_view());
+    for (const std::string& cell : cells_) Append(cell);
+    const auto out = std::back_inserter(line_);
+    if (result == nullptr) {
+      fmt::format_to(out, FMT_COMPILE("{},pending,,,,,,"), task);
+    } else {
+      const int64_t us = result->Int(4);
+      fmt::format_to(out, FMT_COMPILE("{},{},{},"), task,
+                     OutcomeName(static_cast<int>(result->Int(1))), ExitText(result->Int(2)));
+      Append(ErrorText(result->Text(3)));
+      fmt::format_to(out, FMT_COMPILE("{}.{:06},{},{},{}"), us / 1'000'000, us % 1'000'000,
+                     result->Int(5), result->Int(6), result->Int(7));
+    }
+    if (layout_.stdout_bytes > 0) {
+      line_ += ',';
+      if (result != nullptr) {
+        AppendCsvField(line_, StdoutText(result->Text(9), layout_.stdout_bytes));
       }
     }
+    line_ += '\n';
+    return line_;
   }
-  for (const std::string& cell : cells) line += CsvField(cell) + ",";
-}
 
-void AppendResult(std::string& line, const Layout& layout, TaskId task, const Statement* row) {
-  AppendReturned(line, layout, row != nullptr ? row->Text(8) : std::string_view());
-  if (row == nullptr) {
-    line += fmt::format("{},pending,,,,,,", task);
-    if (layout.stdout_bytes > 0) line += ',';
-    return;
+ private:
+  void Append(std::string_view field) {
+    AppendCsvField(line_, field);
+    line_ += ',';
   }
-  fmt::format_to(std::back_inserter(line), "{},{},{},{},{:.6f},{},{},{}", task,
-                 OutcomeName(static_cast<int>(row->Int(1))), ExitText(row->Int(2)),
-                 CsvField(ErrorText(row->Text(3))), static_cast<double>(row->Int(4)) / 1e6,
-                 row->Int(5), row->Int(6), row->Int(7));
-  if (layout.stdout_bytes > 0) {
-    line += ',' + CsvField(StdoutText(row->Text(9), layout.stdout_bytes));
+
+  void ReadCells(std::string_view json) {
+    for (std::string& cell : cells_) cell.clear();
+    if (json.empty()) return;
+    for (auto& [name, text] : JsonToCells(json)) {
+      const auto found = layout_.returned.find(name);
+      if (found != layout_.returned.end()) cells_[found->second] = std::move(text);
+    }
   }
-}
+
+  const Layout& layout_;
+  std::vector<std::string> cells_;
+  std::string line_;
+};
 
 }  // namespace
 
@@ -231,19 +257,14 @@ void ExportResults(Database journal, const std::string& run_dir, const std::stri
   OutputFile file(output);
   file.Append(Header(definition, layout));
   ResultCursor results(journal, layout.stdout_bytes > 0);
+  LineWriter lines(layout);
   uint64_t done = 0;
-  std::string line;
   for (const RowRange& range : ReadRanges(journal)) {
     results.Start(range.task, range.task + range.rows - 1);
     for (uint64_t i = 0; i < range.rows; ++i) {
       if (!reader.Next(row)) throw Error(fmt::format("'{}' ends too early: was it edited?", copy));
       const TaskId task = range.task + i;
-      line.clear();
-      for (const size_t column : layout.input_columns)
-        line += CsvField(row.fields.at(column)) + ",";
-      AppendResult(line, layout, task, results.At(task) ? &results.row() : nullptr);
-      line += '\n';
-      file.Append(line);
+      file.Append(lines.Line(row, task, results.At(task) ? &results.row() : nullptr));
       if (++done % kProgressRows == 0) progress(done);
     }
   }

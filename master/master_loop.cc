@@ -245,7 +245,6 @@ void MasterLoop::Act() {
   for (Action& action : core_.TakeActions()) {
     std::visit([this](auto& a) { Do(a); }, action);
   }
-  if (!records_.empty()) writer_->Push(std::exchange(records_, {}));
 }
 
 // From whatever thread.
@@ -264,15 +263,16 @@ void MasterLoop::Do(Send& send) {
 }
 
 void MasterLoop::Do(struct Give& give) {
-  Assign assign;
-  assign.run = core_.run();
+  Assign assign{core_.run(), {}};
   size_t bytes = 0;
   const auto flush = [&] {
     if (assign.tasks.empty()) return;
-    if (!transport_.Send(give.to, give.session, assign)) core_.OnUnreachable(Now(), give.to);
-    assign.tasks.clear();
+    const bool sent = transport_.Send(give.to, give.session, std::move(assign));
+    if (!sent) core_.OnUnreachable(Now(), give.to);
+    assign = {core_.run(), {}};
     bytes = 0;
   };
+  assign.tasks.reserve(give.tasks.size());
   for (const auto& grant : give.tasks) {
     const TaskRow& row = tasks_.Get(grant.task);
     Task task;
@@ -300,15 +300,17 @@ void MasterLoop::Do(struct Give& give) {
 }
 
 void MasterLoop::Do(Write& write) {
-  if (const auto* result = std::get_if<ResultRecord>(&write.record)) {
+  for (const JournalRecord& record : write.records) {
+    const auto* result = std::get_if<ResultRecord>(&record);
+    if (result == nullptr) continue;
     tasks_.Forget(result->result.task);
     if (first_result_ == nanoseconds{}) first_result_ = Now();
   }
-  records_.push_back(std::move(write.record));
+  writer_->Push(std::move(write.records));
 }
 
 void MasterLoop::Do(AvoidHost& avoid) {
-  if (workforce_.Avoid(avoid.host)) records_.emplace_back(AvoidRecord{avoid.host});
+  if (workforce_.Avoid(avoid.host)) Push(AvoidRecord{avoid.host});
 }
 
 void MasterLoop::Do(Note& note) {

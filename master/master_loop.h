@@ -113,7 +113,6 @@ class MasterLoop {
   Mailbox<Mail> mail_;
   std::unique_ptr<RecordWriter> writer_;
   /// Of the actions that are being done; pushed together.
-  std::vector<JournalRecord> records_;
 
   std::optional<End> end_;
   bool finished_ = false;

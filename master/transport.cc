@@ -72,8 +72,13 @@ Transport::Transport(const KeyPair& server, std::string client_public)
   router_.set(zmq::sockopt::handshake_ivl, 10'000);
   // A thousand workers may come at once; one that finds no room tries again a second later.
   router_.set(zmq::sockopt::backlog, 4096);
-  router_.set(zmq::sockopt::heartbeat_ivl, 10'000);
-  router_.set(zmq::sockopt::heartbeat_timeout, 30'000);
+  // Workers send ZMTP heartbeats. Here each would set and cancel timers, which libzmq looks for in
+  // a list: with 10,000 workers that is all that its thread does. The kernel finds dead peers
+  // instead.
+  router_.set(zmq::sockopt::tcp_keepalive, 1);
+  router_.set(zmq::sockopt::tcp_keepalive_idle, 30);
+  router_.set(zmq::sockopt::tcp_keepalive_intvl, 10);
+  router_.set(zmq::sockopt::tcp_keepalive_cnt, 3);
   // What is in flight is bounded by what workers take (credit), not by dropping frames.
   router_.set(zmq::sockopt::sndhwm, 0);
   router_.set(zmq::sockopt::rcvhwm, 0);
@@ -151,11 +156,11 @@ std::optional<Transport::Incoming> Transport::Receive() {
   }
 }
 
-void Transport::AnswerZap() {
+bool Transport::AnswerZap() {
   std::vector<std::string> request;
   for (bool more = true; more;) {
     zmq::message_t part;
-    if (!zap_.recv(part, zmq::recv_flags::dontwait)) return;
+    if (!zap_.recv(part, zmq::recv_flags::dontwait)) return false;
     request.push_back(part.to_string());
     more = part.more();
   }
@@ -176,6 +181,7 @@ void Transport::AnswerZap() {
     zap_.send(zmq::buffer(reply[i]),
               i + 1 < reply.size() ? zmq::send_flags::sndmore : zmq::send_flags::none);
   }
+  return true;
 }
 
 std::vector<bool> Transport::Wait(const std::vector<int>& fds, std::chrono::milliseconds timeout) {
@@ -188,7 +194,8 @@ std::vector<bool> Transport::Wait(const std::vector<int>& fds, std::chrono::mill
   } catch (const zmq::error_t& error) {
     if (error.num() != EINTR) throw;
   }
-  if (items.back().revents != 0) AnswerZap();
+  while (items.back().revents != 0 && AnswerZap()) {
+  }
   std::vector<bool> readable;
   for (size_t i = 0; i < fds.size(); ++i) readable.push_back(fds[i] >= 0 && items[i].revents != 0);
   return readable;

@@ -47,7 +47,8 @@ class Transport {
     SessionId session = 0;
     uint64_t sent = 0;
   };
-  void AnswerZap();
+  /// False if nobody waits for an answer.
+  bool AnswerZap();
 
   zmq::context_t context_;
   zmq::socket_t zap_;

@@ -110,8 +110,50 @@ void AppendJson(std::string& out, const std::vector<std::pair<std::string, Value
   out += '}';
 }
 
-std::vector<std::pair<std::string, std::string>> JsonToCells(std::string_view json) {
-  std::vector<std::pair<std::string, std::string>> cells;
+namespace {
+
+using Cells = std::vector<std::pair<std::string, std::string>>;
+
+// Takes an object of scalars as it is parsed. What holds more stops it.
+class ScalarCells final : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  explicit ScalarCells(Cells& cells) : cells_(cells) {}
+
+  bool start_object(size_t) override { return std::exchange(outside_, false); }
+  bool key(std::string& name) override {
+    cells_.emplace_back(std::move(name), std::string());
+    return true;
+  }
+  bool null() override { return !outside_; }
+  bool boolean(bool value) override { return Take(value ? "true" : "false"); }
+  bool number_integer(int64_t value) override { return Take(fmt::format_int(value).str()); }
+  bool number_unsigned(uint64_t value) override { return Take(fmt::format_int(value).str()); }
+  bool number_float(double value, const std::string&) override {
+    std::array<char, 32> buffer;
+    return Take(std::string(Digits(value, buffer)));
+  }
+  bool string(std::string& value) override { return Take(std::move(value)); }
+  bool binary(binary_t&) override { return false; }
+  bool end_object() override { return true; }
+  bool start_array(size_t) override { return false; }
+  bool end_array() override { return false; }
+  bool parse_error(size_t, const std::string&, const nlohmann::detail::exception&) override {
+    return false;
+  }
+
+ private:
+  bool Take(std::string text) {
+    if (outside_) return false;
+    cells_.back().second = std::move(text);
+    return true;
+  }
+
+  Cells& cells_;
+  bool outside_ = true;
+};
+
+Cells NestedCells(std::string_view json) {
+  Cells cells;
   const auto object = nlohmann::ordered_json::parse(json, nullptr, false);
   if (!object.is_object()) return cells;
   for (const auto& [name, value] : object.items()) {
@@ -130,6 +172,14 @@ std::vector<std::pair<std::string, std::string>> JsonToCells(std::string_view js
     cells.emplace_back(name, std::move(text));
   }
   return cells;
+}
+
+}  // namespace
+
+Cells JsonToCells(std::string_view json) {
+  Cells cells;
+  ScalarCells scalars(cells);
+  return nlohmann::json::sax_parse(json, &scalars) ? cells : NestedCells(json);
 }
 
 }  // namespace cq

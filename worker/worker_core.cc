@@ -20,7 +20,6 @@ constexpr Time kGatherResults = milliseconds(20);
 constexpr Time kDoubt = seconds(1);
 /// How long a worker that was told to go waits for the acknowledgement of its last results.
 constexpr Time kLeaveWait = seconds(10);
-constexpr uint64_t kPrefetchMax = 1024;
 /// A worker whose master has never answered leaves after this: it started after its master's end.
 constexpr Time kFirstAnswer = seconds(60);
 
@@ -78,7 +77,8 @@ void WorkerCore::SayHello(Time now) {
   hello.capacity = capacity();
   hello.problem = problem_;
   hello.leaving = leaving_;
-  for (const auto& [attempt, held] : held_) {
+  for (const AttemptId attempt : held_.SortedKeys()) {
+    const HeldTask& held = *held_.Find(attempt);
     hello.held.push_back({options_.run, held.ref.task, attempt, held.state});
   }
   actions_.emplace_back(SendUp{{answered_ ? session_ : 0, 0}, std::move(hello)});
@@ -112,11 +112,14 @@ void WorkerCore::OnWelcome(Time now, const Welcome& welcome) {
   lost_ = false;
   sent_at_.clear();
   last_heartbeat_ = now;
-  unsent_ = 0;
-  for (auto& [attempt, held] : held_) {
+  unsent_.clear();
+  unreported_.clear();
+  for (const AttemptId attempt : held_.SortedKeys()) {
+    HeldTask& held = *held_.Find(attempt);
     held.start_reported = false;
     held.result_sent = false;
-    if (held.result) ++unsent_;
+    if (held.result) unsent_.push_back(attempt);
+    if (held.state == HeldState::kRunning) unreported_.push_back(attempt);
   }
   if (leaving_) Send(Leaving{leave_reason_});
   oldest_unsent_ = {};
@@ -205,18 +208,18 @@ void WorkerCore::OnMessage(Time now, Envelope envelope, ToWorker message) {
 
 // A result that the master has, or does not want.
 void WorkerCore::Forget(const AttemptRef& ref) {
-  const auto held = held_.find(ref.attempt);
-  if (held == held_.end() || held->second.state != HeldState::kFinished) return;
-  if (!held->second.result_sent && unsent_ > 0) --unsent_;
-  held_.erase(held);
+  const HeldTask* held = held_.Find(ref.attempt);
+  if (held == nullptr || held->state != HeldState::kFinished) return;
+  if (!held->result_sent) std::erase(unsent_, ref.attempt);
+  held_.Erase(ref.attempt);
   --finished_;
 }
 
 // A result that was sent says by itself that the attempt is over; of another the master must hear.
 void WorkerCore::CancelFinished(const AttemptRef& ref) {
-  const auto held = held_.find(ref.attempt);
-  if (held == held_.end() || held->second.state != HeldState::kFinished) return;
-  if (!held->second.result_sent) {
+  const HeldTask* held = held_.Find(ref.attempt);
+  if (held == nullptr || held->state != HeldState::kFinished) return;
+  if (!held->result_sent) {
     returned_.push_back({ref.task, ref.attempt, ReturnReason::kCancelled, 0, {}});
   }
   Forget(ref);
@@ -238,11 +241,12 @@ void WorkerCore::OnPrepared(const std::string& problem) {
 void WorkerCore::OnAssign(Assign& assign) {
   if (assign.run != options_.run) return;
   std::vector<Task> fresh;
+  fresh.reserve(assign.tasks.size());
   for (Task& task : assign.tasks) {
     const AttemptRef ref{task.task, task.attempt};
-    const auto [held, added] = held_.try_emplace(task.attempt);
+    const auto [held, added] = held_.Add(task.attempt);
     if (!added) continue;
-    held->second.ref = ref;
+    held.ref = ref;
     grouped_ = grouped_ || !task.group.empty();
     fresh.push_back(std::move(task));
   }
@@ -260,7 +264,8 @@ void WorkerCore::OnAssign(Assign& assign) {
 void WorkerCore::ReturnQueued(ReturnReason reason) {
   TakeBack take;
   take.reason = reason;
-  for (const auto& [attempt, held] : held_) {
+  for (const AttemptId attempt : held_.SortedKeys()) {
+    const HeldTask& held = *held_.Find(attempt);
     if (held.state == HeldState::kQueued) take.attempts.push_back(held.ref);
   }
   if (!take.attempts.empty()) actions_.emplace_back(std::move(take));
@@ -272,29 +277,30 @@ void WorkerCore::OnTakenBack(const std::vector<AttemptRef>& attempts, ReturnReas
 
 void WorkerCore::HandBack(const AttemptRef& ref, ReturnReason reason, int64_t exit,
                           const std::string& text) {
-  const auto held = held_.find(ref.attempt);
-  if (held == held_.end()) return;
-  if (held->second.state == HeldState::kRunning) --running_;
-  held_.erase(held);
+  const HeldTask* held = held_.Find(ref.attempt);
+  if (held == nullptr) return;
+  if (held->state == HeldState::kRunning) --running_;
+  held_.Erase(ref.attempt);
   returned_.push_back({ref.task, ref.attempt, reason, exit, text});
 }
 
 void WorkerCore::OnRunning(const std::vector<RunningTask>& running) {
   for (const RunningTask& task : running) {
-    const auto held = held_.find(task.ref.attempt);
-    if (held == held_.end() || held->second.state != HeldState::kQueued) continue;
-    held->second.state = HeldState::kRunning;
-    held->second.slot = task.slot;
-    held->second.started = task.started;
+    HeldTask* held = held_.Find(task.ref.attempt);
+    if (held == nullptr || held->state != HeldState::kQueued) continue;
+    held->state = HeldState::kRunning;
+    held->slot = task.slot;
+    held->started = task.started;
+    unreported_.push_back(task.ref.attempt);
     ++running_;
   }
 }
 
 void WorkerCore::OnFinished(Time now, TaskResult result, bool by_us) {
-  const auto held = held_.find(result.attempt);
-  if (held == held_.end()) return;
-  if (held->second.state == HeldState::kQueued) {
-    held->second.state = HeldState::kRunning;
+  HeldTask* held = held_.Find(result.attempt);
+  if (held == nullptr) return;
+  if (held->state == HeldState::kQueued) {
+    held->state = HeldState::kRunning;
     ++running_;
   }
   if (result.outcome == Outcome::kOk) succeeded_ = true;
@@ -313,13 +319,14 @@ void WorkerCore::OnFinished(Time now, TaskResult result, bool by_us) {
 }
 
 void WorkerCore::Keep(Time now, TaskResult result) {
-  const auto held = held_.find(result.attempt);
-  if (held == held_.end()) return;
-  held->second.state = HeldState::kFinished;
-  held->second.result = std::move(result);
+  HeldTask* held = held_.Find(result.attempt);
+  if (held == nullptr) return;
+  if (unsent_.empty()) oldest_unsent_ = now;
+  unsent_.push_back(result.attempt);
+  held->state = HeldState::kFinished;
+  held->result = std::move(result);
   --running_;
   ++finished_;
-  if (unsent_++ == 0) oldest_unsent_ = now;
 }
 
 void WorkerCore::OnToldToGo(Time now, const std::string& reason) {
@@ -338,8 +345,8 @@ void WorkerCore::OnToldToGo(Time now, const std::string& reason) {
 
 void WorkerCore::OnOutput(std::vector<OutputPart> parts) {
   std::erase_if(parts, [this](const OutputPart& part) {
-    const auto held = held_.find(part.attempt);
-    return held == held_.end() || held->second.state != HeldState::kRunning;
+    const HeldTask* held = held_.Find(part.attempt);
+    return held == nullptr || held->state != HeldState::kRunning;
   });
   if (welcomed_ && !parts.empty()) Send(Output{options_.run, std::move(parts)});
 }
@@ -359,8 +366,8 @@ void WorkerCore::Report(Time now) {
   // Slots about to run dry need the master to know at once; otherwise results travel together.
   // So does one of them that is about to run out of its group.
   const bool hungry = grouped_ || queued() <= options_.slots;
-  if (unsent_ > 0 &&
-      (hungry || unsent_ >= kBatchMax / 4 || now >= oldest_unsent_ + kGatherResults)) {
+  if (!unsent_.empty() &&
+      (hungry || unsent_.size() >= kBatchMax / 4 || now >= oldest_unsent_ + kGatherResults)) {
     SendResults();
   }
   ReportStarts(now);
@@ -375,33 +382,41 @@ void WorkerCore::SendResults() {
     Send(std::exchange(message, Results{options_.run, {}, {}}));
     bytes = 0;
   };
-  for (auto& [attempt, held] : held_) {
-    if (held.state == HeldState::kRunning && !held.start_reported) {
-      held.start_reported = true;
-      message.started.push_back({held.ref.task, attempt, held.slot});
-    }
-    if (!held.result || held.result_sent) continue;
-    held.result_sent = true;
-    bytes += BytesOf(*held.result);
-    message.results.push_back(*held.result);
+  for (const auto& [attempt, held] : Unreported()) {
+    held->start_reported = true;
+    message.started.push_back({held->ref.task, attempt, held->slot});
+  }
+  for (const AttemptId attempt : std::exchange(unsent_, {})) {
+    HeldTask* held = held_.Find(attempt);
+    if (held == nullptr || !held->result || held->result_sent) continue;
+    held->result_sent = true;
+    bytes += BytesOf(*held->result);
+    message.results.push_back(*held->result);
     if (message.results.size() >= kBatchMax || bytes > kFrameBytesSoft) flush();
   }
-  unsent_ = 0;
   if (!message.results.empty() || !message.started.empty()) flush();
 }
 
 void WorkerCore::ReportStarts(Time now) {
   Started message;
   message.run = options_.run;
-  for (auto& [attempt, held] : held_) {
-    if (held.state != HeldState::kRunning || held.start_reported ||
-        now < held.started + kReportStartAfter || message.attempts.size() >= kBatchMax) {
-      continue;
-    }
-    held.start_reported = true;
-    message.attempts.push_back({held.ref.task, attempt, held.slot});
+  for (const auto& [attempt, held] : Unreported()) {
+    if (now < held->started + kReportStartAfter || message.attempts.size() >= kBatchMax) continue;
+    held->start_reported = true;
+    message.attempts.push_back({held->ref.task, attempt, held->slot});
   }
   if (!message.attempts.empty()) Send(std::move(message));
+}
+
+std::vector<std::pair<AttemptId, WorkerCore::HeldTask*>> WorkerCore::Unreported() {
+  std::vector<std::pair<AttemptId, HeldTask*>> all;
+  std::erase_if(unreported_, [&](AttemptId attempt) {
+    HeldTask* held = held_.Find(attempt);
+    const bool gone = held == nullptr || held->state != HeldState::kRunning || held->start_reported;
+    if (!gone) all.emplace_back(attempt, held);
+    return gone;
+  });
+  return all;
 }
 
 // ---- time ----
@@ -451,7 +466,8 @@ void WorkerCore::SpoolResults() {
   Results message;
   message.run = options_.run;
   size_t bytes = 0;
-  for (auto& [attempt, held] : held_) {
+  for (const AttemptId attempt : held_.SortedKeys()) {
+    const HeldTask& held = *held_.Find(attempt);
     if (!held.result) continue;
     bytes += BytesOf(*held.result);
     message.results.push_back(*held.result);
@@ -473,7 +489,8 @@ void WorkerCore::EndLease(Time) {
   lease_ended_ = true;
   if (!text_ || !text_->fence) return;
   cq::Kill kill;
-  for (const auto& [attempt, held] : held_) {
+  for (const AttemptId attempt : held_.SortedKeys()) {
+    const HeldTask& held = *held_.Find(attempt);
     if (held.state != HeldState::kFinished) kill.attempts.push_back(held.ref);
   }
   actions_.emplace_back(std::move(kill));
@@ -493,13 +510,12 @@ void WorkerCore::MaybeLeave(Time now) {
 
 WorkerCore::Time WorkerCore::next_due() const {
   Time due = last_heartbeat_ + heartbeat_;
-  if (unsent_ > 0 && welcomed_) due = std::min(due, oldest_unsent_ + kGatherResults);
+  if (!unsent_.empty() && welcomed_) due = std::min(due, oldest_unsent_ + kGatherResults);
   for (const Doubtful& d : doubtful_) due = std::min(due, d.due);
-  if (running_ > 0 && welcomed_) {
-    for (const auto& [attempt, held] : held_) {
-      if (held.state == HeldState::kRunning && !held.start_reported) {
-        due = std::min(due, held.started + kReportStartAfter);
-      }
+  for (const AttemptId attempt : welcomed_ ? unreported_ : std::vector<AttemptId>()) {
+    const HeldTask* held = held_.Find(attempt);
+    if (held != nullptr && held->state == HeldState::kRunning && !held->start_reported) {
+      due = std::min(due, held->started + kReportStartAfter);
     }
   }
   if (!lease_ended_ && lease_end_ != Time::max()) due = std::min(due, lease_end_ + milliseconds(1));

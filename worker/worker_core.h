@@ -3,13 +3,13 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
-#include <map>
 #include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "protocol/messages.h"
+#include "protocol/stable_table.h"
 
 namespace cq {
 
@@ -134,6 +134,8 @@ class WorkerCore {
   void SayHello(Time now);
   void Report(Time now);
   void ReportStarts(Time now);
+  /// Those that run and are not reported as started yet.
+  std::vector<std::pair<AttemptId, HeldTask*>> Unreported();
   void SendResults();
   void Keep(Time now, TaskResult result);
   void HandBack(const AttemptRef& ref, ReturnReason reason, int64_t exit, const std::string& text);
@@ -149,10 +151,13 @@ class WorkerCore {
 
   WorkerCoreOptions options_;
   std::vector<WorkerAction> actions_;
-  std::map<AttemptId, HeldTask> held_;
+  StableTable<AttemptId, HeldTask> held_;
   uint64_t running_ = 0;
   uint64_t finished_ = 0;
-  uint64_t unsent_ = 0;
+  /// Attempts whose results are to be sent, and those that run and were not reported. One that has
+  /// gone another way since may still be here.
+  std::vector<AttemptId> unsent_;
+  std::vector<AttemptId> unreported_;
   std::vector<Doubtful> doubtful_;
   std::vector<ReturnedAttempt> returned_;
   SlotLedger ledger_;

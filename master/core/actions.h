@@ -30,9 +30,9 @@ struct Give {
   std::vector<Grant> tasks;
 };
 
-/// Write to the journal.
+/// Write these to the journal.
 struct Write {
-  JournalRecord record;
+  std::vector<JournalRecord> records;
 };
 
 /// Say this to the user; a change of the workers, or something that went wrong.

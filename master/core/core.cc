@@ -62,12 +62,10 @@ void Core::Recover(Recovered& recovered) {
 // Everything may go out now, but what an earlier master was about to set aside.
 void Core::Admit() {
   tasks_.Admit();
-  std::vector<TaskId> crashed;
-  for (const auto& [task, open] : tasks_.open()) {
-    if (open.ready() && open.charged.size() >= options_.crash_limit) crashed.push_back(task);
-  }
-  for (const TaskId task : crashed) {
-    SetAside(task, *tasks_.Find(task), std::nullopt, "before its master was resumed");
+  for (const TaskId task : tasks_.Open()) {
+    OpenTask& open = *tasks_.Find(task);
+    if (!open.ready() || open.charged.size() < options_.crash_limit) continue;
+    SetAside(task, open, std::nullopt, "before its master was resumed");
   }
   all_dirty_ = true;
 }
@@ -85,12 +83,12 @@ void Core::AskForMark() {
   if (finished_ || mark_asked_ >= last) return;
   if (tasks_.ordered()) {
     mark_asked_ = last;
-    actions_.emplace_back(Write{MarkRecord{mark_asked_}});
+    Record(MarkRecord{mark_asked_});
     return;
   }
   if (tasks_.next_fresh() + options_.mark_stride / 2 <= mark_asked_) return;
   mark_asked_ = std::min(last, tasks_.next_fresh() + options_.mark_stride);
-  actions_.emplace_back(Write{MarkRecord{mark_asked_}});
+  Record(MarkRecord{mark_asked_});
 }
 
 const Counts& Core::counts() {
@@ -240,11 +238,11 @@ void Core::OnDrain(Time, const std::string& reason) {
 void Core::OnStop(Time, const std::string& reason) {
   if (finished_) return;
   finished_ = true;
-  if (turnaround_ > Time{}) actions_.emplace_back(Write{LedgerRecord{options_.epoch, ledger()}});
+  if (turnaround_ > Time{}) Record(LedgerRecord{options_.epoch, ledger()});
   for (const Worker& worker : workers_.all()) {
     if (worker.connected) SendTo(worker, Stop{reason});
     if (worker.ended) continue;
-    actions_.emplace_back(Write{WorkerEndRecord{worker.number, reason}});
+    Record(WorkerEndRecord{worker.number, reason});
   }
   actions_.emplace_back(Finished{});
 }
@@ -272,7 +270,7 @@ void Core::OnTick(Time now) {
   });
   if (now - last_heartbeat_ < options_.lease / 3) return;
   last_heartbeat_ = now;
-  if (turnaround_ > Time{}) actions_.emplace_back(Write{LedgerRecord{options_.epoch, ledger()}});
+  if (turnaround_ > Time{}) Record(LedgerRecord{options_.epoch, ledger()});
   for (const Worker& worker : workers_.all()) {
     if (worker.connected) SendTo(worker, MasterHeartbeat{worker.received});
   }
@@ -327,16 +325,16 @@ void Core::Disconnect(Worker& worker) {
 // ---- tasks ----
 
 // Enters the attempt that is out into its worker's books.
-void Core::Hold(Worker& worker, TaskId task, const OpenTask& open) {
-  worker.held.emplace_hint(worker.held.end(), open.attempt, task);
+void Core::Hold(Worker& worker, OpenTask& open) {
+  worker.held.Add(open);
   if (!open.charged.empty()) ++worker.charged;
   if (open.group != kNoGroup) ++worker.held_of_group[open.group];
 }
 
 // Takes the attempt that is out away from the worker's books.
-void Core::Detach(TaskId, OpenTask& open) {
+void Core::Detach(OpenTask& open) {
   Worker& worker = workers_[open.worker];
-  worker.held.erase(open.attempt);
+  worker.held.Remove(open);
   if (open.group != kNoGroup) {
     const auto count = worker.held_of_group.find(open.group);
     if (count != worker.held_of_group.end() && --count->second == 0) {
@@ -350,11 +348,11 @@ void Core::Detach(TaskId, OpenTask& open) {
   open.running = false;
   open.retracting = false;
   open.given_up = open.attempt;
-  dirty_.push_back(worker.index);
+  MarkDirty(worker);
 }
 
 void Core::Release(TaskId task, OpenTask& open) {
-  Detach(task, open);
+  Detach(open);
   tasks_.Requeue(task);
   all_dirty_ = true;
 }
@@ -364,20 +362,20 @@ void Core::ReleaseAt(Time when, TaskId task, OpenTask& open) {
     Release(task, open);
     return;
   }
-  Detach(task, open);
+  Detach(open);
   open.not_before = when;
   tasks_.Suspend(task);
   wake_.emplace(when, task);
 }
 
-void Core::Finish(TaskResult result, std::optional<WorkerIndex> worker, uint64_t attempts) {
+void Core::Finish(TaskResult&& result, std::optional<WorkerIndex> worker, uint64_t attempts) {
   const TaskId task = result.task;
   result.unstartable = false;
   if (OpenTask* open = tasks_.Find(task); open != nullptr && open->attempt != 0) {
     const bool other = open->attempt != result.attempt;
     if (other) stale_[task].emplace_back(open->attempt, open->worker);
     if (other) workers_[open->worker].stale.insert(open->attempt);
-    Detach(task, *open);
+    Detach(*open);
   }
   tasks_.Finish(task);
   CancelOthers(task, result.attempt);
@@ -385,8 +383,7 @@ void Core::Finish(TaskResult result, std::optional<WorkerIndex> worker, uint64_t
   uncommitted_[result.attempt] = {task, worker, now_};
   ++counts_.outcomes[static_cast<size_t>(result.outcome)];
   const bool failed = result.outcome != Outcome::kOk && result.outcome != Outcome::kCancelled;
-  actions_.emplace_back(
-      Write{ResultRecord{std::move(result), attempts, worker ? workers_[*worker].number : 0}});
+  Record(ResultRecord{std::move(result), attempts, worker ? workers_[*worker].number : 0});
   if (failed && ++failed_ == options_.max_failures) {
     OnDrain({}, fmt::format("{} tasks failed (--max-failures)", failed_));
   }
@@ -427,13 +424,13 @@ void Core::OnCommitted(Time now, const Committed& committed) {
     if (found == uncommitted_.end() || found->second.task != ref.task) continue;
     if (found->second.worker) Acknowledge(&workers_[*found->second.worker], ref);
     recording_ += now - found->second.since;
-    uncommitted_.erase(found);
+    uncommitted_.erase(ref.attempt);
   }
   for (const uint64_t number : committed.workers) {
     Worker* worker = workers_.WithNumber(number);
     if (worker == nullptr) continue;
     worker->recorded = true;
-    dirty_.push_back(worker->index);
+    MarkDirty(*worker);
   }
   if (committed.mark > tasks_.mark()) {
     tasks_.set_mark(committed.mark);
@@ -441,13 +438,16 @@ void Core::OnCommitted(Time now, const Committed& committed) {
   }
 }
 
-void Core::Acknowledge(const Worker* worker, AttemptRef attempt) {
-  if (worker != nullptr) acks_[worker->index].push_back(attempt);
+void Core::Acknowledge(Worker* worker, AttemptRef attempt) {
+  if (worker == nullptr) return;
+  if (worker->acks.empty()) acknowledged_.push_back(worker->index);
+  worker->acks.push_back(attempt);
 }
 
 void Core::FlushAcks() {
-  for (auto& [index, attempts] : acks_) {
-    const Worker& worker = workers_[index];
+  for (const WorkerIndex index : std::exchange(acknowledged_, {})) {
+    Worker& worker = workers_[index];
+    const auto attempts = std::exchange(worker.acks, {});
     if (!worker.connected) continue;
     for (size_t at = 0; at < attempts.size(); at += kBatchMax) {
       const size_t end = std::min(attempts.size(), at + kBatchMax);
@@ -456,7 +456,10 @@ void Core::FlushAcks() {
                           attempts.begin() + static_cast<ptrdiff_t>(end)}});
     }
   }
-  acks_.clear();
+}
+
+void Core::MarkDirty(Worker& worker) {
+  if (!std::exchange(worker.dirty, true)) dirty_.push_back(worker.index);
 }
 
 // ---- self-check ----
@@ -472,7 +475,8 @@ void Require(bool holds, const char* what) {
 void Core::CheckInvariants() {
   uint64_t out = 0;
   uint64_t waiting = 0;
-  for (const auto& [task, open] : tasks_.open()) {
+  for (const TaskId task : tasks_.Open()) {
+    const OpenTask& open = *tasks_.Find(task);
     Require(tasks_.Exists(task), "an open task exists");
     Require(!tasks_.Done(task), "an open task has no outcome");
     if (open.attempt == 0) {
@@ -481,9 +485,7 @@ void Core::CheckInvariants() {
     }
     Require(!open.waiting, "what is out does not wait");
     ++out;
-    const auto& held = workers_[open.worker].held;
-    const auto found = held.find(open.attempt);
-    Require(found != held.end() && found->second == task, "what is out is held by its worker");
+    Require(open.task == task, "an open task knows its number");
   }
   Require(out == tasks_.out(), "the number of tasks that are out");
   Require(waiting == tasks_.waiting(), "the number of tasks that wait");
@@ -494,9 +496,10 @@ void Core::CheckInvariants() {
     held += worker.held.size();
     uint64_t running = 0;
     uint64_t retracting = 0;
-    for (const auto& [attempt, task] : worker.held) {
-      const OpenTask* open = tasks_.Find(task);
-      Require(open != nullptr && open->attempt == attempt && open->worker == worker.index,
+    const auto all = worker.held.All();
+    Require(all.size() == worker.held.size(), "the number of tasks that a worker holds");
+    for (const OpenTask* open : all) {
+      Require(tasks_.Find(open->task) == open && open->attempt != 0 && open->worker == worker.index,
               "what a worker holds is out with it");
       running += open->running ? 1 : 0;
       retracting += open->retracting ? 1 : 0;

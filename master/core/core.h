@@ -1,5 +1,7 @@
 #pragma once
 
+#include <tsl/robin_map.h>
+
 #include <array>
 #include <chrono>
 #include <cstdint>
@@ -145,11 +147,11 @@ class Core {
   void OnUnstartable(Worker& worker, TaskResult& result, OpenTask& open);
 
   // Tasks.
-  void Hold(Worker& worker, TaskId task, const OpenTask& open);
-  void Detach(TaskId task, OpenTask& open);
+  void Hold(Worker& worker, OpenTask& open);
+  void Detach(OpenTask& open);
   void Release(TaskId task, OpenTask& open);
   void ReleaseAt(Time when, TaskId task, OpenTask& open);
-  void Finish(TaskResult result, std::optional<WorkerIndex> worker, uint64_t attempts);
+  void Finish(TaskResult&& result, std::optional<WorkerIndex> worker, uint64_t attempts);
   void CancelOthers(TaskId task, AttemptId attempt);
   bool GivenOut(TaskId task, AttemptId attempt) const;
   bool Rejected(Worker* worker, AttemptRef ref);
@@ -187,6 +189,15 @@ class Core {
   void DrainBlackHoles();
   void FinishRefused();
 
+  /// Into the journal, together with what is written before and after it.
+  template <class R>
+  void Record(R record) {
+    if (actions_.empty() || !std::holds_alternative<Write>(actions_.back())) {
+      actions_.emplace_back(Write{});
+    }
+    std::get<Write>(actions_.back()).records.emplace_back(std::move(record));
+  }
+
   // Workers.
   void Recover(Recovered& recovered);
   void EndAwaiting(Worker& worker);
@@ -194,7 +205,9 @@ class Core {
   void AskForMark();
   void Disconnect(Worker& worker);
   void SendTo(const Worker& worker, ToWorker message);
-  void Acknowledge(const Worker* worker, AttemptRef attempt);
+  void Acknowledge(Worker* worker, AttemptRef attempt);
+  /// It may take tasks, or other than before.
+  void MarkDirty(Worker& worker);
   void FlushAcks();
   void FinishIfDone();
 
@@ -203,8 +216,9 @@ class Core {
   WorkerTable workers_;
   Counts counts_;
   /// Reports that are on their way into the journal.
-  std::unordered_map<AttemptId, Uncommitted> uncommitted_;
-  std::map<WorkerIndex, std::vector<AttemptRef>> acks_;
+  tsl::robin_map<AttemptId, Uncommitted> uncommitted_;
+  /// Whom acknowledgements are for.
+  std::vector<WorkerIndex> acknowledged_;
   /// Attempts given up that a worker may still run, by task.
   std::unordered_map<TaskId, std::vector<std::pair<AttemptId, WorkerIndex>>> stale_;
   TaskSet beyond_;
@@ -214,7 +228,7 @@ class Core {
   /// The last report of tasks that nobody could start so far.
   std::map<TaskId, TaskResult> refused_;
   std::vector<Action> actions_;
-  /// Workers that may take tasks since the last Flush, or all of them.
+  /// Workers that may take tasks since the last Flush (`Worker::dirty`), or all of them.
   std::vector<WorkerIndex> dirty_;
   bool all_dirty_ = false;
   uint64_t next_attempt_ = 1;

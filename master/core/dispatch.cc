@@ -10,7 +10,6 @@ namespace {
 using std::chrono::nanoseconds;
 
 constexpr nanoseconds kWorkAtHand = std::chrono::milliseconds(50);
-constexpr uint64_t kPrefetchMax = 1024;
 constexpr uint64_t kPrefetchOfGroup = 4;
 constexpr uint64_t kUncommittedMax = 20'000;
 
@@ -45,7 +44,9 @@ uint64_t Dispatcher::Target(const Worker& worker, uint64_t total_slots) const {
 void Dispatcher::Give() {
   std::vector<WorkerIndex> dirty;
   dirty.swap(core_.dirty_);
+  for (const WorkerIndex index : dirty) core_.workers_[index].dirty = false;
   if (core_.all_dirty_) {
+    dirty.clear();
     for (const Worker& worker : core_.workers_.all()) dirty.push_back(worker.index);
   }
   core_.all_dirty_ = false;
@@ -55,13 +56,13 @@ void Dispatcher::Give() {
     core_.all_dirty_ = true;
     return;
   }
-  std::sort(dirty.begin(), dirty.end());
-  dirty.erase(std::unique(dirty.begin(), dirty.end()), dirty.end());
   const uint64_t total =
       std::max({core_.workers_.live_slots(), core_.options_.expected_slots, uint64_t{1}});
   // The emptiest first: at the tail the few that are left go where slots idle.
-  std::stable_sort(dirty.begin(), dirty.end(), [this](WorkerIndex a, WorkerIndex b) {
-    return core_.workers_[a].held.size() < core_.workers_[b].held.size();
+  std::sort(dirty.begin(), dirty.end(), [this](WorkerIndex a, WorkerIndex b) {
+    const size_t of_a = core_.workers_[a].held.size();
+    const size_t of_b = core_.workers_[b].held.size();
+    return of_a != of_b ? of_a < of_b : a < b;
   });
   for (const WorkerIndex index : dirty) GiveTo(core_.workers_[index], total);
 }
@@ -159,7 +160,7 @@ void Dispatcher::Assign(Worker& worker, TaskId task, struct Give& give) {
   OpenTask& open = core_.tasks_.Assign(task, attempt, worker.index, worker.session);
   open.given = core_.now_;
   ++open.attempts;
-  core_.Hold(worker, task, open);
+  core_.Hold(worker, open);
   give.tasks.push_back({task, attempt, open.attempts});
 }
 
@@ -194,13 +195,12 @@ void Dispatcher::Retract() {
 uint64_t Dispatcher::RetractFrom(Worker& worker, uint64_t wanted) {
   cq::Retract message;
   message.run = core_.options_.text.run;
-  for (auto it = worker.held.rbegin(); it != worker.held.rend(); ++it) {
+  for (OpenTask* open = worker.held.newest(); open != nullptr; open = open->older) {
     if (message.attempts.size() == std::min<uint64_t>(wanted, kBatchMax)) break;
-    OpenTask* open = core_.tasks_.Find(it->second);
     if (open->running || open->retracting) continue;
     open->retracting = true;
     ++worker.retracting;
-    message.attempts.push_back({it->second, it->first});
+    message.attempts.push_back({open->task, open->attempt});
   }
   const uint64_t taken = message.attempts.size();
   if (taken > 0) core_.SendTo(worker, std::move(message));

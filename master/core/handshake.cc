@@ -68,8 +68,8 @@ void Core::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
   worker.problem = hello.problem;
   worker.leaving = hello.leaving || draining_;
   if (is_new) {
-    actions_.emplace_back(Write{WorkerRecord{worker.number, worker.id, worker.host, worker.pid,
-                                             worker.slots, worker.allocation}});
+    Record(WorkerRecord{worker.number, worker.id, worker.host, worker.pid, worker.slots,
+                        worker.allocation});
   }
   if (is_new || worker.awaited) {
     actions_.emplace_back(
@@ -102,20 +102,19 @@ void Core::Reconcile(Worker& worker, const std::vector<Held>& held) {
   for (const Held& h : held) {
     if (h.run == options_.text.run) has.insert(h.attempt);
   }
-  const auto books = worker.held;
-  for (const auto& [attempt, task] : books) {
-    OpenTask& open = *tasks_.Find(task);
+  for (OpenTask* task : worker.held.All()) {
+    OpenTask& open = *task;
     if (open.retracting) {
       // The request may be lost with the old session; if not, its answer still is in time.
       open.retracting = false;
       --worker.retracting;
     }
     if (open.session >= worker.session) continue;
-    if (has.contains(attempt)) {
+    if (has.contains(open.attempt)) {
       open.session = worker.session;
     } else {
       --open.attempts;
-      Release(task, open);
+      Release(open.task, open);
     }
   }
   worker.stale.clear();
@@ -160,7 +159,7 @@ void Core::ReconcileHeld(Worker& worker, const Held& held, std::vector<AttemptRe
     if (open != nullptr) TakeBackCharge(worker, {held.task, held.attempt}, *open);
     OpenTask& adopted = tasks_.Assign(held.task, held.attempt, worker.index, worker.session);
     adopted.attempts = std::max<uint32_t>(adopted.attempts, 1);
-    Hold(worker, held.task, adopted);
+    Hold(worker, adopted);
     adopted.running = running;
     // Its slot is told with its start; until then it has one of its own.
     adopted.slot = UINT32_MAX - static_cast<uint32_t>(worker.held.size());

@@ -46,26 +46,25 @@ void Core::Lose(Time now, Worker& worker, const Loss& loss) {
   const bool charge = loss.blame != Blame::kNobody && !worker.leaving;
   // In one slot what started last is what ran: an earlier one has ended, and its result is lost.
   std::map<uint32_t, AttemptId> ran;
-  for (const auto& [attempt, task] : worker.held) {
-    const OpenTask& open = *tasks_.Find(task);
-    if (open.running) ran[open.slot] = attempt;
+  const auto held = worker.held.All();
+  for (const OpenTask* open : held) {
+    if (open->running) ran[open->slot] = open->attempt;
   }
-  const auto held = worker.held;
   // In slots without a report something may have run all the same, for less than starts take to be
   // reported: the oldest are under suspicion.
   uint64_t unreported = charge ? worker.slots - std::min<uint64_t>(worker.slots, ran.size()) : 0;
-  for (const auto& [attempt, task] : held) {
-    OpenTask& open = *tasks_.Find(task);
-    const bool was_running = (open.running && ran[open.slot] == attempt) || open.suspect;
+  for (OpenTask* task : held) {
+    OpenTask& open = *task;
+    const bool was_running = (open.running && ran[open.slot] == open.attempt) || open.suspect;
     if (!open.running && !open.suspect && unreported > 0) {
       --unreported;
       open.suspect = true;
     }
     if (charge && was_running) {
-      Charge(now, worker, task, open, loss);
+      Charge(now, worker, open.task, open, loss);
     } else {
       if (!open.running && open.attempts > 0) --open.attempts;
-      ReleaseAt(loss.release_at, task, open);
+      ReleaseAt(loss.release_at, open.task, open);
     }
   }
   worker.has_suspect = false;
@@ -73,7 +72,7 @@ void Core::Lose(Time now, Worker& worker, const Loss& loss) {
   worker.stale.clear();
   EndAwaiting(worker);
   Disconnect(worker);
-  actions_.emplace_back(Write{WorkerEndRecord{worker.number, loss.reason}});
+  Record(WorkerEndRecord{worker.number, loss.reason});
   const bool harm = !held.empty();
   actions_.emplace_back(Note{
       harm ? Note::Kind::kWarning : Note::Kind::kWorkers,
@@ -87,7 +86,7 @@ void Core::Charge(Time now, Worker& worker, TaskId task, OpenTask& open, const L
   if (open.charged.empty()) ++worker.charged;
   open.charged.push_back(open.attempt);
   const auto kind = provisional ? FailureKind::kProvisional : FailureKind::kCharged;
-  actions_.emplace_back(Write{FailureRecord{ref, worker.number, kind, loss.reason}});
+  Record(FailureRecord{ref, worker.number, kind, loss.reason});
   if (provisional) {
     ++open.provisional;
     provisional_.push_back({now + kExplainWithin, worker.index, ref, loss.reason});
@@ -98,7 +97,7 @@ void Core::Charge(Time now, Worker& worker, TaskId task, OpenTask& open, const L
     SetAside(task, open, worker.index, loss.reason);
   } else {
     // None is set aside before the scheduler has had its time to explain.
-    Detach(task, open);
+    Detach(open);
     open.not_before = loss.release_at;
     if (loss.release_at != Time{}) wake_.emplace(loss.release_at, task);
     tasks_.Suspend(task);
@@ -122,8 +121,7 @@ void Core::Settle(Time now, const Provisional& charge, bool explained) {
   if (open == nullptr || open->provisional == 0) return;
   --open->provisional;
   const auto kind = explained ? FailureKind::kTakenBack : FailureKind::kCharged;
-  actions_.emplace_back(
-      Write{FailureRecord{charge.ref, workers_[charge.worker].number, kind, charge.reason}});
+  Record(FailureRecord{charge.ref, workers_[charge.worker].number, kind, charge.reason});
   if (explained) {
     std::erase(open->charged, charge.ref.attempt);
     if (open->charged.empty() && open->attempt != 0) --workers_[open->worker].charged;
@@ -159,8 +157,7 @@ void Core::TakeBackCharge(Worker& worker, AttemptRef ref, OpenTask& open) {
     provisional_.erase(pending);
     --open.provisional;
   }
-  actions_.emplace_back(
-      Write{FailureRecord{ref, worker.number, FailureKind::kTakenBack, "its worker came back"}});
+  Record(FailureRecord{ref, worker.number, FailureKind::kTakenBack, "its worker came back"});
 }
 
 }  // namespace cq

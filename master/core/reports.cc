@@ -111,7 +111,7 @@ void Core::Learn(const TaskResult& result) {
 // `worker` is none for what comes from a file of a worker that has left.
 void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
   const AttemptRef ref{result.task, result.attempt};
-  if (worker != nullptr && worker->stale.erase(result.attempt) > 0) dirty_.push_back(worker->index);
+  if (worker != nullptr && worker->stale.erase(result.attempt) > 0) MarkDirty(*worker);
   if (Rejected(worker, ref)) {
     Acknowledge(worker, ref);
     return;
@@ -124,7 +124,7 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
       waiting != uncommitted_.end() && waiting->second.task == result.task) {
     // A repetition of what the journal is about to commit: acknowledged then, and to this worker.
     ++counts_.dropped;
-    if (worker != nullptr) waiting->second.worker = worker->index;
+    if (worker != nullptr) waiting.value().worker = worker->index;
     return;
   }
   if (beyond_.Contains(result.task) && result.outcome != Outcome::kCancelled &&
@@ -132,8 +132,7 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
     beyond_.Erase(result.task);
     uncommitted_[result.attempt] = {
         result.task, worker == nullptr ? std::nullopt : std::optional(worker->index), now_};
-    actions_.emplace_back(
-        Write{ResultRecord{std::move(result), 1, worker == nullptr ? 0 : worker->number}});
+    Record(ResultRecord{std::move(result), 1, worker == nullptr ? 0 : worker->number});
     return;
   }
   if (tasks_.Done(result.task)) {
@@ -167,7 +166,7 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
   Learn(result);
   if (current && open->given != Time{}) turnaround_ += now - open->given;
   if (worker != nullptr) {
-    dirty_.push_back(worker->index);
+    MarkDirty(*worker);
     worker->unstartable = 0;
   }
   if (open != nullptr && !open->refused.empty()) Refute(*open);
@@ -191,8 +190,7 @@ void Core::Retry(Time now, TaskResult& result, OpenTask& open) {
   uncommitted_[result.attempt] = {result.task, std::nullopt, now_};
   const std::string reason = fmt::format(
       "{}: {}", result.outcome == Outcome::kTimeout ? "timeout" : "error", result.error);
-  actions_.emplace_back(
-      Write{FailureRecord{{result.task, result.attempt}, number, FailureKind::kRetried, reason}});
+  Record(FailureRecord{{result.task, result.attempt}, number, FailureKind::kRetried, reason});
   const Time when = now + std::min<Time>(delay, std::chrono::minutes(1));
   if (open.attempt != 0) {
     ReleaseAt(when, result.task, open);
@@ -221,8 +219,8 @@ void Core::OnSlotCrash(Time now, TaskResult& result, OpenTask& open) {
     return;
   }
   uncommitted_[result.attempt] = {result.task, std::nullopt, now_};
-  actions_.emplace_back(Write{FailureRecord{
-      {result.task, result.attempt}, number, FailureKind::kSlotCrashed, result.error}});
+  Record(FailureRecord{
+      {result.task, result.attempt}, number, FailureKind::kSlotCrashed, result.error});
   if (out) {
     Release(result.task, open);
   } else {
@@ -243,13 +241,13 @@ void Core::OnOutput(Worker& worker, Output& output) {
   for (OutputPart& part : output.parts) {
     const OpenTask* open = tasks_.Find(part.task);
     if (open == nullptr || open->attempt != part.attempt || open->worker != worker.index) continue;
-    actions_.emplace_back(Write{OutputRecord{std::move(part)}});
+    Record(OutputRecord{std::move(part)});
   }
 }
 
 void Core::OnReturned(Worker& worker, const ReturnedAttempt& returned) {
   if (worker.stale.erase(returned.attempt) > 0) {
-    dirty_.push_back(worker.index);
+    MarkDirty(worker);
     return;
   }
   if (Rejected(&worker, {returned.task, returned.attempt})) return;

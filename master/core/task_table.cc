@@ -8,14 +8,9 @@ namespace cq {
 TaskTable::TaskTable(TaskId last, TaskSet done, uint64_t done_count)
     : last_(last), done_(std::move(done)), done_count_(done_count), ready_(last - done_count) {}
 
-OpenTask* TaskTable::Find(TaskId task) {
-  const auto found = open_.find(task);
-  return found == open_.end() ? nullptr : &found->second;
-}
-
 void TaskTable::SkipTakenFresh() {
   while (next_fresh_ <= places() &&
-         (done_.Contains(At(next_fresh_)) || open_.contains(At(next_fresh_)))) {
+         (done_.Contains(At(next_fresh_)) || Find(At(next_fresh_)) != nullptr)) {
     ++next_fresh_;
   }
 }
@@ -49,7 +44,7 @@ std::optional<TaskId> TaskTable::PopFresh(uint32_t group) {
   if (withheld_) return std::nullopt;
   while (left_in(group) > 0) {
     const TaskId task = order_.tasks[next_in_[group]];
-    if (!done_.Contains(task) && !open_.contains(task)) {
+    if (!done_.Contains(task) && Find(task) == nullptr) {
       if (task > mark_) return std::nullopt;
       ++next_in_[group];
       return task;
@@ -83,7 +78,8 @@ std::optional<TaskId> TaskTable::PopFor(Queue which, WorkerIndex worker, bool ch
 }
 
 void TaskTable::Admit() {
-  for (auto& [task, open] : open_) {
+  for (const TaskId task : Open()) {
+    OpenTask& open = Get(task);
     if (open.ready() && open.queue == Queue::kNone) Enqueue(task, open);
   }
   next_fresh_ = 1;
@@ -91,7 +87,7 @@ void TaskTable::Admit() {
 }
 
 OpenTask& TaskTable::Assign(TaskId task, AttemptId attempt, WorkerIndex worker, SessionId session) {
-  OpenTask& open = open_[task];
+  OpenTask& open = OpenUp(task);
   assert(open.attempt == 0);
   if (open.waiting) {
     open.waiting = false;
@@ -119,7 +115,7 @@ void TaskTable::Enqueue(TaskId task, OpenTask& open) {
 }
 
 void TaskTable::Requeue(TaskId task) {
-  OpenTask& open = open_.at(task);
+  OpenTask& open = Get(task);
   if (open.held_back) {
     Suspend(task);
     return;
@@ -137,7 +133,7 @@ void TaskTable::HoldBack(TaskId task) {
 }
 
 void TaskTable::Suspend(TaskId task) {
-  OpenTask& open = open_.at(task);
+  OpenTask& open = Get(task);
   assert(open.attempt != 0);
   open.attempt = 0;
   open.waiting = true;
@@ -145,10 +141,8 @@ void TaskTable::Suspend(TaskId task) {
   ++waiting_;
 }
 
-OpenTask& TaskTable::OpenUp(TaskId task) { return open_[task]; }
-
 void TaskTable::SuspendReady(TaskId task) {
-  OpenTask& open = open_.at(task);
+  OpenTask& open = Get(task);
   assert(open.ready());
   open.waiting = true;
   open.queue = Queue::kNone;
@@ -157,7 +151,7 @@ void TaskTable::SuspendReady(TaskId task) {
 }
 
 void TaskTable::Wake(TaskId task) {
-  OpenTask& open = open_.at(task);
+  OpenTask& open = Get(task);
   assert(open.waiting);
   if (open.held_back) return;
   open.waiting = false;
@@ -167,20 +161,14 @@ void TaskTable::Wake(TaskId task) {
 }
 
 void TaskTable::Reclassify(TaskId task) {
-  OpenTask& open = open_.at(task);
+  OpenTask& open = Get(task);
   if (open.ready() && open.queue != Queue::kNone) Enqueue(task, open);
 }
 
 void TaskTable::Finish(TaskId task) {
-  const auto found = open_.find(task);
-  if (found != open_.end() && found->second.attempt != 0) {
-    --out_;
-  } else if (found != open_.end() && found->second.waiting) {
-    --waiting_;
-  } else {
-    --ready_;
-  }
-  if (found != open_.end()) open_.erase(found);
+  const OpenTask* open = Find(task);
+  --(open == nullptr || open->ready() ? ready_ : open->waiting ? waiting_ : out_);
+  open_.Erase(task);
   done_.Insert(task);
   ++done_count_;
 }

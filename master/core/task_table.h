@@ -5,11 +5,11 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
-#include <unordered_map>
 #include <vector>
 
 #include "master/core/start_order.h"
 #include "protocol/ids.h"
+#include "protocol/stable_table.h"
 
 namespace cq {
 
@@ -39,6 +39,7 @@ class TaskSet {
 /// A task that was tried or is being tried and has no outcome yet. The rest of the tasks are either
 /// fresh (never given out) or have an outcome, and cost one bit.
 struct OpenTask {
+  TaskId task = 0;
   /// The attempt that is out; 0 while the task waits in the ready queue.
   AttemptId attempt = 0;
   /// When it was given out; 0: by an earlier master.
@@ -76,6 +77,9 @@ struct OpenTask {
   /// The queue in which it stands while it is ready.
   enum class Queue : uint8_t { kNone, kReturned, kCharged, kSuspects, kRefused };
   Queue queue = Queue::kNone;
+  /// Its neighbours among what its worker holds.
+  OpenTask* older = nullptr;
+  OpenTask* newer = nullptr;
 
   bool ready() const { return attempt == 0 && !waiting; }
 };
@@ -102,11 +106,16 @@ class TaskTable {
   /// How many have neither an outcome nor leave to go out.
   uint64_t waiting() const { return waiting_; }
 
-  /// The state of a task that is open; nullptr for a fresh or finished one.
-  OpenTask* Find(TaskId task);
+  /// The state of a task that is open, which stays where it is; nullptr for a fresh or finished
+  /// one.
+  OpenTask* Find(TaskId task) { return open_.Find(task); }
 
   /// The state of a task without outcome, which becomes open if it was fresh.
-  OpenTask& OpenUp(TaskId task);
+  OpenTask& OpenUp(TaskId task) {
+    OpenTask& open = open_.Add(task).first;
+    open.task = task;
+    return open;
+  }
   /// Before anything else.
   void set_order(StartOrder order);
   bool ordered() const { return !order_.tasks.empty(); }
@@ -157,11 +166,14 @@ class TaskTable {
   /// A task, open or fresh, has its outcome.
   void Finish(TaskId task);
 
-  const std::unordered_map<TaskId, OpenTask>& open() const { return open_; }
+  /// All that are open, by their numbers.
+  std::vector<TaskId> Open() const { return open_.SortedKeys(); }
 
  private:
   using Queue = OpenTask::Queue;
 
+  /// One that is open.
+  OpenTask& Get(TaskId task) { return *open_.Find(task); }
   void SkipTakenFresh();
   /// How many places for fresh tasks there are, and the task at one, from 1.
   uint64_t places() const { return ordered() ? order_.tasks.size() : last_; }
@@ -191,7 +203,7 @@ class TaskTable {
   /// Tasks given back, by kind. May hold tasks that went another way since: an entry counts if the
   /// open task says that it is ready in that queue.
   std::array<std::deque<TaskId>, 5> queues_;
-  std::unordered_map<TaskId, OpenTask> open_;
+  StableTable<TaskId, OpenTask> open_;
 };
 
 }  // namespace cq

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -8,6 +9,7 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "master/core/task_table.h"
@@ -20,6 +22,39 @@ using Time = std::chrono::nanoseconds;
 
 /// Names a connection of the transport for as long as it lasts, and never a worker.
 using ConnectionId = uint64_t;
+
+/// The tasks that are out with a worker, in the order of their assignment: a list through their own
+/// states.
+class HeldTasks {
+ public:
+  size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  OpenTask* newest() const { return newest_; }
+  void Add(OpenTask& open) {
+    open.older = newest_;
+    if (newest_ != nullptr) newest_->newer = &open;
+    newest_ = &open;
+    ++size_;
+  }
+  void Remove(OpenTask& open) {
+    if (open.older != nullptr) open.older->newer = open.newer;
+    (open.newer != nullptr ? open.newer->older : newest_) = open.older;
+    open.older = nullptr;
+    open.newer = nullptr;
+    --size_;
+  }
+  /// The oldest first. They may be taken out meanwhile.
+  std::vector<OpenTask*> All() const {
+    std::vector<OpenTask*> all;
+    for (OpenTask* open = newest_; open != nullptr; open = open->older) all.push_back(open);
+    std::reverse(all.begin(), all.end());
+    return all;
+  }
+
+ private:
+  OpenTask* newest_ = nullptr;
+  size_t size_ = 0;
+};
 
 struct Worker {
   WorkerIndex index = 0;
@@ -59,8 +94,7 @@ struct Worker {
   /// It is gone, for the reason that the journal has. It comes back to life with a hello.
   bool ended = false;
 
-  /// The attempts that are out with it, in the order of their assignment.
-  std::map<AttemptId, TaskId> held;
+  HeldTasks held;
   uint64_t running = 0;
   uint64_t retracting = 0;
   uint64_t charged = 0;
@@ -79,6 +113,9 @@ struct Worker {
   bool has_suspect = false;
   /// Attempts that it still runs though they were given up.
   std::set<AttemptId> stale;
+  /// What it is to be told of next, and whether it may be given tasks next.
+  std::vector<AttemptRef> acks;
+  bool dirty = false;
 
   bool Takes() const { return connected && recorded && !leaving && !ended && capacity > 0; }
 };

@@ -6,6 +6,7 @@
 
 #include "master/core/core.h"
 #include "master/core/dispatch.h"
+#include "protocol/limits.h"
 
 namespace cq {
 
@@ -100,8 +101,9 @@ class CoreTest : public ::testing::Test {
     for (const Action& action : actions) {
       const auto* write = std::get_if<Write>(&action);
       if (write == nullptr) continue;
-      if (const auto* worker = std::get_if<WorkerRecord>(&write->record)) {
-        core_->OnCommitted(now_, {{}, {worker->worker}, 0, {}});
+      for (const JournalRecord& record : write->records) {
+        const auto* worker = std::get_if<WorkerRecord>(&record);
+        if (worker != nullptr) core_->OnCommitted(now_, {{}, {worker->worker}, 0, {}});
       }
     }
     for (Action& action : Take()) actions.push_back(std::move(action));
@@ -168,7 +170,9 @@ class CoreTest : public ::testing::Test {
     for (const Action& action : actions) {
       const auto* write = std::get_if<Write>(&action);
       if (write == nullptr) continue;
-      if (const auto* record = std::get_if<R>(&write->record)) records.push_back(*record);
+      for (const JournalRecord& record : write->records) {
+        if (const auto* wanted = std::get_if<R>(&record)) records.push_back(*wanted);
+      }
     }
     return records;
   }

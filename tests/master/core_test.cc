@@ -294,7 +294,7 @@ TEST_F(CoreTest, ShortTasksAreGivenInBatchesAndLongOnesAreNot) {
   EXPECT_EQ(PrefetchPerSlot({}), 1u);
   EXPECT_EQ(PrefetchPerSlot(seconds(10)), 1u);
   EXPECT_EQ(PrefetchPerSlot(milliseconds(1)), 50u);
-  EXPECT_EQ(PrefetchPerSlot(std::chrono::nanoseconds(10)), 1024u);
+  EXPECT_EQ(PrefetchPerSlot(std::chrono::nanoseconds(10)), kPrefetchMax);
 }
 
 TEST_F(CoreTest, DrainFinishesWhatRunsAndLeavesTheRestPending) {

@@ -249,23 +249,26 @@ class Scenario {
     out_ += "\n";
   }
   void Say(const Write& write) {
-    pending_.push_back(write.record);
-    if (const auto* result = std::get_if<ResultRecord>(&write.record)) {
+    for (const JournalRecord& record : write.records) SayRecord(record);
+  }
+  void SayRecord(const JournalRecord& record) {
+    pending_.push_back(record);
+    if (const auto* result = std::get_if<ResultRecord>(&record)) {
       constexpr const char* kNames[] = {"ok",     "error",     "crashed", "timeout",
                                         "memory", "cancelled", "skipped"};
       out_ += fmt::format("journal: task {} is {} after {} attempts\n", result->result.task,
                           kNames[static_cast<size_t>(result->result.outcome)], result->attempts);
-    } else if (const auto* failure = std::get_if<FailureRecord>(&write.record)) {
+    } else if (const auto* failure = std::get_if<FailureRecord>(&record)) {
       constexpr const char* kKinds[] = {"charge taken back", "charged provisionally", "charged",
                                         "failed"};
       out_ +=
           fmt::format("journal: {}({}) {}\n", failure->attempt.task, Name(failure->attempt.attempt),
                       kKinds[static_cast<size_t>(failure->kind)]);
-    } else if (const auto* mark = std::get_if<MarkRecord>(&write.record)) {
+    } else if (const auto* mark = std::get_if<MarkRecord>(&record)) {
       out_ += fmt::format("journal: mark {}\n", mark->mark);
-    } else if (const auto* end = std::get_if<WorkerEndRecord>(&write.record)) {
+    } else if (const auto* end = std::get_if<WorkerEndRecord>(&record)) {
       out_ += fmt::format("journal: worker {} ended\n", end->worker);
-    } else if (const auto* worker = std::get_if<WorkerRecord>(&write.record)) {
+    } else if (const auto* worker = std::get_if<WorkerRecord>(&record)) {
       out_ += fmt::format("journal: worker {}\n", worker->worker);
     }
   }

@@ -568,11 +568,14 @@ class Simulation {
   }
 
   void Do(Write& write) {
-    if (const auto* failure = std::get_if<FailureRecord>(&write.record)) {
-      Say(fmt::format("failure of task {} attempt {:x}, kind {}: {}", failure->attempt.task,
-                      failure->attempt.attempt, static_cast<int>(failure->kind), failure->reason));
+    for (JournalRecord& record : write.records) {
+      if (const auto* failure = std::get_if<FailureRecord>(&record)) {
+        Say(fmt::format("failure of task {} attempt {:x}, kind {}: {}", failure->attempt.task,
+                        failure->attempt.attempt, static_cast<int>(failure->kind),
+                        failure->reason));
+      }
+      Record(std::move(record));
     }
-    Record(std::move(write.record));
   }
 
   void ScheduleCommit() {

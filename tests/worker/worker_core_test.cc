@@ -42,7 +42,7 @@ class WorkerCoreTest : public ::testing::Test {
     Assign assign;
     assign.run = kRun;
     for (uint64_t i = first; i < first + count; ++i) {
-      assign.tasks.push_back({i, MakeSerial(1, i), 1, 1, 0, {}, {}, {}, {}});
+      assign.tasks.push_back({i, MakeSerial(1, i), 1, 1, {}, {}, 0, {}, {}});
     }
     return assign;
   }
