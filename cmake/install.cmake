@@ -13,6 +13,7 @@ configure_package_config_file(cmake/cqConfig.cmake.in ${PROJECT_BINARY_DIR}/cqCo
         INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/cq)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/cqConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 # Our libraries are static, those that they need are not: all of them stand in Libs, and `--static` is not wanted.
+file(RELATIVE_PATH CQ_PREFIX_FROM_PKGCONFIG "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
 configure_file(cmake/cq.pc.in ${PROJECT_BINARY_DIR}/cq.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/cq.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(FILES ${PROJECT_BINARY_DIR}/cqConfig.cmake ${PROJECT_BINARY_DIR}/cqConfigVersion.cmake

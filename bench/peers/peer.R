@@ -15,5 +15,5 @@ measure <- function(name, package, start, run, chunk, stop = function() NULL) {
   end <- now()
   stopifnot(sum(as.numeric(unlist(results))) == n * (n + 1))
   cat(sprintf("%s,%s,%d,%.3f,%.6f,%s\n", name, as.character(packageVersion(package)), n, up - begin, end - up, chunk))
-  stop()
+  invisible(stop())
 }
