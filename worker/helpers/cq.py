@@ -10,13 +10,13 @@ returns both. SLOT_PROTOCOL.md describes what is said over the pipes. Standard l
 """
 
 import base64
+import importlib.util
 import inspect
 import io
 import json
 import math
 import os
 import pickle
-import random
 import sys
 import threading
 import time
@@ -49,11 +49,11 @@ class _Stream:
         self.raw = _Counting(fd, "w", closefd=False)
         self.text = io.TextIOWrapper(io.BufferedWriter(self.raw), errors="backslashreplace")
 
-    def mark(self, mark):
+    def mark(self, mark, task):
         """Tells the worker where the output of a task that printed ends."""
         self.text.flush()
         if self.raw.printed:
-            os.write(self.raw.fileno(), mark)
+            os.write(self.raw.fileno(), (mark % task).encode())
             self.raw.printed = False
 
 
@@ -114,6 +114,45 @@ def _refusal(function, names):
     return None
 
 
+class _Seeds:
+    """Seeds the generators of the modules that are there; one that a function imports later comes seeded (as a finder in sys.meta_path)."""
+
+    def __init__(self):
+        self._seed = 1
+        self._waiting = {"random", "numpy.random"}
+        self._there = []
+        for name in list(self._waiting):
+            if name in sys.modules:
+                self._found(sys.modules[name])
+        if self._waiting:
+            sys.meta_path.insert(0, self)
+
+    def set(self, seed):
+        self._seed = seed
+        for module in self._there:
+            module.seed(seed)
+
+    def _found(self, module):
+        self._waiting.discard(module.__name__)
+        self._there.append(module)
+
+    def find_spec(self, name, path, target=None):
+        if name not in self._waiting:
+            return None
+        self._waiting.discard(name)
+        spec = importlib.util.find_spec(name)
+        if spec is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_seed(module):
+                execute(module)
+                self._found(module)
+                module.seed(self._seed)
+
+            spec.loader.exec_module = execute_and_seed
+        return spec
+
+
 class _Flusher:
     """Sends the answers of a batch that are ready, whatever the next of its tasks does."""
 
@@ -151,18 +190,21 @@ def serve(function):
     streams = _Stream(1), _Stream(2)
     sys.stdout, sys.stderr = streams[0].text, streams[1].text
 
+    encode, decode = json.JSONEncoder().encode, json.JSONDecoder().decode
+
     def say(message):
-        out.write(json.dumps(message).encode() + b"\n")
+        out.write(encode(message).encode() + b"\n")
 
     say({"type": "hello", "protocol": 1, "helper": "cq.py"})
     out.flush()
     columns, constants = [], {}
-    environment = os.environ
+    environment, seeds = os.environ, _Seeds()
+    last_attempt = last_group = None
     flusher = _Flusher(out)
     # A process that the function forks must not have answers to send.
     os.register_at_fork(before=out.flush)
     for line in lines:
-        message = json.loads(line)
+        message = decode(line.decode())
         if message["type"] == "start":
             columns = message["columns"]
             constants = {name: _number_from(value) for name, value in message["constants"].items()}
@@ -182,11 +224,13 @@ def serve(function):
             for task, attempt, seed, group, values in message["tasks"]:
                 row = dict(zip(columns, map(_number_from, values)))
                 row.update(constants)
-                environment["CQ_TASK"], environment["CQ_ATTEMPT"] = str(task), str(attempt)
-                environment["CQ_SEED"], environment["CQ_GROUP"] = str(seed), group
-                random.seed(seed)
-                if "numpy" in sys.modules:
-                    sys.modules["numpy"].random.seed(seed)
+                environment["CQ_TASK"], environment["CQ_SEED"] = str(task), str(seed)
+                if attempt != last_attempt:
+                    environment["CQ_ATTEMPT"] = str(attempt)
+                    last_attempt = attempt
+                if group != last_group:
+                    environment["CQ_GROUP"] = last_group = group
+                seeds.set(seed)
                 begin = time.monotonic()
                 try:
                     answer = _answer(function(**row))
@@ -195,11 +239,10 @@ def serve(function):
                               type(error).__name__,
                               "traceback": traceback.format_exc()}
                 now = time.monotonic()
-                answer["type"], answer["task"] = "result", task
-                answer["us"] = int((now - begin) * 1e6)
                 for stream in streams:
-                    stream.mark((mark % task).encode())
-                say(answer)
+                    stream.mark(mark, task)
+                out.write(b'{"type":"result","task":%d,"us":%d,%b\n' %
+                          (task, (now - begin) * 1e6, encode(answer)[1:].encode()))
         finally:
             flusher.disarm()
         out.flush()
