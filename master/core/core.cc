@@ -48,7 +48,6 @@ void Core::Recover(Recovered& recovered) {
     worker.allocation = known.allocation;
     worker.watched = known.watched;
     worker.awaited = true;
-    worker.recorded = true;
     ++awaiting_;
   }
   workers_.set_last_number(recovered.last_worker);
@@ -428,8 +427,9 @@ void Core::OnCommitted(Time now, const Committed& committed) {
   }
   for (const uint64_t number : committed.workers) {
     Worker* worker = workers_.WithNumber(number);
-    if (worker == nullptr) continue;
-    worker->recorded = true;
+    if (worker == nullptr || worker->unrecorded == 0) continue;
+    if (--worker->unrecorded > 0) continue;
+    if (worker->connected) Greet(*worker);
     MarkDirty(*worker);
   }
   if (committed.mark > tasks_.mark()) {

@@ -31,7 +31,7 @@ void Core::OnHello(Time now, ConnectionId from, Envelope envelope, Hello& hello)
   } else if (known && peer->session == envelope.session) {
     // Our welcome was lost, or the hello was repeated before it came.
     workers_[peer->worker].last_heard = now;
-    Greet(workers_[peer->worker]);
+    if (workers_[peer->worker].unrecorded == 0) Greet(workers_[peer->worker]);
   } else {
     Offer(now, from);
   }
@@ -68,6 +68,7 @@ void Core::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
   worker.problem = hello.problem;
   worker.leaving = hello.leaving || draining_;
   if (is_new) {
+    ++worker.unrecorded;
     Record(WorkerRecord{worker.number, worker.id, worker.host, worker.pid, worker.slots,
                         worker.allocation});
   }
@@ -84,7 +85,7 @@ void Core::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
   // What it must not start any more is said before the welcome that lets it start anything.
   Reconcile(worker, hello.held);
   EndAwaiting(worker);
-  Greet(worker);
+  if (worker.unrecorded == 0) Greet(worker);
   if (draining_) SendTo(worker, Drain{drain_reason_});
   all_dirty_ = true;
 }

@@ -12,21 +12,16 @@ size_t WorkerTable::Hash::operator()(const WorkerId& id) const {
 }
 
 Worker& WorkerTable::Get(const WorkerId& id) {
-  const auto [found, added] = by_id_.try_emplace(id, static_cast<WorkerIndex>(workers_.size()));
-  if (added) {
-    Worker& worker = workers_.emplace_back();
-    worker.index = found->second;
-    worker.number = ++last_number_;
-    worker.id = id;
-    by_number_[worker.number] = worker.index;
-  }
-  return workers_[found->second];
+  const auto found = by_id_.find(id);
+  return found != by_id_.end() ? workers_[found->second] : Recover(id, ++last_number_);
 }
 
 Worker& WorkerTable::Recover(const WorkerId& id, uint64_t number) {
-  Worker& worker = Get(id);
-  by_number_.erase(worker.number);
+  Worker& worker = workers_.emplace_back();
+  worker.index = static_cast<WorkerIndex>(workers_.size() - 1);
   worker.number = number;
+  worker.id = id;
+  by_id_[id] = worker.index;
   by_number_[number] = worker.index;
   return worker;
 }

@@ -87,8 +87,9 @@ struct Worker {
     bool explained = false;
   };
   std::optional<JobEnd> job_end;
-  /// Its row in the journal is durable: it may be given tasks.
-  bool recorded = false;
+  /// Rows of it that are on their way into the journal: until they are durable it is not welcome,
+  /// and starts nothing that a later master would not know of.
+  uint64_t unrecorded = 0;
   /// It was told to go, or told to drain.
   bool leaving = false;
   /// It is gone, for the reason that the journal has. It comes back to life with a hello.
@@ -117,7 +118,7 @@ struct Worker {
   std::vector<AttemptRef> acks;
   bool dirty = false;
 
-  bool Takes() const { return connected && recorded && !leaving && !ended && capacity > 0; }
+  bool Takes() const { return connected && unrecorded == 0 && !leaving && !ended && capacity > 0; }
 };
 
 /// A connection: the session in force on it, and the one offered in a `who`.
@@ -137,7 +138,7 @@ class WorkerTable {
 
   /// The worker with this id, made if it is new.
   Worker& Get(const WorkerId& id);
-  /// One of an earlier master, by its number; new ones are numbered on from `last_number`.
+  /// One that is not there yet, of an earlier master; new ones are numbered on from `last_number`.
   Worker& Recover(const WorkerId& id, uint64_t number);
   void set_last_number(uint64_t number) { last_number_ = number; }
   /// nullptr for a number that no worker has.

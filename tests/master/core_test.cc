@@ -14,15 +14,33 @@ TEST_F(CoreTest, AWorkerGetsNoTaskBeforeItsHelloRepeatsTheSession) {
   EXPECT_TRUE(Given(wrong, 1).empty());
 }
 
-TEST_F(CoreTest, AWorkerGetsNoTaskBeforeItsRowIsDurable) {
+TEST_F(CoreTest, AWorkerIsNotWelcomeBeforeItsRowIsDurable) {
   Start(10);
   const SessionId session = Only<Who>(Tell(1, 0, 0, HelloOf(1, 1))).session;
-  const auto accepted = Tell(1, session, 0, HelloOf(1, 1));
+  auto accepted = Tell(1, session, 0, HelloOf(1, 1));
+  EXPECT_TRUE(All<Welcome>(accepted).empty());
+  EXPECT_TRUE(Given(accepted, 1).empty());
+  // It says so again, and comes no further.
+  EXPECT_TRUE(All<Welcome>(Tell(1, session, 0, HelloOf(1, 1))).empty());
+  core_->OnCommitted(now_, {{}, {1}, 0, {}});
+  accepted = Take();
   EXPECT_EQ(All<Welcome>(accepted).size(), 1u);
   EXPECT_EQ(All<RunText>(accepted).size(), 1u);
-  EXPECT_TRUE(Given(accepted, 1).empty());
+  EXPECT_FALSE(Given(accepted, 1).empty());
+}
+
+// Otherwise it would go on with what it holds, and a later master would not know of it.
+TEST_F(CoreTest, AWorkerThatCameBackIsNotWelcomeBeforeThatIsDurable) {
+  Start(10);
+  const auto given = Given(Join(1, 1, 1), 1);
+  Pass(seconds(40));
+  const Hello hello = HelloOf(1, 1, {{kRun, given[0].task, given[0].attempt, HeldState::kQueued}});
+  const SessionId session = Only<Who>(Tell(2, 0, 0, hello)).session;
+  const auto accepted = Tell(2, session, 0, hello);
+  EXPECT_EQ(Written<WorkerRecord>(accepted).size(), 1u);
+  EXPECT_TRUE(All<Welcome>(accepted).empty());
   core_->OnCommitted(now_, {{}, {1}, 0, {}});
-  EXPECT_FALSE(Given(Take(), 1).empty());
+  EXPECT_EQ(All<Welcome>(Take()).size(), 1u);
 }
 
 TEST_F(CoreTest, AnyMessageOfAStrangerIsAnsweredWithTheSameWho) {
