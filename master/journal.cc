@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <iterator>
 
@@ -75,8 +76,8 @@ Database CreateJournal(const std::string& path, const std::map<std::string, std:
 class JournalWriter::Tables {
  public:
   explicit Tables(Database& db)
-      : result_(db.Prepare("INSERT OR IGNORE INTO results VALUES"
-                           "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)")),
+      : result_(db.Prepare(InsertResults(1))),
+        results_(db.Prepare(InsertResults(kGroup))),
         blob_(db.Prepare("INSERT OR IGNORE INTO blobs VALUES(?1, ?2, ?3)")),
         name_(db.Prepare("INSERT OR REPLACE INTO names VALUES(?1, ?2, ?3)")),
         failure_(db.Prepare("INSERT OR REPLACE INTO failures VALUES(?1, ?2, ?3, ?4, ?5, ?6)")),
@@ -99,26 +100,15 @@ class JournalWriter::Tables {
     }
   }
 
+  /// The record must live until the next WriteResults, which inserts what is not inserted by then.
   void operator()(const ResultRecord& record) {
     const TaskResult& r = record.result;
-    result_.Bind(1, static_cast<int64_t>(r.task))
-        .Bind(2, static_cast<int64_t>(r.attempt))
-        .Bind(3, static_cast<int64_t>(r.outcome))
-        .Bind(4, r.exit)
-        .Bind(5, static_cast<int64_t>(record.attempts))
-        .Bind(6, static_cast<int64_t>(record.worker))
-        .Bind(7, static_cast<int64_t>(r.started_us))
-        .Bind(8, static_cast<int64_t>(r.wall_us))
-        .Bind(9, static_cast<int64_t>(r.user_us))
-        .Bind(10, static_cast<int64_t>(r.system_us))
-        .Bind(11, static_cast<int64_t>(r.max_rss_kb));
-    json_.clear();
-    if (!r.values.empty()) AppendJson(json_, r.values);
-    BindTextOrNull(12, r.error);
-    BindTextOrNull(13, json_);
-    BindBlobOrNull(14, r.out);
-    BindBlobOrNull(15, r.err);
-    result_.Run();
+    group_.push_back(&record);
+    if (group_.size() == kGroup) {
+      for (size_t i = 0; i < kGroup; ++i) BindResult(results_, i, *group_[i]);
+      results_.Run();
+      group_.clear();
+    }
     if (!r.blob_format.empty()) {
       blob_.Bind(1, static_cast<int64_t>(r.task))
           .BindText(2, r.blob_format)
@@ -201,12 +191,59 @@ class JournalWriter::Tables {
   // Says that what stands before it is durable.
   void operator()(const SpoolTaken&) {}
 
- private:
-  void BindTextOrNull(int index, std::string_view text) {
-    text.empty() ? result_.BindNull(index) : result_.BindText(index, text);
+  void WriteResults() {
+    for (const ResultRecord* record : group_) {
+      BindResult(result_, 0, *record);
+      result_.Run();
+    }
+    group_.clear();
   }
-  void BindBlobOrNull(int index, std::string_view bytes) {
-    bytes.empty() ? result_.BindNull(index) : result_.BindBlob(index, bytes);
+
+ private:
+  /// So many results go into one statement: nearly half of what a row costs is setting its
+  /// statement out and back.
+  static constexpr size_t kGroup = 32;
+  static constexpr int kResultColumns = 15;
+
+  static std::string InsertResults(size_t rows) {
+    std::string sql = "INSERT OR IGNORE INTO results VALUES";
+    for (size_t row = 0; row < rows; ++row) {
+      sql += row == 0 ? "(?" : ",(?";
+      for (int column = 1; column < kResultColumns; ++column) sql += ",?";
+      sql += ')';
+    }
+    return sql;
+  }
+
+  // The columns of the row-th result of the statement.
+  void BindResult(Statement& statement, size_t row, const ResultRecord& record) {
+    const TaskResult& r = record.result;
+    int at = kResultColumns * static_cast<int>(row);
+    const auto number = [&](auto value) { statement.Bind(++at, static_cast<int64_t>(value)); };
+    const auto text = [&](std::string_view value) {
+      value.empty() ? statement.BindNull(++at) : statement.BindText(++at, value);
+    };
+    const auto bytes = [&](std::string_view value) {
+      value.empty() ? statement.BindNull(++at) : statement.BindBlob(++at, value);
+    };
+    std::string& json = json_[row];
+    json.clear();
+    if (!r.values.empty()) AppendJson(json, r.values);
+    number(r.task);
+    number(r.attempt);
+    number(r.outcome);
+    number(r.exit);
+    number(record.attempts);
+    number(record.worker);
+    number(r.started_us);
+    number(r.wall_us);
+    number(r.user_us);
+    number(r.system_us);
+    number(r.max_rss_kb);
+    text(r.error);
+    text(json);
+    bytes(r.out);
+    bytes(r.err);
   }
 
   // The order of the exported columns must not depend on which task ended first, so each name goes
@@ -222,6 +259,7 @@ class JournalWriter::Tables {
   }
 
   Statement result_;
+  Statement results_;
   Statement blob_;
   Statement name_;
   Statement failure_;
@@ -239,7 +277,9 @@ class JournalWriter::Tables {
   /// Of tasks that run for long: how many parts of their output have come.
   std::map<TaskId, int64_t> parts_;
   std::map<std::string, std::pair<int64_t, int64_t>> names_;
-  std::string json_;
+  std::vector<const ResultRecord*> group_;
+  /// The values of the results of a group.
+  std::array<std::string, kGroup> json_;
 };
 
 JournalWriter::JournalWriter(Database database, Callbacks callbacks)
@@ -344,6 +384,7 @@ void JournalWriter::CommitBatch(std::vector<JournalRecord>& batch) {
     std::visit(*tables_, record);
     committed.Add(record);
   }
+  tables_->WriteResults();
   database_.Execute("COMMIT");
   callbacks_.committed(std::move(committed));
 }

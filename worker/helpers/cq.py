@@ -34,31 +34,54 @@ class Result:
         self.format = format
 
 
-class _Counting(io.FileIO):
-    """A standard stream that knows whether something was printed since it was last asked."""
+class _Noticed:
+    """A layer of a standard stream that tells when something is written to it."""
 
-    printed = False
+    stream = None
 
     def write(self, data):
-        self.printed = True
+        self.stream.printed = True
         return super().write(data)
 
 
+class _Raw(_Noticed, io.FileIO):
+    pass
+
+
+class _Buffer(_Noticed, io.BufferedWriter):
+    pass
+
+
+class _Text(_Noticed, io.TextIOWrapper):
+    pass
+
+
 class _Stream:
+    """A standard stream that knows whether something was printed since its last mark."""
+
     def __init__(self, fd):
-        self.raw = _Counting(fd, "w", closefd=False)
-        self.text = io.TextIOWrapper(io.BufferedWriter(self.raw), errors="backslashreplace")
+        self.fd, self.printed = fd, False
+        raw = _Raw(fd, "w", closefd=False)
+        buffer = _Buffer(raw)
+        self.text = _Text(buffer, errors="backslashreplace")
+        raw.stream = buffer.stream = self.text.stream = self
 
     def mark(self, mark, task):
         """Tells the worker where the output of a task that printed ends."""
         self.text.flush()
-        if self.raw.printed:
-            os.write(self.raw.fileno(), (mark % task).encode())
-            self.raw.printed = False
+        os.write(self.fd, (mark % task).encode())
+        self.printed = False
 
 
-def _number_from(value):
-    return float(value["$number"].lower()) if isinstance(value, dict) else value
+def _number_from(members):
+    """What a JSON object stands for: JSON has no NaN."""
+    return float(members["$number"].lower()) if "$number" in members else members
+
+
+_encode = json.JSONEncoder().encode
+_SCALARS = {bool: lambda value: "true" if value else "false",
+            int: int.__repr__, str: _encode, type(None): lambda value: "null",
+            float: lambda value: float.__repr__(value) if math.isfinite(value) else _encode(_plain(value))}
 
 
 def _plain(value):
@@ -81,7 +104,10 @@ def _plain(value):
 
 
 def _answer(result):
-    """The members of a `result` line that carry what the function returned."""
+    """The members of a `result` line that carry what the function returned, from the comma on."""
+    scalar = _SCALARS.get(type(result))
+    if scalar is not None:
+        return ',"value":%s}' % scalar(result)
     blob, kind = None, None
     if isinstance(result, Result):
         result, blob, kind = result.value, result.blob, result.format
@@ -96,7 +122,20 @@ def _answer(result):
             blob, kind = pickle.dumps(blob), kind or "pickle"
         answer["blob"] = base64.b64encode(blob).decode("ascii")
         answer["format"] = kind or "bytes"
-    return answer
+    return "," + _encode(answer)[1:]
+
+
+def _set_environment():
+    """Sets a variable to the text of a number, as os.environ does, which encodes the name each time."""
+    known, put = getattr(os.environ, "_data", None), os.putenv
+    if not isinstance(known, dict) or b"CQ_SLOT_IN" not in known:
+        return lambda name, value: os.environ.__setitem__(name.decode(), str(value))
+
+    def set_variable(name, value):
+        text = b"%d" % value
+        known[name] = text
+        put(name, text)
+    return set_variable
 
 
 def _refusal(function, names):
@@ -187,18 +226,18 @@ def serve(function):
     os.set_inheritable(fd_out, False)
     lines = os.fdopen(fd_in, "rb")
     out = os.fdopen(fd_out, "wb", buffering=1 << 20)
-    streams = _Stream(1), _Stream(2)
-    sys.stdout, sys.stderr = streams[0].text, streams[1].text
+    out_stream, err_stream = _Stream(1), _Stream(2)
+    sys.stdout, sys.stderr = out_stream.text, err_stream.text
 
-    encode, decode = json.JSONEncoder().encode, json.JSONDecoder().decode
+    decode = json.JSONDecoder(object_hook=_number_from).decode
 
     def say(message):
-        out.write(encode(message).encode() + b"\n")
+        out.write(_encode(message).encode() + b"\n")
 
     say({"type": "hello", "protocol": 1, "helper": "cq.py"})
     out.flush()
     columns, constants = [], {}
-    environment, seeds = os.environ, _Seeds()
+    set_variable, seeds = _set_environment(), _Seeds()
     last_attempt = last_group = None
     flusher = _Flusher(out)
     # A process that the function forks must not have answers to send.
@@ -207,7 +246,7 @@ def serve(function):
         message = decode(line.decode())
         if message["type"] == "start":
             columns = message["columns"]
-            constants = {name: _number_from(value) for name, value in message["constants"].items()}
+            constants = message["constants"]
             reason = _refusal(function, columns + list(constants))
             say({"type": "refuse", "id": message["id"], "message": reason} if reason else
                 {"type": "ready", "id": message["id"]})
@@ -222,27 +261,31 @@ def serve(function):
             flusher.arm()
         try:
             for task, attempt, seed, group, values in message["tasks"]:
-                row = dict(zip(columns, map(_number_from, values)))
-                row.update(constants)
-                environment["CQ_TASK"], environment["CQ_SEED"] = str(task), str(seed)
+                row = dict(zip(columns, values))
+                if constants:
+                    row.update(constants)
+                set_variable(b"CQ_TASK", task)
+                set_variable(b"CQ_SEED", seed)
                 if attempt != last_attempt:
-                    environment["CQ_ATTEMPT"] = str(attempt)
+                    set_variable(b"CQ_ATTEMPT", attempt)
                     last_attempt = attempt
                 if group != last_group:
-                    environment["CQ_GROUP"] = last_group = group
+                    os.environ["CQ_GROUP"] = last_group = group
                 seeds.set(seed)
                 begin = time.monotonic()
                 try:
                     answer = _answer(function(**row))
                 except Exception as error:
-                    answer = {"error": "%s: %s" % (type(error).__name__, error) if str(error) else
-                              type(error).__name__,
-                              "traceback": traceback.format_exc()}
-                now = time.monotonic()
-                for stream in streams:
-                    stream.mark(mark, task)
-                out.write(b'{"type":"result","task":%d,"us":%d,%b\n' %
-                          (task, (now - begin) * 1e6, encode(answer)[1:].encode()))
+                    answer = "," + _encode({
+                        "error": "%s: %s" % (type(error).__name__, error) if str(error) else
+                                 type(error).__name__,
+                        "traceback": traceback.format_exc()})[1:]
+                us = (time.monotonic() - begin) * 1e6
+                if out_stream.printed:
+                    out_stream.mark(mark, task)
+                if err_stream.printed:
+                    err_stream.mark(mark, task)
+                out.write(b'{"type":"result","task":%d,"us":%d%b\n' % (task, us, answer.encode()))
         finally:
             flusher.disarm()
         out.flush()
