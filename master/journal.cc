@@ -232,18 +232,18 @@ class JournalWriter::Tables {
     number(r.task);
     number(r.attempt);
     number(r.outcome);
-    number(r.exit);
+    number(r.details->exit);
     number(record.attempts);
     number(record.worker);
     number(r.started_us);
     number(r.wall_us);
-    number(r.user_us);
-    number(r.system_us);
-    number(r.max_rss_kb);
-    text(r.error);
+    number(r.details->user_us);
+    number(r.details->system_us);
+    number(r.details->max_rss_kb);
+    text(r.details->error);
     text(json);
-    bytes(r.out);
-    bytes(r.err);
+    bytes(r.details->out);
+    bytes(r.details->err);
   }
 
   // The order of the exported columns must not depend on which task ended first, so each name goes

@@ -280,11 +280,11 @@ void MasterLoop::Do(struct Give& give) {
     task.attempt = grant.attempt;
     task.attempt_number = grant.attempt_number;
     task.seed = row.seed;
-    task.timeout_ms = row.timeout_ms;
+    if (row.timeout_ms != 0) task.details.Edit().timeout_ms = row.timeout_ms;
     size_t size = 0;
     for (const std::string& value : row.values) size += value.size();
     if (size > kTaskBytesMax) {
-      task.problem = fmt::format(
+      task.details.Edit().problem = fmt::format(
           "the values of this row that the command uses have {} bytes; at "
           "most {} can be passed on",
           size, kTaskBytesMax);

@@ -36,13 +36,19 @@ auto Fields(M& m) {
 template <Is<TaskResult> M>
 auto Fields(M& m) {
   return std::tie(m.task, m.attempt, m.slot, m.outcome, m.started_us, m.wall_us, m.values,
-                  m.blob_format, m.blob, m.exit, m.error, m.user_us, m.system_us, m.max_rss_kb,
-                  m.out, m.err, m.unstartable, m.extras);
+                  m.blob_format, m.blob, m.unstartable, m.details);
+}
+template <Is<ResultDetails> M>
+auto Fields(M& m) {
+  return std::tie(m.exit, m.error, m.user_us, m.system_us, m.max_rss_kb, m.out, m.err, m.extras);
 }
 template <Is<Task> M>
 auto Fields(M& m) {
-  return std::tie(m.task, m.attempt, m.attempt_number, m.seed, m.values, m.group, m.timeout_ms,
-                  m.problem, m.extras);
+  return std::tie(m.task, m.attempt, m.attempt_number, m.seed, m.values, m.group, m.details);
+}
+template <Is<TaskDetails> M>
+auto Fields(M& m) {
+  return std::tie(m.timeout_ms, m.problem, m.extras);
 }
 template <Is<Hello> M>
 auto Fields(M& m) {
@@ -145,7 +151,9 @@ auto Fields(M& m) {
 
 // Of what comes in thousands the last fields are left out as far as they are as in a new one.
 template <class T>
-inline constexpr bool kIsShortened = std::is_same_v<T, TaskResult> || std::is_same_v<T, Task>;
+inline constexpr bool kIsShortened =
+    std::is_same_v<T, TaskResult> || std::is_same_v<T, ResultDetails> || std::is_same_v<T, Task> ||
+    std::is_same_v<T, TaskDetails>;
 
 template <class T>
 inline constexpr size_t kFieldCount = std::tuple_size_v<decltype(Fields(std::declval<T&>()))>;
@@ -233,6 +241,10 @@ template <class T>
 inline constexpr bool kIsPair = false;
 template <class A, class B>
 inline constexpr bool kIsPair<std::pair<A, B>> = true;
+template <class T>
+inline constexpr bool kIsRare = false;
+template <class T>
+inline constexpr bool kIsRare<Rarely<T>> = true;
 
 template <class T>
 void Pack(Packer& p, const T& value);
@@ -291,6 +303,8 @@ void Pack(Packer& p, const T& value) {
     PackValue(p, value);
   } else if constexpr (std::is_same_v<T, CommandPart>) {
     PackPart(p, value);
+  } else if constexpr (kIsRare<T>) {
+    Pack(p, *value);
   } else if constexpr (kIsPair<T>) {
     p.pack_array(2);
     Pack(p, value.first);
@@ -420,6 +434,8 @@ bool Unpack(const Object& o, T& value) {
   } else if constexpr (std::is_same_v<T, CommandPart>) {
     if (o.type == type::STR) return UnpackText(o, value.template emplace<std::string>());
     return UnpackSigned(o, value.template emplace<int64_t>());
+  } else if constexpr (kIsRare<T>) {
+    return Unpack(o, value.Edit());
   } else if (o.type != type::ARRAY) {
     return false;
   } else if constexpr (kIsPair<T>) {

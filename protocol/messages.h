@@ -8,6 +8,7 @@
 
 #include "cq/outcome.h"
 #include "protocol/ids.h"
+#include "protocol/rarely.h"
 
 // The messages of PROTOCOL.md, one struct each, fields in the order of its tables.
 namespace cq {
@@ -26,17 +27,8 @@ using Value = std::variant<std::monostate, bool, int64_t, double, std::string, J
 /// What a later release adds and an older one may ignore, unless the name begins with '!'.
 using Extras = std::vector<std::pair<std::string, Value>>;
 
-struct TaskResult {
-  TaskId task = 0;
-  AttemptId attempt = 0;
-  uint64_t slot = 0;
-  Outcome outcome = Outcome::kOk;
-  uint64_t started_us = 0;
-  uint64_t wall_us = 0;
-  std::vector<std::pair<std::string, Value>> values;
-  /// Any other object that was returned, and in which format its bytes are; empty: none.
-  std::string blob_format;
-  std::string blob;
+/// What a function that returned has nothing of: of a failure, of what was printed, of a process.
+struct ResultDetails {
   /// 0 to 255, or the negative number of the signal that ended the task.
   int64_t exit = 0;
   std::string error;
@@ -45,10 +37,25 @@ struct TaskResult {
   uint64_t max_rss_kb = 0;
   std::string out;
   std::string err;
+  Extras extras;
+  bool operator==(const ResultDetails&) const = default;
+};
+
+struct TaskResult {
+  TaskId task = 0;
+  AttemptId attempt = 0;
+  uint64_t slot = 0;
+  Outcome outcome = Outcome::kOk;
   /// It could not be started on this machine (no such program, …): an `error` that counts only if
   /// it could not be started elsewhere either.
   bool unstartable = false;
-  Extras extras;
+  uint64_t started_us = 0;
+  uint64_t wall_us = 0;
+  std::vector<std::pair<std::string, Value>> values;
+  /// Any other object that was returned, and in which format its bytes are; empty: none.
+  std::string blob_format;
+  std::string blob;
+  Rarely<ResultDetails> details;
   bool operator==(const TaskResult&) const = default;
 };
 
@@ -261,6 +268,16 @@ struct RunText {
   bool operator==(const RunText&) const = default;
 };
 
+/// What most tasks have nothing of.
+struct TaskDetails {
+  /// Of this task alone; 0: as the run's.
+  uint64_t timeout_ms = 0;
+  /// Why it cannot run at all.
+  std::string problem;
+  Extras extras;
+  bool operator==(const TaskDetails&) const = default;
+};
+
 struct Task {
   TaskId task = 0;
   AttemptId attempt = 0;
@@ -269,10 +286,7 @@ struct Task {
   std::vector<std::string> values;
   /// Of --group; tasks of a group follow each other on a slot where that costs nobody time.
   std::string group;
-  /// Of this task alone; 0: as the run's.
-  uint64_t timeout_ms = 0;
-  std::string problem;
-  Extras extras;
+  Rarely<TaskDetails> details;
   bool operator==(const Task&) const = default;
 };
 

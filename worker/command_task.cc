@@ -156,17 +156,17 @@ class CommandRunner::Running {
  private:
   void Fail(int64_t exit, std::string reason) {
     end_.result.outcome = Outcome::kError;
-    end_.result.exit = exit;
-    end_.result.error = std::move(reason);
+    end_.result.details.Edit().exit = exit;
+    end_.result.details.Edit().error = std::move(reason);
   }
 
   bool Start() {
     // The statuses are those of a shell: 126 found but cannot be executed, 127 not found.
-    if (!task_.problem.empty()) {
-      Fail(126, task_.problem);
+    if (!task_.details->problem.empty()) {
+      Fail(126, task_.details->problem);
       return false;
     }
-    for (const auto& [name, value] : task_.extras) {
+    for (const auto& [name, value] : task_.details->extras) {
       if (!name.starts_with('!')) continue;
       Fail(126, fmt::format("the task asks for '{}', which this worker does not know", name));
       return false;
@@ -209,7 +209,7 @@ class CommandRunner::Running {
   void PlanChecks() {
     young_until_ = begin_ + kYoung;
     live_at_ = begin_ + kLongRunning;
-    const uint64_t limit_ms = task_.timeout_ms != 0 ? task_.timeout_ms : run_.text().timeout_ms;
+    const uint64_t limit_ms = task_.details->timeout_ms != 0 ? task_.details->timeout_ms : run_.text().timeout_ms;
     if (limit_ms != 0) term_at_ = begin_ + milliseconds(limit_ms);
     if (run_.text().memory_bytes == 0) return;
     memory_at_ = begin_ + kMemoryEvery;
@@ -360,12 +360,12 @@ class CommandRunner::Running {
     // What is left in the pipes is this task's, and would be taken for the next one's.
     TakeOutput();
     if (live_) slot_.live->End();
-    TaskResult& r = end_.result;
-    r.user_us = MicrosOf(usage.ru_utime);
-    r.system_us = MicrosOf(usage.ru_stime);
-    r.max_rss_kb = static_cast<uint64_t>(usage.ru_maxrss);
-    r.out = stdout_.Text();
-    r.err = stderr_.Text();
+    ResultDetails& details = end_.result.details.Edit();
+    details.user_us = MicrosOf(usage.ru_utime);
+    details.system_us = MicrosOf(usage.ru_stime);
+    details.max_rss_kb = static_cast<uint64_t>(usage.ru_maxrss);
+    details.out = stdout_.Text();
+    details.err = stderr_.Text();
     Judge(status);
   }
 
@@ -406,7 +406,7 @@ class CommandRunner::Running {
   void JudgeLimit(int status) {
     const int64_t exit = WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
     if (verdict_ == Outcome::kTimeout) {
-      const uint64_t limit_ms = task_.timeout_ms != 0 ? task_.timeout_ms : run_.text().timeout_ms;
+      const uint64_t limit_ms = task_.details->timeout_ms != 0 ? task_.details->timeout_ms : run_.text().timeout_ms;
       Fail(exit, fmt::format("ended after its time limit of {} s (--task-timeout)",
                              static_cast<double>(limit_ms) / 1000));
     } else if (run_.text().memory_bytes != 0) {
@@ -458,8 +458,8 @@ CommandEnd CommandRunner::Run(const RunContext& run, const Task& task) {
     end.result.task = task.task;
     end.result.attempt = task.attempt;
     end.result.outcome = Outcome::kError;
-    end.result.exit = 126;
-    end.result.error = error.what();
+    end.result.details.Edit().exit = 126;
+    end.result.details.Edit().error = error.what();
     return end;
   }
   CommandEnd end = Running(run, task, slot_, *spawner_, cgroup_.get()).Run();

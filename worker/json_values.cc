@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -64,6 +65,7 @@ nlohmann::ordered_json ParseJson(std::string_view text) {
 }
 
 bool IsUtf8(const std::string& bytes) {
+  if (std::all_of(bytes.begin(), bytes.end(), [](char c) { return c >= 0; })) return true;
   try {
     return !nlohmann::json(bytes).dump().empty();
   } catch (const nlohmann::json::exception&) {

@@ -318,7 +318,7 @@ class ProgramRunner::Batch {
   void Run() {
     for (; at_ < tasks_.size(); Report()) {
       if (!Ready()) continue;
-      if (RefuseText()) continue;
+      if (Refuse()) continue;
       const size_t sent = one_at_a_time_ ? at_ + 1 : Sendable();
       SendUpTo(sent);
       if (Serve(sent)) continue;
@@ -338,32 +338,34 @@ class ProgramRunner::Batch {
     if (problem.empty()) return true;
     CommandEnd end = NewEnd();
     end.result.outcome = Outcome::kError;
-    end.result.exit = 127;
     end.result.unstartable = true;
-    end.result.error = problem;
+    end.result.details.Edit().exit = 127;
+    end.result.details.Edit().error = problem;
     Finish(std::move(end));
     return false;
   }
 
-  // JSON has no place for bytes that are not UTF-8.
-  std::optional<size_t> BadColumn(const Task& task) {
-    if (process().format() != SlotFormat::kJson) return std::nullopt;
+  // Why the program cannot be told a task's row; empty if it can.
+  std::string Unsayable(const Task& task) {
+    if (!task.details->problem.empty()) return task.details->problem;
+    // JSON has no place for bytes that are not UTF-8.
+    if (process().format() != SlotFormat::kJson) return {};
     for (size_t i = 0; i < task.values.size(); ++i) {
-      if (!IsUtf8(task.values[i])) return i;
+      if (IsUtf8(task.values[i])) continue;
+      return fmt::format("column '{}' holds bytes that are not UTF-8, which JSON cannot carry",
+                         run_.text().program.columns[i]);
     }
-    return std::nullopt;
+    return {};
   }
 
   // Ends the next task where its program cannot be told its row.
-  bool RefuseText() {
-    const auto column = BadColumn(tasks_[at_]);
-    if (!column) return false;
+  bool Refuse() {
+    std::string reason = Unsayable(tasks_[at_]);
+    if (reason.empty()) return false;
     CommandEnd end = NewEnd();
     end.result.outcome = Outcome::kError;
-    end.result.exit = 1;
-    end.result.error =
-        fmt::format("column '{}' holds bytes that are not UTF-8, which JSON cannot carry",
-                    run_.text().program.columns[*column]);
+    end.result.details.Edit().exit = 1;
+    end.result.details.Edit().error = std::move(reason);
     Finish(std::move(end));
     return true;
   }
@@ -378,7 +380,7 @@ class ProgramRunner::Batch {
   size_t Sendable() {
     size_t end = at_ + 1;
     size_t bytes = BytesOf(tasks_[at_]);
-    while (end < tasks_.size() && !BadColumn(tasks_[end])) {
+    while (end < tasks_.size() && Unsayable(tasks_[end]).empty()) {
       bytes += BytesOf(tasks_[end]);
       if (bytes > kFrameBytesSoft) break;
       ++end;
@@ -440,7 +442,8 @@ class ProgramRunner::Batch {
   }
 
   milliseconds LimitOf(const Task& task) const {
-    return milliseconds(task.timeout_ms != 0 ? task.timeout_ms : run_.text().timeout_ms);
+    return milliseconds(task.details->timeout_ms != 0 ? task.details->timeout_ms
+                                                           : run_.text().timeout_ms);
   }
 
   milliseconds Nap() const {
@@ -471,7 +474,7 @@ class ProgramRunner::Batch {
   }
 
   void OnMessage(FromProgram& message, size_t end) {
-    if (auto* answer = std::get_if<SlotAnswer>(&message)) {
+    if (auto* answer = std::get_if<TaskResult>(&message)) {
       // In order: what it works on is known then.
       if (at_ >= end || answer->task != tasks_[at_].task) {
         throw Error(
@@ -487,41 +490,35 @@ class ProgramRunner::Batch {
 
   CommandEnd NewEnd() const {
     CommandEnd end;
-    end.result.task = tasks_[at_].task;
-    end.result.attempt = tasks_[at_].attempt;
-    end.result.slot = runner_.slot_.number;
-    end.result.started_us = started_us_;
+    Identify(end.result);
     return end;
   }
 
-  void OnAnswer(SlotAnswer& answer, bool last) {
-    CommandEnd end = NewEnd();
-    TaskResult& r = end.result;
-    r.wall_us = answer.wall_us;
+  void Identify(TaskResult& result) const {
+    result.task = tasks_[at_].task;
+    result.attempt = tasks_[at_].attempt;
+    result.slot = runner_.slot_.number;
+    result.started_us = started_us_;
+  }
+
+  void OnAnswer(TaskResult& answer, bool last) {
     runner_.Learn(answer.wall_us);
     // All that it printed before this answer has been read with it (Process::Read).
-    r.out = process().out_text.Take(answer.task);
-    r.err = process().err_text.Take(answer.task);
+    std::string out = process().out_text.Take(answer.task);
+    std::string err = process().err_text.Take(answer.task);
     if (last) {
-      r.out += OfBatch(process().out_text.TakeRest());
-      r.err += OfBatch(process().err_text.TakeRest());
+      out += OfBatch(process().out_text.TakeRest());
+      err += OfBatch(process().err_text.TakeRest());
     }
-    if (answer.ok) {
-      r.values = std::move(answer.values);
-      r.blob_format = std::move(answer.blob_format);
-      r.blob = std::move(answer.blob);
-    } else {
-      r.outcome = Outcome::kError;
-      r.exit = 1;
-      r.error = answer.message;
-      if (!answer.traceback.empty()) {
-        if (!r.err.empty() && !r.err.ends_with('\n')) r.err += '\n';
-        r.err += answer.traceback;
-      }
-    }
+    if (!err.empty() && !answer.details->err.empty() && !err.ends_with('\n')) err += '\n';
+    err += answer.details->err;
+    if (!out.empty()) answer.details.Edit().out = std::move(out);
+    if (!err.empty()) answer.details.Edit().err = std::move(err);
+    Identify(answer);
     // They are worked on one after the other.
     started_us_ += answer.wall_us;
-    Finish(std::move(end));
+    ++at_;
+    ended_.emplace_back().result = std::move(answer);
   }
 
   // What no mark gives to a task was printed by some task of the batch.
@@ -562,11 +559,12 @@ class ProgramRunner::Batch {
       r.wall_us = static_cast<uint64_t>(
           std::chrono::duration_cast<std::chrono::microseconds>(steady_clock::now() - task_begin_)
               .count());
-      r.out = out;
-      r.err = err;
-      r.exit = WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
       r.outcome = verdict_ != Outcome::kOk ? verdict_ : Outcome::kCrashed;
-      r.error = Reason(status, last);
+      ResultDetails& details = r.details.Edit();
+      details.out = out;
+      details.err = err;
+      details.exit = WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+      details.error = Reason(status, last);
       Finish(std::move(end));
     }
     verdict_ = Outcome::kOk;
@@ -606,7 +604,7 @@ class ProgramRunner::Batch {
       CommandEnd end = NewEnd();
       end.killed = true;
       end.result.outcome = Outcome::kError;
-      end.result.exit = -SIGKILL;
+      end.result.details.Edit().exit = -SIGKILL;
       Finish(std::move(end));
     }
     tasks_.erase(tasks_.begin(), tasks_.end());

@@ -153,22 +153,28 @@ uint64_t NumberOf(const Object& o) {
   return o.via.u64;
 }
 
+void SetError(TaskResult& answer, std::string message, std::string traceback) {
+  answer.outcome = Outcome::kError;
+  ResultDetails& details = answer.details.Edit();
+  details.exit = 1;
+  details.error = std::move(message);
+  details.err = std::move(traceback);
+}
+
 // [task, ok, value or message, µs, blob format or traceback, blob]
-SlotAnswer AnswerOf(const Object& o) {
+TaskResult AnswerOf(const Object& o) {
   if (o.type != type::ARRAY || o.via.array.size != 6) throw Error("a result has 6 fields");
   const Object* field = o.via.array.ptr;
-  SlotAnswer answer;
+  TaskResult answer;
   answer.task = NumberOf(field[0]);
   if (field[1].type != type::BOOLEAN) throw Error("whether a task is ok is a Boolean");
-  answer.ok = field[1].via.boolean;
   answer.wall_us = NumberOf(field[3]);
-  if (answer.ok) {
+  if (field[1].via.boolean) {
     answer.values = ValuesOf(field[2]);
     answer.blob_format = TextOf(field[4]);
     answer.blob = TextOf(field[5]);
   } else {
-    answer.message = TextOf(field[2]);
-    answer.traceback = TextOf(field[4]);
+    SetError(answer, TextOf(field[2]), TextOf(field[4]));
   }
   return answer;
 }
@@ -202,14 +208,12 @@ std::string Base64(const std::string& text) {
   }
 }
 
-SlotAnswer AnswerOf(const OrderedJson& json) {
-  SlotAnswer answer;
+TaskResult AnswerOf(const OrderedJson& json) {
+  TaskResult answer;
   answer.task = json.at("task").get<TaskId>();
   if (json.contains("us")) answer.wall_us = json["us"].get<uint64_t>();
   if (json.contains("error")) {
-    answer.ok = false;
-    answer.message = json["error"].get<std::string>();
-    if (json.contains("traceback")) answer.traceback = json["traceback"].get<std::string>();
+    SetError(answer, json["error"].get<std::string>(), json.value("traceback", ""));
     return answer;
   }
   if (json.contains("value")) answer.values = NamedValuesOf(json["value"]);

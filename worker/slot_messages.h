@@ -26,23 +26,13 @@ struct SlotReady {};
 struct SlotRefuse {
   std::string message;
 };
-/// How one task ended.
-struct SlotAnswer {
-  TaskId task = 0;
-  bool ok = true;
-  std::vector<std::pair<std::string, Value>> values;
-  std::string blob_format;
-  std::string blob;
-  std::string message;
-  std::string traceback;
-  uint64_t wall_us = 0;
-};
 /// A type that is reserved, or unknown: answered with `unsupported`.
 struct SlotOther {
   uint64_t id = 0;
   std::string type;
 };
-using FromProgram = std::variant<SlotHello, SlotReady, SlotRefuse, SlotAnswer, SlotOther>;
+/// An answer is a result as far as the program knows it; a traceback is what it wrote to stderr.
+using FromProgram = std::variant<SlotHello, SlotReady, SlotRefuse, TaskResult, SlotOther>;
 
 /// Takes the bytes of a program as they come. The first one tells the form that it speaks.
 class ProgramReader {

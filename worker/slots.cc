@@ -238,8 +238,9 @@ void Slots::Work(uint64_t index) {
     } else if (check) {
       std::vector<CommandEnd> ended(1);
       TaskResult& result = ended[0].result;
-      result.error = program.Prepare(*run);
-      if (!result.error.empty()) result.outcome = Outcome::kError;
+      std::string& error = result.details.Edit().error;
+      error = program.Prepare(*run);
+      if (!error.empty()) result.outcome = Outcome::kError;
       Ended(slot, std::move(ended));
     } else {
       RunProgram(slot, program, *run, std::move(tasks));

@@ -26,12 +26,13 @@ constexpr Time kFirstAnswer = seconds(60);
 bool EndedBySignalOfOthers(const TaskResult& result) {
   // At a limit the signal was ours.
   if (result.outcome != Outcome::kError && result.outcome != Outcome::kCrashed) return false;
-  return result.exit == -SIGTERM || result.exit == -SIGXCPU || result.exit == -SIGKILL;
+  return result.details->exit == -SIGTERM || result.details->exit == -SIGXCPU || result.details->exit == -SIGKILL;
 }
 
 size_t BytesOf(const TaskResult& result) {
-  size_t bytes =
-      128 + result.out.size() + result.err.size() + result.error.size() + result.blob.size();
+  const ResultDetails& details = *result.details;
+  size_t bytes = 128 + details.out.size() + details.err.size() + details.error.size() +
+                 result.blob.size();
   for (const auto& [name, value] : result.values) bytes += 64 + name.size();
   return bytes;
 }
@@ -305,11 +306,11 @@ void WorkerCore::OnFinished(Time now, TaskResult result, bool by_us) {
   }
   if (result.outcome == Outcome::kOk) succeeded_ = true;
   // Instructions that this machine lacks, rather than a fault of the task.
-  if (result.exit == -SIGILL && !succeeded_) result.unstartable = true;
+  if (result.details->exit == -SIGILL && !succeeded_) result.unstartable = true;
   if (by_us) {
     result.outcome = Outcome::kCancelled;
   } else if (result.outcome != Outcome::kOk && leaving_) {
-    HandBack({result.task, result.attempt}, ReturnReason::kToldToGo, result.exit, result.error);
+    HandBack({result.task, result.attempt}, ReturnReason::kToldToGo, result.details->exit, result.details->error);
     return;
   } else if (EndedBySignalOfOthers(result)) {
     doubtful_.push_back({now + kDoubt, std::move(result)});
@@ -336,8 +337,8 @@ void WorkerCore::OnToldToGo(Time now, const std::string& reason) {
   leave_reason_ = reason;
   if (welcomed_) Send(Leaving{reason});
   for (const Doubtful& d : doubtful_) {
-    HandBack({d.result.task, d.result.attempt}, ReturnReason::kToldToGo, d.result.exit,
-             d.result.error);
+    HandBack({d.result.task, d.result.attempt}, ReturnReason::kToldToGo, d.result.details->exit,
+             d.result.details->error);
   }
   doubtful_.clear();
   ReturnQueued(ReturnReason::kToldToGo);

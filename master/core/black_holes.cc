@@ -40,7 +40,7 @@ void Core::OnUnstartable(Worker& worker, TaskResult& result, OpenTask& open) {
   if (open.refused.empty() && worker.unstartable == 3) {
     actions_.emplace_back(Note{Note::Kind::kWarning,
                                fmt::format("worker {} on {} could not start 3 tasks in a row: {}",
-                                           worker.number, worker.host, result.error)});
+                                           worker.number, worker.host, result.details->error)});
   }
   const uint32_t attempts = open.attempts;
   if (std::find(open.refused.begin(), open.refused.end(), worker.index) == open.refused.end()) {

@@ -219,7 +219,7 @@ void Core::OnCancelled(const std::vector<TaskId>& tasks) {
     // Of an attempt that never ran: what is out becomes a second one, and is ended.
     result.attempt = MakeSerial(options_.epoch, next_attempt_++);
     result.outcome = Outcome::kCancelled;
-    result.error = "cancelled";
+    result.details.Edit().error = "cancelled";
     Finish(std::move(result), std::nullopt, open == nullptr ? 0 : open->attempts);
   }
 }

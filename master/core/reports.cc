@@ -189,7 +189,7 @@ void Core::Retry(Time now, TaskResult& result, OpenTask& open) {
   const uint64_t number = open.attempt == 0 ? 0 : workers_[open.worker].number;
   uncommitted_[result.attempt] = {result.task, std::nullopt, now_};
   const std::string reason = fmt::format(
-      "{}: {}", result.outcome == Outcome::kTimeout ? "timeout" : "error", result.error);
+      "{}: {}", result.outcome == Outcome::kTimeout ? "timeout" : "error", result.details->error);
   Record(FailureRecord{{result.task, result.attempt}, number, FailureKind::kRetried, reason});
   const Time when = now + std::min<Time>(delay, std::chrono::minutes(1));
   if (open.attempt != 0) {
@@ -212,7 +212,8 @@ void Core::OnSlotCrash(Time now, TaskResult& result, OpenTask& open) {
   open.charged.push_back(result.attempt);
   open.over = std::max(open.over, result.attempt);
   if (open.charged.size() >= options_.crash_limit) {
-    result.error = fmt::format("{} (charged {} times)", result.error, open.charged.size());
+    std::string& error = result.details.Edit().error;
+    error = fmt::format("{} (charged {} times)", error, open.charged.size());
     const auto worker = out ? std::optional(open.worker) : std::nullopt;
     const uint64_t attempts = std::max<uint64_t>(open.attempts, 1);
     Finish(std::move(result), worker, attempts);
@@ -220,7 +221,7 @@ void Core::OnSlotCrash(Time now, TaskResult& result, OpenTask& open) {
   }
   uncommitted_[result.attempt] = {result.task, std::nullopt, now_};
   Record(FailureRecord{
-      {result.task, result.attempt}, number, FailureKind::kSlotCrashed, result.error});
+      {result.task, result.attempt}, number, FailureKind::kSlotCrashed, result.details->error});
   if (out) {
     Release(result.task, open);
   } else {

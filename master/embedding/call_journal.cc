@@ -115,10 +115,11 @@ std::optional<TaskResult> KnownCalls::Result(TaskId task) {
   TaskResult result;
   result.task = task;
   result.outcome = static_cast<Outcome>(row.Int(0));
-  result.exit = row.Int(1);
-  result.error = row.Text(2);
-  result.out = row.Text(3);
-  result.err = row.Text(4);
+  ResultDetails& details = result.details.Edit();
+  details.exit = row.Int(1);
+  details.error = row.Text(2);
+  details.out = row.Text(3);
+  details.err = row.Text(4);
   result.blob = row.Text(5);
   return result;
 }

@@ -44,8 +44,9 @@ detail::Ended EndedOf(TaskResult result) {
   if (result.outcome == Outcome::kOk) {
     ended.value = std::move(result.blob);
   } else {
+    ResultDetails& details = result.details.Edit();
     ended.error = std::make_unique<TaskError>(TaskError{
-        result.outcome, std::move(result.error), std::move(result.out), std::move(result.err)});
+        result.outcome, std::move(details.error), std::move(details.out), std::move(details.err)});
   }
   return ended;
 }
@@ -261,7 +262,7 @@ class MasterEngine final : public detail::Engine {
           recorded.emplace_back(call.receiver, TaskResult{});
           recorded.back().second.task = call.task;
           recorded.back().second.outcome = Outcome::kCancelled;
-          recorded.back().second.error = *over_;
+          recorded.back().second.details.Edit().error = *over_;
           recorded.back().second.slot = call.tag;
         } else {
           bytes_ += CallTable::BytesOf(call);

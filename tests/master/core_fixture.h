@@ -130,7 +130,7 @@ class CoreTest : public ::testing::Test {
   std::vector<Action> CannotStart(ConnectionId from, AttemptRef ref) {
     TaskResult result = ResultOf(ref, Outcome::kError);
     result.unstartable = true;
-    result.exit = 127;
+    result.details.Edit().exit = 127;
     return Report(from, Results{kRun, {}, {result}});
   }
   std::vector<Action> Commit(AttemptRef ref) {

@@ -185,7 +185,7 @@ TEST_F(CoreTest, WhatNobodyCanStartIsAnErrorWithItsReason) {
   const auto given = Given(Join(1, 1, 1), 1);
   const auto refused = CannotStart(1, given[0]);
   ASSERT_EQ(Written<ResultRecord>(refused).size(), 1u);
-  EXPECT_EQ(Written<ResultRecord>(refused)[0].result.exit, 127);
+  EXPECT_EQ(Written<ResultRecord>(refused)[0].result.details->exit, 127);
   // Not while another worker is about to come.
   Start(1);
   const auto first = Given(Join(1, 1, 1), 1);

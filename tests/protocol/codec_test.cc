@@ -35,13 +35,8 @@ TaskResult FullResult() {
   result.attempt = MakeSerial(2, 5);
   result.slot = 3;
   result.outcome = Outcome::kTimeout;
-  result.exit = -9;
-  result.error = "ended";
   result.started_us = 1;
   result.wall_us = 2;
-  result.user_us = 3;
-  result.system_us = 4;
-  result.max_rss_kb = 5;
   result.values = {{"nothing", std::monostate{}},
                    {"yes", true},
                    {"least", std::numeric_limits<int64_t>::min()},
@@ -50,8 +45,7 @@ TaskResult FullResult() {
                    {"list", Json{"[1,2]"}}};
   result.blob_format = "rds";
   result.blob = std::string("\0\xff", 2);
-  result.out = std::string("a\0b\xfe", 4);
-  result.err = "e";
+  result.details.Edit() = {-9, "ended", 3, 4, 5, std::string("a\0b\xfe", 4), "e", {{"later", true}}};
   return result;
 }
 
@@ -68,6 +62,8 @@ std::vector<FromWorker> AllFromWorker() {
 }
 
 std::vector<ToWorker> AllToWorker() {
+  Rarely<TaskDetails> limited;
+  limited.Edit() = {9, "too long", {}};
   RunText text{77,
                "/run",
                "/home",
@@ -88,9 +84,9 @@ std::vector<ToWorker> AllToWorker() {
           Welcome{10'000, 30'000, {}},
           text,
           Assign{77,
-                 {{1, 2, 3, 4, {"a", ""}, "", 0, "", {}},
-                  {5, 6, 1, 8, {}, "g", 9, "too long", {}},
-                  {7, 8, 1, 0, {}, "", 0, "", {}}}},
+                 {{1, 2, 3, 4, {"a", ""}, "", {}},
+                  {5, 6, 1, 8, {}, "g", limited},
+                  {7, 8, 1, 0, {}, "", {}}}},
           Ack{77, {{1, 2}, {3, 4}}},
           Retract{77, {{1, 2}}},
           Cancel{77, {}},

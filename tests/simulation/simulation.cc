@@ -136,14 +136,14 @@ class Simulation {
     if (w.bad_host) {
       result.unstartable = true;
       result.outcome = Outcome::kError;
-      result.exit = 127;
+      result.details.Edit().exit = 127;
     } else if (running.killed) {
-      result.exit = -9;
+      result.details.Edit().exit = -9;
       result.outcome = Outcome::kError;
     } else if (fails) {
       result.outcome = Outcome::kError;
-      result.exit = 1;
-      result.error = "no";
+      result.details.Edit().exit = 1;
+      result.details.Edit().error = "no";
     } else {
       ended_ok_.insert(result.attempt);
       ended_well_.insert(result.task);

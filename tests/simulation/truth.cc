@@ -88,7 +88,7 @@ void CheckEnd(const World& world, const Journal& journal) {
     const bool ok = r.outcome == Outcome::kOk;
     if (world.cancel > 0 && r.outcome == Outcome::kCancelled) continue;
     // Nobody else was there to start it.
-    if (world.black_hole && r.exit == 127) continue;
+    if (world.black_hole && r.details->exit == 127) continue;
     if (ok &&
         (r.values.size() != 1 || r.values[0].second != Value(static_cast<int64_t>(2 * task)))) {
       throw Broken{fmt::format("task {} has another task's result", task)};

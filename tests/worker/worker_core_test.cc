@@ -42,7 +42,7 @@ class WorkerCoreTest : public ::testing::Test {
     Assign assign;
     assign.run = kRun;
     for (uint64_t i = first; i < first + count; ++i) {
-      assign.tasks.push_back({i, MakeSerial(1, i), 1, 1, {}, {}, 0, {}, {}});
+      assign.tasks.push_back({i, MakeSerial(1, i), 1, 1, {}, {}, {}});
     }
     return assign;
   }
@@ -52,7 +52,7 @@ class WorkerCoreTest : public ::testing::Test {
     result.task = i;
     result.attempt = MakeSerial(1, i);
     result.outcome = outcome;
-    result.exit = exit;
+    result.details.Edit().exit = exit;
     return result;
   }
   void Run(uint64_t i) { core_->OnRunning({{Ref(i), 0, now_}}); }
