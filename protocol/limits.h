@@ -13,7 +13,7 @@ inline constexpr size_t kFrameBytesSoft = 1u << 20;
 inline constexpr size_t kBatchMax = 4096;
 inline constexpr size_t kHeldMax = 65536;
 /// Tasks that a slot has at hand beyond the one that it runs, if they are short.
-inline constexpr uint64_t kPrefetchMax = 8192;
+inline constexpr uint64_t kPrefetchMax = 4096;
 inline constexpr size_t kTaskBytesMax = 8u << 20;
 inline constexpr uint64_t kSlotsMax = 10000;
 inline constexpr size_t kNestingMax = 8;

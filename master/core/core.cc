@@ -14,6 +14,8 @@ namespace cq {
 namespace {
 /// How long a worker whose job has ended, says its scheduler, has to show that it lives.
 constexpr Time kAnswerWithin = std::chrono::seconds(3);
+/// So many acknowledgements for a worker wait for no others.
+constexpr size_t kAcksAtOnce = 256;
 }  // namespace
 
 Core::Core(CoreOptions options, Recovered recovered)
@@ -295,7 +297,7 @@ bool Core::MayWake(Time now, const OpenTask& open) const {
 void Core::Flush(Time now) {
   now_ = now;
   FinishRefused();
-  FlushAcks();
+  FlushAcks(now);
   AskForMark();
   Dispatcher dispatcher(*this);
   dispatcher.Give();
@@ -442,19 +444,28 @@ void Core::Acknowledge(Worker* worker, AttemptRef attempt) {
   if (worker == nullptr) return;
   if (worker->acks.empty()) acknowledged_.push_back(worker->index);
   worker->acks.push_back(attempt);
+  // One that is about to leave waits for its last.
+  if (worker->acks.size() == kAcksAtOnce || worker->leaving) {
+    acknowledged_enough_.push_back(worker->index);
+  }
 }
 
-void Core::FlushAcks() {
-  for (const WorkerIndex index : std::exchange(acknowledged_, {})) {
-    Worker& worker = workers_[index];
-    const auto attempts = std::exchange(worker.acks, {});
-    if (!worker.connected) continue;
-    for (size_t at = 0; at < attempts.size(); at += kBatchMax) {
-      const size_t end = std::min(attempts.size(), at + kBatchMax);
-      SendTo(worker, Ack{options_.text.run,
-                         {attempts.begin() + static_cast<ptrdiff_t>(at),
-                          attempts.begin() + static_cast<ptrdiff_t>(end)}});
-    }
+void Core::FlushAcks(Time now) {
+  const bool all = now - acknowledged_at_ >= options_.gather_acks;
+  for (const WorkerIndex index : std::exchange(acknowledged_enough_, {})) SendAcks(workers_[index]);
+  if (!all) return;
+  acknowledged_at_ = now;
+  for (const WorkerIndex index : std::exchange(acknowledged_, {})) SendAcks(workers_[index]);
+}
+
+void Core::SendAcks(Worker& worker) {
+  const auto attempts = std::exchange(worker.acks, {});
+  if (!worker.connected) return;
+  for (size_t at = 0; at < attempts.size(); at += kBatchMax) {
+    const size_t end = std::min(attempts.size(), at + kBatchMax);
+    SendTo(worker, Ack{options_.text.run,
+                       {attempts.begin() + static_cast<ptrdiff_t>(at),
+                        attempts.begin() + static_cast<ptrdiff_t>(end)}});
   }
 }
 

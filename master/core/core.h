@@ -41,6 +41,9 @@ struct CoreOptions {
   /// The slots that the pools are about to bring: the first worker to come does not take
   /// everything.
   uint64_t expected_slots = 1;
+  /// Acknowledgements wait so long for company: nobody waits for one, and each alone costs its
+  /// worker a wake-up.
+  std::chrono::milliseconds gather_acks{100};
   /// How far ahead of what was given out the journal's mark is kept, in tasks.
   uint64_t mark_stride = 16'384;
 };
@@ -208,7 +211,8 @@ class Core {
   void Acknowledge(Worker* worker, AttemptRef attempt);
   /// It may take tasks, or other than before.
   void MarkDirty(Worker& worker);
-  void FlushAcks();
+  void FlushAcks(Time now);
+  void SendAcks(Worker& worker);
   void FinishIfDone();
 
   CoreOptions options_;
@@ -217,8 +221,10 @@ class Core {
   Counts counts_;
   /// Reports that are on their way into the journal.
   tsl::robin_map<AttemptId, Uncommitted> uncommitted_;
-  /// Whom acknowledgements are for.
+  /// Whom acknowledgements are for, and for whom there are enough of them to be sent.
   std::vector<WorkerIndex> acknowledged_;
+  std::vector<WorkerIndex> acknowledged_enough_;
+  Time acknowledged_at_{};
   /// Attempts given up that a worker may still run, by task.
   std::unordered_map<TaskId, std::vector<std::pair<AttemptId, WorkerIndex>>> stale_;
   TaskSet beyond_;

@@ -90,12 +90,16 @@ void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
     const auto task = PopFor(worker);
     if (!task) break;
     Assign(worker, *task, give);
-    if (give.tasks.size() == kBatchMax) {
-      core_.actions_.emplace_back(give);
-      give.tasks.clear();
-    }
+    if (give.tasks.size() == kBatchMax) Send(worker, give);
   }
-  if (!give.tasks.empty()) core_.actions_.emplace_back(std::move(give));
+  if (!give.tasks.empty()) Send(worker, give);
+}
+
+void Dispatcher::Send(Worker& worker, struct Give& give) {
+  // They wake it together.
+  core_.SendAcks(worker);
+  core_.actions_.emplace_back(give);
+  give.tasks.clear();
 }
 
 std::optional<TaskId> Dispatcher::PopFor(Worker& worker) {

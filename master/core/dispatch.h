@@ -20,6 +20,7 @@ class Dispatcher {
   uint64_t Target(const Worker& worker, uint64_t total_slots) const;
   void GiveTo(Worker& worker, uint64_t total_slots);
   void Assign(Worker& worker, TaskId task, struct Give& give);
+  void Send(Worker& worker, struct Give& give);
   std::optional<TaskId> PopFor(Worker& worker);
   std::optional<uint32_t> PickGroup(Worker& worker);
   uint64_t RetractFrom(Worker& worker, uint64_t wanted);
@@ -33,7 +34,7 @@ class Dispatcher {
 bool OnProbation(const Worker& worker);
 
 /// How many tasks beyond the running one each slot should have at hand so that it never waits:
-/// about 50 ms of work, between 1 and 1,024; 1 while the mean run time is unknown (0).
+/// about 50 ms of work, between 1 and kPrefetchMax; 1 while the mean run time is unknown (0).
 uint64_t PrefetchPerSlot(std::chrono::nanoseconds mean);
 
 }  // namespace cq

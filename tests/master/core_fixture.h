@@ -23,6 +23,7 @@ class CoreTest : public ::testing::Test {
              bool marked = true) {
     options_.text.run = kRun;
     options_.tasks = tasks;
+    options_.gather_acks = {};
     options_.expected_slots = expected_slots;
     core_ = std::make_unique<Core>(options_, std::move(recovered));
     held_.clear();

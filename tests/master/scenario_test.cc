@@ -79,6 +79,7 @@ class Scenario {
   void Start() {
     CoreOptions options;
     options.text.run = kRun;
+    options.gather_acks = {};
     options.text.fence = Has("fence");
     options.explained_late = Has("explained_late");
     options.tasks = Value("tasks", 1);

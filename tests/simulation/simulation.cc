@@ -399,6 +399,7 @@ class Simulation {
     options.retries = world_.retries;
     options.explained_late = world_.scheduled;
     options.mark_stride = 8;
+    options.gather_acks = world_.gather_acks;
     options.expected_slots = world_.workers * world_.slots;
     Recovered recovered = journal_.Recover(world_.scheduled);
     options.open = world_.embedding;

@@ -54,6 +54,7 @@ World Draw(uint64_t seed) {
   world.quiet_after = seconds(20) + random.Within(seconds(100));
   world.embedding = random.Chance(250);
   world.cancel = world.embedding ? some(500, 300) : 0;
+  world.gather_acks = milliseconds(random.Chance(500) ? 100 : 0);
   return world;
 }
 

@@ -37,6 +37,7 @@ struct World {
   Time lease{};
   uint32_t crash_limit = 3;
   uint32_t retries = 0;
+  std::chrono::milliseconds gather_acks{};
   bool fence = false;
   /// Workers of a scheduler: they outlive their master, and a scheduler explains losses late.
   bool scheduled = false;
