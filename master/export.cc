@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <future>
 #include <map>
 #include <vector>
 
@@ -150,30 +151,96 @@ std::string ExitText(int64_t exit) {
   return name != nullptr ? fmt::format("SIG{}", name) : fmt::format("SIG{}", -exit);
 }
 
-// The results in the order of task numbers, one scan per range.
+// A result as far as its line shows it.
+struct ResultRow {
+  TaskId task = 0;
+  int outcome = 0;
+  int64_t exit = 0;
+  int64_t wall_us = 0;
+  int64_t max_rss_kb = 0;
+  int64_t attempts = 0;
+  int64_t worker = 0;
+  std::string error;
+  std::string returned;
+  std::string out;
+};
+
+// The results in the order of task numbers, one scan per range. A thread reads ahead while lines
+// are written: each is half of the work.
 class ResultCursor {
  public:
-  ResultCursor(Database& journal, bool with_stdout)
-      : statement_(journal.Prepare(
-            fmt::format("SELECT task, outcome, exit, error, wall_us, max_rss_kb, attempts, worker,"
+  ResultCursor(Database& journal, uint64_t stdout_bytes)
+      : stdout_bytes_(stdout_bytes),
+        statement_(journal.Prepare(
+            fmt::format("SELECT task, outcome, exit, wall_us, max_rss_kb, attempts, worker, error,"
                         " returned{} FROM results WHERE task BETWEEN ?1 AND ?2 ORDER BY task",
-                        with_stdout ? ", stdout" : ""))) {}
+                        stdout_bytes > 0 ? ", stdout" : ""))) {}
 
   void Start(TaskId first, TaskId last) {
+    if (ahead_.valid()) ahead_.get();
     statement_.Reset();
     statement_.Bind(1, static_cast<int64_t>(first)).Bind(2, static_cast<int64_t>(last));
-    has_row_ = statement_.Step();
+    rows_.clear();
+    at_ = 0;
+    more_ = true;
+    Advance();
   }
-  // Whether `task`, which is at or after the cursor, has a result; it is the current row then.
-  bool At(TaskId task) {
-    while (has_row_ && static_cast<TaskId>(statement_.Int(0)) < task) has_row_ = statement_.Step();
-    return has_row_ && static_cast<TaskId>(statement_.Int(0)) == task;
+  // The result of `task`, which is at or after the last one asked for; nullptr if it has none.
+  const ResultRow* At(TaskId task) {
+    for (;;) {
+      while (at_ < rows_.size() && rows_[at_].task < task) ++at_;
+      if (at_ < rows_.size()) return rows_[at_].task == task ? &rows_[at_] : nullptr;
+      if (!ahead_.valid()) return nullptr;
+      rows_ = ahead_.get();
+      at_ = 0;
+      if (more_) Advance();
+    }
   }
-  const Statement& row() const { return statement_; }
 
  private:
+  static constexpr size_t kRowsAhead = 4096;
+  /// Whatever a row holds, it is read ahead no further than this.
+  static constexpr size_t kBytesAhead = 1u << 22;
+
+  void Advance() {
+    ahead_ = std::async(std::launch::async, [this] { return Read(); });
+  }
+
+  std::vector<ResultRow> Read() {
+    std::vector<ResultRow> rows;
+    rows.reserve(kRowsAhead);
+    for (size_t bytes = 0; rows.size() < kRowsAhead && bytes < kBytesAhead;) {
+      more_ = statement_.Step();
+      if (!more_) break;
+      rows.push_back(Row());
+      bytes += rows.back().returned.size() + rows.back().out.size();
+    }
+    return rows;
+  }
+
+  ResultRow Row() const {
+    ResultRow row;
+    row.task = static_cast<TaskId>(statement_.Int(0));
+    row.outcome = static_cast<int>(statement_.Int(1));
+    row.exit = statement_.Int(2);
+    row.wall_us = statement_.Int(3);
+    row.max_rss_kb = statement_.Int(4);
+    row.attempts = statement_.Int(5);
+    row.worker = statement_.Int(6);
+    row.error = ErrorText(statement_.Text(7));
+    row.returned = statement_.Text(8);
+    if (stdout_bytes_ > 0) row.out = StdoutText(statement_.Text(9), stdout_bytes_);
+    return row;
+  }
+
+  const uint64_t stdout_bytes_;
   Statement statement_;
-  bool has_row_ = false;
+  std::vector<ResultRow> rows_;
+  size_t at_ = 0;
+  /// Of the reading thread: whether the scan is not at its end.
+  bool more_ = false;
+  /// Last, since its thread uses the others.
+  std::future<std::vector<ResultRow>> ahead_;
 };
 
 // A line for each task; what they share is kept from one to the next.
@@ -182,27 +249,25 @@ class LineWriter {
   explicit LineWriter(const Layout& layout) : layout_(layout), cells_(layout.returned.size()) {}
 
   /// The line of a task, until the next call. `result`: null if it has none.
-  std::string_view Line(const CsvRow& row, TaskId task, const Statement* result) {
+  std::string_view Line(const CsvRow& row, TaskId task, const ResultRow* result) {
     line_.clear();
     for (const size_t column : layout_.input_columns) Append(row.fields.at(column));
-    ReadCells(result != nullptr ? result->Text(8) : std::string_view());
+    ReadCells(result != nullptr ? result->returned : std::string_view());
     for (const std::string& cell : cells_) Append(cell);
     const auto out = std::back_inserter(line_);
     if (result == nullptr) {
       fmt::format_to(out, FMT_COMPILE("{},pending,,,,,,"), task);
     } else {
-      const int64_t us = result->Int(4);
-      fmt::format_to(out, FMT_COMPILE("{},{},{},"), task,
-                     OutcomeName(static_cast<int>(result->Int(1))), ExitText(result->Int(2)));
-      Append(ErrorText(result->Text(3)));
-      fmt::format_to(out, FMT_COMPILE("{}.{:06},{},{},{}"), us / 1'000'000, us % 1'000'000,
-                     result->Int(5), result->Int(6), result->Int(7));
+      fmt::format_to(out, FMT_COMPILE("{},{},{},"), task, OutcomeName(result->outcome),
+                     ExitText(result->exit));
+      Append(result->error);
+      fmt::format_to(out, FMT_COMPILE("{}.{:06},{},{},{}"), result->wall_us / 1'000'000,
+                     result->wall_us % 1'000'000, result->max_rss_kb, result->attempts,
+                     result->worker);
     }
     if (layout_.stdout_bytes > 0) {
       line_ += ',';
-      if (result != nullptr) {
-        AppendCsvField(line_, StdoutText(result->Text(9), layout_.stdout_bytes));
-      }
+      if (result != nullptr) AppendCsvField(line_, result->out);
     }
     line_ += '\n';
     return line_;
@@ -256,7 +321,7 @@ void ExportResults(Database journal, const std::string& run_dir, const std::stri
 
   OutputFile file(output);
   file.Append(Header(definition, layout));
-  ResultCursor results(journal, layout.stdout_bytes > 0);
+  ResultCursor results(journal, layout.stdout_bytes);
   LineWriter lines(layout);
   uint64_t done = 0;
   for (const RowRange& range : ReadRanges(journal)) {
@@ -264,7 +329,7 @@ void ExportResults(Database journal, const std::string& run_dir, const std::stri
     for (uint64_t i = 0; i < range.rows; ++i) {
       if (!reader.Next(row)) throw Error(fmt::format("'{}' ends too early: was it edited?", copy));
       const TaskId task = range.task + i;
-      file.Append(lines.Line(row, task, results.At(task) ? &results.row() : nullptr));
+      file.Append(lines.Line(row, task, results.At(task)));
       if (++done % kProgressRows == 0) progress(done);
     }
   }
