@@ -10,6 +10,8 @@ namespace {
 using std::chrono::nanoseconds;
 
 constexpr nanoseconds kWorkAtHand = std::chrono::milliseconds(50);
+/// Less than that is not worth a message, even at the end of a run.
+constexpr nanoseconds kLeastWork = std::chrono::milliseconds(1);
 constexpr uint64_t kPrefetchOfGroup = 4;
 constexpr uint64_t kUncommittedMax = 20'000;
 
@@ -27,7 +29,8 @@ uint64_t PrefetchPerSlot(nanoseconds mean) {
 }
 
 // One task a slot and the prefetch; but of what is left no more than half of the worker's fair
-// share beyond one a slot, so that the last tasks spread over all workers (guided self-scheduling).
+// share beyond one a slot, so that the last tasks spread over all workers (guided self-scheduling),
+// unless they are so short that it does not matter.
 uint64_t Dispatcher::Target(const Worker& worker, uint64_t total_slots) const {
   if (const uint64_t chunk = core_.options_.text.chunk; chunk > 0) {
     return std::min<uint64_t>({worker.capacity, worker.slots * chunk, kHeldMax});
@@ -37,7 +40,10 @@ uint64_t Dispatcher::Target(const Worker& worker, uint64_t total_slots) const {
   if (core_.tasks_.groups() > 0) each = std::max(each, kPrefetchOfGroup);
   const uint64_t prefetch = worker.slots * each;
   const uint64_t left = core_.tasks_.ready() + worker.held.size();
-  const uint64_t share = (left * worker.slots + 2 * total_slots - 1) / (2 * total_slots);
+  const uint64_t fair = (left * worker.slots + 2 * total_slots - 1) / (2 * total_slots);
+  const nanoseconds mean = std::max(core_.mean_task_time(), nanoseconds(1));
+  const uint64_t least = core_.mean_task_time() > nanoseconds::zero() ? kLeastWork / mean : 0;
+  const uint64_t share = std::max(fair, worker.slots * least);
   return std::min({worker.capacity, worker.slots + std::min(prefetch, share), kHeldMax});
 }
 
