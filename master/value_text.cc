@@ -4,9 +4,10 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
+
+#include "protocol/json_text.h"
 
 namespace cq {
 namespace {
@@ -24,8 +25,6 @@ bool IsUtf8(std::string_view text) {
 // Bytes that are no UTF-8 travel as the characters of their numbers: {"$bytes": "ÿþ"}.
 constexpr const char* kBytes = "$bytes";
 
-void AppendQuoted(std::string& out, std::string_view text);
-
 void AppendBytes(std::string& out, std::string_view bytes) {
   std::string text;
   for (const char c : bytes) {
@@ -34,7 +33,7 @@ void AppendBytes(std::string& out, std::string_view bytes) {
     text += static_cast<char>(byte >= 0x80 ? 0x80 | (byte & 0x3F) : byte);
   }
   out += "{\"$bytes\":";
-  AppendQuoted(out, text);
+  AppendJsonText(out, text);
   out += '}';
 }
 
@@ -49,27 +48,6 @@ std::string BytesOf(const std::string& text) {
   return bytes;
 }
 
-void AppendQuoted(std::string& out, std::string_view text) {
-  out += '"';
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<int>(c));
-    } else {
-      out += c;
-    }
-  }
-  out += '"';
-}
-
-template <class Number>
-std::string_view Digits(Number number, std::array<char, 32>& buffer) {
-  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), number).ptr;
-  return {buffer.data(), static_cast<size_t>(end - buffer.data())};
-}
-
 struct AppendValue {
   std::string& out;
   void operator()(std::monostate) const { out += "null"; }
@@ -78,20 +56,16 @@ struct AppendValue {
     std::array<char, 32> buffer;
     out += Digits(i, buffer);
   }
-  // A whole number keeps a point, so that it reads back as what it was.
   void operator()(double d) const {
-    std::array<char, 32> buffer;
     // JSON has neither.
     if (!std::isfinite(d)) {
       out += std::isnan(d) ? "\"NaN\"" : d > 0 ? "\"Inf\"" : "\"-Inf\"";
-      return;
+    } else {
+      AppendJsonNumber(out, d);
     }
-    const std::string_view digits = Digits(d, buffer);
-    out += digits;
-    if (digits.find_first_of(".e") == digits.npos) out += ".0";
   }
   void operator()(const std::string& s) const {
-    IsUtf8(s) ? AppendQuoted(out, s) : AppendBytes(out, s);
+    IsUtf8(s) ? AppendJsonText(out, s) : AppendBytes(out, s);
   }
   void operator()(const Json& j) const { out += j.text; }
 };
@@ -102,7 +76,7 @@ void AppendJson(std::string& out, const std::vector<std::pair<std::string, Value
   char before = '{';
   for (const auto& [name, value] : values) {
     out += std::exchange(before, ',');
-    AppendQuoted(out, name);
+    AppendJsonText(out, name);
     out += ':';
     std::visit(AppendValue{out}, value);
   }

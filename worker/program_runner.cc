@@ -355,6 +355,7 @@ class ProgramRunner::Batch {
       return fmt::format("column '{}' holds bytes that are not UTF-8, which JSON cannot carry",
                          run_.text().program.columns[i]);
     }
+    if (!IsUtf8(task.group)) return "its group holds bytes that are not UTF-8, which JSON cannot carry";
     return {};
   }
 

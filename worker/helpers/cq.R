@@ -22,9 +22,8 @@ local({
     if (is.nan(x)) return("{\"$number\":\"NaN\"}")
     if (is.na(x)) return("null")
     if (is.infinite(x)) return(if (x > 0) "{\"$number\":\"Inf\"}" else "{\"$number\":\"-Inf\"}")
-    text <- sprintf("%.17g", x)
-    # A whole number stays a number, and -0 keeps its sign.
-    if (grepl("[.e]", text)) text else paste0(text, ".0")
+    # A whole number stays a number, and -0 keeps its sign; from 1e17 on there is an exponent.
+    sprintf(if (x == trunc(x) && abs(x) < 1e17) "%.17g.0" else "%.17g", x)
   }
 
   is_scalar <- function(x) is.null(x) || (is.atomic(x) && length(x) == 1 && !is.raw(x) && !is.complex(x))
@@ -101,6 +100,12 @@ local({
     flush(output)
     columns <- types <- character()
     constants <- list()
+    last <- NULL
+    # What a function prints is held until it is known whose it is.
+    held <- rawConnection(raw(0), "wb")
+    sink(held)
+    depth <- sink.number()
+    on.exit(sink())
     repeat {
       line <- readLines(input, n = 1)
       if (!length(line)) break
@@ -115,13 +120,16 @@ local({
         flush(output)
       } else if (message$type == "tasks") {
         for (task in message$tasks) {
-          row <- Map(argument, task[[5]], types)
+          row <- vector("list", length(columns))
+          # Not row[[i]] <- value, which removes the entry where the value is NULL.
+          for (i in seq_along(columns)) row[i] <- list(argument(task[[5]][[i]], types[[i]]))
           names(row) <- columns
-          Sys.setenv(CQ_TASK = task[[1]], CQ_ATTEMPT = task[[2]], CQ_SEED = task[[3]], CQ_GROUP = task[[4]])
+          Sys.setenv(CQ_TASK = task[[1]], CQ_SEED = task[[3]])
+          if (!identical(task[c(2, 4)], last)) {
+            last <- task[c(2, 4)]
+            Sys.setenv(CQ_ATTEMPT = task[[2]], CQ_GROUP = task[[4]])
+          }
           set.seed(as.integer(task[[3]]))
-          # What the function prints is held until it is known whose it is.
-          held <- rawConnection(raw(0), "wb")
-          sink(held)
           begin <- as.numeric(Sys.time())
           calls <- NULL
           answer <- tryCatch(
@@ -131,12 +139,18 @@ local({
               paste0("\"error\":", quote_text(conditionMessage(e)), ",\"traceback\":", quote_text(trace))
             })
           now <- max(begin, as.numeric(Sys.time()))
-          sink()
+          # The function may have left sinks of its own, or taken ours away.
+          now_deep <- sink.number()
+          if (now_deep > depth) for (i in seq_len(now_deep - depth)) sink()
+          if (now_deep < depth) sink(held)
           printed <- rawConnectionValue(held)
-          close(held)
           if (length(printed)) {
+            sink()
+            close(held)
             cat(rawToChar(printed), mark, task[[1]], "\036", sep = "")
             flush(stdout())
+            held <- rawConnection(raw(0), "wb")
+            sink(held)
           }
           say(sprintf("{\"type\":\"result\",\"task\":%.0f,\"us\":%.0f,%s}", as.numeric(task[[1]]), (now - begin) * 1e6, answer))
           # At once: the next one may take long.
