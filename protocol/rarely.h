@@ -22,9 +22,7 @@ class Rarely {
     if (!own_) own_ = std::make_unique<T>();
     return *own_;
   }
-  bool operator==(const Rarely& other) const {
-    return (!own_ && !other.own_) || **this == *other;
-  }
+  bool operator==(const Rarely& other) const { return (!own_ && !other.own_) || **this == *other; }
 
  private:
   inline static const T kFresh{};

@@ -209,7 +209,8 @@ class CommandRunner::Running {
   void PlanChecks() {
     young_until_ = begin_ + kYoung;
     live_at_ = begin_ + kLongRunning;
-    const uint64_t limit_ms = task_.details->timeout_ms != 0 ? task_.details->timeout_ms : run_.text().timeout_ms;
+    const uint64_t limit_ms =
+        task_.details->timeout_ms != 0 ? task_.details->timeout_ms : run_.text().timeout_ms;
     if (limit_ms != 0) term_at_ = begin_ + milliseconds(limit_ms);
     if (run_.text().memory_bytes == 0) return;
     memory_at_ = begin_ + kMemoryEvery;
@@ -406,7 +407,8 @@ class CommandRunner::Running {
   void JudgeLimit(int status) {
     const int64_t exit = WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
     if (verdict_ == Outcome::kTimeout) {
-      const uint64_t limit_ms = task_.details->timeout_ms != 0 ? task_.details->timeout_ms : run_.text().timeout_ms;
+      const uint64_t limit_ms =
+          task_.details->timeout_ms != 0 ? task_.details->timeout_ms : run_.text().timeout_ms;
       Fail(exit, fmt::format("ended after its time limit of {} s (--task-timeout)",
                              static_cast<double>(limit_ms) / 1000));
     } else if (run_.text().memory_bytes != 0) {

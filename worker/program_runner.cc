@@ -355,7 +355,8 @@ class ProgramRunner::Batch {
       return fmt::format("column '{}' holds bytes that are not UTF-8, which JSON cannot carry",
                          run_.text().program.columns[i]);
     }
-    if (!IsUtf8(task.group)) return "its group holds bytes that are not UTF-8, which JSON cannot carry";
+    if (!IsUtf8(task.group))
+      return "its group holds bytes that are not UTF-8, which JSON cannot carry";
     return {};
   }
 
@@ -444,7 +445,7 @@ class ProgramRunner::Batch {
 
   milliseconds LimitOf(const Task& task) const {
     return milliseconds(task.details->timeout_ms != 0 ? task.details->timeout_ms
-                                                           : run_.text().timeout_ms);
+                                                      : run_.text().timeout_ms);
   }
 
   milliseconds Nap() const {

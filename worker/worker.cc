@@ -239,7 +239,8 @@ class WorkerLoop {
   void OnChecked(const TaskResult& result) {
     const bool command = checking_ == Checking::kCommand;
     if (result.outcome != Outcome::kOk) {
-      Prepared(command ? fmt::format("--worker-check failed on {}: {}", HostName(), result.details->error)
+      Prepared(command ? fmt::format("--worker-check failed on {}: {}", HostName(),
+                                     result.details->error)
                        : result.details->error);
     } else if (command) {
       CheckProgram();

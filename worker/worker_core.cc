@@ -26,13 +26,14 @@ constexpr Time kFirstAnswer = seconds(60);
 bool EndedBySignalOfOthers(const TaskResult& result) {
   // At a limit the signal was ours.
   if (result.outcome != Outcome::kError && result.outcome != Outcome::kCrashed) return false;
-  return result.details->exit == -SIGTERM || result.details->exit == -SIGXCPU || result.details->exit == -SIGKILL;
+  return result.details->exit == -SIGTERM || result.details->exit == -SIGXCPU ||
+         result.details->exit == -SIGKILL;
 }
 
 size_t BytesOf(const TaskResult& result) {
   const ResultDetails& details = *result.details;
-  size_t bytes = 128 + details.out.size() + details.err.size() + details.error.size() +
-                 result.blob.size();
+  size_t bytes =
+      128 + details.out.size() + details.err.size() + details.error.size() + result.blob.size();
   for (const auto& [name, value] : result.values) bytes += 64 + name.size();
   return bytes;
 }
@@ -310,7 +311,8 @@ void WorkerCore::OnFinished(Time now, TaskResult result, bool by_us) {
   if (by_us) {
     result.outcome = Outcome::kCancelled;
   } else if (result.outcome != Outcome::kOk && leaving_) {
-    HandBack({result.task, result.attempt}, ReturnReason::kToldToGo, result.details->exit, result.details->error);
+    HandBack({result.task, result.attempt}, ReturnReason::kToldToGo, result.details->exit,
+             result.details->error);
     return;
   } else if (EndedBySignalOfOthers(result)) {
     doubtful_.push_back({now + kDoubt, std::move(result)});

@@ -111,8 +111,8 @@ void Core::SetAside(TaskId task, OpenTask& open, std::optional<WorkerIndex> work
   result.attempt = open.attempt != 0 ? open.attempt : open.charged.back();
   result.outcome = Outcome::kCrashed;
   result.details.Edit().exit = -9;  // as far as is known: it went with its worker
-  result.details.Edit().error = fmt::format("its worker was lost {} times while it ran; the last time: {}",
-                             open.charged.size(), reason);
+  result.details.Edit().error = fmt::format(
+      "its worker was lost {} times while it ran; the last time: {}", open.charged.size(), reason);
   Finish(std::move(result), worker, open.attempts);
 }
 

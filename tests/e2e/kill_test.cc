@@ -197,5 +197,35 @@ TEST(CrashTest, ATaskThatKillsItsWorkerIsSetAsideAndTheRestRuns) {
   EXPECT_EQ(Column(results, "cq_attempts")[1], "3");
 }
 
+// A task with side effects must not run twice at a time, whatever its silent worker does: here it
+// is stopped, and its task runs on until the master ends the worker.
+TEST(FenceTest, ATaskOfAStoppedWorkerStartsAgainOnlyAfterItsEnd) {
+  TemporaryDirectory directory;
+  WriteFile(directory.File("in.csv"), "a\n1\n2\n");
+  WriteFile(directory.File("task"),
+            "#!/bin/sh\n"
+            "exec 9>lock-$1\n"
+            "flock -n 9 || echo $1 >> overlapped\n"
+            "echo $1 >> begun\n"
+            "while [ ! -e go ]; do sleep 0.02; done\n"
+            "echo done $1\n");
+  std::filesystem::permissions(directory.File("task"), std::filesystem::perms::owner_all);
+  TestProcess master(
+      {CQ_PROGRAM, "run", "in.csv", "-w", "2", "--lease", "3s", "--fence", "--", "./task", "{a}"},
+      directory.path());
+  const auto begun = [&] { return Slurp(directory.File("begun")).size() / 2; };
+  ASSERT_TRUE(Eventually([&] { return begun() == 2; })) << master.Err();
+  const auto workers = DescendantsWith(master.pid(), "--life-fd");
+  ASSERT_EQ(workers.size(), 2u);
+  kill(workers[0], SIGSTOP);
+  EXPECT_TRUE(Eventually([&] { return begun() == 3; }, seconds(40))) << master.Err();
+  EXPECT_FALSE(Lives(workers[0]));
+  WriteFile(directory.File("go"), "");
+  const Ended ended = master.Wait();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column(directory.File("in.cq/results.csv"), "cq_status"), (Words{"ok", "ok"}));
+  EXPECT_EQ(Slurp(directory.File("overlapped")), "");
+}
+
 }  // namespace
 }  // namespace cq

@@ -142,6 +142,19 @@ TEST_F(LimitsTest, RetriesTryAgainAndCount) {
   EXPECT_EQ(Column("cq_attempts"), (Words{"2", "3"}));
 }
 
+TEST_F(LimitsTest, MaxFailuresCountsWhatFailsOnAllWorkers) {
+  std::string csv = "a\n";
+  for (int i = 1; i <= 200; ++i) csv += std::to_string(i) + "\n";
+  const Ended ended =
+      Run(csv, {"-w", "3", "--max-failures", "6"}, {"sh", "-c", "sleep 0.05; exit 1"});
+  EXPECT_EQ(ended.status, 1) << ended.err;
+  EXPECT_NE(ended.err.find("6 tasks failed (--max-failures)"), std::string::npos) << ended.err;
+  const auto statuses = Column("cq_status");
+  const auto failed = std::count(statuses.begin(), statuses.end(), "error");
+  EXPECT_GE(failed, 6);
+  EXPECT_LT(failed, 40);
+}
+
 TEST_F(LimitsTest, MaxFailuresEndsTheRunAndTheRestStaysPending) {
   std::string csv = "a\n";
   for (int i = 1; i <= 200; ++i) csv += std::to_string(i) + "\n";

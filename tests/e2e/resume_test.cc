@@ -104,6 +104,27 @@ TEST_F(ResumeTest, AfterAnInterruptTheCommandThatResumesIsPrintedAndWorks) {
   EXPECT_EQ(Ran(), (::cq::Ran{{2, "block"}, {3, "3"}}));
 }
 
+// Here its output is a pipe that nobody reads.
+TEST_F(ResumeTest, ASignalDuringTheExportLosesNothing) {
+  Input("1,x\n2,x\n");
+  ASSERT_EQ(mkfifo(directory_.File("pipe").c_str(), 0600), 0);
+  TestProcess master(
+      {CQ_PROGRAM, "run", "in.csv", "--slots", "1", "-o", "pipe", "--", "./task", "{a}"},
+      directory_.path());
+  // The kernel's word for a process that opens a pipe which has no reader, where it says one.
+  const auto waits_for = [&] { return Slurp("/proc/" + std::to_string(master.pid()) + "/wchan"); };
+  const bool opening = Eventually([&] { return waits_for() == "wait_for_partner"; });
+  if (waits_for().size() <= 1) GTEST_SKIP() << "this kernel does not say what a process waits for";
+  ASSERT_TRUE(opening) << master.Err();
+  master.Signal(SIGTERM);
+  EXPECT_EQ(master.Wait().status, 128 + SIGTERM);
+  EXPECT_EQ(Integrity(), "ok");
+  Ran();
+  EXPECT_EQ(Cq({"export", "in.cq", "-o", "in.cq/results.csv"}, directory_.path()).status, 0);
+  EXPECT_EQ(Column("cq_stdout"), (Words{"out-1", "out-2"}));
+  EXPECT_TRUE(Ran().empty());
+}
+
 TEST_F(ResumeTest, AFinishedRunRunsNothingAndExitsAsItDid) {
   Input("1,x\nbad,x\n");
   EXPECT_EQ(Run().status, 1);

@@ -45,7 +45,8 @@ TaskResult FullResult() {
                    {"list", Json{"[1,2]"}}};
   result.blob_format = "rds";
   result.blob = std::string("\0\xff", 2);
-  result.details.Edit() = {-9, "ended", 3, 4, 5, std::string("a\0b\xfe", 4), "e", {{"later", true}}};
+  result.details.Edit() = {-9,  "ended",          3, 4, 5, std::string("a\0b\xfe", 4),
+                           "e", {{"later", true}}};
   return result;
 }
 
