@@ -125,17 +125,33 @@ def _answer(result):
     return "," + _encode(answer)[1:]
 
 
-def _set_environment():
-    """Sets a variable to the text of a number, as os.environ does, which encodes the name each time."""
-    known, put = getattr(os.environ, "_data", None), os.putenv
-    if not isinstance(known, dict) or b"CQ_SLOT_IN" not in known:
-        return lambda name, value: os.environ.__setitem__(name.decode(), str(value))
+class _Variable:
+    """An environment variable that holds a number: for os.environ, and for what the function starts.
 
-    def set_variable(name, value):
-        text = b"%d" % value
-        known[name] = text
-        put(name, text)
-    return set_variable
+    The C library's setenv, which os.putenv calls, keeps every value that it was ever given. Here its
+    environment refers to a buffer of ours, whose content changes.
+    """
+
+    def __init__(self, name):
+        self._name, self._key = name, name.encode()
+        self._known = getattr(os.environ, "_data", None)
+        os.environ[name] = "0"
+        try:
+            import ctypes
+            self._buffer = ctypes.create_string_buffer(self._key + b"=0", len(name) + 24)
+            # The environment outlives the interpreter's objects.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._buffer))
+            ctypes.CDLL(None).putenv(self._buffer)
+        except (ImportError, OSError, AttributeError):
+            self._known = None
+
+    def set(self, number):
+        if not isinstance(self._known, dict):
+            os.environ[self._name] = str(number)
+            return
+        text = b"%d" % number
+        self._known[self._key] = text
+        self._buffer.value = self._key + b"=" + text
 
 
 def _refusal(function, names):
@@ -237,7 +253,8 @@ def serve(function):
     say({"type": "hello", "protocol": 1, "helper": "cq.py"})
     out.flush()
     columns, constants = [], {}
-    set_variable, seeds = _set_environment(), _Seeds()
+    seeds = _Seeds()
+    set_task, set_seed, set_attempt = (_Variable(name).set for name in ("CQ_TASK", "CQ_SEED", "CQ_ATTEMPT"))
     last_attempt = last_group = None
     flusher = _Flusher(out)
     # A process that the function forks must not have answers to send.
@@ -264,10 +281,10 @@ def serve(function):
                 row = dict(zip(columns, values))
                 if constants:
                     row.update(constants)
-                set_variable(b"CQ_TASK", task)
-                set_variable(b"CQ_SEED", seed)
+                set_task(task)
+                set_seed(seed)
                 if attempt != last_attempt:
-                    set_variable(b"CQ_ATTEMPT", attempt)
+                    set_attempt(attempt)
                     last_attempt = attempt
                 if group != last_group:
                     os.environ["CQ_GROUP"] = last_group = group
