@@ -14,19 +14,16 @@
 #include <cstring>
 #include <set>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "cq/error.h"
 #include "protocol/column_types.h"
 #include "protocol/quantities.h"
+#include "protocol/seeds.h"
 
 namespace cq {
 namespace {
 
 constexpr uint64_t kProgressRows = 100'000;
 constexpr uint64_t kCheckpointRows = 65'536;
-constexpr uint64_t kSeedMax = 2'147'483'647;
 constexpr size_t kFirstRows = 3;
 
 std::string InputName(const std::string& path) { return path == "-" ? "standard input" : path; }
@@ -243,16 +240,6 @@ TaskOrder OrderTasks(const std::string& path, const std::string& name,
     order.start.tasks.push_back(entries[i].task);
   }
   return order;
-}
-
-uint64_t SeedOfTask(uint64_t base, TaskId task) {
-  return XXH64(&task, sizeof task, base) % kSeedMax + 1;
-}
-
-uint64_t SeedOfValues(uint64_t base, const std::vector<std::string_view>& values) {
-  uint64_t hash = base;
-  for (const std::string_view value : values) hash = XXH64(value.data(), value.size(), hash);
-  return hash % kSeedMax + 1;
 }
 
 }  // namespace cq

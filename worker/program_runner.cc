@@ -18,6 +18,7 @@
 #include <filesystem>
 
 #include "cq/error.h"
+#include "protocol/bundle.h"
 #include "protocol/files.h"
 #include "protocol/limits.h"
 #include "protocol/own_program.h"
@@ -562,6 +563,10 @@ class ProgramRunner::Batch {
           std::chrono::duration_cast<std::chrono::microseconds>(steady_clock::now() - task_begin_)
               .count());
       r.outcome = verdict_ != Outcome::kOk ? verdict_ : Outcome::kCrashed;
+      // Its master takes it apart, and finds out whose fault it was.
+      if (run_.text().program.calls && tasks_[at_].values.size() == kValuesOfBundle) {
+        r.outcome = Outcome::kError;
+      }
       ResultDetails& details = r.details.Edit();
       details.out = out;
       details.err = err;

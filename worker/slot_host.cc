@@ -20,8 +20,10 @@
 
 #include "cq/error.h"
 #include "cq/function.h"
+#include "protocol/bundle.h"
 #include "protocol/column_types.h"
 #include "protocol/files.h"
+#include "protocol/seeds.h"
 #include "protocol/value_codec.h"
 #include "worker/slot_messages.h"
 
@@ -34,6 +36,8 @@ namespace type = msgpack::type;
 
 /// Answers are sent once so much time has passed since the last ones, or the batch is done.
 constexpr std::chrono::milliseconds kFlushEvery{5};
+/// A bundle whose results are larger than that is not worked on any further.
+constexpr size_t kBundleBytes = 1u << 20;
 
 bool Takes(const ParameterInfo& parameter, ColumnType column) {
   switch (parameter.kind) {
@@ -305,33 +309,72 @@ class SlotHost final : public detail::ConstantSource {
     FlushIfDue(now_, kFlushEvery);
   }
 
-  // [name, packed list of arguments]; the answer is the packed result, as a blob.
+  // [name, arguments, …] (protocol/bundle.h); the answer is the packed result, as a blob.
   void Call(const TaskInfo& task, const msgpack::object_array& values) {
-    const auto& name = values.ptr[0].via.str;
-    const Function* function = FunctionNamed({name.ptr, name.size});
+    const std::string_view name = TextOf(values.ptr[0]);
+    const Function* function = FunctionNamed(name);
+    const bool bundle = values.size == kValuesOfBundle;
     bool ok = false;
+    took_us_ = 0;
     if (function == nullptr) {
-      took_us_ = 0;
-      reason_ =
-          fmt::format("this worker's program has no function '{}' registered with CQ_FUNCTION",
-                      std::string_view(name.ptr, name.size));
+      reason_ = fmt::format(
+          "this worker's program has no function '{}' registered with CQ_FUNCTION", name);
+    } else if (bundle) {
+      RunBundle(*function, task, values);
+      ok = true;
     } else {
-      const auto& packed = values.ptr[1].via.str;
-      size_t end = 0;
-      const auto reference = [](type::object_type, size_t, void*) { return true; };
-      const auto handle = msgpack::unpack(packed.ptr, packed.size, end, reference);
-      arguments_.clear();
-      for (const Object& argument : handle.get().via.array) arguments_.push_back(&argument);
-      ok = Run(*function, task);
+      TaskInfo call = task;
+      if (values.size == kValuesOfNumberedCall) call.task = NumberOf(values.ptr[2]);
+      ok = RunPacked(*function, call, TextOf(values.ptr[1]));
     }
     const std::lock_guard lock(mutex_);
     BeginAnswer(task, ok);
     ok ? void(packer_.pack_map(0)) : PackText(reason_);
     packer_.pack_uint64(took_us_);
-    PackText(ok ? kPackedFormat : "");
-    PackText(ok ? std::string_view(value_.data(), value_.size()) : std::string_view());
+    PackText(!ok ? "" : bundle ? kBundleFormat : kPackedFormat);
+    PackText(!ok ? std::string_view() : bundle ? results_ : ValueText());
     FlushIfDue(now_, kFlushEvery);
   }
+
+  // Leaves their results, and how long all of them took. What takes longer than was thought, or
+  // returns much, is left to the master.
+  void RunBundle(const Function& function, const TaskInfo& task,
+                 const msgpack::object_array& values) {
+    const uint64_t first = NumberOf(values.ptr[2]);
+    const uint64_t count = NumberOf(values.ptr[3]);
+    const uint64_t seed = NumberOf(values.ptr[4]);
+    std::string_view bundle = TextOf(values.ptr[1]);
+    std::string_view arguments;
+    results_.clear();
+    const auto begin = now_;
+    for (uint64_t i = 0; i < count && TakePiece(bundle, arguments); ++i) {
+      TaskInfo call = task;
+      call.task = first + i;
+      call.seed = SeedOfTask(seed, call.task);
+      const bool ok = RunPacked(function, call, arguments);
+      piece_.assign(1, ok ? kPieceOk : kPieceError);
+      piece_ += ok ? ValueText() : std::string_view(reason_);
+      AppendPiece(results_, piece_);
+      if (results_.size() > kBundleBytes || now_ - begin > kFlushEvery) break;
+    }
+    took_us_ = static_cast<uint64_t>(
+        std::chrono::duration_cast<std::chrono::microseconds>(now_ - begin).count());
+  }
+
+  bool RunPacked(const Function& function, const TaskInfo& task, std::string_view packed) {
+    size_t end = 0;
+    const auto reference = [](type::object_type, size_t, void*) { return true; };
+    const auto handle = msgpack::unpack(packed.data(), packed.size(), end, reference);
+    arguments_.clear();
+    for (const Object& argument : handle.get().via.array) arguments_.push_back(&argument);
+    return Run(function, task);
+  }
+
+  static std::string_view TextOf(const Object& o) { return {o.via.str.ptr, o.via.str.size}; }
+  static uint64_t NumberOf(const Object& o) {
+    return std::strtoull(std::string(TextOf(o)).c_str(), nullptr, 10);
+  }
+  std::string_view ValueText() const { return {value_.data(), value_.size()}; }
 
   const Function* FunctionNamed(std::string_view name) {
     if (last_ != nullptr && name == last_->name) return last_;
@@ -388,6 +431,9 @@ class SlotHost final : public detail::ConstantSource {
   msgpack::sbuffer value_;
   ValueWriter writer_{value_};
   std::string reason_;
+  /// Of a bundle, and of the call that has just been made.
+  std::string results_;
+  std::string piece_;
   uint64_t took_us_ = 0;
   /// When the last call ended, or its batch came.
   Clock::time_point now_{};

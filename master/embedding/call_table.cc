@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "master/input.h"
+#include "protocol/bundle.h"
+#include "protocol/seeds.h"
 
 namespace cq {
 
@@ -25,11 +26,19 @@ void CallTable::Add(detail::Call call) {
   Entry& entry = slot->entries[call.task % kPage];
   ++slot->used;
   entry.used = true;
-  entry.owner = {std::move(call.receiver), call.tag, BytesOf(call)};
-  entry.row.values.clear();
-  entry.row.values.emplace_back(call.function->name);
-  entry.row.values.push_back(std::move(call.arguments));
-  entry.row.seed = SeedOfTask(seed_, call.task);
+  entry.owner = {std::move(call.receiver), call.tag, call.count, BytesOf(call)};
+  entry.function = call.function;
+  entry.number = call.number;
+  auto& values = entry.row.values;
+  values.clear();
+  values.emplace_back(call.function->name);
+  values.push_back(std::move(call.arguments));
+  if (call.number != call.task || call.count > 1) values.push_back(std::to_string(call.number));
+  if (call.count > 1) {
+    values.push_back(std::to_string(call.count));
+    values.push_back(std::to_string(seed_));
+  }
+  entry.row.seed = SeedOfTask(seed_, call.number);
 }
 
 const TaskRow& CallTable::Get(TaskId task) {
@@ -39,7 +48,31 @@ const TaskRow& CallTable::Get(TaskId task) {
 }
 
 void CallTable::Forget(TaskId task) {
-  if (Entry* entry = Find(task)) entry->row.values.clear();
+  Entry* entry = Find(task);
+  if (entry != nullptr && entry->owner.count == 1) entry->row.values.clear();
+}
+
+uint32_t CallTable::CountOf(TaskId task) const {
+  const Entry* entry = Find(task);
+  return entry == nullptr ? 0 : entry->owner.count;
+}
+
+std::vector<detail::Call> CallTable::Apart(TaskId task, size_t from) const {
+  std::vector<detail::Call> calls;
+  const Entry* entry = Find(task);
+  if (entry == nullptr || from == entry->owner.count) return calls;
+  std::string_view bundle = entry->row.values.at(1);
+  std::string_view arguments;
+  for (uint32_t i = 0; TakePiece(bundle, arguments); ++i) {
+    if (i < from) continue;
+    detail::Call& call = calls.emplace_back();
+    call.function = entry->function;
+    call.arguments = arguments;
+    call.receiver = entry->owner.receiver;
+    call.tag = entry->owner.tag + i;
+    call.number = entry->number + i;
+  }
+  return calls;
 }
 
 CallTable::Owner CallTable::Take(TaskId task) {

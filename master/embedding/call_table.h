@@ -18,17 +18,23 @@ class CallTable final : public TaskSource {
 
   void Add(detail::Call call);
   const TaskRow& Get(TaskId task) override;
-  /// Its arguments are not needed any more.
+  /// Its arguments are not needed any more, but those of a bundle, which may have to be taken
+  /// apart.
   void Forget(TaskId task) override;
 
   struct Owner {
     std::shared_ptr<detail::Receiver> receiver;
     uint64_t tag = 0;
+    uint32_t count = 0;
     /// What its arguments took.
     size_t bytes = 0;
   };
   /// Whom the result of this task is for, once; an empty one if nobody waits for it.
   Owner Take(TaskId task);
+  /// How many calls it is; 0: nobody waits for it.
+  uint32_t CountOf(TaskId task) const;
+  /// The calls of a bundle from the one at place `from` on, each for itself. Before Take.
+  std::vector<detail::Call> Apart(TaskId task, size_t from) const;
   /// The tasks that this receiver waits for, or all.
   std::vector<TaskId> Of(const detail::Receiver* receiver) const;
 
@@ -40,6 +46,8 @@ class CallTable final : public TaskSource {
   struct Entry {
     TaskRow row;
     Owner owner;
+    const Function* function = nullptr;
+    uint64_t number = 0;
     bool used = false;
   };
   struct Page {

@@ -25,6 +25,7 @@
 #include "master/recovery.h"
 #include "master/run_definition.h"
 #include "master/run_setup.h"
+#include "protocol/bundle.h"
 #include "protocol/files.h"
 #include "protocol/limits.h"
 #include "protocol/own_program.h"
@@ -41,6 +42,7 @@ constexpr size_t kConstantsMax = 15u << 20;
 
 detail::Ended EndedOf(TaskResult result) {
   detail::Ended ended;
+  ended.took_us = static_cast<double>(result.wall_us);
   if (result.outcome == Outcome::kOk) {
     ended.value = std::move(result.blob);
   } else {
@@ -49,6 +51,34 @@ detail::Ended EndedOf(TaskResult result) {
         result.outcome, std::move(details.error), std::move(details.out), std::move(details.err)});
   }
   return ended;
+}
+
+// The results of a bundle of so many calls, as far as it was worked on; none where a fault ended
+// it.
+std::vector<detail::Ended> EndedOfBundle(const TaskResult& result, uint32_t count) {
+  std::vector<detail::Ended> all;
+  if (result.outcome == Outcome::kCancelled) {
+    for (uint32_t i = 0; i < count; ++i) all.push_back(EndedOf(result));
+    return all;
+  }
+  if (result.outcome != Outcome::kOk || result.blob_format != kBundleFormat) return all;
+  all.reserve(count);
+  std::string_view bundle = result.blob;
+  std::string_view piece;
+  while (all.size() < count && TakePiece(bundle, piece) && !piece.empty()) {
+    detail::Ended& ended = all.emplace_back();
+    const std::string_view content = piece.substr(1);
+    if (piece.front() == kPieceOk) {
+      ended.value = content;
+    } else {
+      ended.error = std::make_unique<TaskError>(TaskError{
+          Outcome::kError, std::string(content), result.details->out, result.details->err});
+    }
+  }
+  for (detail::Ended& ended : all) {
+    ended.took_us = static_cast<double>(result.wall_us) / static_cast<double>(all.size());
+  }
+  return all;
 }
 
 detail::Ended NeverRun(const std::string& why) {
@@ -241,6 +271,7 @@ class MasterEngine final : public detail::Engine {
                       call.function->name, call.arguments.size(), kTaskBytesMax));
     }
     std::vector<std::pair<std::shared_ptr<Receiver>, TaskResult>> recorded;
+    std::vector<Call> refused;
     bool post = false;
     {
       std::unique_lock lock(mutex_);
@@ -253,17 +284,17 @@ class MasterEngine final : public detail::Engine {
         const TaskId known =
             known_ == nullptr ? 0 : known_->Claim(call.function->name, call.arguments);
         call.task = known != 0 ? known : ++last_;
+        // With a journal a task is known by its number; without one there are no known ones.
+        call.number = journalled() ? call.task : number_ + 1;
+        number_ += call.count;
+        beside_ += call.count - 1;
         if (call.receiver->Numbered(call.task) && completions_) singles_.insert(call.task);
         auto result = known != 0 ? known_->Result(known) : std::nullopt;
         if (result) {
           recorded.emplace_back(call.receiver, std::move(*result));
           recorded.back().second.slot = call.tag;
         } else if (over_) {
-          recorded.emplace_back(call.receiver, TaskResult{});
-          recorded.back().second.task = call.task;
-          recorded.back().second.outcome = Outcome::kCancelled;
-          recorded.back().second.details.Edit().error = *over_;
-          recorded.back().second.slot = call.tag;
+          refused.push_back(std::move(call));
         } else {
           bytes_ += CallTable::BytesOf(call);
           (known != 0 ? wanted_ : added_).push_back(std::move(call));
@@ -278,6 +309,10 @@ class MasterEngine final : public detail::Engine {
       receiver->Receive(tag, EndedOf(std::move(result)));
       receiver->Received();
       NoteCompletedLocking(task);
+    }
+    for (const Call& call : refused) {
+      ReceiveNone(*call.receiver, call.tag, call.count);
+      NoteCompletedLocking(call.task);
     }
     return true;
   }
@@ -313,9 +348,20 @@ class MasterEngine final : public detail::Engine {
     continuations_.Finish();
   }
 
-  MasterStatus status() override { return observer_.status(); }
+  MasterStatus status() override {
+    MasterStatus status = observer_.status();
+    const std::lock_guard lock(mutex_);
+    status.tasks += static_cast<uint64_t>(beside_);
+    status.done += static_cast<uint64_t>(beside_done_);
+    return status;
+  }
 
   size_t memory_bytes() const override { return options_.memory_bytes; }
+
+  bool bundles() const override {
+    return !journalled() && options_.retries == 0 && options_.task_timeout.count() == 0 &&
+           options_.task_memory_bytes == 0 && !options_.fence && options_.chunk == 0;
+  }
 
   int completion_fd() override {
     const std::lock_guard lock(mutex_);
@@ -360,6 +406,8 @@ class MasterEngine final : public detail::Engine {
     }
     return plans;
   }
+
+  bool journalled() const { return private_ == nullptr; }
 
   /// Whether some workers are on other machines.
   bool elsewhere() const {
@@ -562,13 +610,18 @@ class MasterEngine final : public detail::Engine {
     }
     for (const TaskId task : calls_.Of(nullptr)) {
       const auto owner = calls_.Take(task);
-      owner.receiver->Receive(owner.tag, NeverRun(*over_));
-      owner.receiver->Received();
+      ReceiveNone(*owner.receiver, owner.tag, owner.count);
       NoteCompletedLocking(task);
     }
     unlink(directory_->File("owner.json").c_str());
     unlink(directory_->File("known.db").c_str());
     keys_->Remove();
+  }
+
+  // The master is over.
+  void ReceiveNone(Receiver& receiver, uint64_t tag, uint32_t count) {
+    for (uint32_t i = 0; i < count; ++i) receiver.Receive(tag + i, NeverRun(*over_));
+    receiver.Received();
   }
 
   // From now on nothing is taken any more; and nobody else reads the journal, so that it is closed
@@ -623,12 +676,26 @@ class MasterEngine final : public detail::Engine {
     if (!results.empty()) Deliver(std::move(results));
   }
 
+  /// A result on its way to whom it is for.
+  struct Delivery {
+    CallTable::Owner owner;
+    /// Of a bundle: of its calls, as far as they ran, and those that run now each for itself.
+    std::vector<detail::Ended> ended;
+    std::vector<Call> rest;
+  };
+
   void Deliver(std::vector<TaskResult> results) {
-    std::vector<CallTable::Owner> owners;
+    std::vector<Delivery> deliveries(results.size());
     size_t bytes = 0;
-    for (const TaskResult& result : results) {
-      owners.push_back(calls_.Take(result.task));
-      bytes += owners.back().bytes;
+    for (size_t i = 0; i < results.size(); ++i) {
+      Delivery& d = deliveries[i];
+      const TaskId task = results[i].task;
+      if (calls_.CountOf(task) > 1) {
+        d.ended = EndedOfBundle(results[i], calls_.CountOf(task));
+        d.rest = calls_.Apart(task, d.ended.size());
+      }
+      d.owner = calls_.Take(task);
+      bytes += d.owner.bytes;
     }
     // Whoever has seen a result finds its room free, and whoever is told of one finds it ready.
     {
@@ -638,20 +705,43 @@ class MasterEngine final : public detail::Engine {
     room_.notify_all();
     for (size_t i = 0; i < results.size(); ++i) {
       const TaskId task = results[i].task;
-      const auto& [receiver, tag, taken] = owners[i];
+      Delivery& d = deliveries[i];
+      const auto& receiver = d.owner.receiver;
       if (receiver == nullptr) {
         unclaimed_[task] = std::move(results[i]);
         continue;
       }
-      receiver->Receive(tag, EndedOf(std::move(results[i])));
-      const bool last = i + 1 == owners.size() || owners[i + 1].receiver != receiver;
+      if (d.owner.count > 1) {
+        DeliverBundle(d);
+      } else {
+        receiver->Receive(d.owner.tag, EndedOf(std::move(results[i])));
+      }
+      const bool last = i + 1 == results.size() || deliveries[i + 1].owner.receiver != receiver;
       if (last) receiver->Received();
     }
     const std::lock_guard lock(mutex_);
     if (!completions_) return;
     for (size_t i = 0; i < results.size(); ++i) {
-      if (owners[i].receiver != nullptr) NoteCompleted(results[i].task);
+      if (deliveries[i].owner.receiver != nullptr) NoteCompleted(results[i].task);
     }
+  }
+
+  void DeliverBundle(Delivery& d) {
+    const auto ran = static_cast<int64_t>(d.ended.size());
+    d.owner.receiver->ReceiveAll(d.owner.tag, std::move(d.ended));
+    bool post = false;
+    {
+      const std::lock_guard lock(mutex_);
+      beside_ -= static_cast<int64_t>(d.rest.size());
+      beside_done_ += ran - 1;
+      for (Call& call : d.rest) {
+        call.task = ++last_;
+        bytes_ += CallTable::BytesOf(call);
+        added_.push_back(std::move(call));
+      }
+      if (!d.rest.empty()) post = !std::exchange(posted_, true);
+    }
+    if (post) loop_->Post([this](Core& core, Time now) { TakeCalls(core, now); });
   }
 
   void NoteCompletedLocking(TaskId task) {
@@ -691,6 +781,11 @@ class MasterEngine final : public detail::Engine {
   /// Why nothing runs any more.
   std::optional<std::string> over_;
   TaskId last_ = 0;
+  /// Of the last call.
+  uint64_t number_ = 0;
+  /// By how much there are more calls than tasks, and more calls than tasks that are done.
+  int64_t beside_ = 0;
+  int64_t beside_done_ = 0;
   std::unique_ptr<KnownCalls> known_;
   /// Durable, and not handed out yet.
   std::vector<TaskResult> durable_results_;

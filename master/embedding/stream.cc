@@ -1,8 +1,10 @@
 // The window of a range that is mapped.
 #include <algorithm>
+#include <cmath>
 #include <deque>
 
 #include "cq/master.h"
+#include "protocol/bundle.h"
 
 namespace cq::detail {
 namespace {
@@ -12,20 +14,27 @@ constexpr size_t kPortion = 1024;
 /// As long as nobody knows how large results are.
 constexpr size_t kFirst = 64;
 constexpr size_t kPortionBytes = 1u << 20;
+/// What a bundle should take, and may hold.
+constexpr double kBundleUs = 50;
+constexpr size_t kBundleMost = 256;
+constexpr size_t kBundleBytes = 1u << 16;
 
 }  // namespace
 
 struct Stream::Content {
   Content(std::shared_ptr<Engine> e, const Function& f, MapOptions o)
-      : engine(std::move(e)), function(f), options(o) {}
+      : engine(std::move(e)), function(f), options(o), bundles(engine->bundles()) {}
 
   std::shared_ptr<Engine> engine;
   const Function& function;
   const MapOptions options;
+  const bool bundles;
 
   // The consumer's alone.
   std::vector<Call> added;
+  size_t added_count = 0;
   size_t added_bytes = 0;
+  size_t bundle = 1;
   uint64_t next_tag = 0;
   std::deque<std::pair<uint64_t, Ended>> at_hand;
   uint64_t taken = 0;
@@ -42,6 +51,9 @@ struct Stream::Content {
   uint64_t submitted = 0;
   uint64_t received = 0;
   uint64_t received_bytes = 0;
+  /// How long the elements of about the last thousand took, in µs, and how far from that they are.
+  double mean_us = 0;
+  double deviation_us = 0;
   bool over = false;
 
   bool Available() const {
@@ -60,14 +72,40 @@ struct Stream::Content {
   /// room for one, or for half of what there ever can be.
   size_t Portion() const {
     const size_t most = Most();
-    const uint64_t here = submitted + added.size() - taken;
+    const uint64_t here = submitted + added_count - taken;
     if (here == 0) return std::min(most, kPortion);
-    const uint64_t under_way = submitted - received + added.size();
+    const uint64_t under_way = submitted - received + added_count;
     const uint64_t used = received_bytes - taken_bytes + under_way * MeanBytes();
     const uint64_t memory = engine->memory_bytes();
     const size_t fit = memory > used ? (memory - used) / MeanBytes() : 0;
     const size_t free = std::min<size_t>(most > here ? most - here : 0, fit);
     return free >= std::clamp<size_t>(most / 2, 1, kPortion) ? std::min(free, kPortion) : 0;
+  }
+
+  /// With the mutex held, for the consumer: how many of the next elements go together. It grows as
+  /// they prove to be short, and falls at once.
+  size_t Bundle() const {
+    if (!bundles || options.bundle != 0) return bundles ? options.bundle : 1;
+    if (received < kFirst) return 1;
+    const double expected = std::max(mean_us + 2 * deviation_us, 0.01);
+    return static_cast<size_t>(std::clamp(kBundleUs / expected, 1.0,
+                                          static_cast<double>(std::min(2 * bundle, kBundleMost))));
+  }
+
+  /// With the mutex held.
+  void Put(uint64_t tag, Ended ended) {
+    ++received;
+    received_bytes += ended.value.size();
+    const double weight = 1.0 / static_cast<double>(std::min<uint64_t>(received, kFirst));
+    const double off = ended.took_us - mean_us;
+    mean_us += off * weight;
+    deviation_us += (std::abs(off) - deviation_us) * weight;
+    if (over) return;
+    if (options.ordered) {
+      slots[tag - head] = std::move(ended);
+    } else {
+      arrived.emplace_back(tag, std::move(ended));
+    }
   }
 };
 
@@ -78,23 +116,35 @@ Stream::~Stream() = default;
 
 size_t Stream::Room() {
   const std::lock_guard lock(content_->mutex);
-  return content_->added.empty() ? content_->Portion() : 0;
+  if (!content_->added.empty()) return 0;
+  content_->bundle = content_->Bundle();
+  return content_->Portion();
 }
 
 bool Stream::Add(std::string arguments) {
-  content_->added_bytes += arguments.size();
-  Call call;
-  call.function = &content_->function;
-  call.arguments = std::move(arguments);
-  call.receiver = shared_from_this();
-  call.tag = content_->next_tag++;
-  content_->added.push_back(std::move(call));
-  return content_->added_bytes < kPortionBytes;
+  Content& c = *content_;
+  c.added_bytes += arguments.size();
+  ++c.added_count;
+  const uint64_t tag = c.next_tag++;
+  if (c.bundle > 1 && !c.added.empty() && c.added.back().count < c.bundle &&
+      c.added.back().arguments.size() < kBundleBytes) {
+    Call& bundle = c.added.back();
+    if (bundle.count == 1) AppendPiece(bundle.arguments, std::exchange(bundle.arguments, {}));
+    AppendPiece(bundle.arguments, arguments);
+    ++bundle.count;
+  } else {
+    Call& call = c.added.emplace_back();
+    call.function = &c.function;
+    call.arguments = std::move(arguments);
+    call.receiver = shared_from_this();
+    call.tag = tag;
+  }
+  return c.added_bytes < kPortionBytes;
 }
 
 void Stream::Submit() {
   Content& c = *content_;
-  const size_t count = c.added.size();
+  const size_t count = c.added_count;
   if (count == 0) return;
   bool idle = false;
   {
@@ -119,6 +169,7 @@ void Stream::Submit() {
     throw;
   }
   c.added.clear();
+  c.added_count = 0;
   c.added_bytes = 0;
 }
 
@@ -163,15 +214,12 @@ void Stream::Cancel() {
 
 void Stream::Receive(uint64_t tag, Ended ended) {
   const std::lock_guard lock(content_->mutex);
-  Content& c = *content_;
-  ++c.received;
-  c.received_bytes += ended.value.size();
-  if (c.over) return;
-  if (c.options.ordered) {
-    c.slots[tag - c.head] = std::move(ended);
-  } else {
-    c.arrived.emplace_back(tag, std::move(ended));
-  }
+  content_->Put(tag, std::move(ended));
+}
+
+void Stream::ReceiveAll(uint64_t first_tag, std::vector<Ended> ended) {
+  const std::lock_guard lock(content_->mutex);
+  for (Ended& one : ended) content_->Put(first_tag++, std::move(one));
 }
 
 void Stream::Received() { content_->changed.notify_one(); }

@@ -7,6 +7,7 @@
 
 #include "cq/error.h"
 #include "master/input.h"
+#include "protocol/seeds.h"
 #include "tests/support/temporary_directory.h"
 
 namespace cq {

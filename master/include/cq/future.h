@@ -118,6 +118,8 @@ struct Ended {
   std::string value;
   /// None: it is ok.
   std::unique_ptr<TaskError> error;
+  /// How long it ran, in µs.
+  double took_us = 0;
 };
 
 /// Gets how tasks ended, on a thread of the master.
@@ -128,19 +130,27 @@ class Receiver {
   /// Master::completed.
   virtual bool Numbered(uint64_t task) = 0;
   virtual void Receive(uint64_t tag, Ended ended) = 0;
+  /// The same for calls with consecutive tags.
+  virtual void ReceiveAll(uint64_t first_tag, std::vector<Ended> ended) {
+    for (Ended& one : ended) Receive(first_tag++, std::move(one));
+  }
   /// After a number of calls of Receive: whoever waits may look.
   virtual void Received() {}
 };
 
-/// A call that is to be a task.
+/// A call that is to be a task; or a bundle of calls with consecutive tags that are to be one.
 struct Call {
   const Function* function = nullptr;
-  /// The packed list of the arguments.
+  /// The packed list of the arguments; of a bundle, one piece for each call (protocol/bundle.h).
   std::string arguments;
   std::shared_ptr<Receiver> receiver;
   uint64_t tag = 0;
-  /// The number that it gets.
+  /// How many calls it is.
+  uint32_t count = 1;
+  /// The number of its task, and of its first call: from that come the seeds, which so do not
+  /// depend on what became a bundle.
   uint64_t task = 0;
+  uint64_t number = 0;
 };
 
 /// The master behind cq::Master.
@@ -158,6 +168,8 @@ class Engine {
   virtual void Stop() = 0;
   virtual MasterStatus status() = 0;
   virtual size_t memory_bytes() const = 0;
+  /// Whether calls may travel as bundles: nothing is promised of each task by itself.
+  virtual bool bundles() const = 0;
   virtual int completion_fd() = 0;
   virtual std::vector<uint64_t> TakeCompleted() = 0;
 };

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "protocol/ids.h"
+
+namespace cq {
+
+/// CQ_SEED of a task: from the run's base seed and its number, 1 to 2³¹ − 1.
+uint64_t SeedOfTask(uint64_t base, TaskId task);
+/// CQ_SEED of a row with --seed-by: from the base and the values of those columns.
+uint64_t SeedOfValues(uint64_t base, const std::vector<std::string_view>& values);
+
+}  // namespace cq
