@@ -259,16 +259,20 @@ void Core::OnTick(Time now) {
   if (last_tick_ == Time{}) started_ = now;
   last_tick_ = now;
 
-  CheckLeases(now);
   while (!provisional_.empty() && provisional_.front().until <= now) {
     const Provisional charge = std::move(provisional_.front());
     provisional_.pop_front();
     Settle(now, charge, false);
   }
   WakeDue(now);
-  std::erase_if(workers_.peers(), [&](const auto& entry) {
-    return entry.second.session == 0 && now - entry.second.offered_at > options_.lease;
-  });
+  // Looks at every worker, of which there may be thousands.
+  if (last_sweep_ == Time{} || now - last_sweep_ >= tick() / 4) {
+    last_sweep_ = now;
+    CheckLeases(now);
+    std::erase_if(workers_.peers(), [&](const auto& entry) {
+      return entry.second.session == 0 && now - entry.second.offered_at > options_.lease;
+    });
+  }
   if (now - last_heartbeat_ < options_.lease / 3) return;
   last_heartbeat_ = now;
   if (turnaround_ > Time{}) Record(LedgerRecord{options_.epoch, ledger()});

@@ -254,6 +254,7 @@ class Core {
   Time recording_{};
   Time started_{};
   Time last_tick_{};
+  Time last_sweep_{};
   Time last_heartbeat_{};
   bool draining_ = false;
   bool finished_ = false;
