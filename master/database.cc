@@ -101,8 +101,10 @@ void Statement::Run() {
 void Statement::Reset() { sqlite3_reset(statement_.get()); }
 
 std::string_view Statement::Text(int column) const {
+  const int type = sqlite3_column_type(statement_.get(), column);
+  if (type == SQLITE_NULL) return {};
   // As text first: a number has no bytes of its own.
-  if (sqlite3_column_type(statement_.get(), column) != SQLITE_BLOB) {
+  if (type == SQLITE_INTEGER || type == SQLITE_FLOAT) {
     sqlite3_column_text(statement_.get(), column);
   }
   const auto* text = static_cast<const char*>(sqlite3_column_blob(statement_.get(), column));

@@ -283,6 +283,28 @@ void PackFields(Packer& p, const T& value) {
   std::apply([&p](const auto&... field) { (Pack(p, field), ...); }, Fields(value));
 }
 
+// Attempts that follow each other, as those of one batch do, are one entry: [task, attempt, count].
+void PackRefs(Packer& p, const std::vector<AttemptRef>& refs) {
+  std::vector<std::pair<AttemptRef, uint64_t>> runs;
+  for (const AttemptRef& ref : refs) {
+    if (!runs.empty()) {
+      auto& [first, count] = runs.back();
+      if (ref.task == first.task + count && ref.attempt == first.attempt + count) {
+        ++count;
+        continue;
+      }
+    }
+    runs.emplace_back(ref, 1);
+  }
+  p.pack_array(static_cast<uint32_t>(runs.size()));
+  for (const auto& [first, count] : runs) {
+    p.pack_array(3);
+    p.pack_uint64(first.task);
+    p.pack_uint64(first.attempt);
+    p.pack_uint64(count);
+  }
+}
+
 template <class T>
 void Pack(Packer& p, const T& value) {
   if constexpr (std::is_enum_v<T>) {
@@ -309,6 +331,8 @@ void Pack(Packer& p, const T& value) {
     p.pack_array(2);
     Pack(p, value.first);
     Pack(p, value.second);
+  } else if constexpr (std::is_same_v<T, std::vector<AttemptRef>>) {
+    PackRefs(p, value);
   } else if constexpr (kIsList<T>) {
     p.pack_array(static_cast<uint32_t>(value.size()));
     for (const auto& entry : value) Pack(p, entry);
@@ -393,6 +417,21 @@ bool UnpackValue(const Object& o, Value& value) {
   }
 }
 
+bool UnpackRefs(const Object& o, std::vector<AttemptRef>& refs) {
+  for (const Object& run : o.via.array) {
+    AttemptRef ref;
+    uint64_t count = 0;
+    if (run.type != type::ARRAY || run.via.array.size != 3 ||
+        !UnpackUnsigned(run.via.array.ptr[0], ref.task) ||
+        !UnpackUnsigned(run.via.array.ptr[1], ref.attempt) ||
+        !UnpackUnsigned(run.via.array.ptr[2], count) || count > kHeldMax - refs.size()) {
+      return false;
+    }
+    for (; count > 0; --count, ++ref.task, ++ref.attempt) refs.push_back(ref);
+  }
+  return true;
+}
+
 template <class E>
 constexpr uint64_t EnumSize() {
   if constexpr (std::is_same_v<E, Outcome>) return kOutcomes;
@@ -441,6 +480,8 @@ bool Unpack(const Object& o, T& value) {
   } else if constexpr (kIsPair<T>) {
     return o.via.array.size == 2 && Unpack(o.via.array.ptr[0], value.first) &&
            Unpack(o.via.array.ptr[1], value.second);
+  } else if constexpr (std::is_same_v<T, std::vector<AttemptRef>>) {
+    return UnpackRefs(o, value);
   } else if constexpr (kIsList<T>) {
     value.resize(o.via.array.size);
     for (uint32_t i = 0; i < o.via.array.size; ++i) {

@@ -172,13 +172,14 @@ class WorkerLoop {
       core_.OnOutput(slots_.TakeOutput());
     }
     core_.OnLedger(slots_.ledger());
+    const nanoseconds now = Now();
     for (CommandEnd& end : slots_.TakeEnded()) {
       changed_ = true;
       if (end.result.task == 0) {
         OnChecked(end.result);
         continue;
       }
-      core_.OnFinished(Now(), std::move(end.result), end.killed);
+      core_.OnFinished(now, std::move(end.result), end.killed);
     }
   }
 
