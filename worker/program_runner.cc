@@ -16,6 +16,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <thread>
 
 #include "cq/error.h"
 #include "protocol/bundle.h"
@@ -37,6 +38,8 @@ constexpr milliseconds kMemoryEvery{100};
 /// What a batch should take: long against a round trip, short against what a user notices.
 constexpr milliseconds kBatchTime{5};
 constexpr size_t kBatchLargest = 1024;
+/// While a program is busy with its batch, its answers are looked at no more often than that.
+constexpr milliseconds kRest{1};
 /// The descriptors at which a program finds its pipes.
 constexpr int kProgramIn = 3;
 constexpr int kProgramOut = 4;
@@ -423,8 +426,12 @@ class ProgramRunner::Batch {
       }
       if (at_ == end && fault_.empty()) break;
       if (at_ > before && at_ < end) {
+        runner_.LearnPace(steady_clock::now() - task_begin_, at_ - before);
         Report();
         Begin();
+        // A program that hands over each answer by itself would wake us for each.
+        const auto busy = runner_.Expected(end - at_);
+        if (fault_.empty() && lives && busy > 2 * kRest) std::this_thread::sleep_for(kRest);
       }
       if (killed && AnyUnwanted(end)) {
         killed_ = true;
@@ -701,9 +708,19 @@ void ProgramRunner::Learn(uint64_t wall_us) {
   longest_ = std::max(took, longest_ * (1 - kWeight / 8));
 }
 
+void ProgramRunner::LearnPace(std::chrono::nanoseconds took, size_t tasks) {
+  constexpr double kWeight = 1.0 / 8;
+  const double each = static_cast<double>(took.count()) / static_cast<double>(tasks);
+  pace_ += (each - pace_) * (pace_ == 0 ? 1 : kWeight);
+}
+
+std::chrono::nanoseconds ProgramRunner::Expected(size_t tasks) const {
+  return std::chrono::nanoseconds(static_cast<int64_t>(pace_ * static_cast<double>(tasks)));
+}
+
 size_t ProgramRunner::BatchSize() {
   if (mean_ == 0) return 1;
-  const double expected = mean_ + 2 * deviation_ + longest_ / 64;
+  const double expected = std::max(mean_ + 2 * deviation_ + longest_ / 64, pace_);
   const double budget = std::chrono::nanoseconds(kBatchTime).count();
   const auto fit = std::clamp<size_t>(static_cast<size_t>(budget / expected), 1, kBatchLargest);
   return grown_ = std::min(fit, 2 * grown_);

@@ -51,11 +51,16 @@ class ProgramRunner {
   std::unique_ptr<Process> process_;
   // Of the tasks' durations, in ns: mean, mean deviation, and the longest, slowly forgotten.
   void Learn(uint64_t wall_us);
+  // So many tasks of a batch were answered in that time, with what their program does around them.
+  void LearnPace(std::chrono::nanoseconds took, size_t tasks);
+  /// How long a program that is at work takes for so many.
+  std::chrono::nanoseconds Expected(size_t tasks) const;
   /// The batches grow to what fits, doubling: the first tasks may be unlike the others.
   size_t grown_ = 1;
   double mean_ = 0;
   double deviation_ = 0;
   double longest_ = 0;
+  double pace_ = 0;
 };
 
 }  // namespace cq

@@ -19,9 +19,11 @@ local({
   # jsonlite writes at most 15 digits, and NA as a text. Whether fewer than 17 would do is not for R to say: as.numeric does not always give
   # the nearest double.
   number_text <- function(x) {
-    if (is.nan(x)) return("{\"$number\":\"NaN\"}")
-    if (is.na(x)) return("null")
-    if (is.infinite(x)) return(if (x > 0) "{\"$number\":\"Inf\"}" else "{\"$number\":\"-Inf\"}")
+    if (!is.finite(x)) {
+      if (is.nan(x)) return("{\"$number\":\"NaN\"}")
+      if (is.na(x)) return("null")
+      return(if (x > 0) "{\"$number\":\"Inf\"}" else "{\"$number\":\"-Inf\"}")
+    }
     # A whole number stays a number, and -0 keeps its sign; from 1e17 on there is an exponent.
     sprintf(if (x == trunc(x) && abs(x) < 1e17) "%.17g.0" else "%.17g", x)
   }
@@ -48,6 +50,8 @@ local({
   }
 
   answer_text <- function(result) {
+    # What most functions return.
+    if (is.double(result) && length(result) == 1L && is.null(attributes(result))) return(paste0("\"value\":", number_text(result)))
     blob <- NULL
     has_blob <- inherits(result, "cq_result")
     if (has_blob) {
@@ -100,12 +104,83 @@ local({
     flush(output)
     columns <- types <- character()
     constants <- list()
-    last <- NULL
+    attempt <- group <- NULL
     # What a function prints is held until it is known whose it is.
     held <- rawConnection(raw(0), "wb")
     sink(held)
     depth <- sink.number()
     on.exit(sink())
+
+    row_of <- function(task) {
+      row <- vector("list", length(columns))
+      # Not row[[i]] <- value, which removes the entry where the value is NULL.
+      for (i in seq_along(columns)) row[i] <- list(argument(task[[5]][[i]], types[[i]]))
+      names(row) <- columns
+      c(row, constants)
+    }
+
+    introduce <- function(task) {
+      Sys.setenv(CQ_TASK = task[[1]], CQ_SEED = task[[3]])
+      if (!identical(task[[2]], attempt)) Sys.setenv(CQ_ATTEMPT = attempt <<- task[[2]])
+      if (!identical(task[[4]], group)) Sys.setenv(CQ_GROUP = group <<- task[[4]])
+      set.seed(as.integer(task[[3]]))
+    }
+
+    answer <- function(task, text, us) {
+      printed <- rawConnectionValue(held)
+      if (length(printed)) {
+        sink()
+        close(held)
+        cat(rawToChar(printed), mark, task[[1]], "\036", sep = "")
+        flush(stdout())
+        held <<- rawConnection(raw(0), "wb")
+        sink(held)
+      }
+      say(sprintf("{\"type\":\"result\",\"task\":%.0f,\"us\":%.0f,%s}", as.numeric(task[[1]]), us, text))
+      # At once: the next one may take long.
+      flush(output)
+    }
+
+    # A function may leave sinks of its own, or take ours away.
+    restore_sink <- function() {
+      deep <- sink.number()
+      if (deep > depth) for (i in seq_len(deep - depth)) sink()
+      if (deep < depth) sink(held)
+    }
+
+    # Handlers cost as much as a short function: one pair stands around all tasks up to one that fails.
+    run <- function(tasks) {
+      i <- 1L
+      calls <- NULL
+      begin <- as.numeric(Sys.time())
+      passed <- function() {
+        now <- max(begin, as.numeric(Sys.time()))
+        us <- (now - begin) * 1e6
+        begin <<- now
+        us
+      }
+      while (i <= length(tasks)) {
+        tryCatch(
+          withCallingHandlers(
+            while (i <= length(tasks)) {
+              task <- tasks[[i]]
+              introduce(task)
+              text <- answer_text(do.call(f, row_of(task)))
+              i <- i + 1L
+              answer(task, text, passed())
+            },
+            error = function(e) calls <<- sys.calls()),
+          error = function(e) {
+            if (!identical(task, tasks[[i]])) stop(e)  # not of a task: its answer could not be sent
+            trace <- if (length(calls)) paste(rev(vapply(calls, function(call) deparse(call)[[1]], "")), collapse = "\n") else ""
+            i <<- i + 1L
+            restore_sink()
+            answer(task, paste0("\"error\":", quote_text(conditionMessage(e)), ",\"traceback\":", quote_text(trace)), passed())
+          })
+      }
+      restore_sink()
+    }
+
     repeat {
       line <- readLines(input, n = 1)
       if (!length(line)) break
@@ -119,43 +194,7 @@ local({
             else sprintf("{\"type\":\"refuse\",\"id\":%d,\"message\":%s}", message$id, quote_text(reason)))
         flush(output)
       } else if (message$type == "tasks") {
-        for (task in message$tasks) {
-          row <- vector("list", length(columns))
-          # Not row[[i]] <- value, which removes the entry where the value is NULL.
-          for (i in seq_along(columns)) row[i] <- list(argument(task[[5]][[i]], types[[i]]))
-          names(row) <- columns
-          Sys.setenv(CQ_TASK = task[[1]], CQ_SEED = task[[3]])
-          if (!identical(task[c(2, 4)], last)) {
-            last <- task[c(2, 4)]
-            Sys.setenv(CQ_ATTEMPT = task[[2]], CQ_GROUP = task[[4]])
-          }
-          set.seed(as.integer(task[[3]]))
-          begin <- as.numeric(Sys.time())
-          calls <- NULL
-          answer <- tryCatch(
-            withCallingHandlers(answer_text(do.call(f, c(row, constants))), error = function(e) calls <<- sys.calls()),
-            error = function(e) {
-              trace <- if (length(calls)) paste(rev(vapply(calls, function(call) deparse(call)[[1]], "")), collapse = "\n") else ""
-              paste0("\"error\":", quote_text(conditionMessage(e)), ",\"traceback\":", quote_text(trace))
-            })
-          now <- max(begin, as.numeric(Sys.time()))
-          # The function may have left sinks of its own, or taken ours away.
-          now_deep <- sink.number()
-          if (now_deep > depth) for (i in seq_len(now_deep - depth)) sink()
-          if (now_deep < depth) sink(held)
-          printed <- rawConnectionValue(held)
-          if (length(printed)) {
-            sink()
-            close(held)
-            cat(rawToChar(printed), mark, task[[1]], "\036", sep = "")
-            flush(stdout())
-            held <- rawConnection(raw(0), "wb")
-            sink(held)
-          }
-          say(sprintf("{\"type\":\"result\",\"task\":%.0f,\"us\":%.0f,%s}", as.numeric(task[[1]]), (now - begin) * 1e6, answer))
-          # At once: the next one may take long.
-          flush(output)
-        }
+        run(message$tasks)
       } else if (message$type != "unsupported") {
         say(sprintf("{\"type\":\"unsupported\",\"id\":%d,\"what\":%s}", if (is.null(message$id)) 0L else message$id, quote_text(message$type)))
         flush(output)
