@@ -65,7 +65,7 @@ nlohmann::ordered_json ParseJson(std::string_view text) {
 }
 
 bool IsUtf8(const std::string& bytes) {
-  if (std::all_of(bytes.begin(), bytes.end(), [](char c) { return c >= 0; })) return true;
+  if (std::all_of(bytes.begin(), bytes.end(), [](char c) { return (c & 0x80) == 0; })) return true;
   try {
     return !nlohmann::json(bytes).dump().empty();
   } catch (const nlohmann::json::exception&) {

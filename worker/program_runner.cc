@@ -424,9 +424,9 @@ class ProgramRunner::Batch {
       } catch (const std::exception& error) {
         fault_ = fmt::format("the program broke the slot protocol: {}", error.what());
       }
+      if (at_ > before) runner_.LearnPace(steady_clock::now() - task_begin_, at_ - before);
       if (at_ == end && fault_.empty()) break;
       if (at_ > before && at_ < end) {
-        runner_.LearnPace(steady_clock::now() - task_begin_, at_ - before);
         Report();
         Begin();
         // A program that hands over each answer by itself would wake us for each.

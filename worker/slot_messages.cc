@@ -216,10 +216,16 @@ std::string Base64(const std::string& text) {
   }
 }
 
+// The library turns any number into one of these, whatever becomes of it.
+uint64_t NumberOf(const OrderedJson& json) {
+  if (!json.is_number_unsigned()) throw Error("an unsigned integer of 64 bits was expected");
+  return json.get<uint64_t>();
+}
+
 TaskResult AnswerOf(const OrderedJson& json) {
   TaskResult answer;
-  answer.task = json.at("task").get<TaskId>();
-  if (json.contains("us")) answer.wall_us = json["us"].get<uint64_t>();
+  answer.task = NumberOf(json.at("task"));
+  if (json.contains("us")) answer.wall_us = NumberOf(json["us"]);
   if (json.contains("error")) {
     SetError(answer, json["error"].get<std::string>(), json.value("traceback", ""));
     return answer;
@@ -278,7 +284,7 @@ std::optional<FromProgram> ProgramReader::NextLine() {
     } else if (name == "result") {
       message = AnswerOf(json);
     } else {
-      message = SlotOther{json.value("id", uint64_t{0}), name};
+      message = SlotOther{json.contains("id") ? NumberOf(json["id"]) : 0, name};
     }
   } catch (const OrderedJson::exception& error) {
     throw Error(fmt::format("a line with wrong fields: {}", error.what()));
@@ -334,7 +340,8 @@ std::string EncodeStart(SlotFormat format, uint64_t id, const Program& program) 
     for (const auto& [name, text] : program.constants) {
       std::string value;
       AppendLineValue(value, TypedValue(text, TypeOf(text)));
-      constants[name] = OrderedJson::parse(value);
+      // Bytes that are not UTF-8 are replaced below.
+      constants[name] = IsUtf8(text) ? OrderedJson::parse(value) : OrderedJson(text);
     }
     const OrderedJson json = {{"type", "start"},
                               {"id", id},

@@ -330,9 +330,14 @@ class MasterEngine final : public detail::Engine {
     const std::lock_guard lock(mutex_);
     if (over_) return;
     // Not held: it holds us.
-    loop_->Post([this, weak = std::weak_ptr(receiver)](Core& core, Time now) {
+    const auto cancel = [this, weak = std::weak_ptr(receiver)](Core& core, Time now) {
       TakeCalls(core, now);
       if (const auto live = weak.lock()) core.OnCancelled(calls_.Of(live.get()));
+    };
+    // Again at the next turn: what is left of a bundle whose result is on its way just now.
+    loop_->Post([this, cancel](Core& core, Time now) {
+      cancel(core, now);
+      loop_->Post(cancel);
     });
   }
 
@@ -351,8 +356,12 @@ class MasterEngine final : public detail::Engine {
   MasterStatus status() override {
     MasterStatus status = observer_.status();
     const std::lock_guard lock(mutex_);
-    status.tasks += static_cast<uint64_t>(beside_);
-    status.done += static_cast<uint64_t>(beside_done_);
+    // What the loop has told may be a moment older.
+    const auto sum = [](uint64_t tasks, int64_t beside) {
+      return static_cast<uint64_t>(std::max<int64_t>(static_cast<int64_t>(tasks) + beside, 0));
+    };
+    status.tasks = sum(status.tasks, beside_);
+    status.done = sum(status.done, beside_done_);
     return status;
   }
 

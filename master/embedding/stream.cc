@@ -117,8 +117,9 @@ Stream::~Stream() = default;
 size_t Stream::Room() {
   const std::lock_guard lock(content_->mutex);
   if (!content_->added.empty()) return 0;
-  content_->bundle = content_->Bundle();
-  return content_->Portion();
+  const size_t portion = content_->Portion();
+  if (portion > 0) content_->bundle = content_->Bundle();
+  return portion;
 }
 
 bool Stream::Add(std::string arguments) {
@@ -127,7 +128,7 @@ bool Stream::Add(std::string arguments) {
   ++c.added_count;
   const uint64_t tag = c.next_tag++;
   if (c.bundle > 1 && !c.added.empty() && c.added.back().count < c.bundle &&
-      c.added.back().arguments.size() < kBundleBytes) {
+      c.added.back().arguments.size() + arguments.size() < kBundleBytes) {
     Call& bundle = c.added.back();
     if (bundle.count == 1) AppendPiece(bundle.arguments, std::exchange(bundle.arguments, {}));
     AppendPiece(bundle.arguments, arguments);

@@ -129,6 +129,7 @@ local({
     answer <- function(task, text, us) {
       printed <- rawConnectionValue(held)
       if (length(printed)) {
+        restore_sink()
         sink()
         close(held)
         cat(rawToChar(printed), mark, task[[1]], "\036", sep = "")

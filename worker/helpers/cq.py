@@ -141,7 +141,7 @@ class _Variable:
             self._buffer = ctypes.create_string_buffer(self._key + b"=0", len(name) + 24)
             # The environment outlives the interpreter's objects.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._buffer))
-            ctypes.CDLL(None).putenv(self._buffer)
+            self._put, self._last = ctypes.CDLL(None).putenv, None
         except (ImportError, OSError, AttributeError):
             self._known = None
 
@@ -150,8 +150,11 @@ class _Variable:
             os.environ[self._name] = str(number)
             return
         text = b"%d" % number
-        self._known[self._key] = text
         self._buffer.value = self._key + b"=" + text
+        # Whoever set the variable since, or took it away, has put something else in our buffer's place.
+        if self._known.get(self._key) is not self._last or self._last is None:
+            self._put(self._buffer)
+        self._known[self._key] = self._last = text
 
 
 def _refusal(function, names):

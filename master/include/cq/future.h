@@ -325,7 +325,8 @@ class Future {
   }
   /// It ends as `cancelled`, unless it has ended; if it runs, it is killed.
   void cancel() const { state_->Cancel(); }
-  /// The task's number in its run.
+  /// The task's number in its run. What `cq::task()` tells is that of the call, which is another
+  /// one once a map has made bundles.
   uint64_t id() const { return state_->task(); }
   /// For the functions of this header.
   const std::shared_ptr<detail::State<T>>& state() const { return state_; }
