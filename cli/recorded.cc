@@ -87,7 +87,7 @@ CommandLine WithRecorded(const std::string& run_dir, const CommandLine& line,
                          const po::options_description& options) {
   Words words;
   Words input;
-  CommandLine merged = line;
+  Words command;
   try {
     Database journal = OpenToRead(run_dir);
     const auto record = nlohmann::ordered_json::parse(MetaText(journal, "record"));
@@ -99,8 +99,7 @@ CommandLine WithRecorded(const std::string& run_dir, const CommandLine& line,
     if (record.is_null()) return line;
     words = Decode(record.at("options"));
     input = Decode(record.at("input"));
-    if (!line.has_command) merged.command = Decode(record.at("command"));
-    merged.has_command = !merged.command.empty();
+    command = Decode(record.at("command"));
   } catch (const nlohmann::json::exception& error) {
     throw Error(
         fmt::format("'{}' does not tell how its run was started: {}", run_dir, error.what()));
@@ -112,6 +111,12 @@ CommandLine WithRecorded(const std::string& run_dir, const CommandLine& line,
     again.insert(option.string_key);
     has_input = has_input || IsPositional(option);
   }
+  // What the tasks are is said in one of three ways: the one given now stands for itself.
+  const bool others = line.has_command || again.contains("program") || again.contains("function");
+  if (others) again.insert({"program", "function"});
+  CommandLine merged = line;
+  if (!others) merged.command = std::move(command);
+  merged.has_command = !merged.command.empty();
   merged.words.clear();
   for (const po::option& option : ParseWords(words, options).options) {
     if (Repeatable(option.string_key) || !again.contains(option.string_key)) {

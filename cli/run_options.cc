@@ -44,7 +44,7 @@ po::options_description RunOptionsDescription() {
       "function", text()->value_name("LIB:NAME"),
       "instead of a command: a C++ function in a shared library (CQ_FUNCTION)")(
       "types", list()->value_name("COLUMN=TYPE"),
-      "text, integer, number or boolean, for programs and functions [found out] (repeatable)")(
+      "string, integer, number or boolean, for programs and functions [found out] (repeatable)")(
       "shell",
       "COMMAND is one text for /bin/sh -c; values go in single-quoted, so put no quotes around "
       "{column}")(

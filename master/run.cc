@@ -294,8 +294,7 @@ class Setup {
       restart.rerun = Restart::Rerun::kFailed;
     }
     for (auto& [name, value] : definition_.ToMeta()) restart.meta[name] = value;
-    if (!options_.record.empty())
-      restart.meta["record"] = (options_.record.empty() ? "null" : options_.record);
+    if (!options_.record.empty()) restart.meta["record"] = options_.record;
     const Epoch epoch = StartEpoch(journal, restart);
     FinishReplacement(directory, journal);
     ranges_ = ReadRanges(journal);
@@ -312,17 +311,15 @@ class Setup {
           "DIR puts this run elsewhere",
           plan_.run_dir, what));
     };
-    const auto show = [](const std::vector<std::string>& words) {
-      return fmt::format("{}", fmt::join(words, " "));
-    };
     if (definition_.calls) refuse("its tasks are calls of a program that embeds its master");
-    if (options_.command != definition_.command || options_.shell != definition_.shell) {
-      refuse(fmt::format("its command is '{}', not '{}'", show(definition_.command),
-                         show(options_.command)));
-    }
-    if (options_.program != definition_.program || options_.function != definition_.function) {
-      refuse(fmt::format("its program is '{}{}', not '{}{}'", show(definition_.program),
-                         definition_.function, show(options_.program), options_.function));
+    const auto tasks = [](const auto& run) {
+      return !run.program.empty()    ? fmt::format("--program {}", fmt::join(run.program, " "))
+             : !run.function.empty() ? fmt::format("--function {}", run.function)
+                                     : fmt::format("{}", fmt::join(run.command, " "));
+    };
+    if (options_.command != definition_.command || options_.shell != definition_.shell ||
+        options_.program != definition_.program || options_.function != definition_.function) {
+      refuse(fmt::format("its command is '{}', not '{}'", tasks(definition_), tasks(options_)));
     }
     if (options_.constants != definition_.constants) refuse("its --const are others");
     if (options_.seed && *options_.seed != definition_.seed) {

@@ -4,6 +4,7 @@
 
 #include "cq/error.h"
 #include "protocol/column_types.h"
+#include "protocol/json_text.h"
 
 namespace cq {
 namespace {
@@ -24,14 +25,6 @@ std::string ToLatin(const std::string& bytes) {
     }
   }
   return text;
-}
-
-bool IsUtf8(const std::string& bytes) {
-  try {
-    return !OrderedJson(bytes).dump().empty();
-  } catch (const OrderedJson::exception&) {
-    return false;
-  }
 }
 
 OrderedJson Encode(const std::string& bytes) {

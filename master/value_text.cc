@@ -12,16 +12,6 @@
 namespace cq {
 namespace {
 
-bool IsUtf8(std::string_view text) {
-  const bool plain = std::all_of(text.begin(), text.end(), [](char c) { return (c & 0x80) == 0; });
-  if (plain) return true;
-  try {
-    return !nlohmann::json(text).dump().empty();
-  } catch (const nlohmann::json::exception&) {
-    return false;
-  }
-}
-
 // Bytes that are no UTF-8 travel as the characters of their numbers: {"$bytes": "ÿþ"}.
 constexpr const char* kBytes = "$bytes";
 

@@ -62,7 +62,7 @@ std::optional<bool> Boolean(std::string_view field) {
 }  // namespace
 
 const char* NameOf(ColumnType type) {
-  constexpr const char* kNames[] = {"text", "integer", "number", "boolean"};
+  constexpr const char* kNames[] = {"string", "integer", "number", "boolean"};
   return kNames[static_cast<size_t>(type)];
 }
 
@@ -72,7 +72,7 @@ ColumnType ParseColumnType(const std::string& name, const std::string& option) {
     if (name == NameOf(type)) return type;
   }
   throw UsageError(fmt::format(
-      "{}: there is no type '{}'; there are: text, integer, number, boolean", option, name));
+      "{}: there is no type '{}'; there are: string, integer, number, boolean", option, name));
 }
 
 bool IsMissing(std::string_view field) { return field.empty() || field == "NA"; }

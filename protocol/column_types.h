@@ -8,7 +8,7 @@
 
 namespace cq {
 
-/// "text", "integer", "number" or "boolean".
+/// "string", "integer", "number" or "boolean".
 const char* NameOf(ColumnType type);
 
 /// What all fields of one column could be, found out in one pass. An integer is canonical (no

@@ -209,9 +209,7 @@ class CommandRunner::Running {
   void PlanChecks() {
     young_until_ = begin_ + kYoung;
     live_at_ = begin_ + kLongRunning;
-    const uint64_t limit_ms =
-        task_.details->timeout_ms != 0 ? task_.details->timeout_ms : run_.text().timeout_ms;
-    if (limit_ms != 0) term_at_ = begin_ + milliseconds(limit_ms);
+    if (run_.LimitOf(task_).count() != 0) term_at_ = begin_ + run_.LimitOf(task_);
     if (run_.text().memory_bytes == 0) return;
     memory_at_ = begin_ + kMemoryEvery;
   }
@@ -407,10 +405,8 @@ class CommandRunner::Running {
   void JudgeLimit(int status) {
     const int64_t exit = WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
     if (verdict_ == Outcome::kTimeout) {
-      const uint64_t limit_ms =
-          task_.details->timeout_ms != 0 ? task_.details->timeout_ms : run_.text().timeout_ms;
       Fail(exit, fmt::format("ended after its time limit of {} s (--task-timeout)",
-                             static_cast<double>(limit_ms) / 1000));
+                             static_cast<double>(run_.LimitOf(task_).count()) / 1000));
     } else if (run_.text().memory_bytes != 0) {
       Fail(exit, fmt::format("ended at its memory limit of {:.0f} MiB (--task-memory)",
                              static_cast<double>(run_.text().memory_bytes) / (1 << 20)));

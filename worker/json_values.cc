@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -62,15 +61,6 @@ nlohmann::ordered_json ParseJson(std::string_view text) {
     if (depth > kJsonLevelsMax) return nlohmann::ordered_json(nlohmann::json::value_t::discarded);
   }
   return nlohmann::ordered_json::parse(text, nullptr, false);
-}
-
-bool IsUtf8(const std::string& bytes) {
-  if (std::all_of(bytes.begin(), bytes.end(), [](char c) { return (c & 0x80) == 0; })) return true;
-  try {
-    return !nlohmann::json(bytes).dump().empty();
-  } catch (const nlohmann::json::exception&) {
-    return false;
-  }
 }
 
 NamedValues NamedValuesOf(const nlohmann::ordered_json& json) {

@@ -27,8 +27,6 @@ NamedValues NamedValuesOf(const nlohmann::ordered_json& json);
 /// writes nested values by recursion, which deeper ones would end with the stack.)
 nlohmann::ordered_json ParseJson(std::string_view text);
 
-bool IsUtf8(const std::string& bytes);
-
 /// "NaN", "Inf" or "-Inf".
 const char* NonFiniteName(double value);
 

@@ -21,9 +21,11 @@
 #include "cq/error.h"
 #include "protocol/bundle.h"
 #include "protocol/files.h"
+#include "protocol/json_text.h"
 #include "protocol/limits.h"
 #include "protocol/own_program.h"
 #include "worker/json_values.h"
+#include "worker/printed_text.h"
 #include "worker/process_tree.h"
 #include "worker/signal_names.h"
 
@@ -83,60 +85,6 @@ std::vector<std::string> ProgramEnvironment(const RunContext& run, const std::st
   environment.push_back("CQ_SLOT_MARK=" + token);
   return environment;
 }
-
-// Splits what a program prints at the marks that its helper leaves after a task that printed:
-// 0x1e, the token, a space, the task's number, 0x1e.
-class PrintedText {
- public:
-  explicit PrintedText(const std::string& token) : head_('\x1e' + token + ' ') {}
-
-  void Append(std::string_view bytes) {
-    held_ += bytes;
-    for (;;) {
-      const size_t mark = held_.find('\x1e');
-      if (mark == std::string::npos) break;
-      open_.Append(std::string_view(held_).substr(0, mark));
-      held_.erase(0, mark);
-      const size_t known = std::min(held_.size(), head_.size());
-      const bool ours = held_.compare(0, known, head_, 0, known) == 0;
-      if (ours) {
-        const size_t end = held_.find('\x1e', 1);
-        if (end == std::string::npos && held_.size() < head_.size() + 24) return;
-        if (end != std::string::npos) {
-          of_task_[std::strtoull(held_.c_str() + head_.size(), nullptr, 10)] =
-              std::exchange(open_, {});
-          held_.erase(0, end + 1);
-          continue;
-        }
-      }
-      open_.Append(held_.substr(0, 1));
-      held_.erase(0, 1);
-    }
-    open_.Append(std::exchange(held_, {}));
-  }
-
-  // What this task printed, as far as it was marked.
-  std::string Take(TaskId task) {
-    const auto found = of_task_.find(task);
-    if (found == of_task_.end()) return {};
-    std::string text = found->second.Text();
-    of_task_.erase(found);
-    return text;
-  }
-
-  // What was printed without a mark.
-  std::string TakeRest() {
-    open_.Append(std::exchange(held_, {}));
-    return std::exchange(open_, {}).Text();
-  }
-  std::string LastLine() const { return open_.LastLine(); }
-
- private:
-  std::string head_;
-  std::string held_;
-  KeptOutput open_;
-  std::map<TaskId, KeptOutput> of_task_;
-};
 
 }  // namespace
 
@@ -451,14 +399,9 @@ class ProgramRunner::Batch {
                        });
   }
 
-  milliseconds LimitOf(const Task& task) const {
-    return milliseconds(task.details->timeout_ms != 0 ? task.details->timeout_ms
-                                                      : run_.text().timeout_ms);
-  }
-
   milliseconds Nap() const {
     auto until = memory_at_;
-    const auto limit = LimitOf(tasks_[at_]);
+    const auto limit = run_.LimitOf(tasks_[at_]);
     if (limit.count() > 0) {
       until = std::min(until, term_at_ ? *term_at_ + kGrace : task_begin_ + limit);
     }
@@ -469,7 +412,7 @@ class ProgramRunner::Batch {
 
   bool CheckLimits() {
     const auto now = steady_clock::now();
-    const auto limit = LimitOf(tasks_[at_]);
+    const auto limit = run_.LimitOf(tasks_[at_]);
     if (limit.count() > 0 && !term_at_ && now >= task_begin_ + limit) {
       term_at_ = now;
       verdict_ = Outcome::kTimeout;
@@ -527,8 +470,9 @@ class ProgramRunner::Batch {
     Identify(answer);
     // They are worked on one after the other.
     started_us_ += answer.wall_us;
-    ++at_;
-    ended_.emplace_back().result = std::move(answer);
+    CommandEnd end;
+    end.result = std::move(answer);
+    Finish(std::move(end));
   }
 
   // What no mark gives to a task was printed by some task of the batch.
@@ -589,7 +533,7 @@ class ProgramRunner::Batch {
   std::string Reason(int status, const std::string& last) const {
     if (verdict_ == Outcome::kTimeout) {
       return fmt::format("ended after its time limit of {} s (--task-timeout)",
-                         static_cast<double>(LimitOf(tasks_[at_]).count()) / 1000);
+                         static_cast<double>(run_.LimitOf(tasks_[at_]).count()) / 1000);
     }
     if (verdict_ == Outcome::kMemory) {
       return run_.text().memory_bytes == 0

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +16,12 @@ class RunContext {
   explicit RunContext(RunText text);
 
   const RunText& text() const { return text_; }
+
+  /// How long this task may run; 0: no limit.
+  std::chrono::milliseconds LimitOf(const Task& task) const {
+    const uint64_t own = task.details->timeout_ms;
+    return std::chrono::milliseconds(own != 0 ? own : text_.timeout_ms);
+  }
 
   /// Why no task of this run can run here; empty if they can.
   std::string Problem() const;

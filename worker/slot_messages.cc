@@ -377,11 +377,12 @@ std::string EncodeTasks(SlotFormat format, uint64_t id, const Program& program,
       fmt::format_to(std::back_inserter(line), FMT_COMPILE("{}[{},{},{},"),
                      task == tasks[0] ? "" : ",", task->task, task->attempt_number, task->seed);
       AppendJsonText(line, task->group);
+      line += ",[";
       for (size_t i = 0; i < program.types.size(); ++i) {
-        line += i == 0 ? ",[" : ",";
+        if (i > 0) line += ',';
         AppendLineValue(line, value_of(*task, i));
       }
-      line += program.types.empty() ? ",[]]" : "]]";
+      line += "]]";
     }
     return line + "]}\n";
   }

@@ -266,7 +266,7 @@ void Core::OnTick(Time now) {
   }
   WakeDue(now);
   // Looks at every worker, of which there may be thousands.
-  if (last_sweep_ == Time{} || now - last_sweep_ >= tick() / 4) {
+  if (now - last_sweep_ >= tick() / 4) {
     last_sweep_ = now;
     CheckLeases(now);
     std::erase_if(workers_.peers(), [&](const auto& entry) {

@@ -41,8 +41,8 @@ uint64_t Dispatcher::Target(const Worker& worker, uint64_t total_slots) const {
   const uint64_t prefetch = worker.slots * each;
   const uint64_t left = core_.tasks_.ready() + worker.held.size();
   const uint64_t fair = (left * worker.slots + 2 * total_slots - 1) / (2 * total_slots);
-  const nanoseconds mean = std::max(core_.mean_task_time(), nanoseconds(1));
-  const uint64_t least = core_.mean_task_time() > nanoseconds::zero() ? kLeastWork / mean : 0;
+  const nanoseconds mean = core_.mean_task_time();
+  const uint64_t least = mean > nanoseconds::zero() ? kLeastWork / mean : 0;
   const uint64_t share = std::max(fair, worker.slots * least);
   return std::min({worker.capacity, worker.slots + std::min(prefetch, share), kHeldMax});
 }

@@ -1,15 +1,9 @@
 // The master behind cq::Master: a thread that runs the loop, and the calls that others submit.
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <csignal>
-#include <cstdlib>
-#include <deque>
 #include <filesystem>
 #include <set>
 #include <thread>
@@ -18,14 +12,17 @@
 #include "cq/master.h"
 #include "master/cancel.h"
 #include "master/cpus.h"
+#include "master/embedding/blocked_signals.h"
 #include "master/embedding/call_journal.h"
 #include "master/embedding/call_table.h"
+#include "master/embedding/continuations.h"
+#include "master/embedding/ended.h"
+#include "master/embedding/private_directory.h"
 #include "master/fingerprints.h"
 #include "master/master_loop.h"
 #include "master/recovery.h"
 #include "master/run_definition.h"
 #include "master/run_setup.h"
-#include "protocol/bundle.h"
 #include "protocol/files.h"
 #include "protocol/limits.h"
 #include "protocol/own_program.h"
@@ -39,98 +36,6 @@ using detail::Receiver;
 
 /// Constants travel with the first message to a worker, and on to each slot in one frame.
 constexpr size_t kConstantsMax = 15u << 20;
-
-detail::Ended EndedOf(TaskResult result) {
-  detail::Ended ended;
-  ended.took_us = static_cast<double>(result.wall_us);
-  if (result.outcome == Outcome::kOk) {
-    ended.value = std::move(result.blob);
-  } else {
-    ResultDetails& details = result.details.Edit();
-    ended.error = std::make_unique<TaskError>(TaskError{
-        result.outcome, std::move(details.error), std::move(details.out), std::move(details.err)});
-  }
-  return ended;
-}
-
-// The results of a bundle of so many calls, as far as it was worked on; none where a fault ended
-// it.
-std::vector<detail::Ended> EndedOfBundle(const TaskResult& result, uint32_t count) {
-  std::vector<detail::Ended> all;
-  if (result.outcome == Outcome::kCancelled) {
-    for (uint32_t i = 0; i < count; ++i) all.push_back(EndedOf(result));
-    return all;
-  }
-  if (result.outcome != Outcome::kOk || result.blob_format != kBundleFormat) return all;
-  all.reserve(count);
-  std::string_view bundle = result.blob;
-  std::string_view piece;
-  while (all.size() < count && TakePiece(bundle, piece) && !piece.empty()) {
-    detail::Ended& ended = all.emplace_back();
-    const std::string_view content = piece.substr(1);
-    if (piece.front() == kPieceOk) {
-      ended.value = content;
-    } else {
-      ended.error = std::make_unique<TaskError>(TaskError{
-          Outcome::kError, std::string(content), result.details->out, result.details->err});
-    }
-  }
-  for (detail::Ended& ended : all) {
-    ended.took_us = static_cast<double>(result.wall_us) / static_cast<double>(all.size());
-  }
-  return all;
-}
-
-detail::Ended NeverRun(const std::string& why) {
-  detail::Ended ended;
-  ended.error = std::make_unique<TaskError>(TaskError{Outcome::kCancelled, why, {}, {}});
-  return ended;
-}
-
-/// Where the master of a program that keeps nothing has its connection file: for the user alone,
-/// and gone with the master. Workers on other machines find it in the current directory.
-class PrivateDirectory {
- public:
-  explicit PrivateDirectory(bool shared) {
-    const char* temporary = getenv("TMPDIR");
-    std::string base = shared                                         ? fs::current_path().string()
-                       : temporary != nullptr && temporary[0] != '\0' ? temporary
-                                                                      : "/tmp";
-    RemoveLeftBehind(base);
-    path_ = fmt::format("{}/{}XXXXXX", base, kName);
-    if (mkdtemp(path_.data()) == nullptr) {
-      throw Error(fmt::format("cannot make a directory in '{}': {}", base, strerror(errno)));
-    }
-  }
-  PrivateDirectory(const PrivateDirectory&) = delete;
-  PrivateDirectory& operator=(const PrivateDirectory&) = delete;
-  ~PrivateDirectory() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  static constexpr const char* kName = ".cq-master-";
-
-  // Of masters of ours that were killed: their locks are free.
-  static void RemoveLeftBehind(const std::string& base) {
-    std::error_code ignored;
-    for (const auto& entry : fs::directory_iterator(base, ignored)) {
-      const std::string path = entry.path().string();
-      struct stat status {};
-      const bool ours = entry.path().filename().string().starts_with(kName) &&
-                        lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode) &&
-                        status.st_uid == geteuid();
-      if (!ours || !fs::exists(path + "/run/lock", ignored) || MasterMayLive(path + "/run")) {
-        continue;
-      }
-      fs::remove_all(path, ignored);
-    }
-  }
-
-  std::string path_;
-};
 
 /// Passes warnings on, and keeps how far the master is.
 class QuietObserver final : public RunObserver {
@@ -156,83 +61,6 @@ class QuietObserver final : public RunObserver {
   std::function<void(const std::string&)> warn_;
   std::mutex mutex_;
   MasterStatus status_;
-};
-
-/// Signals are for the program's own threads, not for those that are started meanwhile.
-class BlockedSignals {
- public:
-  BlockedSignals() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  BlockedSignals(const BlockedSignals&) = delete;
-  BlockedSignals& operator=(const BlockedSignals&) = delete;
-  ~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_{};
-};
-
-/// A thread that calls what it is given, in order.
-class Continuations {
- public:
-  ~Continuations() { Finish(); }
-
-  /// False once Finish has returned.
-  bool Put(std::function<void()>& call) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (drained_) return false;
-      calls_.push_back(std::move(call));
-      if (!started_) {
-        const BlockedSignals blocked;
-        thread_ = std::thread([this] { Work(); });
-        started_ = true;
-      }
-    }
-    wake_.notify_one();
-    return true;
-  }
-
-  /// Returns when all that was given, and what that gave, has been called.
-  void Finish() {
-    {
-      const std::lock_guard lock(mutex_);
-      finished_ = true;
-      if (!started_) drained_ = true;
-    }
-    wake_.notify_one();
-    if (thread_.joinable()) thread_.join();
-  }
-
- private:
-  void Work() {
-    std::unique_lock lock(mutex_);
-    for (;;) {
-      wake_.wait(lock, [this] { return finished_ || !calls_.empty(); });
-      if (calls_.empty()) {
-        drained_ = true;
-        return;
-      }
-      {
-        // What it holds may have something to say when it goes.
-        const auto call = std::move(calls_.front());
-        calls_.pop_front();
-        lock.unlock();
-        call();
-      }
-      lock.lock();
-    }
-  }
-
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<std::function<void()>> calls_;
-  bool started_ = false;
-  bool finished_ = false;
-  bool drained_ = false;
-  std::thread thread_;
 };
 
 class MasterEngine final : public detail::Engine {
@@ -629,7 +457,9 @@ class MasterEngine final : public detail::Engine {
 
   // The master is over.
   void ReceiveNone(Receiver& receiver, uint64_t tag, uint32_t count) {
-    for (uint32_t i = 0; i < count; ++i) receiver.Receive(tag + i, NeverRun(*over_));
+    std::vector<detail::Ended> ended;
+    for (uint32_t i = 0; i < count; ++i) ended.push_back(NeverRun(*over_));
+    receiver.ReceiveAll(tag, std::move(ended));
     receiver.Received();
   }
 

@@ -213,14 +213,14 @@ TEST_F(ProgramTest, WhatDoesNotFitIsToldBeforeTheFirstTask) {
 TEST_F(ProgramTest, TypesAreFoundOverTheWholeColumnShownAndOverridden) {
   const std::string csv = "i,x,b,s,z,e\n1,1,true,a,007,\n2,2.5,FALSE,b,12,NA\n";
   const Ended shown = Run(csv, {"--dry-run", "--program", "cat"});
-  EXPECT_NE(shown.out.find("types: i integer, x number, b boolean, s text, z text, e text"),
+  EXPECT_NE(shown.out.find("types: i integer, x number, b boolean, s string, z string, e string"),
             std::string::npos)
       << shown.out;
-  const Ended ended = Run(
-      csv, {"--types", "i=text", "--program", Python("def f(**r): return type(r['i']).__name__")});
+  const Ended ended = Run(csv, {"--types", "i=string", "--program",
+                                Python("def f(**r): return type(r['i']).__name__")});
   EXPECT_EQ(ended.status, 0) << ended.err;
   EXPECT_EQ(Column("result"), (Words{"str", "str"}));
-  EXPECT_EQ(Run(csv, {"--types", "q=text", "--program", "cat"}).status, 2);
+  EXPECT_EQ(Run(csv, {"--types", "q=string", "--program", "cat"}).status, 2);
   EXPECT_EQ(Run(csv, {"--types", "i=word", "--program", "cat"}).status, 2);
 }
 

@@ -103,6 +103,11 @@ def _plain(value):
     raise TypeError(type(value).__name__)
 
 
+def _members(answer):
+    """Those of a `result` line behind its first ones."""
+    return "," + _encode(answer)[1:]
+
+
 def _answer(result):
     """The members of a `result` line that carry what the function returned, from the comma on."""
     scalar = _SCALARS.get(type(result))
@@ -122,7 +127,7 @@ def _answer(result):
             blob, kind = pickle.dumps(blob), kind or "pickle"
         answer["blob"] = base64.b64encode(blob).decode("ascii")
         answer["format"] = kind or "bytes"
-    return "," + _encode(answer)[1:]
+    return _members(answer)
 
 
 class _Variable:
@@ -296,10 +301,10 @@ def serve(function):
                 try:
                     answer = _answer(function(**row))
                 except Exception as error:
-                    answer = "," + _encode({
+                    answer = _members({
                         "error": "%s: %s" % (type(error).__name__, error) if str(error) else
                                  type(error).__name__,
-                        "traceback": traceback.format_exc()})[1:]
+                        "traceback": traceback.format_exc()})
                 us = (time.monotonic() - begin) * 1e6
                 if out_stream.printed:
                     out_stream.mark(mark, task)

@@ -23,7 +23,7 @@ struct RunOptions {
   /// many rows, or LIBRARY:NAME of a C++ function.
   std::vector<std::string> program;
   std::string function;
-  /// The types of columns, by name, where they are not to be found out: text, integer, number,
+  /// The types of columns, by name, where they are not to be found out: string, integer, number,
   /// boolean.
   std::map<std::string, std::string> types;
   /// Where the result goes; empty: results.csv in the run directory. "-" is standard output.
