@@ -21,8 +21,7 @@
 
 #include "cq/master.h"
 #include "cq/runtime.h"
-#include "tests/support/process.h"
-#include "tests/support/temporary_directory.h"
+#include "tests/e2e/embed_fixture.h"
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
@@ -103,9 +102,6 @@ CQ_FUNCTION(slowly);
 std::string echo(const std::string& text) { return text; }
 CQ_FUNCTION(echo);
 
-std::vector<uint64_t> identity(uint64_t x) { return {cq::task().task, cq::task().seed, x}; }
-CQ_FUNCTION(identity);
-
 double unregistered(double x) { return x; }
 
 // ---- what a test starts as another process ----
@@ -131,26 +127,6 @@ int RunScenario(const std::string& directory, const std::string& how) {
   std::printf("%ld\n", static_cast<long>(sum));
   return 0;
 }
-
-class EmbedTest : public testing::Test {
- protected:
-  ~EmbedTest() override { EXPECT_TRUE(Left().empty()) << "processes are left"; }
-
-  // Workers and slots of this process.
-  static std::vector<pid_t> Left() { return cq::DescendantsWith(getpid(), "--cq"); }
-  std::string File(const std::string& name) const { return directory_.File(name); }
-  size_t Calls() const {
-    std::error_code none;
-    const auto size = std::filesystem::file_size(File("calls"), none);
-    return none ? 0 : size;
-  }
-  static void Touch(const std::string& path) { std::ofstream(path).put('x'); }
-  static bool Appears(const std::string& path) {
-    return cq::Eventually([&] { return std::filesystem::exists(path); });
-  }
-
-  cq::TemporaryDirectory directory_;
-};
 
 TEST_F(EmbedTest, ASubmittedTaskHasTheFunctionsValue) {
   cq::Master master({.pools = {cq::Local(2)}});
@@ -287,99 +263,6 @@ TEST_F(EmbedTest, TheEndOfALoopCancelsWhatIsNotWanted) {
     const auto status = master.status();
     return status.done == status.tasks && status.running == 0;
   }));
-}
-
-// A program cannot tell what travelled together.
-TEST_F(EmbedTest, ElementsOfABundleHaveTheirOwnNumbersAndSeeds) {
-  std::vector<std::vector<std::vector<uint64_t>>> runs;
-  for (const size_t bundle : {1, 50, 0}) {
-    cq::Master master({.pools = {cq::Local(2)}, .seed = 7});
-    auto& run = runs.emplace_back();
-    for (auto& result :
-         master.map(identity, std::views::iota(uint64_t{0}, uint64_t{3000}), {.bundle = bundle})) {
-      run.push_back(result.value());
-    }
-    run.push_back(master.submit(identity, 1).get().value());
-    const auto all = [&] { return master.status().done == 3001 && master.status().tasks == 3001; };
-    EXPECT_TRUE(cq::Eventually(all)) << master.status().done << " of " << master.status().tasks;
-  }
-  EXPECT_EQ(runs[0].size(), 3001u);
-  EXPECT_EQ(runs[0][10], (std::vector<uint64_t>{11, runs[0][10][1], 10}));
-  EXPECT_EQ(runs[0], runs[1]);
-  EXPECT_EQ(runs[0], runs[2]);
-}
-
-TEST_F(EmbedTest, AnErrorInABundleIsThatOfItsElement) {
-  cq::Master master({.pools = {cq::Local(2)}});
-  int64_t expected = 0;
-  for (auto& result :
-       master.map(fails, std::views::iota(int64_t{0}, int64_t{200}), {.bundle = 64})) {
-    if (expected % 2 == 0) {
-      EXPECT_EQ(result.value(), expected);
-    } else {
-      EXPECT_EQ(result.error().message, "odd: " + std::to_string(expected));
-      EXPECT_NE(result.error().err.find("a last word"), std::string::npos);
-    }
-    ++expected;
-  }
-  EXPECT_EQ(expected, 200);
-}
-
-TEST_F(EmbedTest, OneElementThatCrashesLeavesTheRestOfItsBundle) {
-  cq::Master master({.pools = {cq::Local(2)}, .warn = [](const std::string&) {}});
-  int64_t expected = 0;
-  const auto negative_once = [](int64_t x) { return x == 70 ? -1 : x; };
-  for (auto& result : master.map(
-           dies, std::views::iota(int64_t{0}, int64_t{128}) | std::views::transform(negative_once),
-           {.bundle = 64})) {
-    if (expected == 70) {
-      EXPECT_EQ(result.error().outcome, cq::Outcome::kCrashed);
-      EXPECT_NE(result.error().message.find("charged 3 times"), std::string::npos);
-    } else {
-      EXPECT_EQ(result.value(), expected);
-    }
-    ++expected;
-  }
-  EXPECT_EQ(expected, 128);
-}
-
-// Neither holds up the others: what its bundle did not get to goes out anew.
-TEST_F(EmbedTest, LongElementsAndLargeResultsEndABundle) {
-  cq::Master master({.pools = {cq::Local(2)}});
-  const std::vector<std::string> texts(40, std::string(300'000, 'x'));
-  size_t count = 0;
-  for (auto& result : master.map(echo, texts, {.bundle = 20})) {
-    EXPECT_EQ(result.value(), texts[count]);
-    ++count;
-  }
-  EXPECT_EQ(count, 40u);
-  std::vector<double> times(30, 0.02);
-  count = 0;
-  for (auto& result : master.map(slowly, times, {.bundle = 30}))
-    count += result.has_value() ? 1 : 0;
-  EXPECT_EQ(count, 30u);
-}
-
-TEST_F(EmbedTest, TheEndOfALoopCancelsBundles) {
-  cq::Master master({.pools = {cq::Local(2)}});
-  for (auto& result : master.map(slowly, std::vector<double>(1000, 0.002), {.bundle = 100})) {
-    EXPECT_TRUE(result.has_value());
-    break;
-  }
-  EXPECT_EQ(master.submit(twice, 4).get().value(), 8);
-}
-
-TEST_F(EmbedTest, InARunDirectoryEachElementIsATask) {
-  const auto arguments = [&](int i) { return std::tuple(File("calls"), int64_t{i}); };
-  for (int run = 0; run < 2; ++run) {
-    cq::Master master({.pools = {cq::Local(2)}, .run_dir = File("run"), .keep = true});
-    for (auto& result :
-         master.map(counted, std::views::iota(0, 100) | std::views::transform(arguments),
-                    {.bundle = 50})) {
-      EXPECT_TRUE(result.has_value());
-    }
-    EXPECT_EQ(Calls(), 100u);
-  }
 }
 
 TEST_F(EmbedTest, AWindowBoundsWhatIsUnderWay) {

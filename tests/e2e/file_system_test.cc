@@ -47,10 +47,9 @@ class FileSystemTest : public ::testing::Test {
  protected:
   FileSystemTest() {
     WriteFile(directory_.File("in.csv"), "a\n1\nblock\n3\n");
-    WriteFile(directory_.File("task"),
-              "#!/bin/sh\n[ \"$1\" = block ] && while [ ! -e go ]; do sleep 0.02; done\n"
-              "echo $CQ_TASK >> ran; echo out-$1\n");
-    chmod(directory_.File("task").c_str(), 0755);
+    WriteProgram(directory_.File("task"),
+                 "#!/bin/sh\n[ \"$1\" = block ] && while [ ! -e go ]; do sleep 0.02; done\n"
+                 "echo $CQ_TASK >> ran; echo out-$1\n");
   }
   Words RunIn(const std::string& run_dir) {
     return {CQ_PROGRAM, "run", "in.csv", "--run-dir", run_dir,

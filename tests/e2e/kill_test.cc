@@ -18,13 +18,12 @@ class KillTest : public ::testing::Test {
  protected:
   KillTest() {
     WriteFile(directory_.File("in.csv"), "a,b\n1,2\n3,4\n5,6\n");
-    WriteFile(directory_.File("task"),
-              "#!/bin/sh\n"
-              "setsid sh -c 'exec sleep 3600' </dev/null >/dev/null 2>&1 &\n"
-              "echo started >> started\n"
-              "while [ ! -e go ]; do sleep 0.02; done\n"
-              "echo done $1\n");
-    std::filesystem::permissions(directory_.File("task"), std::filesystem::perms::owner_all);
+    WriteProgram(directory_.File("task"),
+                 "#!/bin/sh\n"
+                 "setsid sh -c 'exec sleep 3600' </dev/null >/dev/null 2>&1 &\n"
+                 "echo started >> started\n"
+                 "while [ ! -e go ]; do sleep 0.02; done\n"
+                 "echo done $1\n");
     master_ = std::make_unique<TestProcess>(
         Words{CQ_PROGRAM, "run", "in.csv", "-w", "2", "--lease", "3s", "--", "./task", "{a}"},
         directory_.path(), std::map<std::string, std::string>{{"KILL_TEST", directory_.path()}});
@@ -202,14 +201,13 @@ TEST(CrashTest, ATaskThatKillsItsWorkerIsSetAsideAndTheRestRuns) {
 TEST(FenceTest, ATaskOfAStoppedWorkerStartsAgainOnlyAfterItsEnd) {
   TemporaryDirectory directory;
   WriteFile(directory.File("in.csv"), "a\n1\n2\n");
-  WriteFile(directory.File("task"),
-            "#!/bin/sh\n"
-            "exec 9>lock-$1\n"
-            "flock -n 9 || echo $1 >> overlapped\n"
-            "echo $1 >> begun\n"
-            "while [ ! -e go ]; do sleep 0.02; done\n"
-            "echo done $1\n");
-  std::filesystem::permissions(directory.File("task"), std::filesystem::perms::owner_all);
+  WriteProgram(directory.File("task"),
+               "#!/bin/sh\n"
+               "exec 9>lock-$1\n"
+               "flock -n 9 || echo $1 >> overlapped\n"
+               "echo $1 >> begun\n"
+               "while [ ! -e go ]; do sleep 0.02; done\n"
+               "echo done $1\n");
   TestProcess master(
       {CQ_PROGRAM, "run", "in.csv", "-w", "2", "--lease", "3s", "--fence", "--", "./task", "{a}"},
       directory.path());

@@ -2,7 +2,6 @@
 // changes of the program.
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/stat.h>
 
 #include <fstream>
 #include <set>
@@ -21,12 +20,11 @@ using Words = std::vector<std::string>;
 class ResumeTest : public ::testing::Test {
  protected:
   ResumeTest() {
-    WriteFile(directory_.File("task"),
-              "#!/bin/sh\necho $CQ_TASK $CQ_SEED $1 >> ran\n"
-              "[ \"$1\" = bad ] && exit 3\n"
-              "[ \"$1\" = block ] && while [ ! -e go ]; do sleep 0.02; done\n"
-              "echo out-$1\n");
-    chmod(directory_.File("task").c_str(), 0755);
+    WriteProgram(directory_.File("task"),
+                 "#!/bin/sh\necho $CQ_TASK $CQ_SEED $1 >> ran\n"
+                 "[ \"$1\" = bad ] && exit 3\n"
+                 "[ \"$1\" = block ] && while [ ! -e go ]; do sleep 0.02; done\n"
+                 "echo out-$1\n");
   }
   void Input(const std::string& rows) { WriteFile(directory_.File("in.csv"), "a,b\n" + rows); }
   Ended Run(const Words& options = {}) {
@@ -140,8 +138,7 @@ TEST_F(ResumeTest, FailedRunsAgainEveryRowThatDidNotEndOk) {
   EXPECT_EQ(first.status, 1);
   EXPECT_NE(first.err.find("--failed"), std::string::npos) << first.err;
   Ran();
-  WriteFile(directory_.File("task"), "#!/bin/sh\necho $CQ_TASK $CQ_SEED $1 >> ran\n");
-  chmod(directory_.File("task").c_str(), 0755);
+  WriteProgram(directory_.File("task"), "#!/bin/sh\necho $CQ_TASK $CQ_SEED $1 >> ran\n");
   EXPECT_EQ(Resume({"--failed", "--keep"}).status, 0);
   EXPECT_EQ(Ran(), (::cq::Ran{{2, "bad"}, {4, "bad"}}));
   EXPECT_EQ(Column("cq_status"), (Words{"ok", "ok", "ok", "ok"}));
@@ -275,7 +272,8 @@ TEST_F(ResumeTest, AnotherCommandConstantHeaderOrSeedIsRefused) {
   ASSERT_EQ(Run({"--const", "k=1", "--seed", "5"}).status, 0);
   for (const Words& words : {Words{"run", "in.csv", "--", "./task", "{b}"},
                              Words{"run", "in.csv", "--const", "k=2", "--", "./task", "{a}"},
-                             Words{"run", "in.csv", "--seed", "6", "--", "./task", "{a}"}}) {
+                             Words{"run", "in.csv", "--seed", "6", "--", "./task", "{a}"},
+                             Words{"run", "in.csv", "--program", "./task"}}) {
     const Ended ended = Cq(words, directory_.path());
     EXPECT_EQ(ended.status, 2) << ended.err;
     EXPECT_NE(ended.err.find("--fresh"), std::string::npos) << ended.err;

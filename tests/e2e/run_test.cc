@@ -190,8 +190,7 @@ TEST_F(RunTest, AProgramThatDoesNotExistIsEachTasksError) {
 }
 
 TEST_F(RunTest, AScriptWithoutInterpreterLineRunsAsInAShell) {
-  WriteFile(directory_.File("script"), "echo hello $1\n");
-  chmod(directory_.File("script").c_str(), 0755);
+  WriteProgram(directory_.File("script"), "echo hello $1\n");
   EXPECT_EQ(Run("a,b\n1,2\n", {}, {"./script", "{b}"}).status, 0);
   EXPECT_EQ(Column("cq_stdout")[0], "hello 2");
 }

@@ -2,7 +2,6 @@
 // found through SLURM_CONF.
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <chrono>
@@ -26,11 +25,10 @@ class SlurmTest : public ::testing::Test {
     // A wrapper, as sites have them: it keeps count, and prints a banner around what the real one
     // says.
     std::filesystem::create_directory(directory_.File("bin"));
-    WriteFile(directory_.File("bin/sbatch"),
-              "#!/bin/sh\necho \"$@\" >> '" + directory_.File("sbatch.calls") +
-                  "'\necho 'Welcome to the cluster'\n" + RealSbatch() +
-                  " \"$@\" && echo 'Have a nice day'\n");
-    chmod(directory_.File("bin/sbatch").c_str(), 0755);
+    WriteProgram(directory_.File("bin/sbatch"),
+                 "#!/bin/sh\necho \"$@\" >> '" + directory_.File("sbatch.calls") +
+                     "'\necho 'Welcome to the cluster'\n" + RealSbatch() +
+                     " \"$@\" && echo 'Have a nice day'\n");
     environment_ = {
         {"PATH", directory_.File("bin") + ":" + CQ_BINARY_DIR + "/bin:" + getenv("PATH")}};
   }

@@ -81,5 +81,7 @@ std::vector<std::string> Column(const std::string& path, const std::string& name
 std::string Slurp(const std::string& path);
 
 void WriteFile(const std::string& path, const std::string& text);
+/// One that can be executed.
+void WriteProgram(const std::string& path, const std::string& text);
 
 }  // namespace cq
