@@ -282,7 +282,8 @@ class LineWriter {
   void ReadCells(std::string_view json) {
     for (std::string& cell : cells_) cell.clear();
     if (json.empty()) return;
-    for (auto& [name, text] : JsonToCells(json)) {
+    JsonToCells(json, returned_);
+    for (auto& [name, text] : returned_) {
       const auto found = layout_.returned.find(name);
       if (found != layout_.returned.end()) cells_[found->second] = std::move(text);
     }
@@ -290,6 +291,7 @@ class LineWriter {
 
   const Layout& layout_;
   std::vector<std::string> cells_;
+  Cells returned_;
   std::string line_;
 };
 

@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstring>
 #include <set>
+#include <unordered_map>
 
 #include "cq/error.h"
 #include "protocol/column_types.h"
@@ -139,48 +140,46 @@ void RowSource::SeekTo(uint64_t position) {
 }
 
 const TaskRow& RowSource::Get(TaskId task) {
-  if (const auto kept = kept_.find(task); kept != kept_.end()) return kept->second;
+  if (const TaskRow* kept = kept_.Find(task)) return *kept;
   const uint64_t position = PositionOf(task);
-  CsvRow row;
   if (!options_.offsets.empty()) {
     reader_.Seek(options_.offsets.at(position - 1), 0);
-    if (!reader_.Next(row)) {
+    if (!reader_.Next(row_)) {
       throw Error(fmt::format("'{}' ends before row {}: was it edited?", options_.path, position));
     }
-    return kept_[task] = Extract(task, row);
+    return Keep(task);
   }
   SeekTo(position);
   while (next_position_ <= position) {
-    if (!reader_.Next(row)) {
+    if (!reader_.Next(row_)) {
       throw Error(fmt::format("'{}' ends before row {}: was it edited?", options_.path, position));
     }
     if ((next_position_ - 1) % kCheckpointRows == 0 &&
         (next_position_ - 1) / kCheckpointRows == checkpoints_.size()) {
-      checkpoints_.push_back({row.offset, row.line});
+      checkpoints_.push_back({row_.offset, row_.line});
     }
     ++next_position_;
   }
-  return kept_[task] = Extract(task, row);
+  return Keep(task);
 }
 
-TaskRow RowSource::Extract(TaskId task, const CsvRow& row) const {
-  TaskRow extracted;
-  for (const size_t column : options_.columns) {
-    extracted.values.push_back(row.fields.at(column));
-  }
+const TaskRow& RowSource::Keep(TaskId task) {
+  TaskRow& kept = kept_.Add(task).first;
+  kept.values.reserve(options_.columns.size());
+  for (const size_t column : options_.columns) kept.values.push_back(row_.fields.at(column));
   if (options_.seed_columns.empty()) {
-    extracted.seed = SeedOfTask(options_.seed, task);
+    kept.seed = SeedOfTask(options_.seed, task);
   } else {
     std::vector<std::string_view> values;
-    for (const size_t column : options_.seed_columns) values.push_back(row.fields.at(column));
-    extracted.seed = SeedOfValues(options_.seed, values);
+    for (const size_t column : options_.seed_columns) values.push_back(row_.fields.at(column));
+    kept.seed = SeedOfValues(options_.seed, values);
   }
-  if (options_.timeout_column && !row.fields.at(*options_.timeout_column).empty()) {
-    extracted.timeout_ms = static_cast<uint64_t>(
-        ParseDuration(row.fields[*options_.timeout_column], "--task-timeout").count());
+  if (options_.timeout_column && !row_.fields.at(*options_.timeout_column).empty()) {
+    kept.timeout_ms = static_cast<uint64_t>(
+        ParseDuration(row_.fields[*options_.timeout_column], "--task-timeout").count());
   }
-  if (options_.group_column) extracted.group = row.fields.at(*options_.group_column);
-  return extracted;
+  if (options_.group_column) kept.group = row_.fields.at(*options_.group_column);
+  return kept;
 }
 
 namespace {

@@ -4,13 +4,13 @@
 #include <functional>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "master/core/start_order.h"
 #include "master/csv_reader.h"
 #include "master/journal.h"
 #include "master/task_source.h"
+#include "protocol/stable_table.h"
 
 namespace cq {
 
@@ -62,7 +62,7 @@ class RowSource final : public TaskSource {
 
   /// Kept in memory until it is forgotten.
   const TaskRow& Get(TaskId task) override;
-  void Forget(TaskId task) override { kept_.erase(task); }
+  void Forget(TaskId task) override { kept_.Erase(task); }
 
  private:
   struct Checkpoint {
@@ -71,16 +71,18 @@ class RowSource final : public TaskSource {
   };
   uint64_t PositionOf(TaskId task) const;
   void SeekTo(uint64_t position);
-  TaskRow Extract(TaskId task, const CsvRow& row) const;
+  const TaskRow& Keep(TaskId task);
 
   Options options_;
   std::vector<RowRange> by_task_;
   CsvReader reader_;
   uint64_t next_position_ = 1;
+  /// The one read last.
+  CsvRow row_;
   /// Where every so many rows one starts, as far as they were read: the way back to a row that was
   /// not kept.
   std::vector<Checkpoint> checkpoints_;
-  std::unordered_map<TaskId, TaskRow> kept_;
+  StableTable<TaskId, TaskRow> kept_;
 };
 
 /// The order in which tasks are to be started, and what finding their rows in it takes: 16 bytes a

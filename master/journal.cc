@@ -76,8 +76,9 @@ Database CreateJournal(const std::string& path, const std::map<std::string, std:
 class JournalWriter::Tables {
  public:
   explicit Tables(Database& db)
-      : result_(db.Prepare(InsertResults(1))),
-        results_(db.Prepare(InsertResults(kGroup))),
+      : result_(db.Prepare(InsertResults(kAllColumns, 1))),
+        results_(db.Prepare(InsertResults(kAllColumns, kGroup))),
+        plain_(db.Prepare(InsertResults(kPlainColumns, kGroup))),
         blob_(db.Prepare("INSERT OR IGNORE INTO blobs VALUES(?1, ?2, ?3)")),
         name_(db.Prepare("INSERT OR REPLACE INTO names VALUES(?1, ?2, ?3)")),
         failure_(db.Prepare("INSERT OR REPLACE INTO failures VALUES(?1, ?2, ?3, ?4, ?5, ?6)")),
@@ -103,16 +104,11 @@ class JournalWriter::Tables {
   /// The record must live until the next WriteResults, which inserts what is not inserted by then.
   void operator()(const ResultRecord& record) {
     const TaskResult& r = record.result;
-    group_.push_back(&record);
-    if (group_.size() == kGroup) {
-      for (size_t i = 0; i < kGroup; ++i) BindResult(results_, i, *group_[i]);
-      results_.Run();
-      group_.clear();
-    }
-    if (!r.blob_format.empty()) {
+    waiting_.push_back(&record);
+    if (!r.blob->format.empty()) {
       blob_.Bind(1, static_cast<int64_t>(r.task))
-          .BindText(2, r.blob_format)
-          .BindBlob(3, r.blob)
+          .BindText(2, r.blob->format)
+          .BindBlob(3, r.blob->bytes)
           .Run();
     }
     // The result has the whole of it.
@@ -192,33 +188,53 @@ class JournalWriter::Tables {
   void operator()(const SpoolTaken&) {}
 
   void WriteResults() {
-    for (const ResultRecord* record : group_) {
-      BindResult(result_, 0, *record);
+    // At its end a table grows faster than in its middle.
+    std::stable_sort(waiting_.begin(), waiting_.end(),
+                     [](const auto* a, const auto* b) { return a->result.task < b->result.task; });
+    size_t at = 0;
+    for (; at + kGroup <= waiting_.size(); at += kGroup) {
+      const auto group = waiting_.begin() + static_cast<ptrdiff_t>(at);
+      const bool plain = std::all_of(group, group + kGroup, IsPlain);
+      Statement& statement = plain ? plain_ : results_;
+      int parameter = 0;
+      for (size_t row = 0; row < kGroup; ++row) {
+        BindResult(statement, parameter, *group[static_cast<ptrdiff_t>(row)], json_[row], plain);
+      }
+      statement.Run();
+    }
+    for (; at < waiting_.size(); ++at) {
+      int parameter = 0;
+      BindResult(result_, parameter, *waiting_[at], json_[0], false);
       result_.Run();
     }
-    group_.clear();
+    waiting_.clear();
   }
 
  private:
   /// So many results go into one statement: nearly half of what a row costs is setting its
   /// statement out and back.
   static constexpr size_t kGroup = 32;
-  static constexpr int kResultColumns = 15;
+  static constexpr std::string_view kAllColumns = "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+  /// Of a function that returned: nothing but its values, and when it ran.
+  static constexpr std::string_view kPlainColumns = "(?,?,0,0,?,?,?,?,0,0,0,NULL,?,NULL,NULL)";
 
-  static std::string InsertResults(size_t rows) {
+  static std::string InsertResults(std::string_view columns, size_t rows) {
     std::string sql = "INSERT OR IGNORE INTO results VALUES";
     for (size_t row = 0; row < rows; ++row) {
-      sql += row == 0 ? "(?" : ",(?";
-      for (int column = 1; column < kResultColumns; ++column) sql += ",?";
-      sql += ')';
+      if (row > 0) sql += ',';
+      sql += columns;
     }
     return sql;
   }
 
-  // The columns of the row-th result of the statement.
-  void BindResult(Statement& statement, size_t row, const ResultRecord& record) {
+  static bool IsPlain(const ResultRecord* record) {
+    return record->result.outcome == Outcome::kOk && record->result.details.fresh();
+  }
+
+  // The parameters of one row, which begin after `at`; `json` is its own until the statement runs.
+  static void BindResult(Statement& statement, int& at, const ResultRecord& record,
+                         std::string& json, bool plain) {
     const TaskResult& r = record.result;
-    int at = kResultColumns * static_cast<int>(row);
     const auto number = [&](auto value) { statement.Bind(++at, static_cast<int64_t>(value)); };
     const auto text = [&](std::string_view value) {
       value.empty() ? statement.BindNull(++at) : statement.BindText(++at, value);
@@ -226,24 +242,29 @@ class JournalWriter::Tables {
     const auto bytes = [&](std::string_view value) {
       value.empty() ? statement.BindNull(++at) : statement.BindBlob(++at, value);
     };
-    std::string& json = json_[row];
     json.clear();
     if (!r.values.empty()) AppendJson(json, r.values);
     number(r.task);
     number(r.attempt);
-    number(r.outcome);
-    number(r.details->exit);
+    if (!plain) {
+      number(r.outcome);
+      number(r.details->exit);
+    }
     number(record.attempts);
     number(record.worker);
     number(r.started_us);
     number(r.wall_us);
-    number(r.details->user_us);
-    number(r.details->system_us);
-    number(r.details->max_rss_kb);
-    text(r.details->error);
+    if (!plain) {
+      number(r.details->user_us);
+      number(r.details->system_us);
+      number(r.details->max_rss_kb);
+      text(r.details->error);
+    }
     text(json);
-    bytes(r.details->out);
-    bytes(r.details->err);
+    if (!plain) {
+      bytes(r.details->out);
+      bytes(r.details->err);
+    }
   }
 
   // The order of the exported columns must not depend on which task ended first, so each name goes
@@ -260,6 +281,7 @@ class JournalWriter::Tables {
 
   Statement result_;
   Statement results_;
+  Statement plain_;
   Statement blob_;
   Statement name_;
   Statement failure_;
@@ -277,7 +299,7 @@ class JournalWriter::Tables {
   /// Of tasks that run for long: how many parts of their output have come.
   std::map<TaskId, int64_t> parts_;
   std::map<std::string, std::pair<int64_t, int64_t>> names_;
-  std::vector<const ResultRecord*> group_;
+  std::vector<const ResultRecord*> waiting_;
   /// The values of the results of a group.
   std::array<std::string, kGroup> json_;
 };

@@ -1,9 +1,12 @@
 #include "master/value_text.h"
 
-#include <fmt/format.h>
+#include <rapidjson/encodedstream.h>
+#include <rapidjson/memorystream.h>
+#include <rapidjson/reader.h>
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -76,39 +79,37 @@ void AppendJson(std::string& out, const std::vector<std::pair<std::string, Value
 
 namespace {
 
-using Cells = std::vector<std::pair<std::string, std::string>>;
-
 // Takes an object of scalars as it is parsed. What holds more stops it.
-class ScalarCells final : public nlohmann::json_sax<nlohmann::json> {
+class ScalarCells : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, ScalarCells> {
  public:
   explicit ScalarCells(Cells& cells) : cells_(cells) {}
 
-  bool start_object(size_t) override { return std::exchange(outside_, false); }
-  bool key(std::string& name) override {
-    cells_.emplace_back(std::move(name), std::string());
+  bool StartObject() { return std::exchange(outside_, false); }
+  bool Key(const char* name, size_t size, bool) {
+    cells_.emplace_back(std::string(name, size), std::string());
     return true;
   }
-  bool null() override { return !outside_; }
-  bool boolean(bool value) override { return Take(value ? "true" : "false"); }
-  bool number_integer(int64_t value) override { return Take(fmt::format_int(value).str()); }
-  bool number_unsigned(uint64_t value) override { return Take(fmt::format_int(value).str()); }
-  bool number_float(double value, const std::string&) override {
+  bool EndObject(size_t) { return true; }
+  bool Null() { return !outside_; }
+  bool Bool(bool value) { return Take(value ? "true" : "false"); }
+  bool RawNumber(const char* digits, size_t size, bool) {
+    const std::string_view text(digits, size);
+    double value = 0;
+    if (text.find_first_of(".eE") == text.npos ||
+        std::from_chars(text.data(), text.data() + size, value).ec != std::errc()) {
+      return Take(text);
+    }
     std::array<char, 32> buffer;
-    return Take(std::string(Digits(value, buffer)));
+    return Take(Digits(value, buffer));
   }
-  bool string(std::string& value) override { return Take(std::move(value)); }
-  bool binary(binary_t&) override { return false; }
-  bool end_object() override { return true; }
-  bool start_array(size_t) override { return false; }
-  bool end_array() override { return false; }
-  bool parse_error(size_t, const std::string&, const nlohmann::detail::exception&) override {
-    return false;
-  }
+  bool String(const char* text, size_t size, bool) { return Take({text, size}); }
+  // An array.
+  bool Default() { return false; }
 
  private:
-  bool Take(std::string text) {
+  bool Take(std::string_view text) {
     if (outside_) return false;
-    cells_.back().second = std::move(text);
+    cells_.back().second = text;
     return true;
   }
 
@@ -140,10 +141,16 @@ Cells NestedCells(std::string_view json) {
 
 }  // namespace
 
-Cells JsonToCells(std::string_view json) {
-  Cells cells;
+void JsonToCells(std::string_view json, Cells& cells) {
+  cells.clear();
   ScalarCells scalars(cells);
-  return nlohmann::json::sax_parse(json, &scalars) ? cells : NestedCells(json);
+  rapidjson::MemoryStream bytes(json.data(), json.size());
+  rapidjson::EncodedInputStream<rapidjson::UTF8<>, rapidjson::MemoryStream> stream(bytes);
+  // Making its stack takes as long as a short text.
+  thread_local rapidjson::Reader reader;
+  if (!reader.Parse<rapidjson::kParseNumbersAsStringsFlag>(stream, scalars)) {
+    cells = NestedCells(json);
+  }
 }
 
 }  // namespace cq

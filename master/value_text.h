@@ -14,8 +14,11 @@ namespace cq {
 /// character.
 void AppendJson(std::string& out, const std::vector<std::pair<std::string, Value>>& values);
 
-/// The returned values of one task as the cells of a CSV: text as it is, null empty, the rest as
-/// JSON writes it. In the order of the object.
-std::vector<std::pair<std::string, std::string>> JsonToCells(std::string_view json);
+/// Names and texts.
+using Cells = std::vector<std::pair<std::string, std::string>>;
+
+/// Fills `cells` with the returned values of one task as a CSV has them: text as it is, null empty,
+/// the rest as JSON writes it. In the order of the object.
+void JsonToCells(std::string_view json, Cells& cells);
 
 }  // namespace cq

@@ -35,8 +35,12 @@ auto Fields(M& m) {
 }
 template <Is<TaskResult> M>
 auto Fields(M& m) {
-  return std::tie(m.task, m.attempt, m.slot, m.outcome, m.started_us, m.wall_us, m.values,
-                  m.blob_format, m.blob, m.unstartable, m.details);
+  return std::tie(m.task, m.attempt, m.slot, m.outcome, m.started_us, m.wall_us, m.values, m.blob,
+                  m.unstartable, m.details);
+}
+template <Is<Blob> M>
+auto Fields(M& m) {
+  return std::tie(m.format, m.bytes);
 }
 template <Is<ResultDetails> M>
 auto Fields(M& m) {
@@ -152,8 +156,8 @@ auto Fields(M& m) {
 // Of what comes in thousands the last fields are left out as far as they are as in a new one.
 template <class T>
 inline constexpr bool kIsShortened =
-    std::is_same_v<T, TaskResult> || std::is_same_v<T, ResultDetails> || std::is_same_v<T, Task> ||
-    std::is_same_v<T, TaskDetails>;
+    std::is_same_v<T, TaskResult> || std::is_same_v<T, Blob> || std::is_same_v<T, ResultDetails> ||
+    std::is_same_v<T, Task> || std::is_same_v<T, TaskDetails>;
 
 template <class T>
 inline constexpr size_t kFieldCount = std::tuple_size_v<decltype(Fields(std::declval<T&>()))>;

@@ -31,6 +31,13 @@ struct ResultDetails {
   bool operator==(const ResultDetails&) const = default;
 };
 
+/// Any other object that was returned: its bytes, and in which format they are; empty: none.
+struct Blob {
+  std::string format;
+  std::string bytes;
+  bool operator==(const Blob&) const = default;
+};
+
 struct TaskResult {
   TaskId task = 0;
   AttemptId attempt = 0;
@@ -42,9 +49,7 @@ struct TaskResult {
   uint64_t started_us = 0;
   uint64_t wall_us = 0;
   std::vector<std::pair<std::string, Value>> values;
-  /// Any other object that was returned, and in which format its bytes are; empty: none.
-  std::string blob_format;
-  std::string blob;
+  Rarely<Blob> blob;
   Rarely<ResultDetails> details;
   bool operator==(const TaskResult&) const = default;
 };

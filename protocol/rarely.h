@@ -15,6 +15,8 @@ class Rarely {
   Rarely& operator=(Rarely&&) noexcept = default;
   ~Rarely() = default;
 
+  /// It was never changed.
+  bool fresh() const { return !own_; }
   const T& operator*() const { return own_ ? *own_ : kFresh; }
   const T* operator->() const { return &**this; }
   /// To change it.

@@ -38,10 +38,13 @@ using std::chrono::steady_clock;
 constexpr milliseconds kGrace{5'000};
 constexpr milliseconds kMemoryEvery{100};
 /// What a batch should take: long against a round trip, short against what a user notices.
-constexpr milliseconds kBatchTime{5};
+constexpr milliseconds kBatchTime{20};
 constexpr size_t kBatchLargest = 1024;
-/// While a program is busy with its batch, its answers are looked at no more often than that.
-constexpr milliseconds kRest{1};
+/// While a program is busy with its batch, its answers are looked at no more often than after half
+/// of the time that is left, or after the longer of these; for less than the shorter it is not
+/// worth it.
+constexpr std::chrono::microseconds kRest{1000};
+constexpr std::chrono::microseconds kLeastRest{200};
 /// The descriptors at which a program finds its pipes.
 constexpr int kProgramIn = 3;
 constexpr int kProgramOut = 4;
@@ -379,7 +382,9 @@ class ProgramRunner::Batch {
         Begin();
         // A program that hands over each answer by itself would wake us for each.
         const auto busy = runner_.Expected(end - at_);
-        if (fault_.empty() && lives && busy > 2 * kRest) std::this_thread::sleep_for(kRest);
+        if (fault_.empty() && lives && busy > kLeastRest) {
+          std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(busy / 2, kRest));
+        }
       }
       if (killed && AnyUnwanted(end)) {
         killed_ = true;

@@ -39,7 +39,7 @@ class ProgramRunner {
   /// Runs these, in order. Blocks until each has ended. Throws nothing for what a program does.
   void Run(const RunContext& run, std::vector<Task> batch, const Listener& listener);
 
-  /// How many tasks to give at a time: a batch takes a few milliseconds, and what stands in it
+  /// How many tasks to give at a time: a batch takes some milliseconds, and what stands in it
   /// behind a task that takes long cannot be given to another slot, so few where durations differ.
   size_t BatchSize();
 

@@ -163,6 +163,10 @@ void SetError(TaskResult& answer, std::string message, std::string traceback) {
   details.err = std::move(traceback);
 }
 
+void SetBlob(TaskResult& answer, std::string format, std::string bytes) {
+  if (!format.empty() || !bytes.empty()) answer.blob.Edit() = {std::move(format), std::move(bytes)};
+}
+
 // [task, ok, value or message, µs, blob format or traceback, blob]
 TaskResult AnswerOf(const Object& o) {
   if (o.type != type::ARRAY || o.via.array.size != 6) throw Error("a result has 6 fields");
@@ -173,8 +177,7 @@ TaskResult AnswerOf(const Object& o) {
   answer.wall_us = NumberOf(field[3]);
   if (field[1].via.boolean) {
     answer.values = ValuesOf(field[2]);
-    answer.blob_format = TextOf(field[4]);
-    answer.blob = TextOf(field[5]);
+    SetBlob(answer, TextOf(field[4]), TextOf(field[5]));
   } else {
     SetError(answer, TextOf(field[2]), TextOf(field[4]));
   }
@@ -232,8 +235,7 @@ TaskResult AnswerOf(const OrderedJson& json) {
   }
   if (json.contains("value")) answer.values = NamedValuesOf(json["value"]);
   if (json.contains("blob")) {
-    answer.blob_format = json.at("format").get<std::string>();
-    answer.blob = Base64(json["blob"].get<std::string>());
+    SetBlob(answer, json.at("format").get<std::string>(), Base64(json["blob"].get<std::string>()));
   }
   return answer;
 }

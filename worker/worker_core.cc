@@ -32,8 +32,8 @@ bool EndedBySignalOfOthers(const TaskResult& result) {
 
 size_t BytesOf(const TaskResult& result) {
   const ResultDetails& details = *result.details;
-  size_t bytes =
-      128 + details.out.size() + details.err.size() + details.error.size() + result.blob.size();
+  size_t bytes = 128 + details.out.size() + details.err.size() + details.error.size() +
+                 result.blob->bytes.size();
   for (const auto& [name, value] : result.values) bytes += 64 + name.size();
   return bytes;
 }

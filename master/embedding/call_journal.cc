@@ -120,7 +120,7 @@ std::optional<TaskResult> KnownCalls::Result(TaskId task) {
   details.error = row.Text(2);
   details.out = row.Text(3);
   details.err = row.Text(4);
-  result.blob = row.Text(5);
+  result.blob.Edit().bytes = row.Text(5);
   return result;
 }
 

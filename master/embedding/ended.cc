@@ -12,7 +12,7 @@ detail::Ended EndedOf(TaskResult result) {
   detail::Ended ended;
   ended.took_us = static_cast<double>(result.wall_us);
   if (result.outcome == Outcome::kOk) {
-    ended.value = std::move(result.blob);
+    ended.value = std::move(result.blob.Edit().bytes);
   } else {
     ResultDetails& details = result.details.Edit();
     ended.error = std::make_unique<TaskError>(TaskError{
@@ -27,9 +27,9 @@ std::vector<detail::Ended> EndedOfBundle(const TaskResult& result, uint32_t coun
     for (uint32_t i = 0; i < count; ++i) all.push_back(EndedOf(result));
     return all;
   }
-  if (result.outcome != Outcome::kOk || result.blob_format != kBundleFormat) return all;
+  if (result.outcome != Outcome::kOk || result.blob->format != kBundleFormat) return all;
   all.reserve(count);
-  std::string_view bundle = result.blob;
+  std::string_view bundle = result.blob->bytes;
   std::string_view piece;
   while (all.size() < count && TakePiece(bundle, piece) && !piece.empty()) {
     detail::Ended& ended = all.emplace_back();

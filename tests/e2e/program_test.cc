@@ -259,6 +259,15 @@ TEST_F(ProgramTest, ATaskFindsItsNumberAndSeedAndTheGeneratorIsSeeded) {
   EXPECT_EQ(Column("u"), draws);
   ASSERT_EQ(Run(Numbers(50), {"--seed", "1", "--function", Function("seed_of")}).status, 0);
   EXPECT_EQ(Column("result"), seeds);
+  // R's generator is seeded when it is first used, whoever asks.
+  const std::string r =
+      R("function(n) { first <- if (n %% 3 == 0) .Random.seed else if (n %% 3 == 1) RNGkind();"
+        " u <- runif(1); seed <- as.integer(Sys.getenv('CQ_SEED')); set.seed(seed);"
+        " list(task = as.integer(Sys.getenv('CQ_TASK')), seed = seed, same = u == runif(1)) }");
+  ASSERT_EQ(Run(Numbers(50), {"--seed", "1", "--program", r}).status, 0);
+  EXPECT_EQ(Column("task")[41], "42");
+  EXPECT_EQ(Column("seed"), seeds);
+  EXPECT_EQ(Column("same"), Words(50, "true"));
 }
 
 TEST_F(ProgramTest, AnyOtherObjectTravelsAsABlob) {

@@ -43,8 +43,7 @@ TaskResult FullResult() {
                    {"tiny", std::numeric_limits<double>::denorm_min()},
                    {"text", std::string("\xff\0x", 3)},
                    {"list", Json{"[1,2]"}}};
-  result.blob_format = "rds";
-  result.blob = std::string("\0\xff", 2);
+  result.blob.Edit() = {"rds", std::string("\0\xff", 2)};
   result.details.Edit() = {-9,  "ended",          3, 4, 5, std::string("a\0b\xfe", 4),
                            "e", {{"later", true}}};
   return result;

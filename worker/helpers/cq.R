@@ -50,8 +50,6 @@ local({
   }
 
   answer_text <- function(result) {
-    # What most functions return.
-    if (is.double(result) && length(result) == 1L && is.null(attributes(result))) return(paste0("\"value\":", number_text(result)))
     blob <- NULL
     has_blob <- inherits(result, "cq_result")
     if (has_blob) {
@@ -78,8 +76,9 @@ local({
     if (is.null(value)) return(switch(type, integer = NA_integer_, number = NA_real_, boolean = NA, NA_character_))
     if (is.list(value)) return(as.numeric(value[["$number"]]))
     if (type == "number") return(as.numeric(value))
-    if (type == "integer" && is.character(value)) return(structure(value, class = "cq_int64"))
-    if (type == "integer" && abs(value) > 2^53) return(structure(sprintf("%.0f", value), class = "cq_int64"))
+    if (type != "integer" || is.integer(value)) return(value)
+    if (is.character(value)) return(structure(value, class = "cq_int64"))
+    if (abs(value) > 2^53) return(structure(sprintf("%.0f", value), class = "cq_int64"))
     value
   }
 
@@ -93,6 +92,11 @@ local({
            paste(names, collapse = ", "))
   }
 
+  # Sys.setenv spends most of its time on looking at its arguments. What it calls then is no part of R's interface, and may go.
+  set_variables <- function(names, values) .Internal(Sys.setenv(names, values))
+  plainly <- function(names, values) do.call(Sys.setenv, as.list(structure(values, names = names)))
+  tryCatch(set_variables("CQ_TASK", ""), error = function(e) set_variables <<- plainly)
+
   cq_serve <<- function(f) {
     fds <- Sys.getenv(c("CQ_SLOT_IN", "CQ_SLOT_OUT"))
     if (!all(nzchar(fds))) stop("cq_serve: started outside a slot: cq run params.csv --program 'Rscript model.R'")
@@ -104,41 +108,62 @@ local({
     flush(output)
     columns <- types <- character()
     constants <- list()
-    attempt <- group <- NULL
+    attempt <- 0L
+    group <- ""
+    Sys.setenv(CQ_ATTEMPT = attempt, CQ_GROUP = group)
     # What a function prints is held until it is known whose it is.
     held <- rawConnection(raw(0), "wb")
     sink(held)
     depth <- sink.number()
     on.exit(sink())
 
-    row_of <- function(task) {
-      row <- vector("list", length(columns))
-      # Not row[[i]] <- value, which removes the entry where the value is NULL.
-      for (i in seq_along(columns)) row[i] <- list(argument(task[[5]][[i]], types[[i]]))
-      names(row) <- columns
-      c(row, constants)
+    row_of <- function(values) {
+      for (i in seq_along(columns)) values[[i]] <- argument(values[[i]], types[[i]])
+      names(values) <- columns
+      if (length(constants)) c(values, constants) else values
+    }
+
+    # set.seed takes longer than many a function, and most draw no numbers: the generator looks here when it is first used.
+    seed_with <- function(seed) {
+      delayedAssign(".Random.seed", {
+        rm(".Random.seed", envir = globalenv())
+        set.seed(seed)
+        get(".Random.seed", globalenv())
+      }, assign.env = globalenv())
     }
 
     introduce <- function(task) {
-      Sys.setenv(CQ_TASK = task[[1]], CQ_SEED = task[[3]])
-      if (!identical(task[[2]], attempt)) Sys.setenv(CQ_ATTEMPT = attempt <<- task[[2]])
-      if (!identical(task[[4]], group)) Sys.setenv(CQ_GROUP = group <<- task[[4]])
-      set.seed(as.integer(task[[3]]))
+      set_variables(c("CQ_TASK", "CQ_SEED"), sprintf("%.0f", c(task[[1]], task[[3]])))
+      if (task[[2]] != attempt) Sys.setenv(CQ_ATTEMPT = attempt <<- task[[2]])
+      if (task[[4]] != group) Sys.setenv(CQ_GROUP = group <<- task[[4]])
+      seed_with(as.integer(task[[3]]))
+    }
+
+    number_answers <- paste0("{\"type\":\"result\",\"task\":%.0f,\"us\":%.0f,\"value\":", c("%.17g.0", "%.17g"), "}")
+
+    show <- function(printed, task) {
+      restore_sink()
+      sink()
+      close(held)
+      cat(rawToChar(printed), mark, task[[1]], "\036", sep = "")
+      flush(stdout())
+      held <<- rawConnection(raw(0), "wb")
+      sink(held)
     }
 
     answer <- function(task, text, us) {
       printed <- rawConnectionValue(held)
-      if (length(printed)) {
-        restore_sink()
-        sink()
-        close(held)
-        cat(rawToChar(printed), mark, task[[1]], "\036", sep = "")
-        flush(stdout())
-        held <<- rawConnection(raw(0), "wb")
-        sink(held)
-      }
-      say(sprintf("{\"type\":\"result\",\"task\":%.0f,\"us\":%.0f,%s}", as.numeric(task[[1]]), us, text))
+      if (length(printed)) show(printed, task)
+      say(sprintf("{\"type\":\"result\",\"task\":%.0f,\"us\":%.0f,%s}", task[[1]], us, text))
       # At once: the next one may take long.
+      flush(output)
+    }
+
+    # What most functions return, in as few steps.
+    answer_number <- function(task, x, us) {
+      if (length(rawConnectionValue(held)) || !is.finite(x)) return(answer(task, answer_text(x), us))
+      shape <- if (x == trunc(x) && abs(x) < 1e17) number_answers[[1]] else number_answers[[2]]
+      writeLines(sprintf(shape, task[[1]], us, x), output, useBytes = TRUE)
       flush(output)
     }
 
@@ -153,10 +178,10 @@ local({
     run <- function(tasks) {
       i <- 1L
       calls <- NULL
-      begin <- as.numeric(Sys.time())
+      begin <- unclass(Sys.time())
       passed <- function() {
-        now <- max(begin, as.numeric(Sys.time()))
-        us <- (now - begin) * 1e6
+        now <- unclass(Sys.time())
+        us <- if (now > begin) (now - begin) * 1e6 else 0
         begin <<- now
         us
       }
@@ -166,9 +191,11 @@ local({
             while (i <= length(tasks)) {
               task <- tasks[[i]]
               introduce(task)
-              text <- answer_text(do.call(f, row_of(task)))
+              result <- do.call(f, row_of(task[[5]]))
+              number <- is.double(result) && length(result) == 1L && is.null(attributes(result))
+              text <- if (!number) answer_text(result)
               i <- i + 1L
-              answer(task, text, passed())
+              if (number) answer_number(task, result, passed()) else answer(task, text, passed())
             },
             error = function(e) calls <<- sys.calls()),
           error = function(e) {
