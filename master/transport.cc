@@ -12,6 +12,7 @@
 #include "cq/error.h"
 #include "protocol/codec.h"
 #include "protocol/limits.h"
+#include "protocol/zmq_wait.h"
 
 namespace cq {
 namespace {
@@ -185,19 +186,13 @@ bool Transport::AnswerZap() {
 }
 
 std::vector<bool> Transport::Wait(const std::vector<int>& fds, std::chrono::milliseconds timeout) {
-  std::vector<zmq::pollitem_t> items;
-  for (const int fd : fds) items.push_back({nullptr, fd, ZMQ_POLLIN, 0});
-  items.push_back({router_.handle(), 0, ZMQ_POLLIN, 0});
-  items.push_back({zap_.handle(), 0, ZMQ_POLLIN, 0});
-  try {
-    zmq::poll(items, timeout);
-  } catch (const zmq::error_t& error) {
-    if (error.num() != EINTR) throw;
-  }
-  while (items.back().revents != 0 && AnswerZap()) {
-  }
-  std::vector<bool> readable;
-  for (size_t i = 0; i < fds.size(); ++i) readable.push_back(fds[i] >= 0 && items[i].revents != 0);
+  std::vector<int> all = fds;
+  all.push_back(zap_.get(zmq::sockopt::fd));
+  std::vector<bool> readable = WaitForAny({&router_}, all, timeout);
+  // Its descriptor tells what comes after all before was answered.
+  if (readable.back()) zap_asked_ = true;
+  readable.pop_back();
+  while (zap_asked_) zap_asked_ = AnswerZap();
   return readable;
 }
 

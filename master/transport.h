@@ -52,6 +52,8 @@ class Transport {
 
   zmq::context_t context_;
   zmq::socket_t zap_;
+  /// There may be something to answer.
+  bool zap_asked_ = true;
   zmq::socket_t router_;
   std::string client_public_;
   std::unordered_map<ConnectionId, Outbound> outbound_;

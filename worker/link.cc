@@ -1,6 +1,9 @@
 #include "worker/link.h"
 
+#include <utility>
+
 #include "protocol/limits.h"
+#include "protocol/zmq_wait.h"
 
 namespace cq {
 
@@ -46,7 +49,7 @@ zmq::socket_t Link::Watch(zmq::socket_t& socket) {
 bool Link::Broken() {
   bool broken = false;
   for (auto& line : lines_) {
-    if (!line) continue;
+    if (!line || !std::exchange(line->told, false)) continue;
     zmq::message_t part;
     while (line->monitor.recv(part, zmq::recv_flags::dontwait)) broken = true;
   }
@@ -80,20 +83,19 @@ void Link::Welcomed(size_t socket) {
 }
 
 std::vector<bool> Link::Wait(const std::vector<int>& fds, std::chrono::milliseconds timeout) {
-  std::vector<zmq::pollitem_t> items;
-  for (const int fd : fds) items.push_back({nullptr, fd, ZMQ_POLLIN, 0});
+  std::vector<zmq::socket_t*> sockets;
+  std::vector<int> all = fds;
   for (auto& line : lines_) {
     if (!line) continue;
-    items.push_back({line->socket.handle(), 0, ZMQ_POLLIN, 0});
-    items.push_back({line->monitor.handle(), 0, ZMQ_POLLIN, 0});
+    sockets.push_back(&line->socket);
+    all.push_back(line->monitor.get(zmq::sockopt::fd));
   }
-  try {
-    zmq::poll(items, timeout);
-  } catch (const zmq::error_t& error) {
-    if (error.num() != EINTR) throw;
+  std::vector<bool> readable = WaitForAny(sockets, all, timeout);
+  size_t at = fds.size();
+  for (auto& line : lines_) {
+    if (line && readable[at++]) line->told = true;
   }
-  std::vector<bool> readable;
-  for (size_t i = 0; i < fds.size(); ++i) readable.push_back(items[i].revents != 0);
+  readable.resize(fds.size());
   return readable;
 }
 

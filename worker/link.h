@@ -55,6 +55,9 @@ class Link {
     zmq::socket_t socket;
     /// Tells what becomes of the socket's connections; none where it cannot be watched.
     zmq::socket_t monitor;
+    /// It may have something to tell: its descriptor tells only what comes after all before was
+    /// received.
+    bool told = true;
     SessionId offered = 0;
   };
   zmq::socket_t Watch(zmq::socket_t& socket);
