@@ -14,6 +14,9 @@ constexpr nanoseconds kWorkAtHand = std::chrono::milliseconds(50);
 constexpr nanoseconds kLeastWork = std::chrono::milliseconds(1);
 constexpr uint64_t kPrefetchOfGroup = 4;
 constexpr uint64_t kUncommittedMax = 20'000;
+/// So many tasks are out as prefetch at most, whatever their workers could take: each is an entry in
+/// the master's books, and thousands of workers with short tasks wait for the master anyway.
+constexpr uint64_t kPrefetchInAll = 4'000'000;
 
 // What a worker holds beyond one task a slot, as far as it is known not to be asked back already.
 uint64_t Surplus(const Worker& worker) {
@@ -36,6 +39,7 @@ uint64_t Dispatcher::Target(const Worker& worker, uint64_t total_slots) const {
     return std::min<uint64_t>({worker.capacity, worker.slots * chunk, kHeldMax});
   }
   uint64_t each = PrefetchPerSlot(core_.mean_task_time());
+  each = std::clamp<uint64_t>(kPrefetchInAll / total_slots, 1, each);
   // Another group's task at a slot that has run out of its own costs more than one that waits.
   if (core_.tasks_.groups() > 0) each = std::max(each, kPrefetchOfGroup);
   const uint64_t prefetch = worker.slots * each;

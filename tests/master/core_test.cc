@@ -315,6 +315,16 @@ TEST_F(CoreTest, ShortTasksAreGivenInBatchesAndLongOnesAreNot) {
   EXPECT_EQ(PrefetchPerSlot(std::chrono::nanoseconds(10)), kPrefetchMax);
 }
 
+TEST_F(CoreTest, ManySlotsShareWhatIsOutInAll) {
+  Start(1'000'000, 400'000);
+  const auto given = Given(Join(1, 1, 1), 1);
+  TaskResult result = ResultOf(given[0]);
+  result.wall_us = 1;
+  Report(1, Results{kRun, {}, {result}});
+  // So short that it could take as many as its capacity allows.
+  EXPECT_EQ(core_->counts().out, 11u);
+}
+
 TEST_F(CoreTest, DrainFinishesWhatRunsAndLeavesTheRestPending) {
   Start(10);
   const auto given = Given(Join(1, 1, 1), 1);
