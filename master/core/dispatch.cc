@@ -14,8 +14,8 @@ constexpr nanoseconds kWorkAtHand = std::chrono::milliseconds(50);
 constexpr nanoseconds kLeastWork = std::chrono::milliseconds(1);
 constexpr uint64_t kPrefetchOfGroup = 4;
 constexpr uint64_t kUncommittedMax = 20'000;
-/// So many tasks are out as prefetch at most, whatever their workers could take: each is an entry in
-/// the master's books, and thousands of workers with short tasks wait for the master anyway.
+/// So many tasks are out as prefetch at most, whatever their workers could take: each is an entry
+/// in the master's books, and thousands of workers with short tasks wait for the master anyway.
 constexpr uint64_t kPrefetchInAll = 4'000'000;
 
 // What a worker holds beyond one task a slot, as far as it is known not to be asked back already.

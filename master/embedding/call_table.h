@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "cq/future.h"
+#include "cq/engine.h"
 #include "master/task_source.h"
 
 namespace cq {

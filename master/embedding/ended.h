@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "cq/future.h"
+#include "cq/engine.h"
 #include "protocol/messages.h"
 
 namespace cq {

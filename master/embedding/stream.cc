@@ -1,9 +1,11 @@
 // The window of a range that is mapped.
 #include <algorithm>
 #include <cmath>
+#include <condition_variable>
 #include <deque>
+#include <mutex>
 
-#include "cq/master.h"
+#include "cq/map.h"
 #include "protocol/bundle.h"
 
 namespace cq::detail {

@@ -1,6 +1,6 @@
 #pragma once
 
-// What a program gets that submits tasks: futures, and results that are values or errors.
+// What a program gets that submits tasks.
 
 #include <algorithm>
 #include <atomic>
@@ -13,209 +13,19 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <string>
 #include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
-#include "cq/error.h"
-#include "cq/function.h"
-#include "cq/outcome.h"
+#include "cq/engine.h"
+#include "cq/result.h"
 
 namespace cq {
-
-/// Why a task has no value.
-struct TaskError {
-  Outcome outcome = Outcome::kError;
-  std::string message;
-  /// What the function printed, as far as it was kept.
-  std::string out;
-  std::string err;
-};
-
-namespace detail {
-
-[[noreturn]] inline void ThrowNoValue(const TaskError& error) {
-  throw Error("the task has no value: " + error.message);
-}
-
-/// Where a result stands in the range that was mapped.
-class HasIndex {
- public:
-  /// The place of this result's arguments in the range, from 0. Of `map` alone.
-  size_t index() const { return index_; }
-  void set_index(size_t index) { index_ = index; }
-
- private:
-  size_t index_ = 0;
-};
-
-}  // namespace detail
-
-/// A value or an error, read like std::expected.
-template <class T>
-class Result : public detail::HasIndex {
- public:
-  Result(T value) : content_(std::in_place_index<0>, std::move(value)) {}
-  Result(TaskError error) : content_(std::in_place_index<1>, std::move(error)) {}
-
-  bool has_value() const { return content_.index() == 0; }
-  explicit operator bool() const { return has_value(); }
-  /// Throws Error without a value.
-  const T& value() const& { return Value(*this); }
-  T& value() & { return Value(*this); }
-  T&& value() && { return std::move(Value(*this)); }
-  const T& operator*() const& { return *std::get_if<0>(&content_); }
-  T& operator*() & { return *std::get_if<0>(&content_); }
-  T&& operator*() && { return std::move(*std::get_if<0>(&content_)); }
-  const T* operator->() const { return std::get_if<0>(&content_); }
-  T* operator->() { return std::get_if<0>(&content_); }
-  /// Only without a value.
-  const TaskError& error() const { return *std::get_if<1>(&content_); }
-  T value_or(T other) const { return has_value() ? **this : std::move(other); }
-
- private:
-  template <class Self>
-  static auto& Value(Self& self) {
-    if (!self.has_value()) detail::ThrowNoValue(self.error());
-    return *std::get_if<0>(&self.content_);
-  }
-  std::variant<T, TaskError> content_;
-};
-
-template <>
-class Result<void> : public detail::HasIndex {
- public:
-  Result() = default;
-  Result(TaskError error) : error_(std::move(error)) {}
-  bool has_value() const { return !error_; }
-  explicit operator bool() const { return has_value(); }
-  void value() const {
-    if (error_) detail::ThrowNoValue(*error_);
-  }
-  const TaskError& error() const { return *error_; }
-
- private:
-  std::optional<TaskError> error_;
-};
-
-/// How far a master is.
-struct MasterStatus {
-  uint64_t tasks = 0;
-  uint64_t done = 0;
-  uint64_t running = 0;
-  uint64_t workers = 0;
-};
 
 template <class T>
 class Future;
 
 namespace detail {
-
-/// How a task ended, its value still packed.
-struct Ended {
-  std::string value;
-  /// None: it is ok.
-  std::unique_ptr<TaskError> error;
-  /// How long it ran, in µs.
-  double took_us = 0;
-};
-
-/// Gets how tasks ended, on a thread of the master.
-class Receiver {
- public:
-  virtual ~Receiver() = default;
-  /// Before anything else: the number of a call that is for this. Whether it is to be told of by
-  /// Master::completed.
-  virtual bool Numbered(uint64_t task) = 0;
-  virtual void Receive(uint64_t tag, Ended ended) = 0;
-  /// The same for calls with consecutive tags.
-  virtual void ReceiveAll(uint64_t first_tag, std::vector<Ended> ended) {
-    for (Ended& one : ended) Receive(first_tag++, std::move(one));
-  }
-  /// After a number of calls of Receive: whoever waits may look.
-  virtual void Received() {}
-};
-
-/// A call that is to be a task; or a bundle of calls with consecutive tags that are to be one.
-struct Call {
-  const Function* function = nullptr;
-  /// The packed list of the arguments; of a bundle, one piece for each call (protocol/bundle.h).
-  std::string arguments;
-  std::shared_ptr<Receiver> receiver;
-  uint64_t tag = 0;
-  /// How many calls it is.
-  uint32_t count = 1;
-  /// The number of its task, and of its first call: from that come the seeds, which so do not
-  /// depend on what became a bundle.
-  uint64_t task = 0;
-  uint64_t number = 0;
-};
-
-/// The master behind cq::Master.
-class Engine {
- public:
-  virtual ~Engine() = default;
-  /// Numbers the calls and takes them; blocks while there is no room for more. Without `wait`
-  /// nothing is taken if there is none, and the answer is false.
-  virtual bool Submit(std::vector<Call>& calls, bool wait) = 0;
-  virtual void Cancel(std::vector<uint64_t> tasks) = 0;
-  /// Of a range that is mapped no longer.
-  virtual void CancelAllOf(std::shared_ptr<const Receiver> receiver) = 0;
-  /// Has the thread of continuations call this; here and now once the master has ended.
-  virtual void Defer(std::function<void()> continuation) = 0;
-  virtual void Stop() = 0;
-  virtual MasterStatus status() = 0;
-  virtual size_t memory_bytes() const = 0;
-  /// Whether calls may travel as bundles: nothing is promised of each task by itself.
-  virtual bool bundles() const = 0;
-  virtual int completion_fd() = 0;
-  virtual std::vector<uint64_t> TakeCompleted() = 0;
-};
-
-/// Packs values, one after the other.
-class Packer {
- public:
-  Packer();
-  ~Packer();
-  Packer(const Packer&) = delete;
-  Packer& operator=(const Packer&) = delete;
-  Encoder& encoder();
-  /// What was packed since the last call.
-  std::string Take();
-
- private:
-  struct Content;
-  std::unique_ptr<Content> content_;
-};
-
-/// Calls `take` with a reader at the packed value. Throws Error for bytes that are none.
-void ReadPacked(const std::string& bytes, void (*take)(void* context, Decoder& value),
-                void* context);
-
-template <class T>
-Result<T> Unpack(Ended ended) {
-  if (ended.error) return Result<T>(std::move(*ended.error));
-  if constexpr (std::is_void_v<T>) {
-    return Result<T>();
-  } else {
-    std::optional<T> value;
-    try {
-      ReadPacked(
-          ended.value,
-          [](void* context, Decoder& in) {
-            static_cast<std::optional<T>*>(context)->emplace(Travels<T>::Take(in));
-          },
-          &value);
-      return Result<T>(std::move(*value));
-    } catch (const BadValue& bad) {
-      return Result<T>(TaskError{Outcome::kError, "the result " + bad.what, {}, {}});
-    } catch (const std::exception& error) {
-      return Result<T>(TaskError{Outcome::kError, error.what(), {}, {}});
-    }
-  }
-}
 
 /// What futures of any type share. Thread-safe.
 class StateBase : public Receiver {

@@ -19,18 +19,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
 #include <ranges>
 #include <string>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "cq/arguments.h"
 #include "cq/future.h"
+#include "cq/map.h"
 
 namespace cq {
 
@@ -112,174 +112,13 @@ struct MasterOptions {
   std::function<void(const std::string&)> warn = {};
 };
 
-struct MapOptions {
-  /// Results in the order of the range, else as they come.
-  bool ordered = true;
-  /// How many elements may be under way or wait to be taken.
-  size_t window = 16'384;
-  /// How many elements travel as one task, so that a result may wait for the rest of its bundle.
-  /// 0: as many as take some 50 µs by what was measured, 256 at most; 1: each for itself. So does
-  /// each in a master with a run directory, retries, limits, a fence or a chunk of its own.
-  size_t bundle = 0;
-};
-
 namespace detail {
 
 /// The registered function at this address. Throws Error, naming CQ_FUNCTION, if there is none.
 const Function& RegisteredFunction(void (*address)());
 
 std::shared_ptr<Engine> StartEngine(const MasterOptions& options);
-/// Converted as in a call, but for numbers that the parameter cannot hold.
-template <class P, class A>
-const P& Converted(const A& argument, std::optional<P>& holder) {
-  if constexpr (std::is_same_v<P, A>) {
-    return argument;
-  } else {
-    if constexpr (std::is_arithmetic_v<P> && std::is_arithmetic_v<A>) {
-      static_assert(!std::is_integral_v<P> || std::is_integral_v<A>,
-                    "a floating-point argument for an integer parameter: convert it yourself");
-      constexpr bool kIntegers = std::is_integral_v<P> && !std::is_same_v<P, bool> &&
-                                 std::is_integral_v<A> && !std::is_same_v<A, bool>;
-      if constexpr (kIntegers) {
-        if (!std::in_range<P>(argument)) {
-          throw UsageError("the argument " + Digits(argument) + " does not fit its parameter");
-        }
-      }
-    }
-    return holder.emplace(static_cast<P>(argument));
-  }
-}
-
-template <class... P, class... A>
-std::string PackArguments(Packer& packer, const A&... arguments) {
-  packer.encoder().List(sizeof...(P));
-  [[maybe_unused]] const auto put = [&]<class T>(std::type_identity<T>, const auto& argument) {
-    std::optional<T> holder;
-    Travels<T>::Put(packer.encoder(), Converted<T>(argument, holder));
-  };
-  (put(std::type_identity<std::decay_t<P>>(), arguments), ...);
-  return packer.Take();
-}
-
-/// The tasks of a range that is mapped. One consumer.
-class Stream final : public Receiver, public std::enable_shared_from_this<Stream> {
- public:
-  Stream(std::shared_ptr<Engine> engine, const Function& function, MapOptions options);
-  ~Stream() override;
-
-  /// How many more calls it would take now, a batch at a time.
-  size_t Room();
-  /// Whether that is not enough for one submission yet.
-  bool Add(std::string arguments);
-  /// Submits what was added, as far as there is memory.
-  void Submit();
-
-  enum class Event { kResult, kRoom, kEnd };
-  /// Blocks for the next result, which is left in the last two, or the end of all that was added;
-  /// or until there is room, if there is more to add.
-  Event Next(bool more, uint64_t& index, Ended& ended);
-  /// Nobody takes results any more.
-  void Cancel();
-
-  bool Numbered(uint64_t) override { return false; }
-  void Receive(uint64_t tag, Ended ended) override;
-  void ReceiveAll(uint64_t first_tag, std::vector<Ended> ended) override;
-  void Received() override;
-
- private:
-  struct Content;
-  std::unique_ptr<Content> content_;
-};
-
 }  // namespace detail
-
-/// The results of a function over a range, as they are taken: an input range, once.
-template <class Range, class R, class... P>
-class Map {
- public:
-  Map(std::shared_ptr<detail::Engine> engine, const Function& function, Range range,
-      MapOptions options)
-      : stream_(std::make_shared<detail::Stream>(std::move(engine), function, options)),
-        range_(std::move(range)) {}
-  Map(const Map&) = delete;
-  Map& operator=(const Map&) = delete;
-  /// What has not ended is cancelled.
-  ~Map() { stream_->Cancel(); }
-
-  class Iterator {
-   public:
-    using value_type = Result<R>;
-    using difference_type = ptrdiff_t;
-    using iterator_concept = std::input_iterator_tag;
-    explicit Iterator(Map* map = nullptr) : map_(map) {}
-    Result<R>& operator*() const { return *map_->current_; }
-    Result<R>* operator->() const { return &*map_->current_; }
-    Iterator& operator++() {
-      map_->Advance();
-      return *this;
-    }
-    void operator++(int) { ++*this; }
-    bool operator==(std::default_sentinel_t) const { return !map_->current_; }
-
-   private:
-    Map* map_;
-  };
-  Iterator begin() {
-    if (!at_) {
-      at_.emplace(std::ranges::begin(range_));
-      Advance();
-    }
-    return Iterator(this);
-  }
-  std::default_sentinel_t end() const { return {}; }
-
- private:
-  friend class Iterator;
-
-  void Advance() {
-    for (;;) {
-      Fill();
-      uint64_t index = 0;
-      detail::Ended ended;
-      const auto event = stream_->Next(*at_ != std::ranges::end(range_), index, ended);
-      if (event == detail::Stream::Event::kRoom) continue;
-      current_.reset();
-      if (event == detail::Stream::Event::kEnd) return;
-      current_.emplace(detail::Unpack<R>(std::move(ended)));
-      current_->set_index(index);
-      return;
-    }
-  }
-
-  void Fill() {
-    size_t room = *at_ == std::ranges::end(range_) ? 0 : stream_->Room();
-    for (; room > 0 && *at_ != std::ranges::end(range_); --room) {
-      const bool more = stream_->Add(Pack(**at_));
-      ++*at_;
-      if (!more) break;
-    }
-    stream_->Submit();
-  }
-
-  template <class Element>
-  std::string Pack(const Element& element) {
-    if constexpr (sizeof...(P) == 1) {
-      return detail::PackArguments<P...>(packer_, element);
-    } else {
-      return std::apply(
-          [this](const auto&... argument) {
-            return detail::PackArguments<P...>(packer_, argument...);
-          },
-          element);
-    }
-  }
-
-  std::shared_ptr<detail::Stream> stream_;
-  Range range_;
-  std::optional<std::ranges::iterator_t<Range>> at_;
-  detail::Packer packer_;
-  std::optional<Result<R>> current_;
-};
 
 /// Runs registered functions as tasks on workers. Thread-safe. A process may have many.
 class Master {
