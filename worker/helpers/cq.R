@@ -96,7 +96,7 @@ local({
   set_variables <- function(names, values) .Internal(Sys.setenv(names, values))
   now <- function() .Internal(Sys.time())
   tryCatch({
-    set_variables("CQ_TASK", "")
+    set_variables("CQ_TASK", Sys.getenv("CQ_TASK"))
     stopifnot(abs(now() - unclass(Sys.time())) < 3600)
   }, error = function(e) {
     set_variables <<- function(names, values) do.call(Sys.setenv, as.list(structure(values, names = names)))
