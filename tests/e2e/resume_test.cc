@@ -90,8 +90,10 @@ TEST_F(ResumeTest, AfterAnInterruptTheCommandThatResumesIsPrintedAndWorks) {
   Input("1,x\nblock,x\n3,x\n");
   TestProcess master({CQ_PROGRAM, "run", "in.csv", "--slots", "1", "--", "./task", "{a}"},
                      directory_.path());
-  ASSERT_TRUE(
-      Eventually([&] { return Slurp(directory_.File("ran")).find("block") != std::string::npos; }));
+  ASSERT_TRUE(Eventually([&] {
+    return Slurp(directory_.File("ran")).find("block") != std::string::npos &&
+           Cq({"status", "in.cq"}, directory_.path()).out.find("1 of 3") != std::string::npos;
+  })) << master.Err();
   master.Signal(SIGTERM);
   const Ended stopped = master.Wait();
   EXPECT_EQ(stopped.status, 130);
