@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
+#include <msgpack.hpp>
 #include <random>
 #include <zmq.hpp>
 
@@ -20,6 +21,9 @@
 #include "master/transport.h"
 #include "protocol/codec.h"
 #include "protocol/connection_file.h"
+#include "protocol/packed_values.h"
+#include "protocol/pieces.h"
+#include "protocol/spans.h"
 
 namespace {
 
@@ -87,7 +91,20 @@ class SimulatedWorker {
       result.wall_us = 1;
       result.values.emplace_back("result", 2.5);
     }
+    for (const TaskSpan& span : assign.spans) {
+      ResultSpan& answered = results.spans.emplace_back();
+      answered.span = span.span;
+      answered.started_us = 1'700'000'000'000'000;
+      answered.wall_us = span.span.count;
+      for (uint64_t i = 0; i < span.span.count; ++i) AppendAnswer(answered.answers, 1, answer_);
+    }
     Send({session_, ++sent_}, std::move(results));
+  }
+
+  static std::string PackedAnswer() {
+    msgpack::sbuffer buffer;
+    PackScalar(buffer, 2.5);
+    return {buffer.data(), buffer.size()};
   }
 
   void Send(Envelope envelope, FromWorker message) {
@@ -99,6 +116,7 @@ class SimulatedWorker {
   WorkerId id_{};
   SessionId session_ = 0;
   uint64_t sent_ = 0;
+  const std::string answer_ = PackedAnswer();
 };
 
 [[noreturn]] void Simulate(unsigned count, const std::string& endpoint, const KeyPair& client,
@@ -163,12 +181,28 @@ class BareMaster {
         task.seed = grant.task;
         task.values = {"12345"};
       }
+      for (const AttemptSpan& span : give->spans) assign.spans.push_back({span, RowsOf(span)});
       transport_.Send(give->to, give->session, std::move(assign));
     } else if (auto* write = std::get_if<Write>(&action)) {
       for (const JournalRecord& record : write->records) committed_.Add(record);
     }
   }
 
+  std::string RowsOf(const AttemptSpan& span) {
+    std::string rows;
+    Task task;
+    for (uint64_t i = 0; i < span.count; ++i) {
+      task.task = span.task + i;
+      task.seed = task.task;
+      row_.clear();
+      PackRowHead(row_, task, 1);
+      PackScalar(row_, int64_t{12345});
+      AppendPiece(rows, {row_.data(), row_.size()});
+    }
+    return rows;
+  }
+
+  msgpack::sbuffer row_;
   Clock::time_point origin_ = Clock::now() - std::chrono::seconds(1);
   Core core_;
   Transport transport_;
@@ -215,6 +249,7 @@ int main(int argc, char** argv) {
   options.open = true;
   options.lease = std::chrono::hours(1);
   options.expected_slots = workers * slots;
+  options.span_time = std::chrono::milliseconds(1);
   BareMaster master(Core(options), std::move(transport));
   while (master.core().counts().workers < workers) master.Turn();
   const auto begin = Clock::now();

@@ -17,14 +17,21 @@
 
 #include "cq/error.h"
 #include "protocol/column_types.h"
+#include "protocol/limits.h"
+#include "protocol/packed_values.h"
+#include "protocol/pieces.h"
 #include "protocol/quantities.h"
 #include "protocol/seeds.h"
+#include "protocol/spans.h"
 
 namespace cq {
 namespace {
 
 constexpr uint64_t kProgressRows = 100'000;
-constexpr uint64_t kCheckpointRows = 65'536;
+/// What a task costs that is given out again, whose row was not kept.
+constexpr uint64_t kCheckpointRows = 1024;
+/// Rows that go together have hardly more.
+constexpr size_t kSpanBytes = 256u << 10;
 constexpr size_t kFirstRows = 3;
 
 std::string InputName(const std::string& path) { return path == "-" ? "standard input" : path; }
@@ -141,13 +148,42 @@ void RowSource::SeekTo(uint64_t position) {
 
 const TaskRow& RowSource::Get(TaskId task) {
   if (const TaskRow* kept = kept_.Find(task)) return *kept;
+  Read(task);
+  return Keep(task);
+}
+
+std::optional<TaskSpan> RowSource::TakeRows(AttemptSpan& span) {
+  const bool particular = options_.timeout_column || options_.group_column;
+  if (options_.types.empty() || particular) return std::nullopt;
+  std::string rows;
+  uint64_t count = 0;
+  msgpack::sbuffer packed;
+  Task task;
+  while (count < span.count && rows.size() < kSpanBytes) {
+    task.task = span.task + count;
+    Read(task.task);
+    task.seed = SeedOf(task.task);
+    packed.clear();
+    PackRowHead(packed, task, options_.columns.size());
+    for (size_t i = 0; i < options_.columns.size(); ++i) {
+      PackScalar(packed, TypedValue(row_.fields.at(options_.columns[i]), options_.types[i]));
+    }
+    if (packed.size() > kTaskBytesMax) break;
+    AppendPiece(rows, {packed.data(), packed.size()});
+    ++count;
+  }
+  if (count == 0) return std::nullopt;
+  return TaskSpan{CutFront(span, count), std::move(rows)};
+}
+
+void RowSource::Read(TaskId task) {
   const uint64_t position = PositionOf(task);
   if (!options_.offsets.empty()) {
     reader_.Seek(options_.offsets.at(position - 1), 0);
     if (!reader_.Next(row_)) {
       throw Error(fmt::format("'{}' ends before row {}: was it edited?", options_.path, position));
     }
-    return Keep(task);
+    return;
   }
   SeekTo(position);
   while (next_position_ <= position) {
@@ -160,20 +196,20 @@ const TaskRow& RowSource::Get(TaskId task) {
     }
     ++next_position_;
   }
-  return Keep(task);
+}
+
+uint64_t RowSource::SeedOf(TaskId task) const {
+  if (options_.seed_columns.empty()) return SeedOfTask(options_.seed, task);
+  std::vector<std::string_view> values;
+  for (const size_t column : options_.seed_columns) values.push_back(row_.fields.at(column));
+  return SeedOfValues(options_.seed, values);
 }
 
 const TaskRow& RowSource::Keep(TaskId task) {
   TaskRow& kept = kept_.Add(task).first;
   kept.values.reserve(options_.columns.size());
   for (const size_t column : options_.columns) kept.values.push_back(row_.fields.at(column));
-  if (options_.seed_columns.empty()) {
-    kept.seed = SeedOfTask(options_.seed, task);
-  } else {
-    std::vector<std::string_view> values;
-    for (const size_t column : options_.seed_columns) values.push_back(row_.fields.at(column));
-    kept.seed = SeedOfValues(options_.seed, values);
-  }
+  kept.seed = SeedOf(task);
   if (options_.timeout_column && !row_.fields.at(*options_.timeout_column).empty()) {
     kept.timeout_ms = static_cast<uint64_t>(
         ParseDuration(row_.fields[*options_.timeout_column], "--task-timeout").count());

@@ -57,11 +57,15 @@ class RowSource final : public TaskSource {
     /// Where each row starts, if they are asked for in any order; else they are found by reading
     /// on.
     std::vector<uint64_t> offsets = {};
+    /// What `columns` hold, if rows are to be had as programs take them.
+    std::vector<ColumnType> types = {};
   };
   explicit RowSource(Options options);
 
   /// Kept in memory until it is forgotten.
   const TaskRow& Get(TaskId task) override;
+  /// Not kept. None if the row is large, or time limits or groups are those of rows.
+  std::optional<TaskSpan> TakeRows(AttemptSpan& span) override;
   void Forget(TaskId task) override { kept_.Erase(task); }
 
  private:
@@ -71,6 +75,9 @@ class RowSource final : public TaskSource {
   };
   uint64_t PositionOf(TaskId task) const;
   void SeekTo(uint64_t position);
+  /// Leaves it in `row_`.
+  void Read(TaskId task);
+  uint64_t SeedOf(TaskId task) const;
   const TaskRow& Keep(TaskId task);
 
   Options options_;

@@ -3,15 +3,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
 #include <chrono>
 #include <iterator>
 
 #include "cq/error.h"
 #include "cq/version.h"
 #include "generated/schema_sql.h"
-#include "master/value_text.h"
+#include "master/result_rows.h"
 #include "protocol/files.h"
 
 namespace cq {
@@ -72,15 +70,12 @@ Database CreateJournal(const std::string& path, const std::map<std::string, std:
   return database;
 }
 
-// The statements, and the returned names that are known so far.
+// The statements.
 class JournalWriter::Tables {
  public:
   explicit Tables(Database& db)
-      : result_(db.Prepare(InsertResults(kAllColumns, 1))),
-        results_(db.Prepare(InsertResults(kAllColumns, kGroup))),
-        plain_(db.Prepare(InsertResults(kPlainColumns, kGroup))),
+      : results_(db),
         blob_(db.Prepare("INSERT OR IGNORE INTO blobs VALUES(?1, ?2, ?3)")),
-        name_(db.Prepare("INSERT OR REPLACE INTO names VALUES(?1, ?2, ?3)")),
         failure_(db.Prepare("INSERT OR REPLACE INTO failures VALUES(?1, ?2, ?3, ?4, ?5, ?6)")),
         worker_(db.Prepare("INSERT OR REPLACE INTO workers(worker, id, host, pid, slots,"
                            " allocation, joined_us) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)")),
@@ -94,17 +89,12 @@ class JournalWriter::Tables {
         avoid_(db.Prepare("INSERT OR IGNORE INTO avoided VALUES(?1)")),
         ledger_(
             db.Prepare("INSERT OR REPLACE INTO ledgers VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")),
-        call_(db.Prepare("INSERT OR IGNORE INTO calls VALUES(?1, ?2, ?3)")) {
-    auto known = db.Prepare("SELECT name, task, place FROM names");
-    while (known.Step()) {
-      names_[std::string(known.Text(0))] = {known.Int(1), known.Int(2)};
-    }
-  }
+        call_(db.Prepare("INSERT OR IGNORE INTO calls VALUES(?1, ?2, ?3)")) {}
 
   /// The record must live until the next WriteResults, which inserts what is not inserted by then.
   void operator()(const ResultRecord& record) {
     const TaskResult& r = record.result;
-    waiting_.push_back(&record);
+    results_.Add(record);
     if (!r.blob->format.empty()) {
       blob_.Bind(1, static_cast<int64_t>(r.task))
           .BindText(2, r.blob->format)
@@ -113,8 +103,8 @@ class JournalWriter::Tables {
     }
     // The result has the whole of it.
     if (parts_.erase(r.task) > 0) output_end_.Bind(1, static_cast<int64_t>(r.task)).Run();
-    NoteNames(r);
   }
+  void operator()(const SpanRecord& record) { results_.Add(record); }
   void operator()(const FailureRecord& record) {
     failure_.Bind(1, static_cast<int64_t>(record.attempt.attempt))
         .Bind(2, static_cast<int64_t>(record.attempt.task))
@@ -187,103 +177,11 @@ class JournalWriter::Tables {
   // Says that what stands before it is durable.
   void operator()(const SpoolTaken&) {}
 
-  void WriteResults() {
-    // At its end a table grows faster than in its middle.
-    std::stable_sort(waiting_.begin(), waiting_.end(),
-                     [](const auto* a, const auto* b) { return a->result.task < b->result.task; });
-    size_t at = 0;
-    for (; at + kGroup <= waiting_.size(); at += kGroup) {
-      const auto group = waiting_.begin() + static_cast<ptrdiff_t>(at);
-      const bool plain = std::all_of(group, group + kGroup, IsPlain);
-      Statement& statement = plain ? plain_ : results_;
-      int parameter = 0;
-      for (size_t row = 0; row < kGroup; ++row) {
-        BindResult(statement, parameter, *group[static_cast<ptrdiff_t>(row)], json_[row], plain);
-      }
-      statement.Run();
-    }
-    for (; at < waiting_.size(); ++at) {
-      int parameter = 0;
-      BindResult(result_, parameter, *waiting_[at], json_[0], false);
-      result_.Run();
-    }
-    waiting_.clear();
-  }
+  void WriteResults() { results_.Write(); }
 
  private:
-  /// So many results go into one statement: nearly half of what a row costs is setting its
-  /// statement out and back.
-  static constexpr size_t kGroup = 32;
-  static constexpr std::string_view kAllColumns = "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
-  /// Of a function that returned: nothing but its values, and when it ran.
-  static constexpr std::string_view kPlainColumns = "(?,?,0,0,?,?,?,?,0,0,0,NULL,?,NULL,NULL)";
-
-  static std::string InsertResults(std::string_view columns, size_t rows) {
-    std::string sql = "INSERT OR IGNORE INTO results VALUES";
-    for (size_t row = 0; row < rows; ++row) {
-      if (row > 0) sql += ',';
-      sql += columns;
-    }
-    return sql;
-  }
-
-  static bool IsPlain(const ResultRecord* record) {
-    return record->result.outcome == Outcome::kOk && record->result.details.fresh();
-  }
-
-  // The parameters of one row, which begin after `at`; `json` is its own until the statement runs.
-  static void BindResult(Statement& statement, int& at, const ResultRecord& record,
-                         std::string& json, bool plain) {
-    const TaskResult& r = record.result;
-    const auto number = [&](auto value) { statement.Bind(++at, static_cast<int64_t>(value)); };
-    const auto text = [&](std::string_view value) {
-      value.empty() ? statement.BindNull(++at) : statement.BindText(++at, value);
-    };
-    const auto bytes = [&](std::string_view value) {
-      value.empty() ? statement.BindNull(++at) : statement.BindBlob(++at, value);
-    };
-    json.clear();
-    if (!r.values.empty()) AppendJson(json, r.values);
-    number(r.task);
-    number(r.attempt);
-    if (!plain) {
-      number(r.outcome);
-      number(r.details->exit);
-    }
-    number(record.attempts);
-    number(record.worker);
-    number(r.started_us);
-    number(r.wall_us);
-    if (!plain) {
-      number(r.details->user_us);
-      number(r.details->system_us);
-      number(r.details->max_rss_kb);
-      text(r.details->error);
-    }
-    text(json);
-    if (!plain) {
-      bytes(r.details->out);
-      bytes(r.details->err);
-    }
-  }
-
-  // The order of the exported columns must not depend on which task ended first, so each name goes
-  // by the lowest number of a task that returned it.
-  void NoteNames(const TaskResult& r) {
-    const auto task = static_cast<int64_t>(r.task);
-    for (size_t i = 0; i < r.values.size(); ++i) {
-      const auto [known, added] = names_.try_emplace(r.values[i].first, INT64_MAX, 0);
-      if (task >= known->second.first) continue;
-      known->second = {task, static_cast<int64_t>(i)};
-      name_.BindText(1, known->first).Bind(2, task).Bind(3, known->second.second).Run();
-    }
-  }
-
-  Statement result_;
-  Statement results_;
-  Statement plain_;
+  ResultRows results_;
   Statement blob_;
-  Statement name_;
   Statement failure_;
   Statement worker_;
   Statement worker_end_;
@@ -298,10 +196,6 @@ class JournalWriter::Tables {
   Statement call_;
   /// Of tasks that run for long: how many parts of their output have come.
   std::map<TaskId, int64_t> parts_;
-  std::map<std::string, std::pair<int64_t, int64_t>> names_;
-  std::vector<const ResultRecord*> waiting_;
-  /// The values of the results of a group.
-  std::array<std::string, kGroup> json_;
 };
 
 JournalWriter::JournalWriter(Database database, Callbacks callbacks)

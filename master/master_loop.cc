@@ -27,6 +27,12 @@ constexpr seconds kKeepAliveEvery{10};
 /// clock from starving.
 constexpr int kFramesAtOnce = 1000;
 
+size_t BytesOf(const Task& task) {
+  size_t bytes = 0;
+  for (const std::string& value : task.values) bytes += value.size();
+  return bytes;
+}
+
 }  // namespace
 
 MasterLoop::MasterLoop(Options options, Core core, Transport transport, TaskSource& tasks,
@@ -266,45 +272,65 @@ void MasterLoop::Do(struct Give& give) {
   Assign assign{core_.run(), {}};
   size_t bytes = 0;
   const auto flush = [&] {
-    if (assign.tasks.empty()) return;
+    if (assign.tasks.empty() && assign.spans.empty()) return;
     const bool sent = transport_.Send(give.to, give.session, std::move(assign));
     if (!sent) core_.OnUnreachable(Now(), give.to);
     assign = {core_.run(), {}};
     bytes = 0;
   };
+  const auto added = [&](size_t size) {
+    bytes += size;
+    if (bytes > kFrameBytesSoft) flush();
+  };
   assign.tasks.reserve(give.tasks.size());
   for (const auto& grant : give.tasks) {
-    const TaskRow& row = tasks_.Get(grant.task);
-    Task task;
-    task.task = grant.task;
-    task.attempt = grant.attempt;
-    task.attempt_number = grant.attempt_number;
-    task.seed = row.seed;
-    if (row.timeout_ms != 0) task.details.Edit().timeout_ms = row.timeout_ms;
-    size_t size = 0;
-    for (const std::string& value : row.values) size += value.size();
-    if (size > kTaskBytesMax) {
-      task.details.Edit().problem = fmt::format(
-          "the values of this row that the command uses have {} bytes; at "
-          "most {} can be passed on",
-          size, kTaskBytesMax);
-    } else {
-      task.values = row.values;
-      task.group = row.group;
+    assign.tasks.push_back(TaskOf(grant));
+    added(BytesOf(assign.tasks.back()));
+  }
+  for (AttemptSpan span : give.spans) {
+    while (span.count > 0) {
+      if (auto rows = tasks_.TakeRows(span)) {
+        assign.spans.push_back(std::move(*rows));
+        added(assign.spans.back().rows.size());
+      } else {
+        assign.tasks.push_back(TaskOf({span.task++, span.attempt++, 1}));
+        --span.count;
+        added(BytesOf(assign.tasks.back()));
+      }
     }
-    bytes += size;
-    assign.tasks.push_back(std::move(task));
-    if (bytes > kFrameBytesSoft) flush();
   }
   flush();
+}
+
+Task MasterLoop::TaskOf(const Give::Grant& grant) {
+  const TaskRow& row = tasks_.Get(grant.task);
+  Task task;
+  task.task = grant.task;
+  task.attempt = grant.attempt;
+  task.attempt_number = grant.attempt_number;
+  task.seed = row.seed;
+  if (row.timeout_ms != 0) task.details.Edit().timeout_ms = row.timeout_ms;
+  size_t size = 0;
+  for (const std::string& value : row.values) size += value.size();
+  if (size > kTaskBytesMax) {
+    task.details.Edit().problem = fmt::format(
+        "the values of this row that the command uses have {} bytes; at "
+        "most {} can be passed on",
+        size, kTaskBytesMax);
+  } else {
+    task.values = row.values;
+    task.group = row.group;
+  }
+  return task;
 }
 
 void MasterLoop::Do(Write& write) {
   for (const JournalRecord& record : write.records) {
     const auto* result = std::get_if<ResultRecord>(&record);
-    if (result == nullptr) continue;
-    tasks_.Forget(result->result.task);
-    if (first_result_ == nanoseconds{}) first_result_ = Now();
+    const bool some = result != nullptr || std::holds_alternative<SpanRecord>(record);
+    if (some && first_result_ == nanoseconds{}) first_result_ = Now();
+    // What went out in a span was not kept.
+    if (result != nullptr) tasks_.Forget(result->result.task);
   }
   writer_->Push(std::move(write.records));
 }

@@ -38,6 +38,9 @@
 namespace cq {
 namespace {
 
+/// What a span of rows takes: little against what a slot has at hand, much against a message.
+constexpr std::chrono::milliseconds kSpanTime{1};
+
 using Clock = std::chrono::steady_clock;
 
 // What is wrong with the options alone, before anything is read.
@@ -466,6 +469,12 @@ class Setup {
            options_.function.substr(colon);
   }
 
+  // Limits hold for each task by itself; other programs may speak JSON.
+  bool GoesInSpans() const {
+    return !options_.function.empty() && options_.task_timeout.count() == 0 && !timeout_column_ &&
+           options_.task_memory_bytes == 0;
+  }
+
   // What --set cpus=N gives a worker is shared by its slots; otherwise each has one.
   uint64_t CpusOfSlot() const {
     const auto set = options_.template_values.find("cpus");
@@ -486,6 +495,7 @@ class Setup {
     core.explained_late = options_.scheduler != "local";
     core.order = order_.start;
     core.expected_slots = uint64_t{plan_.workers} * plan_.slots;
+    if (GoesInSpans()) core.span_time = kSpanTime;
     return core;
   }
 
@@ -521,7 +531,8 @@ class Setup {
     loop_options.copies = directory.File("copy-");
     loop_options.keep_alive = [&] { directory.WriteOwner(address_); };
     RowSource rows({directory.File("params.csv"), ranges_, command_.columns, seed_columns_,
-                    definition_.seed, timeout_column_, group_column_, std::move(order_.offsets)});
+                    definition_.seed, timeout_column_, group_column_, std::move(order_.offsets),
+                    GoesInSpans() ? definition_.types : std::vector<ColumnType>()});
     const auto write_journal = [&](RecordWriter::Callbacks callbacks) {
       return std::make_unique<JournalWriter>(std::move(journal), std::move(callbacks));
     };

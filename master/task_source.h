@@ -1,10 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "protocol/ids.h"
+#include "protocol/messages.h"
 
 namespace cq {
 
@@ -22,6 +23,9 @@ class TaskSource {
   virtual ~TaskSource() = default;
   /// Valid until the task is forgotten.
   virtual const TaskRow& Get(TaskId task) = 0;
+  /// Takes the first tasks off `span`, as many as go well together, with their rows as programs
+  /// take them (protocol/spans.h). None if something is particular about the first of them.
+  virtual std::optional<TaskSpan> TakeRows(AttemptSpan&) { return std::nullopt; }
   /// The task has its outcome.
   virtual void Forget(TaskId task) = 0;
 };

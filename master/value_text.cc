@@ -8,9 +8,12 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <msgpack.hpp>
 #include <nlohmann/json.hpp>
 
+#include "cq/error.h"
 #include "protocol/json_text.h"
+#include "protocol/packed_values.h"
 
 namespace cq {
 namespace {
@@ -75,6 +78,87 @@ void AppendJson(std::string& out, const std::vector<std::pair<std::string, Value
   }
   if (values.empty()) out += '{';
   out += '}';
+}
+
+namespace {
+
+// Writes a scalar, or a record of scalars, as it is parsed. What holds more stops it.
+class ScalarJson : public msgpack::null_visitor {
+ public:
+  ScalarJson(std::string& out, std::vector<std::string>& names) : out_(out), names_(names) {}
+
+  bool visit_nil() { return Put(std::monostate()); }
+  bool visit_boolean(bool value) { return Put(value); }
+  bool visit_positive_integer(uint64_t value) {
+    return value <= INT64_MAX && Put(static_cast<int64_t>(value));
+  }
+  bool visit_negative_integer(int64_t value) { return Put(value); }
+  bool visit_float32(float value) { return Put(static_cast<double>(value)); }
+  bool visit_float64(double value) { return Put(value); }
+  bool visit_str(const char* text, uint32_t size) {
+    if (!key_) return Put(std::string(text, size));
+    Name({text, size});
+    return true;
+  }
+  bool visit_bin(const char*, uint32_t) { return false; }
+  bool visit_ext(const char*, uint32_t) { return false; }
+  bool start_array(uint32_t) { return false; }
+  bool start_map(uint32_t) { return std::exchange(outside_, false); }
+  bool start_map_key() {
+    key_ = true;
+    return true;
+  }
+  bool end_map_key() {
+    key_ = false;
+    return true;
+  }
+  bool End() {
+    if (names_.empty()) out_ += '{';
+    out_ += '}';
+    return true;
+  }
+
+ private:
+  void Name(std::string_view name) {
+    out_ += names_.empty() ? '{' : ',';
+    names_.emplace_back(name);
+    AppendJsonText(out_, name);
+    out_ += ':';
+  }
+  template <class T>
+  bool Put(const T& value) {
+    if (key_) return false;
+    if (outside_) Name("result");
+    AppendValue{out_}(value);
+    return true;
+  }
+
+  std::string& out_;
+  std::vector<std::string>& names_;
+  bool outside_ = true;
+  bool key_ = false;
+};
+
+}  // namespace
+
+void AppendPackedJson(std::string& out, std::string_view packed, std::vector<std::string>& names) {
+  const size_t before = out.size();
+  names.clear();
+  ScalarJson scalars(out, names);
+  size_t end = 0;
+  if (msgpack::parse(packed.data(), packed.size(), end, scalars) && end == packed.size() &&
+      scalars.End()) {
+    return;
+  }
+  out.resize(before);
+  names.clear();
+  try {
+    const NamedValues values = UnpackValues(packed);
+    AppendJson(out, values);
+    for (const auto& [name, value] : values) names.push_back(name);
+  } catch (const Error&) {
+    // A worker's word, not ours.
+  }
 }
 
 namespace {

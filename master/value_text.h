@@ -14,6 +14,10 @@ namespace cq {
 /// character.
 void AppendJson(std::string& out, const std::vector<std::pair<std::string, Value>>& values);
 
+/// The same of a value as its program packed it, and the names that it has. Appends nothing for
+/// what is none.
+void AppendPackedJson(std::string& out, std::string_view packed, std::vector<std::string>& names);
+
 /// Names and texts.
 using Cells = std::vector<std::pair<std::string, std::string>>;
 

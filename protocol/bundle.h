@@ -1,11 +1,9 @@
 #pragma once
 
 #include <cstddef>
-#include <string>
-#include <string_view>
 
-// Calls of one function that travel as one task: their arguments, and then their results, stand one
-// behind the other, each behind its length.
+// Calls of one function that travel as one task: their arguments, and then their results, are
+// pieces (protocol/pieces.h).
 namespace cq {
 
 /// The values of a call's task: the function's name and the arguments; then the call's number,
@@ -19,10 +17,5 @@ inline constexpr const char* kBundleFormat = "cq-bundle";
 /// With what the result of a call begins: its packed value follows, or why it has none.
 inline constexpr char kPieceOk = '+';
 inline constexpr char kPieceError = '-';
-
-/// Appends a piece of at most 4 GiB.
-void AppendPiece(std::string& bundle, std::string_view piece);
-/// Takes the first piece off `bundle`. False if there is none, or a part of one.
-bool TakePiece(std::string_view& bundle, std::string_view& piece);
 
 }  // namespace cq

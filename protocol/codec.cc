@@ -8,6 +8,7 @@
 
 #include "protocol/limits.h"
 #include "protocol/msgpack_double.h"
+#include "protocol/spans.h"
 
 namespace cq {
 namespace {
@@ -65,7 +66,16 @@ auto Fields(M& m) {
 }
 template <Is<Results> M>
 auto Fields(M& m) {
-  return std::tie(m.run, m.started, m.results, m.ledger);
+  return std::tie(m.run, m.started, m.results, m.ledger, m.spans);
+}
+template <Is<ResultSpan> M>
+auto Fields(M& m) {
+  return std::tie(m.span.task, m.span.attempt, m.span.count, m.slot, m.started_us, m.wall_us,
+                  m.answers);
+}
+template <Is<TaskSpan> M>
+auto Fields(M& m) {
+  return std::tie(m.span.task, m.span.attempt, m.span.count, m.rows);
 }
 template <Is<SlotLedger> M>
 auto Fields(M& m) {
@@ -126,7 +136,7 @@ auto Fields(M& m) {
 }
 template <Is<Assign> M>
 auto Fields(M& m) {
-  return std::tie(m.run, m.tasks);
+  return std::tie(m.run, m.tasks, m.spans);
 }
 template <Is<Ack> M>
 auto Fields(M& m) {
@@ -246,6 +256,9 @@ inline constexpr bool kIsPair = false;
 template <class A, class B>
 inline constexpr bool kIsPair<std::pair<A, B>> = true;
 template <class T>
+inline constexpr bool kIsAttempts =
+    std::is_same_v<T, std::vector<AttemptRef>> || std::is_same_v<T, std::vector<AttemptSpan>>;
+template <class T>
 inline constexpr bool kIsRare = false;
 template <class T>
 inline constexpr bool kIsRare<Rarely<T>> = true;
@@ -287,25 +300,30 @@ void PackFields(Packer& p, const T& value) {
   std::apply([&p](const auto&... field) { (Pack(p, field), ...); }, Fields(value));
 }
 
+AttemptSpan SpanOf(const AttemptRef& ref) { return {ref.task, ref.attempt, 1}; }
+AttemptSpan SpanOf(const AttemptSpan& span) { return span; }
+
 // Attempts that follow each other, as those of one batch do, are one entry: [task, attempt, count].
-void PackRefs(Packer& p, const std::vector<AttemptRef>& refs) {
-  std::vector<std::pair<AttemptRef, uint64_t>> runs;
-  for (const AttemptRef& ref : refs) {
-    if (!runs.empty()) {
-      auto& [first, count] = runs.back();
-      if (ref.task == first.task + count && ref.attempt == first.attempt + count) {
-        ++count;
+template <class T>
+void PackAttempts(Packer& p, const std::vector<T>& attempts) {
+  std::vector<AttemptSpan> spans;
+  for (const T& attempt : attempts) {
+    const AttemptSpan next = SpanOf(attempt);
+    if (!spans.empty()) {
+      AttemptSpan& last = spans.back();
+      if (next.task == last.task + last.count && next.attempt == last.attempt + last.count) {
+        last.count += next.count;
         continue;
       }
     }
-    runs.emplace_back(ref, 1);
+    spans.push_back(next);
   }
-  p.pack_array(static_cast<uint32_t>(runs.size()));
-  for (const auto& [first, count] : runs) {
+  p.pack_array(static_cast<uint32_t>(spans.size()));
+  for (const AttemptSpan& span : spans) {
     p.pack_array(3);
-    p.pack_uint64(first.task);
-    p.pack_uint64(first.attempt);
-    p.pack_uint64(count);
+    p.pack_uint64(span.task);
+    p.pack_uint64(span.attempt);
+    p.pack_uint64(span.count);
   }
 }
 
@@ -335,8 +353,8 @@ void Pack(Packer& p, const T& value) {
     p.pack_array(2);
     Pack(p, value.first);
     Pack(p, value.second);
-  } else if constexpr (std::is_same_v<T, std::vector<AttemptRef>>) {
-    PackRefs(p, value);
+  } else if constexpr (kIsAttempts<T>) {
+    PackAttempts(p, value);
   } else if constexpr (kIsList<T>) {
     p.pack_array(static_cast<uint32_t>(value.size()));
     for (const auto& entry : value) Pack(p, entry);
@@ -421,17 +439,26 @@ bool UnpackValue(const Object& o, Value& value) {
   }
 }
 
-bool UnpackRefs(const Object& o, std::vector<AttemptRef>& refs) {
-  for (const Object& run : o.via.array) {
-    AttemptRef ref;
-    uint64_t count = 0;
-    if (run.type != type::ARRAY || run.via.array.size != 3 ||
-        !UnpackUnsigned(run.via.array.ptr[0], ref.task) ||
-        !UnpackUnsigned(run.via.array.ptr[1], ref.attempt) ||
-        !UnpackUnsigned(run.via.array.ptr[2], count) || count > kHeldMax - refs.size()) {
+void Add(std::vector<AttemptSpan>& spans, const AttemptSpan& span) {
+  if (span.count > 0) spans.push_back(span);
+}
+void Add(std::vector<AttemptRef>& refs, const AttemptSpan& span) {
+  for (uint64_t i = 0; i < span.count; ++i) refs.push_back({span.task + i, span.attempt + i});
+}
+
+template <class T>
+bool UnpackAttempts(const Object& o, std::vector<T>& attempts) {
+  uint64_t left = kHeldMax;
+  for (const Object& entry : o.via.array) {
+    AttemptSpan span;
+    if (entry.type != type::ARRAY || entry.via.array.size != 3 ||
+        !UnpackUnsigned(entry.via.array.ptr[0], span.task) ||
+        !UnpackUnsigned(entry.via.array.ptr[1], span.attempt) ||
+        !UnpackUnsigned(entry.via.array.ptr[2], span.count) || span.count > left) {
       return false;
     }
-    for (; count > 0; --count, ++ref.task, ++ref.attempt) refs.push_back(ref);
+    left -= span.count;
+    Add(attempts, span);
   }
   return true;
 }
@@ -484,8 +511,11 @@ bool Unpack(const Object& o, T& value) {
   } else if constexpr (kIsPair<T>) {
     return o.via.array.size == 2 && Unpack(o.via.array.ptr[0], value.first) &&
            Unpack(o.via.array.ptr[1], value.second);
-  } else if constexpr (std::is_same_v<T, std::vector<AttemptRef>>) {
-    return UnpackRefs(o, value);
+  } else if constexpr (kIsAttempts<T>) {
+    return UnpackAttempts(o, value);
+  } else if constexpr (std::is_same_v<T, TaskSpan> || std::is_same_v<T, ResultSpan>) {
+    return o.via.array.size == kFieldCount<T> && UnpackFields(o.via.array.ptr, value) &&
+           IsWhole(value);
   } else if constexpr (kIsList<T>) {
     value.resize(o.via.array.size);
     for (uint32_t i = 0; i < o.via.array.size; ++i) {

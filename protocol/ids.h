@@ -34,4 +34,12 @@ struct AttemptRef {
   auto operator<=>(const AttemptRef&) const = default;
 };
 
+/// A span: tasks whose numbers follow each other, and the attempts at them, whose numbers do, too.
+struct AttemptSpan {
+  TaskId task = 0;
+  AttemptId attempt = 0;
+  uint64_t count = 1;
+  auto operator<=>(const AttemptSpan&) const = default;
+};
+
 }  // namespace cq

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <nlohmann/json.hpp>
 
@@ -38,6 +39,10 @@ void AppendJsonNumber(std::string& out, double number) {
   const std::string_view digits = Digits(number, buffer);
   out += digits;
   if (digits.find_first_of(".e") == digits.npos) out += ".0";
+}
+
+const char* NonFiniteName(double value) {
+  return std::isnan(value) ? "NaN" : value > 0 ? "Inf" : "-Inf";
 }
 
 }  // namespace cq

@@ -48,10 +48,25 @@ struct TaskResult {
   bool unstartable = false;
   uint64_t started_us = 0;
   uint64_t wall_us = 0;
-  std::vector<std::pair<std::string, Value>> values;
+  NamedValues values;
+  /// In their place, of a result that came in a span: its value as its program packed it.
+  std::string packed;
   Rarely<Blob> blob;
   Rarely<ResultDetails> details;
   bool operator==(const TaskResult&) const = default;
+};
+
+/// Results of a span of tasks that returned values and have nothing else to tell
+/// (protocol/spans.h).
+struct ResultSpan {
+  AttemptSpan span;
+  uint64_t slot = 0;
+  /// Of the first one; each other one started when the one before it had ended.
+  uint64_t started_us = 0;
+  /// Of all of them.
+  uint64_t wall_us = 0;
+  std::string answers;
+  bool operator==(const ResultSpan&) const = default;
 };
 
 struct StartedAttempt {
@@ -138,6 +153,7 @@ struct Results {
   std::vector<StartedAttempt> started;
   std::vector<TaskResult> results;
   SlotLedger ledger = {};
+  std::vector<ResultSpan> spans = {};
   bool operator==(const Results&) const = default;
 };
 
@@ -231,18 +247,29 @@ struct Task {
   /// Of --group; tasks of a group follow each other on a slot where that costs nobody time.
   std::string group;
   Rarely<TaskDetails> details;
+  /// In place of values, of a task that came in a span: its row as programs take it.
+  std::string packed = {};
   bool operator==(const Task&) const = default;
+};
+
+/// A span of tasks that nothing is particular about, each tried for the first time
+/// (protocol/spans.h).
+struct TaskSpan {
+  AttemptSpan span;
+  std::string rows;
+  bool operator==(const TaskSpan&) const = default;
 };
 
 struct Assign {
   RunId run = 0;
   std::vector<Task> tasks;
+  std::vector<TaskSpan> spans = {};
   bool operator==(const Assign&) const = default;
 };
 
 struct Ack {
   RunId run = 0;
-  std::vector<AttemptRef> attempts;
+  std::vector<AttemptSpan> attempts;
   bool operator==(const Ack&) const = default;
 };
 

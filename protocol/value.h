@@ -18,6 +18,8 @@ struct Json {
 /// A returned value; monostate is null.
 using Value = std::variant<std::monostate, bool, int64_t, double, std::string, Json>;
 
+using NamedValues = std::vector<std::pair<std::string, Value>>;
+
 /// What a later release adds and an older one may ignore, unless the name begins with '!'.
 using Extras = std::vector<std::pair<std::string, Value>>;
 

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <msgpack.hpp>
+#include <string_view>
 #include <vector>
 
 #include "cq/function.h"
@@ -30,6 +31,23 @@ class ValueWriter final : public Encoder {
  private:
   msgpack::sbuffer& buffer_;
   msgpack::packer<msgpack::sbuffer> packer_;
+};
+
+/// Unpacks one value after the other into the same memory.
+class Unpacker {
+ public:
+  /// Valid until the next; texts in it point into `packed`. Throws msgpack::unpack_error.
+  const msgpack::object& Unpack(std::string_view packed) {
+    zone_.clear();
+    size_t end = 0;
+    const auto reference = [](msgpack::type::object_type, size_t, void*) { return true; };
+    value_ = msgpack::unpack(zone_, packed.data(), packed.size(), end, reference);
+    return value_;
+  }
+
+ private:
+  msgpack::zone zone_;
+  msgpack::object value_;
 };
 
 /// Reads unpacked values one after the other, those inside of others in their places.

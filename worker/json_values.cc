@@ -2,10 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
+
+#include "protocol/json_text.h"
 
 namespace cq {
 namespace {
@@ -43,10 +44,6 @@ Value ValueOf(const nlohmann::ordered_json& json) {
 }
 
 }  // namespace
-
-const char* NonFiniteName(double value) {
-  return std::isnan(value) ? "NaN" : value > 0 ? "Inf" : "-Inf";
-}
 
 nlohmann::ordered_json ParseJson(std::string_view text) {
   size_t depth = 0;

@@ -11,10 +11,6 @@
 
 namespace cq {
 
-inline constexpr size_t kJsonLevelsMax = 100;
-
-using NamedValues = std::vector<std::pair<std::string, Value>>;
-
 /// The values of the JSON object that is the last line of a command's standard output (`--parse
 /// json`), or why it is none.
 std::variant<NamedValues, std::string> ParseLastLine(std::string_view line);
@@ -26,8 +22,5 @@ NamedValues NamedValuesOf(const nlohmann::ordered_json& json);
 /// Parses JSON of at most kJsonLevelsMax levels; a discarded value for anything else. (The library
 /// writes nested values by recursion, which deeper ones would end with the stack.)
 nlohmann::ordered_json ParseJson(std::string_view text);
-
-/// "NaN", "Inf" or "-Inf".
-const char* NonFiniteName(double value);
 
 }  // namespace cq

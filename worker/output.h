@@ -11,6 +11,7 @@ namespace cq {
 class KeptOutput {
  public:
   void Append(std::string_view bytes);
+  bool empty() const { return head_.empty(); }
   /// Head, a line that says how much was cut (if any was), tail.
   std::string Text() const;
   /// The last line that is not empty, without its newline.

@@ -20,6 +20,7 @@ class PrintedText {
   std::string Take(TaskId task);
   /// What was printed without a mark.
   std::string TakeRest();
+  bool empty() const { return held_.empty() && open_.empty() && of_task_.empty(); }
   std::string LastLine() const { return open_.LastLine(); }
 
  private:

@@ -1,29 +1,21 @@
 #include "worker/program_runner.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <poll.h>
 #include <signal.h>
-#include <spawn.h>
-#include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
-#include <filesystem>
 #include <thread>
 
 #include "cq/error.h"
 #include "protocol/bundle.h"
-#include "protocol/files.h"
 #include "protocol/json_text.h"
 #include "protocol/limits.h"
-#include "protocol/own_program.h"
+#include "protocol/packed_values.h"
+#include "protocol/spans.h"
 #include "worker/json_values.h"
 #include "worker/printed_text.h"
 #include "worker/process_tree.h"
@@ -45,223 +37,7 @@ constexpr size_t kBatchLargest = 1024;
 /// worth it.
 constexpr std::chrono::microseconds kRest{1000};
 constexpr std::chrono::microseconds kLeastRest{200};
-/// The descriptors at which a program finds its pipes.
-constexpr int kProgramIn = 3;
-constexpr int kProgramOut = 4;
-
-std::string RandomToken() {
-  std::array<unsigned char, 12> bytes{};
-  if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
-    throw Error("the system gives no random numbers");
-  }
-  std::string token;
-  for (const unsigned char byte : bytes) token += fmt::format("{:02x}", byte);
-  return token;
-}
-
-// Where the helpers for other languages are: beside an installed or a built program.
-std::string HelperDirectory() {
-  const std::filesystem::path program = OwnExecutable();
-  return (program.parent_path().parent_path() / "share" / "cq").string();
-}
-
-std::vector<std::string> ProgramWords(const Program& program) {
-  if (program.function.empty()) return program.words;
-  std::vector<std::string> words = OwnCommand();
-  words.insert(words.end(), {"slot", program.function});
-  return words;
-}
-
-std::vector<std::string> ProgramEnvironment(const RunContext& run, const std::string& token) {
-  auto environment = run.environment();
-  const std::string helpers = HelperDirectory();
-  bool has_path = false;
-  for (std::string& entry : environment) {
-    if (!entry.starts_with("PYTHONPATH=")) continue;
-    entry = "PYTHONPATH=" + helpers + ":" + entry.substr(11);
-    has_path = true;
-  }
-  if (!has_path) environment.push_back("PYTHONPATH=" + helpers);
-  environment.push_back("CQ_R=" + helpers + "/cq.R");
-  environment.push_back(fmt::format("CQ_SLOT_IN={}", kProgramIn));
-  environment.push_back(fmt::format("CQ_SLOT_OUT={}", kProgramOut));
-  environment.push_back("CQ_SLOT_MARK=" + token);
-  return environment;
-}
-
 }  // namespace
-
-/// The program of a slot, and the pipes to it.
-class ProgramRunner::Process {
- public:
-  Process(const RunContext& run, const CommandRunner::Slot& slot)
-      : slot_(slot), token_(RandomToken()), out_text(token_), err_text(token_) {
-    in_ = MakePipe();
-    out_ = MakePipe();
-    stdout_ = MakePipe();
-    stderr_ = MakePipe();
-    for (const Fd* fd : {&in_.write, &out_.read, &stdout_.read, &stderr_.read}) {
-      fcntl(fd->get(), F_SETFL, O_NONBLOCK);
-    }
-    if (run.text().memory_bytes != 0) {
-      cgroup_ = MemoryCgroup::Make(slot_.number, run.text().memory_bytes);
-    }
-    Spawn(run);
-    in_.read.Close();
-    out_.write.Close();
-    stdout_.write.Close();
-    stderr_.write.Close();
-    pidfd_ = OpenPidfd(pid_);
-  }
-  Process(const Process&) = delete;
-  Process& operator=(const Process&) = delete;
-  ~Process() { End(SIGKILL); }
-
-  // What was kept for a program that is not there: 126 or 127, and why.
-  int start_error() const { return start_error_; }
-  const std::string& name() const { return name_; }
-  pid_t pid() const { return pid_; }
-  SlotFormat format() const { return reader_.format(); }
-  MemoryCgroup* cgroup() { return cgroup_.get(); }
-  uint64_t NextId() { return ++id_; }
-
-  void Write(std::string bytes) { unsent_ += bytes; }
-
-  // Waits until something happens, at most for `wait`. False once the program has ended and all
-  // that it wrote was read.
-  bool Wait(milliseconds wait, bool& killed) {
-    Send();
-    std::array<pollfd, 6> fds{{{out_.read.get(), POLLIN, 0},
-                               {stdout_.read.get(), POLLIN, 0},
-                               {stderr_.read.get(), POLLIN, 0},
-                               {pidfd_.get(), POLLIN, 0},
-                               {slot_.kill_fd, POLLIN, 0},
-                               {unsent_.empty() ? -1 : in_.write.get(), POLLOUT, 0}}};
-    poll(fds.data(), fds.size(), static_cast<int>(wait.count()));
-    if (fds[4].revents != 0) {
-      uint64_t ignored = 0;
-      if (read(slot_.kill_fd, &ignored, sizeof ignored) > 0) killed = true;
-    }
-    const bool ended = fds[3].revents != 0;
-    Read();
-    return !ended;
-  }
-
-  std::optional<FromProgram> Next() { return reader_.Next(); }
-
-  // Everything that it has written until now; answers first, so that what was printed before them
-  // is there, too.
-  void Read() {
-    ReadAll(out_.read.get(), [this](std::string_view bytes) { reader_.Append(bytes); });
-    ReadAll(stdout_.read.get(), [this](std::string_view bytes) { out_text.Append(bytes); });
-    ReadAll(stderr_.read.get(), [this](std::string_view bytes) { err_text.Append(bytes); });
-  }
-
-  void Signal(int number) const {
-    if (pid_ > 0) kill(-pid_, number);
-  }
-
-  // Ends it with all that it started, and reaps it. The wait status.
-  int End(int number) {
-    if (pid_ <= 0) return status_;
-    std::vector<pid_t> family = ProcessTree(pid_);
-    Signal(number);
-    for (const pid_t process : family) {
-      if (process != pid_) kill(process, SIGKILL);
-    }
-    while (waitpid(pid_, &status_, 0) < 0 && errno == EINTR) {
-    }
-    Read();
-    slot_.adopted->EndThoseOf({0, slot_.number + 1}, slot_.others_run, slot_.alone);
-    pid_ = -1;
-    return status_;
-  }
-
- private:
-  template <class F>
-  static void ReadAll(int fd, const F& take) {
-    std::array<char, 65536> buffer;
-    for (;;) {
-      const ssize_t n = read(fd, buffer.data(), buffer.size());
-      if (n > 0) take(std::string_view(buffer.data(), static_cast<size_t>(n)));
-      if (n == 0 || (n < 0 && errno != EINTR)) return;
-      if (n > 0 && static_cast<size_t>(n) < buffer.size()) return;
-    }
-  }
-
-  void Send() {
-    size_t sent = 0;
-    while (sent < unsent_.size()) {
-      const ssize_t n = write(in_.write.get(), unsent_.data() + sent, unsent_.size() - sent);
-      if (n > 0) sent += static_cast<size_t>(n);
-      if (n < 0 && errno == EPIPE) sent = unsent_.size();
-      if (n < 0 && errno != EINTR) break;
-    }
-    unsent_.erase(0, sent);
-  }
-
-  void Spawn(const RunContext& run) {
-    auto words = ProgramWords(run.text().program);
-    name_ = words.at(0);
-    std::string file = run.ResolveProgram(name_);
-    if (file.empty()) {
-      start_error_ = ENOENT;
-      return;
-    }
-    if (cgroup_) {
-      words = cgroup_->Wrap(file, words);
-      file = words[0];
-    }
-    auto environment = ProgramEnvironment(run, token_);
-    environment.push_back(fmt::format("CQ_TASK=0"));
-    environment.push_back(fmt::format("CQ_ATTEMPT_ID={}", slot_.number + 1));
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, stdout_.write.get(), 1);
-    posix_spawn_file_actions_adddup2(&actions, stderr_.write.get(), 2);
-    // Through numbers that none of our own can have, so that neither hides the other.
-    const Fd in(fcntl(in_.read.get(), F_DUPFD_CLOEXEC, 16));
-    const Fd out(fcntl(out_.write.get(), F_DUPFD_CLOEXEC, 16));
-    posix_spawn_file_actions_adddup2(&actions, in.get(), kProgramIn);
-    posix_spawn_file_actions_adddup2(&actions, out.get(), kProgramOut);
-    posix_spawn_file_actions_addchdir_np(&actions, run.text().cwd.c_str());
-    posix_spawnattr_t attributes;
-    posix_spawnattr_init(&attributes);
-    sigset_t none;
-    sigemptyset(&none);
-    sigset_t all;
-    sigfillset(&all);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &all);
-    posix_spawnattr_setpgroup(&attributes, 0);
-    posix_spawnattr_setflags(
-        &attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-    start_error_ =
-        posix_spawn(&pid_, file.c_str(), &actions, &attributes, ArgumentPointers(words).data(),
-                    ArgumentPointers(environment).data());
-    posix_spawnattr_destroy(&attributes);
-    posix_spawn_file_actions_destroy(&actions);
-    if (start_error_ != 0) pid_ = -1;
-  }
-
-  const CommandRunner::Slot& slot_;
-  const std::string token_;
-  Pipe in_, out_, stdout_, stderr_;
-  std::unique_ptr<MemoryCgroup> cgroup_;
-  ProgramReader reader_;
-  std::string unsent_;
-  std::string name_;
-  int start_error_ = 0;
-  int status_ = 0;
-  pid_t pid_ = -1;
-  Fd pidfd_;
-  uint64_t id_ = 0;
-
- public:
-  PrintedText out_text;
-  PrintedText err_text;
-};
 
 /// The tasks of one call of Run, and how far they are.
 class ProgramRunner::Batch {
@@ -269,22 +45,86 @@ class ProgramRunner::Batch {
   Batch(ProgramRunner& runner, const RunContext& run, std::vector<Task> tasks,
         const Listener& listener)
       : runner_(runner), run_(run), tasks_(std::move(tasks)), listener_(listener) {}
+  Batch(ProgramRunner& runner, const RunContext& run, TaskSpan span, const Listener& listener)
+      : runner_(runner), run_(run), span_(std::move(span)), listener_(listener) {}
 
   void Run() {
+    RunSpan();
     for (; at_ < tasks_.size(); Report()) {
       if (!Ready()) continue;
       if (Refuse()) continue;
       const size_t sent = one_at_a_time_ ? at_ + 1 : Sendable();
       SendUpTo(sent);
-      if (Serve(sent)) continue;
-      // It ended. Whoever was alone with it is guilty.
-      OnEnded(sent - at_ == 1);
-      one_at_a_time_ = true;
+      ServeOrEnd(sent);
     }
   }
 
  private:
-  Process& process() { return *runner_.process_; }
+  ProgramProcess& process() { return *runner_.process_; }
+
+  // Gives a span to the program as it is, and passes its answers on as they come. At anything else
+  // that happens its tasks are taken apart.
+  void RunSpan() {
+    if (span_.span.count == 0) return;
+    if (!runner_.process_ || process().format() != SlotFormat::kMessagePack) {
+      tasks_ = TasksOf(span_);
+      return;
+    }
+    process().Write(EncodeTasks(process().NextId(), span_));
+    BeginSpan();
+    bool killed = false;
+    std::optional<FromProgram> other;
+    while (span_.span.count > 0 && !other) {
+      const bool lives = process().Wait(milliseconds(60'000), killed);
+      try {
+        while (auto message = process().Next()) {
+          auto* answers = std::get_if<ResultSpan>(&*message);
+          if (answers != nullptr && Pass(*answers)) continue;
+          other = std::move(message);
+          break;
+        }
+      } catch (const std::exception& error) {
+        fault_ = Fault(error);
+      }
+      if (!lives || killed || !fault_.empty()) break;
+    }
+    if (span_.span.count == 0) return;
+    tasks_ = TasksOf(span_);
+    ServeOrEnd(tasks_.size(), std::move(other), killed);
+    Report();
+  }
+
+  // False for what is not the next of the span, or has prints beside it.
+  bool Pass(ResultSpan& answers) {
+    if (answers.span.task != span_.span.task || answers.span.count > span_.span.count ||
+        process().printed()) {
+      return false;
+    }
+    runner_.Learn(answers.wall_us / answers.span.count);
+    runner_.LearnPace(steady_clock::now() - task_begin_, answers.span.count);
+    answers.span = CutFront(span_, answers.span.count).span;
+    answers.slot = runner_.slot_.number;
+    answers.started_us = started_us_;
+    listener_.answered(std::move(answers));
+    if (span_.span.count > 0) BeginSpan();
+    return true;
+  }
+
+  void BeginSpan() {
+    NoteTime();
+    listener_.begins({span_.span.task, span_.span.attempt});
+  }
+
+  void ServeOrEnd(size_t sent, std::optional<FromProgram> first = {}, bool killed = false) {
+    if (Serve(sent, std::move(first), killed)) return;
+    // It ended. Whoever was alone with it is guilty.
+    OnEnded(sent - at_ == 1);
+    one_at_a_time_ = true;
+  }
+
+  static std::string Fault(const std::exception& error) {
+    return fmt::format("the program broke the slot protocol: {}", error.what());
+  }
 
   // Makes sure that a program is ready; ends the next task where that is not possible.
   bool Ready() {
@@ -328,7 +168,7 @@ class ProgramRunner::Batch {
   }
 
   static size_t BytesOf(const Task& task) {
-    size_t bytes = 0;
+    size_t bytes = task.packed.size();
     for (const std::string& value : task.values) bytes += value.size();
     return bytes;
   }
@@ -354,26 +194,33 @@ class ProgramRunner::Batch {
     Begin();
   }
 
-  void Begin() {
+  void NoteTime() {
     task_begin_ = steady_clock::now();
     started_us_ = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
                                             std::chrono::system_clock::now().time_since_epoch())
                                             .count());
+  }
+
+  void Begin() {
+    NoteTime();
     listener_.begins({tasks_[at_].task, tasks_[at_].attempt});
   }
 
-  // Takes answers until all up to `end` have come. False if the program is gone, or has to go.
-  bool Serve(size_t end) {
-    bool killed = false;
+  // Takes answers until all up to `end` have come, `first` before those that are still to be read.
+  // False if the program is gone, or has to go.
+  bool Serve(size_t end, std::optional<FromProgram> first, bool killed) {
     memory_at_ = run_.text().memory_bytes != 0 ? steady_clock::now() + kMemoryEvery
                                                : steady_clock::time_point::max();
     while (at_ < end) {
-      const bool lives = process().Wait(Nap(), killed);
+      const bool at_once = first || killed || !fault_.empty();
+      const bool lives = process().Wait(at_once ? milliseconds(0) : Nap(), killed);
       const size_t before = at_;
       try {
+        if (first) OnMessage(*first, end);
+        first.reset();
         while (auto message = process().Next()) OnMessage(*message, end);
       } catch (const std::exception& error) {
-        fault_ = fmt::format("the program broke the slot protocol: {}", error.what());
+        fault_ = Fault(error);
       }
       if (at_ > before) runner_.LearnPace(steady_clock::now() - task_begin_, at_ - before);
       if (at_ == end && fault_.empty()) break;
@@ -433,12 +280,12 @@ class ProgramRunner::Batch {
 
   void OnMessage(FromProgram& message, size_t end) {
     if (auto* answer = std::get_if<TaskResult>(&message)) {
-      // In order: what it works on is known then.
-      if (at_ >= end || answer->task != tasks_[at_].task) {
-        throw Error(
-            fmt::format("an answer for task {}, which it was not to work on", answer->task));
+      OnAnswer(*answer, end);
+    } else if (const auto* span = std::get_if<ResultSpan>(&message)) {
+      for (TaskResult& one : ResultsOf(*span)) {
+        one.values = UnpackValues(std::exchange(one.packed, {}));
+        OnAnswer(one, end);
       }
-      OnAnswer(*answer, at_ + 1 == end);
     } else if (const auto* other = std::get_if<SlotOther>(&message)) {
       process().Write(EncodeUnsupported(process().format(), *other));
     } else {
@@ -459,7 +306,12 @@ class ProgramRunner::Batch {
     result.started_us = started_us_;
   }
 
-  void OnAnswer(TaskResult& answer, bool last) {
+  void OnAnswer(TaskResult& answer, size_t until) {
+    // In order: what it works on is known then.
+    if (at_ >= until || answer.task != tasks_[at_].task) {
+      throw Error(fmt::format("an answer for task {}, which it was not to work on", answer.task));
+    }
+    const bool last = at_ + 1 == until;
     runner_.Learn(answer.wall_us);
     // All that it printed before this answer has been read with it (Process::Read).
     std::string out = process().out_text.Take(answer.task);
@@ -578,6 +430,8 @@ class ProgramRunner::Batch {
   ProgramRunner& runner_;
   const RunContext& run_;
   std::vector<Task> tasks_;
+  /// What of a span is not answered yet, while it is one.
+  TaskSpan span_{{0, 0, 0}, {}};
   const Listener& listener_;
   /// The task that the program works on, and the first one that was sent with it.
   size_t at_ = 0;
@@ -600,7 +454,7 @@ ProgramRunner::~ProgramRunner() = default;
 
 std::string ProgramRunner::Prepare(const RunContext& run) {
   try {
-    process_ = std::make_unique<Process>(run, slot_);
+    process_ = std::make_unique<ProgramProcess>(run, slot_);
     const int error = process_->start_error();
     if (error != 0) {
       const std::string name = process_->name();
@@ -665,6 +519,10 @@ void ProgramRunner::LearnPace(std::chrono::nanoseconds took, size_t tasks) {
 
 std::chrono::nanoseconds ProgramRunner::Expected(size_t tasks) const {
   return std::chrono::nanoseconds(static_cast<int64_t>(pace_ * static_cast<double>(tasks)));
+}
+
+void ProgramRunner::Run(const RunContext& run, TaskSpan span, const Listener& listener) {
+  Batch(*this, run, std::move(span), listener).Run();
 }
 
 size_t ProgramRunner::BatchSize() {

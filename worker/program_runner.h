@@ -8,9 +8,8 @@
 #include <vector>
 
 #include "worker/command_task.h"
-#include "worker/output.h"
+#include "worker/program_process.h"
 #include "worker/run_context.h"
-#include "worker/slot_messages.h"
 
 namespace cq {
 
@@ -24,6 +23,8 @@ class ProgramRunner {
     /// This one is what the program works on now.
     std::function<void(const AttemptRef&)> begins;
     std::function<void(std::vector<CommandEnd>)> ended;
+    /// The first ones of a span returned values.
+    std::function<void(ResultSpan)> answered;
     /// Whether this one is to be killed.
     std::function<bool(const AttemptRef&)> unwanted;
   };
@@ -38,17 +39,18 @@ class ProgramRunner {
 
   /// Runs these, in order. Blocks until each has ended. Throws nothing for what a program does.
   void Run(const RunContext& run, std::vector<Task> batch, const Listener& listener);
+  /// The same. As long as they return values and nothing else, they stay together.
+  void Run(const RunContext& run, TaskSpan span, const Listener& listener);
 
   /// How many tasks to give at a time: a batch takes some milliseconds, and what stands in it
   /// behind a task that takes long cannot be given to another slot, so few where durations differ.
   size_t BatchSize();
 
  private:
-  class Process;
   class Batch;
 
   CommandRunner::Slot slot_;
-  std::unique_ptr<Process> process_;
+  std::unique_ptr<ProgramProcess> process_;
   // Of the tasks' durations, in ns: mean, mean deviation, and the longest, slowly forgotten.
   void Learn(uint64_t wall_us);
   // So many tasks of a batch were answered in that time, with what their program does around them.

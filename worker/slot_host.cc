@@ -23,7 +23,9 @@
 #include "protocol/bundle.h"
 #include "protocol/column_types.h"
 #include "protocol/files.h"
+#include "protocol/pieces.h"
 #include "protocol/seeds.h"
+#include "protocol/spans.h"
 #include "protocol/value_codec.h"
 #include "worker/slot_messages.h"
 
@@ -224,15 +226,20 @@ class SlotHost final : public detail::ConstantSource {
     for (uint32_t i = 0; i < tasks.size; ++i) RunTask(tasks.ptr[i].via.array.ptr);
     const std::lock_guard lock(mutex_);
     armed_ = false;
-    if (answers_.count > 0) FlushAnswers();
+    FlushAnswers();
   }
 
   // ---- answers: gathered, but none is kept for long, whatever the next task does ----
 
   struct Answers {
     uint64_t id = 0;
-    uint32_t count = 0;
     Clock::time_point since{};
+    /// Those in `buffer_`.
+    uint32_t count = 0;
+    /// After them, values of tasks that follow each other.
+    uint64_t first = 0;
+    uint64_t values = 0;
+    std::string packed;
   };
 
   // The count of a gathered list is known at its end only: a list of 32-bit length is patched.
@@ -240,22 +247,41 @@ class SlotHost final : public detail::ConstantSource {
     Begin(SlotType::kResults, id, 1);
     count_at_ = buffer_.size();
     buffer_.write("\xdd\0\0\0\0", 5);
-    answers_ = {id, 0, now};
-  }
-  void FlushAnswers() {
-    for (size_t i = 0; i < 4; ++i) {
-      buffer_.data()[count_at_ + 1 + i] = static_cast<char>(answers_.count >> (8 * (3 - i)));
-    }
-    std::fflush(stdout);
-    std::fflush(stderr);
-    Flush();
+    answers_.id = id;
+    answers_.since = now;
     answers_.count = 0;
   }
-  void FlushIfDue(Clock::time_point now, Clock::duration age) {
-    if (answers_.count == 0 || (now - answers_.since < age && buffer_.size() < (1 << 20))) return;
-    const uint64_t id = answers_.id;
+  void FlushAnswers() {
+    std::fflush(stdout);
+    std::fflush(stderr);
+    if (answers_.count > 0) {
+      for (size_t i = 0; i < 4; ++i) {
+        buffer_.data()[count_at_ + 1 + i] = static_cast<char>(answers_.count >> (8 * (3 - i)));
+      }
+      Flush();
+      answers_.count = 0;
+    }
+    if (answers_.values > 0) {
+      Begin(SlotType::kAnswers, answers_.id, 3);
+      packer_.pack_uint64(answers_.first);
+      packer_.pack_uint64(answers_.values);
+      PackText(answers_.packed);
+      Flush();
+      answers_.values = 0;
+      answers_.packed.clear();
+    }
+  }
+  // Sends what cannot stand in one frame with what is next.
+  void StartAnew() {
+    if (answers_.count + answers_.values == 0) return;
     FlushAnswers();
-    BeginAnswers(id, now);
+    BeginAnswers(answers_.id, now_);
+  }
+  void FlushIfDue(Clock::time_point now, Clock::duration age) {
+    if (answers_.count + answers_.values == 0) return;
+    if (now - answers_.since < age && buffer_.size() + answers_.packed.size() < (1 << 20)) return;
+    FlushAnswers();
+    BeginAnswers(answers_.id, now);
   }
 
   void ArmFlusher() {
@@ -301,11 +327,15 @@ class SlotHost final : public detail::ConstantSource {
     }
     const bool ok = Run(*function_, task);
     const std::lock_guard lock(mutex_);
-    BeginAnswer(task, ok);
-    ok ? void(buffer_.write(value_.data(), value_.size())) : PackText(reason_);
-    packer_.pack_uint64(took_us_);
-    PackText("");
-    PackText("");
+    if (ok) {
+      PutValue(task.task);
+    } else {
+      BeginAnswer(task, ok);
+      PackText(reason_);
+      packer_.pack_uint64(took_us_);
+      PackText("");
+      PackText("");
+    }
     FlushIfDue(now_, kFlushEvery);
   }
 
@@ -362,11 +392,10 @@ class SlotHost final : public detail::ConstantSource {
   }
 
   bool RunPacked(const Function& function, const TaskInfo& task, std::string_view packed) {
-    size_t end = 0;
-    const auto reference = [](type::object_type, size_t, void*) { return true; };
-    const auto handle = msgpack::unpack(packed.data(), packed.size(), end, reference);
     arguments_.clear();
-    for (const Object& argument : handle.get().via.array) arguments_.push_back(&argument);
+    for (const Object& argument : unpacker_.Unpack(packed).via.array) {
+      arguments_.push_back(&argument);
+    }
     return Run(function, task);
   }
 
@@ -401,8 +430,16 @@ class SlotHost final : public detail::ConstantSource {
     return ok;
   }
 
+  void PutValue(uint64_t task) {
+    const bool next = answers_.count == 0 && task == answers_.first + answers_.values;
+    if (!next) StartAnew();
+    if (answers_.values++ == 0) answers_.first = task;
+    AppendAnswer(answers_.packed, took_us_, ValueText());
+  }
+
   // [task, ok, value or message, µs, blob format or traceback, blob]
   void BeginAnswer(const TaskInfo& task, bool ok) {
+    if (answers_.values > 0) StartAnew();
     packer_.pack_array(6);
     packer_.pack_uint64(task.task);
     ok ? packer_.pack_true() : packer_.pack_false();
@@ -426,6 +463,7 @@ class SlotHost final : public detail::ConstantSource {
   const Function* last_ = nullptr;
   msgpack::sbuffer buffer_;
   msgpack::packer<msgpack::sbuffer> packer_{buffer_};
+  Unpacker unpacker_;
   std::vector<const Object*> arguments_;
   ValueReader reader_;
   msgpack::sbuffer value_;

@@ -13,7 +13,9 @@
 #include "cq/error.h"
 #include "protocol/column_types.h"
 #include "protocol/json_text.h"
-#include "protocol/msgpack_double.h"
+#include "protocol/packed_values.h"
+#include "protocol/pieces.h"
+#include "protocol/spans.h"
 #include "worker/json_values.h"
 
 namespace cq {
@@ -54,14 +56,8 @@ class FrameWriter {
     packer_.pack_str(static_cast<uint32_t>(text.size()));
     packer_.pack_str_body(text.data(), static_cast<uint32_t>(text.size()));
   }
-  void Put(const Value& value) {
-    if (std::holds_alternative<std::monostate>(value)) packer_.pack_nil();
-    if (const auto* b = std::get_if<bool>(&value)) *b ? packer_.pack_true() : packer_.pack_false();
-    if (const auto* i = std::get_if<int64_t>(&value)) packer_.pack_int64(*i);
-    if (const auto* d = std::get_if<double>(&value)) WriteDouble(buffer_, *d);
-    if (const auto* s = std::get_if<std::string>(&value)) Text(*s);
-    if (const auto* j = std::get_if<Json>(&value)) Text(j->text);
-  }
+  void Put(const Value& value) { PackScalar(buffer_, value); }
+  msgpack::sbuffer& buffer() { return buffer_; }
   msgpack::packer<msgpack::sbuffer>& packer() { return packer_; }
   std::string Take() {
     const size_t size = buffer_.size() - kHeadBytes;
@@ -75,75 +71,6 @@ class FrameWriter {
   msgpack::sbuffer buffer_;
   msgpack::packer<msgpack::sbuffer> packer_;
 };
-
-// Nested values go on as JSON text.
-OrderedJson JsonOf(const Object& o) {
-  switch (o.type) {
-    case type::NIL:
-      return nullptr;
-    case type::BOOLEAN:
-      return o.via.boolean;
-    case type::POSITIVE_INTEGER:
-      return o.via.u64;
-    case type::NEGATIVE_INTEGER:
-      return o.via.i64;
-    case type::FLOAT32:
-    case type::FLOAT64:
-      return std::isfinite(o.via.f64) ? OrderedJson(o.via.f64)
-                                      : OrderedJson(NonFiniteName(o.via.f64));
-    case type::STR:
-      return std::string(o.via.str.ptr, o.via.str.size);
-    case type::ARRAY: {
-      OrderedJson list = OrderedJson::array();
-      for (const Object& entry : o.via.array) list.push_back(JsonOf(entry));
-      return list;
-    }
-    case type::MAP: {
-      OrderedJson record = OrderedJson::object();
-      for (const auto& [name, value] : o.via.map) {
-        if (name.type != type::STR) throw Error("a record whose names are no text");
-        record[std::string(name.via.str.ptr, name.via.str.size)] = JsonOf(value);
-      }
-      return record;
-    }
-    default:
-      throw Error("a value of a type that is not in the protocol");
-  }
-}
-
-Value ValueOf(const Object& o) {
-  switch (o.type) {
-    case type::NIL:
-      return std::monostate{};
-    case type::BOOLEAN:
-      return o.via.boolean;
-    case type::POSITIVE_INTEGER:
-      if (o.via.u64 > INT64_MAX) return Json{std::to_string(o.via.u64)};
-      return static_cast<int64_t>(o.via.u64);
-    case type::NEGATIVE_INTEGER:
-      return o.via.i64;
-    case type::FLOAT32:
-    case type::FLOAT64:
-      return o.via.f64;
-    case type::STR:
-      return std::string(o.via.str.ptr, o.via.str.size);
-    default:
-      return Json{JsonOf(o).dump(-1, ' ', false, OrderedJson::error_handler_t::replace)};
-  }
-}
-
-std::vector<std::pair<std::string, Value>> ValuesOf(const Object& o) {
-  std::vector<std::pair<std::string, Value>> values;
-  if (o.type != type::MAP) {
-    values.emplace_back("result", ValueOf(o));
-    return values;
-  }
-  for (const auto& [name, value] : o.via.map) {
-    if (name.type != type::STR) throw Error("a record whose names are no text");
-    values.emplace_back(std::string(name.via.str.ptr, name.via.str.size), ValueOf(value));
-  }
-  return values;
-}
 
 std::string TextOf(const Object& o) {
   if (o.type != type::STR && o.type != type::BIN) throw Error("a text was expected");
@@ -182,6 +109,14 @@ TaskResult AnswerOf(const Object& o) {
     SetError(answer, TextOf(field[2]), TextOf(field[4]));
   }
   return answer;
+}
+
+// [type, id, first task, count, pieces]: of tasks that returned values and nothing else.
+ResultSpan AnswersOf(const Object* field) {
+  ResultSpan span{{NumberOf(field[2]), 0, NumberOf(field[3])}, 0, 0, 0, TextOf(field[4])};
+  if (!IsWhole(span)) throw Error("a span of answers that is not whole");
+  span.wall_us = WallOf(span.answers);
+  return span;
 }
 
 // ---- JSON lines ----
@@ -322,6 +257,8 @@ std::optional<FromProgram> ProgramReader::NextFrame() {
       ready_.emplace_back(SlotReady{});
     } else if (number == SlotType::kRefuse && fields == 3) {
       ready_.emplace_back(SlotRefuse{TextOf(field[2])});
+    } else if (number == SlotType::kAnswers && fields == 5) {
+      ready_.emplace_back(AnswersOf(field));
     } else if (number == SlotType::kResults && fields == 3 && field[2].type == type::ARRAY) {
       for (const Object& answer : field[2].via.array) ready_.emplace_back(AnswerOf(answer));
     } else {
@@ -391,16 +328,23 @@ std::string EncodeTasks(SlotFormat format, uint64_t id, const Program& program,
   FrameWriter frame(SlotType::kTasks, id, 1);
   frame.packer().pack_array(static_cast<uint32_t>(tasks.size()));
   for (const Task* task : tasks) {
-    frame.packer().pack_array(5);
-    frame.packer().pack_uint64(task->task);
-    frame.packer().pack_uint64(task->attempt_number);
-    frame.packer().pack_uint64(task->seed);
-    frame.Text(task->group);
-    frame.packer().pack_array(static_cast<uint32_t>(task->values.size()));
+    if (!task->packed.empty()) {
+      frame.buffer().write(task->packed.data(), task->packed.size());
+      continue;
+    }
+    PackRowHead(frame.buffer(), *task, task->values.size());
     for (size_t i = 0; i < task->values.size(); ++i) {
       program.calls ? frame.Text(task->values[i]) : frame.Put(value_of(*task, i));
     }
   }
+  return frame.Take();
+}
+
+std::string EncodeTasks(uint64_t id, const TaskSpan& span) {
+  FrameWriter frame(SlotType::kTasks, id, 1);
+  frame.packer().pack_array(static_cast<uint32_t>(span.span.count));
+  std::string_view rows = span.rows;
+  for (std::string_view row; TakePiece(rows, row);) frame.buffer().write(row.data(), row.size());
   return frame.Take();
 }
 

@@ -32,7 +32,9 @@ struct SlotOther {
   std::string type;
 };
 /// An answer is a result as far as the program knows it; a traceback is what it wrote to stderr.
-using FromProgram = std::variant<SlotHello, SlotReady, SlotRefuse, TaskResult, SlotOther>;
+/// Answers of a span say nothing of attempts, slot and times.
+using FromProgram =
+    std::variant<SlotHello, SlotReady, SlotRefuse, TaskResult, ResultSpan, SlotOther>;
 
 /// Takes the bytes of a program as they come. The first one tells the form that it speaks.
 class ProgramReader {
@@ -59,6 +61,8 @@ class ProgramReader {
 std::string EncodeStart(SlotFormat format, uint64_t id, const Program& program);
 std::string EncodeTasks(SlotFormat format, uint64_t id, const Program& program,
                         const std::vector<const Task*>& tasks);
+/// In MessagePack.
+std::string EncodeTasks(uint64_t id, const TaskSpan& span);
 std::string EncodeUnsupported(SlotFormat format, const SlotOther& what);
 
 // ---- the numbers of types in MessagePack frames ----
@@ -70,6 +74,7 @@ enum class SlotType : uint64_t {
   kRefuse = 4,
   kTasks = 5,
   kResults = 6,
+  kAnswers = 7,
   kResultsSince = 8,
   kPush = 9,
   kProgress = 10,

@@ -4,6 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
+
+#include "protocol/spans.h"
 
 namespace cq {
 namespace {
@@ -25,7 +28,7 @@ Slots::Slots(uint64_t count, Clock clock)
     : clock_(std::move(clock)), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), slots_(count) {
   for (uint64_t i = 0; i < count; ++i) {
     slots_[i].kill = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    slots_[i].thread = std::thread([this, i] { Work(i); });
+    slots_[i].thread = std::thread([this, i] { Serve(i); });
   }
 }
 
@@ -39,6 +42,7 @@ void Slots::Shut() {
     const std::lock_guard lock(mutex_);
     closing_ = true;
     queue_.clear();
+    queued_ = 0;
     for (Slot& slot : slots_) {
       slot.kill_all = true;
       KillSlot(slot);
@@ -71,14 +75,19 @@ std::shared_ptr<const RunContext> Slots::run() {
   return run_;
 }
 
-void Slots::Push(std::vector<Task> tasks) {
-  const size_t count = tasks.size();
+void Slots::Push(std::vector<Task> tasks, std::vector<TaskSpan> spans) {
+  const size_t entries = tasks.size() + spans.size();
   {
     const std::lock_guard lock(mutex_);
     const auto now = clock_();
     for (Task& task : tasks) queue_.push_back({std::move(task), now});
+    queued_ += tasks.size();
+    for (TaskSpan& span : spans) {
+      queued_ += span.span.count;
+      queue_.push_back({std::move(span), now});
+    }
   }
-  if (count == 1) {
+  if (entries == 1) {
     work_.notify_one();
   } else {
     work_.notify_all();
@@ -89,12 +98,36 @@ std::vector<AttemptRef> Slots::TakeBack(const std::vector<AttemptRef>& attempts)
   const std::set<AttemptRef> wanted(attempts.begin(), attempts.end());
   std::vector<AttemptRef> taken;
   const std::lock_guard lock(mutex_);
-  std::erase_if(queue_, [&](const Queued& queued) {
-    const AttemptRef ref{queued.task.task, queued.task.attempt};
-    if (!wanted.contains(ref)) return false;
-    taken.push_back(ref);
-    return true;
-  });
+  std::deque<Queued> left;
+  for (Queued& queued : queue_) {
+    if (const auto* task = std::get_if<Task>(&queued.work)) {
+      const AttemptRef ref{task->task, task->attempt};
+      if (wanted.contains(ref)) {
+        taken.push_back(ref);
+      } else {
+        left.push_back(std::move(queued));
+      }
+      continue;
+    }
+    // Those of a span between two that are taken stay together.
+    auto& span = std::get<TaskSpan>(queued.work);
+    while (span.span.count > 0) {
+      const auto next = wanted.lower_bound({span.span.task, 0});
+      const uint64_t stay = next == wanted.end()
+                                ? span.span.count
+                                : std::min(span.span.count, next->task - span.span.task);
+      if (stay > 0) left.push_back({CutFront(span, stay), queued.since});
+      if (span.span.count == 0) break;
+      TaskSpan one = CutFront(span, 1);
+      if (wanted.contains({one.span.task, one.span.attempt})) {
+        taken.push_back({one.span.task, one.span.attempt});
+      } else {
+        left.push_back({std::move(one), queued.since});
+      }
+    }
+  }
+  queue_ = std::move(left);
+  queued_ -= taken.size();
   return taken;
 }
 
@@ -109,10 +142,13 @@ void Slots::Kill(const std::vector<AttemptRef>& attempts) {
   const std::set<AttemptRef> wanted(attempts.begin(), attempts.end());
   for (Slot& slot : slots_) {
     bool hit = wanted.contains(slot.current);
-    for (const AttemptRef& ref : slot.batch) {
-      if (!wanted.contains(ref)) continue;
-      slot.unwanted.insert(ref);
-      hit = true;
+    for (const AttemptSpan& span : slot.batch) {
+      const auto end = wanted.lower_bound({span.task + span.count, 0});
+      for (auto ref = wanted.lower_bound({span.task, 0}); ref != end; ++ref) {
+        if (ref->attempt != span.attempt + (ref->task - span.task)) continue;
+        slot.unwanted.insert(*ref);
+        hit = true;
+      }
     }
     if (hit) KillSlot(slot);
   }
@@ -121,6 +157,7 @@ void Slots::Kill(const std::vector<AttemptRef>& attempts) {
 void Slots::KillAll() {
   const std::lock_guard lock(mutex_);
   queue_.clear();
+  queued_ = 0;
   for (Slot& slot : slots_) {
     slot.kill_all = true;
     KillSlot(slot);
@@ -144,7 +181,7 @@ std::vector<OutputPart> Slots::TakeOutput() {
   return parts;
 }
 
-std::vector<CommandEnd> Slots::TakeEnded() {
+Slots::Ended Slots::TakeEnded() {
   const std::lock_guard lock(mutex_);
   return std::exchange(ended_, {});
 }
@@ -182,10 +219,10 @@ void Slots::OwnerSleeps(bool for_long) {
   const std::lock_guard lock(mutex_);
   owner_sleeps_ = for_long;
   // What ended between the owner's look and this call must not wait for the end of a long sleep.
-  if (for_long && !ended_.empty()) Wake();
+  if (for_long && !(ended_.tasks.empty() && ended_.spans.empty())) Wake();
 }
 
-void Slots::Work(uint64_t index) {
+void Slots::Serve(uint64_t index) {
   Slot& slot = slots_[index];
   const auto others_run = [this, &slot, index](const AttemptRef& ref) {
     return ref != slot.current && ref.attempt != index + 1 && Runs(ref);
@@ -204,46 +241,47 @@ void Slots::Work(uint64_t index) {
              (!queue_.empty() && run_ != nullptr && clock_() <= start_until_);
     });
     if (closing_) return;
-    std::vector<Task> tasks;
+    Work work;
     auto run = std::exchange(check_, nullptr);
     const bool check = run != nullptr;
     if (check) {
-      tasks.emplace_back();
+      work.tasks.emplace_back();
     } else {
       run = run_;
       // A fair share of what is there, so that no slot runs dry behind another's batch.
-      const size_t share = queue_.size() / (2 * slots_.size()) + 1;
+      const size_t share = queued_ / (2 * slots_.size()) + 1;
       const size_t chunk = run->text().chunk;
       const size_t most = run->text().program.empty() ? 1
                           : chunk > 0                 ? chunk
                                                       : std::min(program.BatchSize(), share);
-      tasks = TakeTasks(slot, most);
+      work = TakeWork(slot, most);
     }
     const auto begin = clock_();
+    const size_t count = work.count();
     if (!check) {
-      spent_.queue += static_cast<int64_t>(tasks.size()) * begin;
+      spent_.queue += static_cast<int64_t>(count) * begin;
       if (slot.idle_since) spent_.idle += begin - *slot.idle_since;
     }
-    const size_t count = tasks.size();
     slot.busy = true;
-    slot.current = {tasks[0].task, tasks[0].attempt};
+    slot.current = work.tasks.empty() ? AttemptRef{work.span.span.task, work.span.span.attempt}
+                                      : AttemptRef{work.tasks[0].task, work.tasks[0].attempt};
     slot.started = begin;
     if (std::exchange(owner_sleeps_, false)) Wake();
     lock.unlock();
 
     if (run->text().program.empty()) {
       std::vector<CommandEnd> ended(1);
-      ended[0] = runner.Run(*run, tasks[0]);
-      Ended(slot, std::move(ended));
+      ended[0] = runner.Run(*run, work.tasks[0]);
+      TasksEnded(slot, std::move(ended));
     } else if (check) {
       std::vector<CommandEnd> ended(1);
       TaskResult& result = ended[0].result;
       std::string& error = result.details.Edit().error;
       error = program.Prepare(*run);
       if (!error.empty()) result.outcome = Outcome::kError;
-      Ended(slot, std::move(ended));
+      TasksEnded(slot, std::move(ended));
     } else {
-      RunProgram(slot, program, *run, std::move(tasks));
+      RunProgram(slot, program, *run, std::move(work));
     }
 
     lock.lock();
@@ -257,38 +295,53 @@ void Slots::Work(uint64_t index) {
   }
 }
 
-// The next one, and those of its group behind it. A slot stays on its group; then it takes one that
-// no other slot is on. It waits for neither.
-std::vector<Task> Slots::TakeTasks(Slot& slot, size_t most) {
+// The next one, and those of its group behind it; or the next span, or its first ones. A slot stays
+// on its group; then it takes one that no other slot is on. It waits for neither.
+Slots::Work Slots::TakeWork(Slot& slot, size_t most) {
   constexpr size_t kLookAhead = 4096;
+  Work work;
+  if (auto* span = std::get_if<TaskSpan>(&queue_.front().work)) {
+    work.span = CutFront(*span, std::min<uint64_t>(span->span.count, most));
+    spent_.queue -= static_cast<int64_t>(work.count()) * queue_.front().since;
+    queued_ -= work.count();
+    if (span->span.count == 0) queue_.pop_front();
+    return work;
+  }
+  // Those of spans have none.
+  const auto group_of = [](const Queued& queued) -> const std::string& {
+    static const std::string kNone;
+    const auto* task = std::get_if<Task>(&queued.work);
+    return task == nullptr ? kNone : task->group;
+  };
   auto first = queue_.begin();
-  if (!first->task.group.empty()) {
+  if (!group_of(*first).empty()) {
     const auto end = queue_.begin() + static_cast<ptrdiff_t>(std::min(queue_.size(), kLookAhead));
     first = std::find_if(queue_.begin(), end,
-                         [&](const Queued& q) { return q.task.group == slot.group; });
+                         [&](const Queued& q) { return group_of(q) == slot.group; });
     const auto taken = [&](const Queued& q) {
       return std::any_of(slots_.begin(), slots_.end(), [&](const Slot& other) {
-        return &other != &slot && other.group == q.task.group;
+        return &other != &slot && other.group == group_of(q);
       });
     };
     if (first == end) first = std::find_if_not(queue_.begin(), end, taken);
     if (first == end) first = queue_.begin();
   }
-  slot.group = first->task.group;
-  std::vector<Task> tasks;
-  while (first != queue_.end() && tasks.size() < most && first->task.group == slot.group) {
+  slot.group = group_of(*first);
+  while (first != queue_.end() && work.tasks.size() < most && group_of(*first) == slot.group &&
+         std::holds_alternative<Task>(first->work)) {
     spent_.queue -= first->since;
-    tasks.push_back(std::move(first->task));
+    work.tasks.push_back(std::move(std::get<Task>(first->work)));
     first = queue_.erase(first);
   }
-  return tasks;
+  queued_ -= work.count();
+  return work;
 }
 
-void Slots::RunProgram(Slot& slot, ProgramRunner& program, const RunContext& run,
-                       std::vector<Task> batch) {
+void Slots::RunProgram(Slot& slot, ProgramRunner& program, const RunContext& run, Work work) {
   {
     const std::lock_guard lock(mutex_);
-    for (const Task& task : batch) slot.batch.push_back({task.task, task.attempt});
+    for (const Task& task : work.tasks) slot.batch.push_back({task.task, task.attempt});
+    if (work.tasks.empty()) slot.batch.push_back(work.span.span);
   }
   ProgramRunner::Listener listener;
   listener.begins = [this, &slot](const AttemptRef& ref) {
@@ -296,12 +349,19 @@ void Slots::RunProgram(Slot& slot, ProgramRunner& program, const RunContext& run
     slot.current = ref;
     slot.started = clock_();
   };
-  listener.ended = [this, &slot](std::vector<CommandEnd> ended) { Ended(slot, std::move(ended)); };
+  listener.ended = [this, &slot](std::vector<CommandEnd> ended) {
+    TasksEnded(slot, std::move(ended));
+  };
+  listener.answered = [this, &slot](ResultSpan results) { SpanEnded(slot, std::move(results)); };
   listener.unwanted = [this, &slot](const AttemptRef& ref) {
     const std::lock_guard lock(mutex_);
     return slot.kill_all || slot.unwanted.contains(ref);
   };
-  program.Run(run, std::move(batch), listener);
+  if (work.tasks.empty()) {
+    program.Run(run, std::move(work.span), listener);
+  } else {
+    program.Run(run, std::move(work.tasks), listener);
+  }
 }
 
 // In a batch each task waits for those before it: on average half of the others.
@@ -319,17 +379,31 @@ SlotLedger Slots::ledger() {
   return {spent_.tasks, us(spent_.idle), us(spent_.queue), us(spent_.spawn), us(spent_.run)};
 }
 
-void Slots::Ended(Slot& slot, std::vector<CommandEnd> ended) {
+void Slots::TasksEnded(Slot& slot, std::vector<CommandEnd> ended) {
   const std::lock_guard lock(mutex_);
   for (const CommandEnd& end : ended) {
     if (end.result.task == 0) continue;
-    const auto ran = std::chrono::microseconds(end.result.wall_us) - end.spawn;
-    slot.ran += ran;
-    spent_.run += ran;
-    ++spent_.tasks;
+    CountEnded(slot, 1, std::chrono::microseconds(end.result.wall_us) - end.spawn);
   }
-  std::move(ended.begin(), ended.end(), std::back_inserter(ended_));
-  const bool nearly_dry = queue_.size() <= slots_.size();
+  std::move(ended.begin(), ended.end(), std::back_inserter(ended_.tasks));
+  TellEnded();
+}
+
+void Slots::SpanEnded(Slot& slot, ResultSpan results) {
+  const std::lock_guard lock(mutex_);
+  CountEnded(slot, results.span.count, std::chrono::microseconds(results.wall_us));
+  ended_.spans.push_back(std::move(results));
+  TellEnded();
+}
+
+void Slots::CountEnded(Slot& slot, size_t tasks, std::chrono::nanoseconds ran) {
+  slot.ran += ran;
+  spent_.run += ran;
+  spent_.tasks += tasks;
+}
+
+void Slots::TellEnded() {
+  const bool nearly_dry = queued_ <= slots_.size();
   if (std::exchange(owner_sleeps_, false) || nearly_dry) Wake();
 }
 

@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <thread>
+#include <variant>
 #include <vector>
 
 #include "protocol/files.h"
@@ -34,7 +35,7 @@ class Slots {
   /// Before the first Push of the run.
   void SetRun(std::shared_ptr<const RunContext> run);
   std::shared_ptr<const RunContext> run();
-  void Push(std::vector<Task> tasks);
+  void Push(std::vector<Task> tasks, std::vector<TaskSpan> spans);
   /// Those of `attempts` that had not been started; they will not be.
   std::vector<AttemptRef> TakeBack(const std::vector<AttemptRef>& attempts);
   void Kill(const std::vector<AttemptRef>& attempts);
@@ -52,7 +53,11 @@ class Slots {
   /// What tasks that run for long have printed since the last call.
   std::vector<OutputPart> TakeOutput();
   /// What ended since the last call, and what runs now.
-  std::vector<CommandEnd> TakeEnded();
+  struct Ended {
+    std::vector<CommandEnd> tasks;
+    std::vector<ResultSpan> spans;
+  };
+  Ended TakeEnded();
   std::vector<RunningTask> Running();
   SlotLedger ledger();
 
@@ -73,7 +78,7 @@ class Slots {
     bool kill_sent = false;
     AttemptRef current;
     /// What the slot's program was given, and what of it is to be killed.
-    std::vector<AttemptRef> batch;
+    std::vector<AttemptSpan> batch;
     std::set<AttemptRef> unwanted;
     bool kill_all = false;
     /// Of its last task.
@@ -85,11 +90,19 @@ class Slots {
     std::chrono::nanoseconds ran{};
   };
 
-  void Work(uint64_t index);
-  std::vector<Task> TakeTasks(Slot& slot, size_t most);
-  void RunProgram(Slot& slot, ProgramRunner& program, const RunContext& run,
-                  std::vector<Task> batch);
-  void Ended(Slot& slot, std::vector<CommandEnd> ended);
+  void Serve(uint64_t index);
+  /// What a slot takes at a time: tasks, or a span.
+  struct Work {
+    std::vector<Task> tasks;
+    TaskSpan span{{0, 0, 0}, {}};
+    size_t count() const { return tasks.size() + span.span.count; }
+  };
+  Work TakeWork(Slot& slot, size_t most);
+  void RunProgram(Slot& slot, ProgramRunner& program, const RunContext& run, Work work);
+  void TasksEnded(Slot& slot, std::vector<CommandEnd> ended);
+  void SpanEnded(Slot& slot, ResultSpan results);
+  void TellEnded();
+  void CountEnded(Slot& slot, size_t tasks, std::chrono::nanoseconds ran);
   void Account(Slot& slot, std::chrono::nanoseconds busy, size_t tasks);
   bool Runs(const AttemptRef& ref);
   bool Alone(uint64_t index);
@@ -105,11 +118,13 @@ class Slots {
   std::shared_ptr<const RunContext> run_;
   std::shared_ptr<const RunContext> check_;
   struct Queued {
-    Task task;
+    std::variant<Task, TaskSpan> work;
     std::chrono::nanoseconds since{};
   };
   std::deque<Queued> queue_;
-  std::vector<CommandEnd> ended_;
+  /// Each of a span counts.
+  size_t queued_ = 0;
+  Ended ended_;
   std::vector<Slot> slots_;
   struct {
     uint64_t tasks = 0;

@@ -35,6 +35,12 @@ constexpr milliseconds kShortNap{10};
 constexpr std::chrono::seconds kOutputEvery{5};
 constexpr milliseconds kCheckLimit = std::chrono::minutes(5);
 
+uint64_t Tasks(const Results& results) {
+  uint64_t tasks = results.results.size();
+  for (const ResultSpan& span : results.spans) tasks += span.span.count;
+  return tasks;
+}
+
 WorkerId RandomId() {
   WorkerId id{};
   if (getrandom(id.data(), id.size(), 0) != static_cast<ssize_t>(id.size())) {
@@ -173,7 +179,12 @@ class WorkerLoop {
     }
     core_.OnLedger(slots_.ledger());
     const nanoseconds now = Now();
-    for (CommandEnd& end : slots_.TakeEnded()) {
+    Slots::Ended ended = slots_.TakeEnded();
+    for (ResultSpan& results : ended.spans) {
+      changed_ = true;
+      core_.OnAnswered(now, std::move(results));
+    }
+    for (CommandEnd& end : ended.tasks) {
       changed_ = true;
       if (end.result.task == 0) {
         OnChecked(end.result);
@@ -257,7 +268,7 @@ class WorkerLoop {
   }
 
   void Do(Enqueue& enqueue) {
-    slots_.Push(std::move(enqueue.tasks));
+    slots_.Push(std::move(enqueue.tasks), std::move(enqueue.spans));
     changed_ = true;
   }
   void Do(TakeBack& take) { core_.OnTakenBack(slots_.TakeBack(take.attempts), take.reason); }
@@ -271,7 +282,7 @@ class WorkerLoop {
           WriteSpoolFile(prepared_->text().run_dir + "/spool", core_.worker(), spool.results);
       spdlog::warn("results that no master took are in '{}'", path);
     } catch (const Error& error) {
-      spdlog::error("{} results are lost: {}", spool.results.results.size(), error.what());
+      spdlog::error("{} results are lost: {}", Tasks(spool.results), error.what());
     }
   }
 

@@ -4,6 +4,7 @@
 #include <csignal>
 
 #include "protocol/limits.h"
+#include "protocol/spans.h"
 
 namespace cq {
 namespace {
@@ -39,6 +40,27 @@ size_t BytesOf(const TaskResult& result) {
 }
 
 }  // namespace
+
+std::vector<AttemptRef> WorkerCore::HeldTask::Refs() const {
+  std::vector<AttemptRef> refs;
+  for (uint64_t i = 0; i < count; ++i) refs.push_back(ref_at(ref.attempt + i));
+  return refs;
+}
+
+void WorkerCore::HeldTask::CutFront(uint64_t n, HeldTask& front) {
+  front.ref = ref;
+  front.state = state;
+  front.at = at;
+  front.slot = slot;
+  front.started = started;
+  front.start_reported = start_reported;
+  front.result_sent = result_sent;
+  if (state == HeldState::kRunning) {
+    (at < ref.attempt + n ? state : front.state) = HeldState::kQueued;
+  }
+  if (answers) front.answers = cq::CutFront(*answers, n);
+  ref = ref_at(ref.attempt + n);
+}
 
 std::vector<WorkerAction> WorkerCore::TakeActions() { return std::exchange(actions_, {}); }
 
@@ -79,9 +101,13 @@ void WorkerCore::SayHello(Time now) {
   hello.capacity = capacity();
   hello.problem = problem_;
   hello.leaving = leaving_;
-  for (const AttemptId attempt : held_.SortedKeys()) {
-    const HeldTask& held = *held_.Find(attempt);
-    hello.held.push_back({options_.run, held.ref.task, attempt, held.state});
+  for (const AttemptId end : held_.Ends()) {
+    const HeldTask& held = *held_.EndingAt(end);
+    for (const AttemptRef& ref : held.Refs()) {
+      const bool waits = held.state == HeldState::kRunning && ref.attempt != held.at;
+      hello.held.push_back(
+          {options_.run, ref.task, ref.attempt, waits ? HeldState::kQueued : held.state});
+    }
   }
   actions_.emplace_back(SendUp{{answered_ ? session_ : 0, 0}, std::move(hello)});
 }
@@ -116,12 +142,12 @@ void WorkerCore::OnWelcome(Time now, const Welcome& welcome) {
   last_heartbeat_ = now;
   unsent_.clear();
   unreported_.clear();
-  for (const AttemptId attempt : held_.SortedKeys()) {
-    HeldTask& held = *held_.Find(attempt);
+  for (const AttemptId end : held_.Ends()) {
+    HeldTask& held = *held_.EndingAt(end);
     held.start_reported = false;
     held.result_sent = false;
-    if (held.result) unsent_.push_back(attempt);
-    if (held.state == HeldState::kRunning) unreported_.push_back(attempt);
+    if (held.state == HeldState::kFinished) unsent_.push_back(end);
+    if (held.state == HeldState::kRunning) unreported_.push_back(held.at);
   }
   if (leaving_) Send(Leaving{leave_reason_});
   oldest_unsent_ = {};
@@ -176,7 +202,7 @@ void WorkerCore::OnMessage(Time now, Envelope envelope, ToWorker message) {
     }
     void operator()(Assign& m) { core.OnAssign(m); }
     void operator()(Ack& m) {
-      for (const AttemptRef& ref : m.attempts) core.Forget(ref);
+      for (const AttemptSpan& attempts : m.attempts) core.Forget(attempts);
     }
     void operator()(Retract& m) {
       core.actions_.emplace_back(TakeBack{std::move(m.attempts), ReturnReason::kRetracted});
@@ -208,23 +234,46 @@ void WorkerCore::OnMessage(Time now, Envelope envelope, ToWorker message) {
   std::visit(visitor, message);
 }
 
-// A result that the master has, or does not want.
-void WorkerCore::Forget(const AttemptRef& ref) {
-  const HeldTask* held = held_.Find(ref.attempt);
-  if (held == nullptr || held->state != HeldState::kFinished) return;
-  if (!held->result_sent) std::erase(unsent_, ref.attempt);
-  held_.Erase(ref.attempt);
-  --finished_;
+// Results that the master has, or does not want.
+void WorkerCore::Forget(AttemptSpan attempts) {
+  while (attempts.count > 0) {
+    const HeldTask* held = held_.Containing(attempts.attempt);
+    if (held == nullptr || held->state != HeldState::kFinished) {
+      CutFront(attempts, 1);
+      continue;
+    }
+    const uint64_t here = held->ref.attempt + held->count - attempts.attempt;
+    const AttemptSpan gone = CutFront(attempts, std::min(here, attempts.count));
+    if (!held->result_sent) {
+      unsent_tasks_ -= std::min(unsent_tasks_, gone.count);
+      // What stood before them may have gone by their last.
+      unsent_.push_back(gone.attempt - 1);
+    }
+    held_.Isolate(gone.attempt, gone.count);
+    held_.Erase(gone.attempt + gone.count - 1);
+    finished_ -= gone.count;
+  }
+}
+
+// Taken out of its span. If that was to be sent, its parts still are.
+WorkerCore::HeldTask* WorkerCore::Single(AttemptId attempt) {
+  const HeldTask* held = held_.Containing(attempt);
+  if (held != nullptr && held->count > 1 && held->state == HeldState::kFinished &&
+      !held->result_sent) {
+    unsent_.push_back(attempt - 1);
+    unsent_.push_back(attempt);
+  }
+  return held_.Find(attempt);
 }
 
 // A result that was sent says by itself that the attempt is over; of another the master must hear.
 void WorkerCore::CancelFinished(const AttemptRef& ref) {
-  const HeldTask* held = held_.Find(ref.attempt);
+  const HeldTask* held = Single(ref.attempt);
   if (held == nullptr || held->state != HeldState::kFinished) return;
   if (!held->result_sent) {
     returned_.push_back({ref.task, ref.attempt, ReturnReason::kCancelled, 0, {}});
   }
-  Forget(ref);
+  Forget({ref.task, ref.attempt});
 }
 
 void WorkerCore::OnPrepared(const std::string& problem) {
@@ -252,23 +301,40 @@ void WorkerCore::OnAssign(Assign& assign) {
     grouped_ = grouped_ || !task.group.empty();
     fresh.push_back(std::move(task));
   }
-  if (fresh.empty()) return;
+  std::vector<TaskSpan> spans;
+  for (TaskSpan& span : assign.spans) {
+    const AttemptSpan& all = span.span;
+    if (held_.Containing(all.attempt) != nullptr) continue;
+    held_.Add(all.attempt, all.count).first.ref = {all.task, all.attempt};
+    spans.push_back(std::move(span));
+  }
+  if (fresh.empty() && spans.empty()) return;
   if (capacity() > 0) {
-    actions_.emplace_back(Enqueue{std::move(fresh)});
+    actions_.emplace_back(Enqueue{std::move(fresh), std::move(spans)});
     return;
   }
   const auto reason = leaving_           ? ReturnReason::kToldToGo
                       : problem_.empty() ? ReturnReason::kRetracted
                                          : ReturnReason::kRefused;
   for (const Task& task : fresh) HandBack({task.task, task.attempt}, reason, 0, {});
+  for (const TaskSpan& span : spans) {
+    for (uint64_t i = 0; i < span.span.count; ++i) {
+      HandBack({span.span.task + i, span.span.attempt + i}, reason, 0, {});
+    }
+  }
 }
 
 void WorkerCore::ReturnQueued(ReturnReason reason) {
   TakeBack take;
   take.reason = reason;
-  for (const AttemptId attempt : held_.SortedKeys()) {
-    const HeldTask& held = *held_.Find(attempt);
-    if (held.state == HeldState::kQueued) take.attempts.push_back(held.ref);
+  for (const AttemptId end : held_.Ends()) {
+    const HeldTask& held = *held_.EndingAt(end);
+    if (held.state == HeldState::kFinished) continue;
+    // Of a span some may run, and others wait.
+    for (const AttemptRef& ref : held.Refs()) {
+      const bool runs = held.state == HeldState::kRunning && ref.attempt == held.at;
+      if (!runs) take.attempts.push_back(ref);
+    }
   }
   if (!take.attempts.empty()) actions_.emplace_back(std::move(take));
 }
@@ -287,15 +353,48 @@ void WorkerCore::HandBack(const AttemptRef& ref, ReturnReason reason, int64_t ex
 }
 
 void WorkerCore::OnRunning(const std::vector<RunningTask>& running) {
-  for (const RunningTask& task : running) {
-    HeldTask* held = held_.Find(task.ref.attempt);
-    if (held == nullptr || held->state != HeldState::kQueued) continue;
-    held->state = HeldState::kRunning;
-    held->slot = task.slot;
-    held->started = task.started;
-    unreported_.push_back(task.ref.attempt);
+  for (const RunningTask& task : running) Began(task);
+}
+
+void WorkerCore::Began(const RunningTask& task) {
+  const AttemptId attempt = task.ref.attempt;
+  HeldTask* held = held_.Containing(attempt);
+  if (held == nullptr || held->state == HeldState::kFinished) return;
+  if (held->state == HeldState::kRunning) {
+    if (held->at == attempt) return;
+    if (held->slot != task.slot) {
+      // Two slots share a span: each has its part from now on.
+      const AttemptId second = std::max(held->at, attempt);
+      held_.Isolate(second, held->ref.attempt + held->count - second);
+      held = held_.Containing(attempt);
+      ++running_;
+    }
+  } else {
     ++running_;
   }
+  held->state = HeldState::kRunning;
+  held->at = attempt;
+  held->slot = task.slot;
+  held->started = task.started;
+  held->start_reported = false;
+  unreported_.push_back(attempt);
+}
+
+void WorkerCore::OnAnswered(Time now, ResultSpan answers) {
+  const AttemptSpan span = answers.span;
+  HeldTask* held = held_.Isolate(span.attempt, span.count);
+  if (held == nullptr) {
+    // They are in several entries, or some are gone.
+    for (uint64_t i = 0; span.count > 1 && i < span.count; ++i) {
+      OnAnswered(now, CutFront(answers, 1));
+    }
+    return;
+  }
+  if (held->state == HeldState::kFinished) return;
+  succeeded_ = true;
+  if (held->state == HeldState::kRunning) --running_;
+  held->answers = std::move(answers);
+  QueueToSend(now, *held);
 }
 
 void WorkerCore::OnFinished(Time now, TaskResult result, bool by_us) {
@@ -324,12 +423,17 @@ void WorkerCore::OnFinished(Time now, TaskResult result, bool by_us) {
 void WorkerCore::Keep(Time now, TaskResult result) {
   HeldTask* held = held_.Find(result.attempt);
   if (held == nullptr) return;
-  if (unsent_.empty()) oldest_unsent_ = now;
-  unsent_.push_back(result.attempt);
-  held->state = HeldState::kFinished;
   held->result = std::move(result);
   --running_;
-  ++finished_;
+  QueueToSend(now, *held);
+}
+
+void WorkerCore::QueueToSend(Time now, HeldTask& held) {
+  if (unsent_.empty()) oldest_unsent_ = now;
+  unsent_.push_back(held.ref.attempt + held.count - 1);
+  unsent_tasks_ += held.count;
+  held.state = HeldState::kFinished;
+  finished_ += held.count;
 }
 
 void WorkerCore::OnToldToGo(Time now, const std::string& reason) {
@@ -348,7 +452,7 @@ void WorkerCore::OnToldToGo(Time now, const std::string& reason) {
 
 void WorkerCore::OnOutput(std::vector<OutputPart> parts) {
   std::erase_if(parts, [this](const OutputPart& part) {
-    const HeldTask* held = held_.Find(part.attempt);
+    const HeldTask* held = held_.Containing(part.attempt);
     return held == nullptr || held->state != HeldState::kRunning;
   });
   if (welcomed_ && !parts.empty()) Send(Output{options_.run, std::move(parts)});
@@ -370,7 +474,7 @@ void WorkerCore::Report(Time now) {
   // So does one of them that is about to run out of its group.
   const bool hungry = grouped_ || queued() <= options_.slots;
   if (!unsent_.empty() &&
-      (hungry || unsent_.size() >= kBatchMax / 4 || now >= oldest_unsent_ + kGatherResults)) {
+      (hungry || unsent_tasks_ >= kBatchMax / 4 || now >= oldest_unsent_ + kGatherResults)) {
     SendResults();
   }
   ReportStarts(now);
@@ -387,17 +491,30 @@ void WorkerCore::SendResults() {
   };
   for (const auto& [attempt, held] : Unreported()) {
     held->start_reported = true;
-    message.started.push_back({held->ref.task, attempt, held->slot});
+    message.started.push_back({held->ref_at(attempt).task, attempt, held->slot});
   }
-  for (const AttemptId attempt : std::exchange(unsent_, {})) {
-    HeldTask* held = held_.Find(attempt);
-    if (held == nullptr || !held->result || held->result_sent) continue;
+  unsent_tasks_ = 0;
+  for (const AttemptId end : std::exchange(unsent_, {})) {
+    HeldTask* held = held_.EndingAt(end);
+    if (held == nullptr || held->state != HeldState::kFinished || held->result_sent) continue;
     held->result_sent = true;
-    bytes += BytesOf(*held->result);
-    message.results.push_back(*held->result);
-    if (message.results.size() >= kBatchMax || bytes > kFrameBytesSoft) flush();
+    Put(*held, message, bytes);
+    if (message.results.size() + message.spans.size() >= kBatchMax || bytes > kFrameBytesSoft) {
+      flush();
+    }
   }
-  if (!message.results.empty() || !message.started.empty()) flush();
+  if (!message.results.empty() || !message.spans.empty() || !message.started.empty()) flush();
+}
+
+// The result of what has finished, and what it adds to the message.
+void WorkerCore::Put(const HeldTask& held, Results& message, size_t& bytes) {
+  if (held.answers) {
+    message.spans.push_back(*held.answers);
+    bytes += 64 + held.answers->answers.size();
+  } else {
+    message.results.push_back(*held.result);
+    bytes += BytesOf(*held.result);
+  }
 }
 
 void WorkerCore::ReportStarts(Time now) {
@@ -406,7 +523,7 @@ void WorkerCore::ReportStarts(Time now) {
   for (const auto& [attempt, held] : Unreported()) {
     if (now < held->started + kReportStartAfter || message.attempts.size() >= kBatchMax) continue;
     held->start_reported = true;
-    message.attempts.push_back({held->ref.task, attempt, held->slot});
+    message.attempts.push_back({held->ref_at(attempt).task, attempt, held->slot});
   }
   if (!message.attempts.empty()) Send(std::move(message));
 }
@@ -414,8 +531,9 @@ void WorkerCore::ReportStarts(Time now) {
 std::vector<std::pair<AttemptId, WorkerCore::HeldTask*>> WorkerCore::Unreported() {
   std::vector<std::pair<AttemptId, HeldTask*>> all;
   std::erase_if(unreported_, [&](AttemptId attempt) {
-    HeldTask* held = held_.Find(attempt);
-    const bool gone = held == nullptr || held->state != HeldState::kRunning || held->start_reported;
+    HeldTask* held = held_.Containing(attempt);
+    const bool gone = held == nullptr || held->state != HeldState::kRunning ||
+                      held->at != attempt || held->start_reported;
     if (!gone) all.emplace_back(attempt, held);
     return gone;
   });
@@ -469,16 +587,18 @@ void WorkerCore::SpoolResults() {
   Results message;
   message.run = options_.run;
   size_t bytes = 0;
-  for (const AttemptId attempt : held_.SortedKeys()) {
-    const HeldTask& held = *held_.Find(attempt);
-    if (!held.result) continue;
-    bytes += BytesOf(*held.result);
-    message.results.push_back(*held.result);
-    if (message.results.size() < kBatchMax && bytes <= kFrameBytesSoft) continue;
+  for (const AttemptId end : held_.Ends()) {
+    const HeldTask& held = *held_.EndingAt(end);
+    if (held.state != HeldState::kFinished) continue;
+    Put(held, message, bytes);
+    const size_t entries = message.results.size() + message.spans.size();
+    if (entries < kBatchMax && bytes <= kFrameBytesSoft) continue;
     actions_.emplace_back(Spool{std::exchange(message, Results{options_.run, {}, {}})});
     bytes = 0;
   }
-  if (!message.results.empty()) actions_.emplace_back(Spool{std::move(message)});
+  if (!message.results.empty() || !message.spans.empty()) {
+    actions_.emplace_back(Spool{std::move(message)});
+  }
 }
 
 void WorkerCore::Renew(Time until) {
@@ -492,9 +612,10 @@ void WorkerCore::EndLease(Time) {
   lease_ended_ = true;
   if (!text_ || !text_->fence) return;
   cq::Kill kill;
-  for (const AttemptId attempt : held_.SortedKeys()) {
-    const HeldTask& held = *held_.Find(attempt);
-    if (held.state != HeldState::kFinished) kill.attempts.push_back(held.ref);
+  for (const AttemptId end : held_.Ends()) {
+    const HeldTask& held = *held_.EndingAt(end);
+    if (held.state == HeldState::kFinished) continue;
+    for (const AttemptRef& ref : held.Refs()) kill.attempts.push_back(ref);
   }
   actions_.emplace_back(std::move(kill));
 }
@@ -516,7 +637,7 @@ WorkerCore::Time WorkerCore::next_due() const {
   if (!unsent_.empty() && welcomed_) due = std::min(due, oldest_unsent_ + kGatherResults);
   for (const Doubtful& d : doubtful_) due = std::min(due, d.due);
   for (const AttemptId attempt : welcomed_ ? unreported_ : std::vector<AttemptId>()) {
-    const HeldTask* held = held_.Find(attempt);
+    const HeldTask* held = held_.Containing(attempt);
     if (held != nullptr && held->state == HeldState::kRunning && !held->start_reported) {
       due = std::min(due, held->started + kReportStartAfter);
     }

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "protocol/messages.h"
-#include "protocol/stable_table.h"
+#include "protocol/span_table.h"
 
 namespace cq {
 
@@ -49,6 +49,7 @@ struct Prepare {
 };
 struct Enqueue {
   std::vector<Task> tasks;
+  std::vector<TaskSpan> spans = {};
 };
 /// Take these out of the slots' queue as far as they are still there; answered with OnTakenBack.
 struct TakeBack {
@@ -95,6 +96,8 @@ class WorkerCore {
   void OnRunning(const std::vector<RunningTask>& running);
   /// A task ended. `by_us`: we killed it.
   void OnFinished(Time now, TaskResult result, bool by_us);
+  /// Tasks of a span returned values.
+  void OnAnswered(Time now, ResultSpan answers);
   /// What the slots have spent their time on so far.
   void OnLedger(const SlotLedger& ledger) { ledger_ = ledger; }
   void OnTakenBack(const std::vector<AttemptRef>& attempts, ReturnReason reason);
@@ -111,15 +114,27 @@ class WorkerCore {
   const WorkerId& worker() const { return options_.worker; }
 
  private:
+  /// A task, or a span of tasks as long as they share their fate.
   struct HeldTask {
+    /// Of a span the first.
     AttemptRef ref;
+    uint64_t count = 1;
     HeldState state = HeldState::kQueued;
+    /// Of the one that runs, of a span: `at`.
+    AttemptId at = 0;
     uint64_t slot = 0;
     Time started{};
     bool start_reported = false;
-    /// Kept until acknowledged, once finished.
+    /// One of them is kept until it is acknowledged, once finished.
     std::optional<TaskResult> result;
+    std::optional<ResultSpan> answers;
     bool result_sent = false;
+
+    AttemptRef ref_at(AttemptId attempt) const {
+      return {ref.task + (attempt - ref.attempt), attempt};
+    }
+    std::vector<AttemptRef> Refs() const;
+    void CutFront(uint64_t n, HeldTask& front);
   };
   struct Doubtful {
     Time due{};
@@ -129,7 +144,11 @@ class WorkerCore {
   void OnWho(Time now, SessionId session);
   void OnWelcome(Time now, const Welcome& welcome);
   void OnAssign(Assign& assign);
-  void Forget(const AttemptRef& ref);
+  void Forget(AttemptSpan attempts);
+  HeldTask* Single(AttemptId attempt);
+  void Began(const RunningTask& task);
+  static void Put(const HeldTask& held, Results& message, size_t& bytes);
+  void QueueToSend(Time now, HeldTask& held);
   void CancelFinished(const AttemptRef& ref);
   void SayHello(Time now);
   void Report(Time now);
@@ -151,12 +170,14 @@ class WorkerCore {
 
   WorkerCoreOptions options_;
   std::vector<WorkerAction> actions_;
-  StableTable<AttemptId, HeldTask> held_;
+  SpanTable<AttemptId, HeldTask> held_;
+  /// Entries that run, and tasks that have finished.
   uint64_t running_ = 0;
   uint64_t finished_ = 0;
-  /// Attempts whose results are to be sent, and those that run and were not reported. One that has
-  /// gone another way since may still be here.
+  /// Attempts whose results are to be sent (of a span the last), and those that run and were not
+  /// reported. One that has gone another way since may still be here.
   std::vector<AttemptId> unsent_;
+  uint64_t unsent_tasks_ = 0;
   std::vector<AttemptId> unreported_;
   std::vector<Doubtful> doubtful_;
   std::vector<ReturnedAttempt> returned_;

@@ -28,6 +28,8 @@ struct Give {
   ConnectionId to = 0;
   SessionId session = 0;
   std::vector<Grant> tasks;
+  /// Fresh ones that nothing is particular about.
+  std::vector<AttemptSpan> spans = {};
 };
 
 /// Write these to the journal.

@@ -63,10 +63,9 @@ void Core::Recover(Recovered& recovered) {
 // Everything may go out now, but what an earlier master was about to set aside.
 void Core::Admit() {
   tasks_.Admit();
-  for (const TaskId task : tasks_.Open()) {
-    OpenTask& open = *tasks_.Find(task);
-    if (!open.ready() || open.charged.size() < options_.crash_limit) continue;
-    SetAside(task, open, std::nullopt, "before its master was resumed");
+  for (OpenTask* open : tasks_.Open()) {
+    if (!open->ready() || open->charged.size() < options_.crash_limit) continue;
+    SetAside(open->task, *open, std::nullopt, "before its master was resumed");
   }
   all_dirty_ = true;
 }
@@ -347,7 +346,7 @@ void Core::Detach(OpenTask& open) {
     }
   }
   if (open.running) --worker.running;
-  if (open.retracting) --worker.retracting;
+  if (open.retracting) worker.retracting -= open.count;
   if (!open.charged.empty() && worker.charged > 0) --worker.charged;
   if (open.suspect) worker.has_suspect = false;
   open.running = false;
@@ -385,7 +384,7 @@ void Core::Finish(TaskResult&& result, std::optional<WorkerIndex> worker, uint64
   tasks_.Finish(task);
   CancelOthers(task, result.attempt);
   refused_.erase(task);
-  uncommitted_[result.attempt] = {task, worker, now_};
+  AwaitCommit({task, result.attempt}, worker);
   ++counts_.outcomes[static_cast<size_t>(result.outcome)];
   const bool failed = result.outcome != Outcome::kOk && result.outcome != Outcome::kCancelled;
   Record(ResultRecord{std::move(result), attempts, worker ? workers_[*worker].number : 0});
@@ -424,12 +423,13 @@ bool Core::Plausible(TaskId task, AttemptId attempt) const {
 // ---- acknowledgement ----
 
 void Core::OnCommitted(Time now, const Committed& committed) {
-  for (const AttemptRef& ref : committed.attempts) {
-    const auto found = uncommitted_.find(ref.attempt);
-    if (found == uncommitted_.end() || found->second.task != ref.task) continue;
-    if (found->second.worker) Acknowledge(&workers_[*found->second.worker], ref);
-    recording_ += now - found->second.since;
-    uncommitted_.erase(ref.attempt);
+  for (const AttemptSpan& attempts : committed.attempts) {
+    const auto found = uncommitted_.find(attempts.attempt + attempts.count - 1);
+    if (found == uncommitted_.end() || found->second.attempts != attempts) continue;
+    if (found->second.worker) Acknowledge(&workers_[*found->second.worker], attempts);
+    recording_ += (now - found->second.since) * static_cast<int64_t>(attempts.count);
+    uncommitted_tasks_ -= attempts.count;
+    uncommitted_.erase(found);
   }
   for (const uint64_t number : committed.workers) {
     Worker* worker = workers_.WithNumber(number);
@@ -444,14 +444,33 @@ void Core::OnCommitted(Time now, const Committed& committed) {
   }
 }
 
-void Core::Acknowledge(Worker* worker, AttemptRef attempt) {
+// A report of these is on its way into the journal.
+void Core::AwaitCommit(const AttemptSpan& attempts, std::optional<WorkerIndex> worker) {
+  const AttemptId last = attempts.attempt + attempts.count - 1;
+  // An attempt that ended twice (cancelled here, and there by itself) is still one.
+  if (const auto found = uncommitted_.find(last); found != uncommitted_.end()) {
+    uncommitted_tasks_ -= found->second.attempts.count;
+  }
+  uncommitted_[last] = {attempts, worker, now_};
+  uncommitted_tasks_ += attempts.count;
+}
+
+Core::Uncommitted* Core::FindUncommitted(AttemptId attempt) {
+  const auto found = uncommitted_.lower_bound(attempt);
+  if (found == uncommitted_.end() || found->first - attempt >= found->second.attempts.count) {
+    return nullptr;
+  }
+  return &found->second;
+}
+
+void Core::Acknowledge(Worker* worker, const AttemptSpan& attempts) {
   if (worker == nullptr) return;
   if (worker->acks.empty()) acknowledged_.push_back(worker->index);
-  worker->acks.push_back(attempt);
+  worker->acks.push_back(attempts);
+  worker->acked += attempts.count;
   // One that is about to leave waits for its last.
-  if (worker->acks.size() == kAcksAtOnce || worker->leaving) {
-    acknowledged_enough_.push_back(worker->index);
-  }
+  const bool enough = worker->acked >= kAcksAtOnce && worker->acked - attempts.count < kAcksAtOnce;
+  if (enough || worker->leaving) acknowledged_enough_.push_back(worker->index);
 }
 
 void Core::FlushAcks(Time now) {
@@ -464,6 +483,7 @@ void Core::FlushAcks(Time now) {
 
 void Core::SendAcks(Worker& worker) {
   const auto attempts = std::exchange(worker.acks, {});
+  worker.acked = 0;
   if (!worker.connected) return;
   for (size_t at = 0; at < attempts.size(); at += kBatchMax) {
     const size_t end = std::min(attempts.size(), at + kBatchMax);
@@ -490,17 +510,19 @@ void Require(bool holds, const char* what) {
 void Core::CheckInvariants() {
   uint64_t out = 0;
   uint64_t waiting = 0;
-  for (const TaskId task : tasks_.Open()) {
-    const OpenTask& open = *tasks_.Find(task);
-    Require(tasks_.Exists(task), "an open task exists");
-    Require(!tasks_.Done(task), "an open task has no outcome");
-    if (open.attempt == 0) {
-      waiting += open.waiting ? 1 : 0;
+  for (const OpenTask* open : tasks_.Open()) {
+    for (TaskId task = open->task; task < open->task + open->count; ++task) {
+      Require(tasks_.Exists(task), "an open task exists");
+      Require(!tasks_.Done(task), "an open task has no outcome");
+      Require(tasks_.Containing(task) == open, "an open task knows its number");
+    }
+    if (open->attempt == 0) {
+      Require(open->count == 1, "a span is out");
+      waiting += open->waiting ? 1 : 0;
       continue;
     }
-    Require(!open.waiting, "what is out does not wait");
-    ++out;
-    Require(open.task == task, "an open task knows its number");
+    Require(!open->waiting, "what is out does not wait");
+    out += open->count;
   }
   Require(out == tasks_.out(), "the number of tasks that are out");
   Require(waiting == tasks_.waiting(), "the number of tasks that wait");
@@ -512,23 +534,33 @@ void Core::CheckInvariants() {
     uint64_t running = 0;
     uint64_t retracting = 0;
     const auto all = worker.held.All();
-    Require(all.size() == worker.held.size(), "the number of tasks that a worker holds");
+    uint64_t tasks = 0;
     for (const OpenTask* open : all) {
-      Require(tasks_.Find(open->task) == open && open->attempt != 0 && open->worker == worker.index,
+      Require(tasks_.Containing(open->task) == open && open->attempt != 0 &&
+                  open->worker == worker.index,
               "what a worker holds is out with it");
+      tasks += open->count;
       running += open->running ? 1 : 0;
-      retracting += open->retracting ? 1 : 0;
+      retracting += open->retracting ? open->count : 0;
     }
+    Require(tasks == worker.held.size(), "the number of tasks that a worker holds");
     Require(running == worker.running, "the number of running tasks of a worker");
     Require(retracting == worker.retracting, "the number of tasks asked back from a worker");
     Require(!worker.ended || worker.held.empty(), "a worker that ended holds nothing");
   }
   Require(held == out, "workers hold what is out and nothing else");
-  for (const auto& [attempt, uncommitted] : uncommitted_) {
-    const OpenTask* open = tasks_.Find(uncommitted.task);
-    Require(tasks_.Done(uncommitted.task) || (open != nullptr && open->attempt != attempt),
-            "what waits for its commit is not out");
+  uint64_t uncommitted = 0;
+  for (const auto& [last, entry] : uncommitted_) {
+    uncommitted += entry.attempts.count;
+    for (uint64_t i = 0; i < entry.attempts.count; ++i) {
+      const TaskId task = entry.attempts.task + i;
+      const OpenTask* open = tasks_.Containing(task);
+      Require(tasks_.Done(task) ||
+                  (open != nullptr && open->attempt_at(task) != entry.attempts.attempt + i),
+              "what waits for its commit is not out");
+    }
   }
+  Require(uncommitted == uncommitted_tasks_, "the number of tasks that wait for their commit");
   uint64_t outcomes = 0;
   for (const uint64_t count : counts_.outcomes) outcomes += count;
   Require(outcomes == tasks_.done_count() - left_out_,

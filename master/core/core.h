@@ -1,7 +1,5 @@
 #pragma once
 
-#include <tsl/robin_map.h>
-
 #include <array>
 #include <chrono>
 #include <cstdint>
@@ -46,6 +44,9 @@ struct CoreOptions {
   std::chrono::milliseconds gather_acks{100};
   /// How far ahead of what was given out the journal's mark is kept, in tasks.
   uint64_t mark_stride = 16'384;
+  /// Fresh tasks go out in spans that take about so long, as far as durations are known; zero: each
+  /// by itself.
+  std::chrono::nanoseconds span_time{};
 };
 
 /// What a progress line shows.
@@ -123,7 +124,7 @@ class Core {
  private:
   friend class Dispatcher;
   struct Uncommitted {
-    TaskId task = 0;
+    AttemptSpan attempts;
     /// To whom the acknowledgement goes; none for what came from a file.
     std::optional<WorkerIndex> worker;
     Time since{};
@@ -141,10 +142,11 @@ class Core {
   void OnReport(Time now, Worker& worker, FromWorker& message);
   void OnStarted(Worker& worker, const std::vector<StartedAttempt>& attempts);
   void OnResult(Time now, Worker* worker, TaskResult& result);
+  void OnResultSpan(Time now, Worker* worker, ResultSpan& span);
   void OnReturned(Worker& worker, const ReturnedAttempt& returned);
   void OnOutput(Worker& worker, Output& output);
   void Drop(Worker* worker, AttemptRef ref);
-  void Learn(const TaskResult& result);
+  void Learn(uint64_t wall_us, uint64_t tasks);
   void OnSlotCrash(Time now, TaskResult& result, OpenTask& open);
   void Retry(Time now, TaskResult& result, OpenTask& open);
   void OnUnstartable(Worker& worker, TaskResult& result, OpenTask& open);
@@ -208,7 +210,9 @@ class Core {
   void AskForMark();
   void Disconnect(Worker& worker);
   void SendTo(const Worker& worker, ToWorker message);
-  void Acknowledge(Worker* worker, AttemptRef attempt);
+  void Acknowledge(Worker* worker, const AttemptSpan& attempts);
+  void AwaitCommit(const AttemptSpan& attempts, std::optional<WorkerIndex> worker);
+  Uncommitted* FindUncommitted(AttemptId attempt);
   /// It may take tasks, or other than before.
   void MarkDirty(Worker& worker);
   void FlushAcks(Time now);
@@ -219,8 +223,10 @@ class Core {
   TaskTable tasks_;
   WorkerTable workers_;
   Counts counts_;
-  /// Reports that are on their way into the journal.
-  tsl::robin_map<AttemptId, Uncommitted> uncommitted_;
+  /// Reports that are on their way into the journal, by the last of their attempts; and how many
+  /// tasks they are about.
+  std::map<AttemptId, Uncommitted> uncommitted_;
+  uint64_t uncommitted_tasks_ = 0;
   /// Whom acknowledgements are for, and for whom there are enough of them to be sent.
   std::vector<WorkerIndex> acknowledged_;
   std::vector<WorkerIndex> acknowledged_enough_;

@@ -13,6 +13,7 @@ constexpr nanoseconds kWorkAtHand = std::chrono::milliseconds(50);
 /// Less than that is not worth a message, even at the end of a run.
 constexpr nanoseconds kLeastWork = std::chrono::milliseconds(1);
 constexpr uint64_t kPrefetchOfGroup = 4;
+constexpr uint64_t kSpanMax = 1024;
 constexpr uint64_t kUncommittedMax = 20'000;
 /// So many tasks are out as prefetch at most, whatever their workers could take: each is an entry
 /// in the master's books, and thousands of workers with short tasks wait for the master anyway.
@@ -61,7 +62,7 @@ void Dispatcher::Give() {
   }
   core_.all_dirty_ = false;
   if (core_.tasks_.ready() == 0 || core_.draining_ || core_.finished_) return;
-  if (core_.uncommitted_.size() > kUncommittedMax) {
+  if (core_.uncommitted_tasks_ > kUncommittedMax) {
     // The journal is behind: results must not pile up in memory faster than they can be written.
     core_.all_dirty_ = true;
     return;
@@ -96,13 +97,39 @@ void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
     Assign(worker, *suspect, give);
     worker.has_suspect = true;
   }
+  const uint64_t together = SpanLength();
   while (!worker.has_suspect && worker.held.size() + worker.stale.size() < target) {
-    const auto task = PopFor(worker);
-    if (!task) break;
-    Assign(worker, *task, give);
-    if (give.tasks.size() == kBatchMax) Send(worker, give);
+    const uint64_t room = target - worker.held.size() - worker.stale.size();
+    const auto task = PopFor(worker, together > 1);
+    if (task) {
+      Assign(worker, *task, give);
+    } else if (together < 2 || !AssignSpan(worker, std::min(together, room), give)) {
+      break;
+    }
+    if (give.tasks.size() == kBatchMax || give.spans.size() == kBatchMax) Send(worker, give);
   }
-  if (!give.tasks.empty()) Send(worker, give);
+  if (!give.tasks.empty() || !give.spans.empty()) Send(worker, give);
+}
+
+// How many fresh tasks go out together: less than two where each is to go by itself.
+uint64_t Dispatcher::SpanLength() const {
+  const nanoseconds mean = core_.mean_task_time();
+  if (mean <= nanoseconds::zero() || core_.options_.text.chunk > 0 || core_.tasks_.ordered()) {
+    return 0;
+  }
+  return std::min<uint64_t>(static_cast<uint64_t>(core_.options_.span_time / mean), kSpanMax);
+}
+
+bool Dispatcher::AssignSpan(Worker& worker, uint64_t most, struct Give& give) {
+  AttemptSpan span = core_.tasks_.PopFreshSpan(most);
+  if (span.count == 0) return false;
+  span.attempt = MakeSerial(core_.options_.epoch, core_.next_attempt_);
+  core_.next_attempt_ += span.count;
+  OpenTask& open = core_.tasks_.AssignSpan(span, worker.index, worker.session);
+  open.given = core_.now_;
+  core_.Hold(worker, open);
+  give.spans.push_back(span);
+  return true;
 }
 
 void Dispatcher::Send(Worker& worker, struct Give& give) {
@@ -110,12 +137,14 @@ void Dispatcher::Send(Worker& worker, struct Give& give) {
   core_.SendAcks(worker);
   core_.actions_.emplace_back(give);
   give.tasks.clear();
+  give.spans.clear();
 }
 
-std::optional<TaskId> Dispatcher::PopFor(Worker& worker) {
+std::optional<TaskId> Dispatcher::PopFor(Worker& worker, bool returned_alone) {
   TaskTable& tasks = core_.tasks_;
   const bool charged_too = worker.charged == 0;
   if (const auto task = tasks.PopRefused(worker.index, charged_too)) return task;
+  if (returned_alone) return tasks.PopReturned(charged_too);
   if (tasks.groups() == 0) return tasks.PopReady(charged_too);
   if (const auto task = tasks.PopReturned(charged_too)) return task;
   while (const auto group = PickGroup(worker)) {
@@ -209,9 +238,11 @@ void Dispatcher::Retract() {
 uint64_t Dispatcher::RetractFrom(Worker& worker, uint64_t wanted) {
   cq::Retract message;
   message.run = core_.options_.text.run;
+  const uint64_t most = std::min<uint64_t>(wanted, kBatchMax);
   for (OpenTask* open = worker.held.newest(); open != nullptr; open = open->older) {
-    if (message.attempts.size() == std::min<uint64_t>(wanted, kBatchMax)) break;
+    if (message.attempts.size() == most) break;
     if (open->running || open->retracting) continue;
+    if (open->count > 1) open = core_.tasks_.Find(open->task + open->count - 1);
     open->retracting = true;
     ++worker.retracting;
     message.attempts.push_back({open->task, open->attempt});

@@ -21,7 +21,9 @@ class Dispatcher {
   void GiveTo(Worker& worker, uint64_t total_slots);
   void Assign(Worker& worker, TaskId task, struct Give& give);
   void Send(Worker& worker, struct Give& give);
-  std::optional<TaskId> PopFor(Worker& worker);
+  uint64_t SpanLength() const;
+  bool AssignSpan(Worker& worker, uint64_t most, struct Give& give);
+  std::optional<TaskId> PopFor(Worker& worker, bool returned_alone);
   std::optional<uint32_t> PickGroup(Worker& worker);
   uint64_t RetractFrom(Worker& worker, uint64_t wanted);
   bool AnotherMayDoBetter() const;

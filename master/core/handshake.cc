@@ -103,19 +103,20 @@ void Core::Reconcile(Worker& worker, const std::vector<Held>& held) {
   for (const Held& h : held) {
     if (h.run == options_.text.run) has.insert(h.attempt);
   }
-  for (OpenTask* task : worker.held.All()) {
-    OpenTask& open = *task;
-    if (open.retracting) {
+  for (OpenTask* span : worker.held.All()) {
+    if (span->retracting) {
       // The request may be lost with the old session; if not, its answer still is in time.
-      open.retracting = false;
-      --worker.retracting;
+      span->retracting = false;
+      worker.retracting -= span->count;
     }
-    if (open.session >= worker.session) continue;
-    if (has.contains(open.attempt)) {
-      open.session = worker.session;
-    } else {
-      --open.attempts;
-      Release(open.task, open);
+    if (span->session >= worker.session) continue;
+    for (OpenTask* open : tasks_.TakeApart(*span)) {
+      if (has.contains(open->attempt)) {
+        open->session = worker.session;
+      } else {
+        --open->attempts;
+        Release(open->task, *open);
+      }
     }
   }
   worker.stale.clear();

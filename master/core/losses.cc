@@ -46,7 +46,10 @@ void Core::Lose(Time now, Worker& worker, const Loss& loss) {
   const bool charge = loss.blame != Blame::kNobody && !worker.leaving;
   // In one slot what started last is what ran: an earlier one has ended, and its result is lost.
   std::map<uint32_t, AttemptId> ran;
-  const auto held = worker.held.All();
+  std::vector<OpenTask*> held;
+  for (OpenTask* open : worker.held.All()) {
+    for (OpenTask* task : tasks_.TakeApart(*open)) held.push_back(task);
+  }
   for (const OpenTask* open : held) {
     if (open->running) ran[open->slot] = open->attempt;
   }

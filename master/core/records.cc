@@ -5,10 +5,12 @@ namespace cq {
 void Committed::Add(const JournalRecord& record) {
   if (const auto* result = std::get_if<ResultRecord>(&record)) {
     attempts.push_back({result->result.task, result->result.attempt});
+  } else if (const auto* span = std::get_if<SpanRecord>(&record)) {
+    attempts.push_back(span->results.span);
   } else if (const auto* failure = std::get_if<FailureRecord>(&record)) {
     const bool reported =
         failure->kind == FailureKind::kRetried || failure->kind == FailureKind::kSlotCrashed;
-    if (reported) attempts.push_back(failure->attempt);
+    if (reported) attempts.push_back({failure->attempt.task, failure->attempt.attempt});
   } else if (const auto* worker = std::get_if<WorkerRecord>(&record)) {
     workers.push_back(worker->worker);
   } else if (const auto* durable = std::get_if<MarkRecord>(&record)) {

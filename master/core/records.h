@@ -17,6 +17,10 @@ struct ResultRecord {
   uint64_t attempts = 1;
   uint64_t worker = 0;
 };
+struct SpanRecord {
+  ResultSpan results;
+  uint64_t worker = 0;
+};
 /// Why an attempt was followed, or will be, by another. The numbers are the journal's.
 enum class FailureKind : uint8_t {
   kTakenBack = 0,    // it was charged; the cause turned out not to be the task
@@ -83,15 +87,15 @@ struct LedgerRecord {
   Ledger ledger;
 };
 using JournalRecord =
-    std::variant<ResultRecord, FailureRecord, WorkerRecord, WorkerEndRecord, AllocationIntent,
-                 AllocationSubmitted, AllocationEnded, MarkRecord, OutputRecord, AvoidRecord,
-                 SpoolTaken, CallRecord, LedgerRecord>;
+    std::variant<ResultRecord, SpanRecord, FailureRecord, WorkerRecord, WorkerEndRecord,
+                 AllocationIntent, AllocationSubmitted, AllocationEnded, MarkRecord, OutputRecord,
+                 AvoidRecord, SpoolTaken, CallRecord, LedgerRecord>;
 
 /// What has become durable, in the order in which it was written.
 struct Committed {
   /// Of results, and of failures that workers reported: what they wait to hear of. Not of losses,
   /// since a lost attempt may get an outcome, too.
-  std::vector<AttemptRef> attempts;
+  std::vector<AttemptSpan> attempts;
   std::vector<uint64_t> workers;
   /// 0: none.
   TaskId mark = 0;

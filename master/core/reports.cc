@@ -5,6 +5,7 @@
 
 #include "master/core/core.h"
 #include "protocol/limits.h"
+#include "protocol/spans.h"
 
 namespace cq {
 
@@ -31,6 +32,7 @@ void Core::OnReport(Time now, Worker& worker, FromWorker& message) {
       core.OnStarted(worker, m.started);
       worker.ledger = m.ledger;
       for (TaskResult& result : m.results) core.OnResult(now, &worker, result);
+      for (ResultSpan& span : m.spans) core.OnResultSpan(now, &worker, span);
     }
     void operator()(Returned& m) {
       if (!SameRun(m, core.options_.text)) return;
@@ -80,16 +82,24 @@ bool Core::Rejected(Worker* worker, AttemptRef ref) {
 void Core::OnStarted(Worker& worker, const std::vector<StartedAttempt>& attempts) {
   for (const StartedAttempt& started : attempts) {
     if (Rejected(&worker, {started.task, started.attempt})) continue;
-    OpenTask* open = tasks_.Find(started.task);
-    if (open == nullptr || open->attempt != started.attempt || open->worker != worker.index) {
+    OpenTask* open = tasks_.Containing(started.task);
+    if (open == nullptr || open->attempt_at(started.task) != started.attempt ||
+        open->worker != worker.index) {
       continue;
     }
+    if (open->running && open->slot != started.slot && open->at != started.task) {
+      // Two slots share a span: each has its part from now on.
+      const TaskId second = std::max(open->at, started.task);
+      tasks_.Isolate(second, open->task + open->count - second);
+      open = tasks_.Containing(started.task);
+    }
     open->slot = static_cast<uint32_t>(started.slot);
+    open->at = started.task;
     if (std::exchange(open->running, true)) continue;
     ++worker.running;
     if (open->retracting) {
       open->retracting = false;
-      --worker.retracting;
+      worker.retracting -= open->count;
     }
   }
 }
@@ -97,15 +107,38 @@ void Core::OnStarted(Worker& worker, const std::vector<StartedAttempt>& attempts
 // A report that is not wanted: counted, and acknowledged.
 void Core::Drop(Worker* worker, AttemptRef ref) {
   ++counts_.dropped;
-  Acknowledge(worker, ref);
+  Acknowledge(worker, {ref.task, ref.attempt});
 }
 
 // A mean over about the last thousand tasks follows a run whose rows change their nature.
-void Core::Learn(const TaskResult& result) {
-  const auto wall = std::chrono::microseconds(std::min<uint64_t>(result.wall_us, 1ull << 50));
-  timed_tasks_ = std::min<uint64_t>(timed_tasks_ + 1, 1000);
-  mean_ += (std::max<std::chrono::nanoseconds>(wall, std::chrono::microseconds(1)) - mean_) /
-           static_cast<int64_t>(timed_tasks_);
+void Core::Learn(uint64_t wall_us, uint64_t tasks) {
+  const auto wall = std::chrono::microseconds(std::min<uint64_t>(wall_us / tasks, 1ull << 50));
+  timed_tasks_ = std::min<uint64_t>(timed_tasks_ + tasks, 1000);
+  const double weight =
+      static_cast<double>(std::min<uint64_t>(tasks, 1000)) / static_cast<double>(timed_tasks_);
+  const auto off = std::max<std::chrono::nanoseconds>(wall, std::chrono::microseconds(1)) - mean_;
+  mean_ += std::chrono::duration_cast<std::chrono::nanoseconds>(off * weight);
+}
+
+// Of a span that is out as it is; anything else is looked at task by task.
+void Core::OnResultSpan(Time now, Worker* worker, ResultSpan& span) {
+  const auto& [task, attempt, count] = span.span;
+  OpenTask* open = worker == nullptr || count < 2 ? nullptr : tasks_.Containing(task);
+  const bool current = open != nullptr && open->count > 1 && open->worker == worker->index &&
+                       open->attempt_at(task) == attempt;
+  open = current ? tasks_.Isolate(task, count) : nullptr;
+  if (open == nullptr) {
+    for (TaskResult& result : ResultsOf(span)) OnResult(now, worker, result);
+    return;
+  }
+  Learn(span.wall_us, count);
+  if (open->given != Time{}) turnaround_ += (now - open->given) * static_cast<int64_t>(count);
+  worker->unstartable = 0;
+  Detach(*open);
+  tasks_.FinishSpan(*open);
+  AwaitCommit(span.span, worker->index);
+  counts_.outcomes[static_cast<size_t>(Outcome::kOk)] += count;
+  Record(SpanRecord{std::move(span), worker->number});
 }
 
 // `worker` is none for what comes from a file of a worker that has left.
@@ -113,25 +146,26 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
   const AttemptRef ref{result.task, result.attempt};
   if (worker != nullptr && worker->stale.erase(result.attempt) > 0) MarkDirty(*worker);
   if (Rejected(worker, ref)) {
-    Acknowledge(worker, ref);
+    Acknowledge(worker, {ref.task, ref.attempt});
     return;
   }
   if (!Plausible(result.task, result.attempt)) {
     Drop(worker, ref);
     return;
   }
-  if (const auto waiting = uncommitted_.find(result.attempt);
-      waiting != uncommitted_.end() && waiting->second.task == result.task) {
+  if (Uncommitted* waiting = FindUncommitted(result.attempt);
+      waiting != nullptr &&
+      waiting->attempts.task + (result.attempt - waiting->attempts.attempt) == result.task) {
     // A repetition of what the journal is about to commit: acknowledged then, and to this worker.
     ++counts_.dropped;
-    if (worker != nullptr) waiting.value().worker = worker->index;
+    if (worker != nullptr) waiting->worker = worker->index;
     return;
   }
   if (beyond_.Contains(result.task) && result.outcome != Outcome::kCancelled &&
       !result.unstartable) {
     beyond_.Erase(result.task);
-    uncommitted_[result.attempt] = {
-        result.task, worker == nullptr ? std::nullopt : std::optional(worker->index), now_};
+    AwaitCommit({result.task, result.attempt},
+                worker == nullptr ? std::nullopt : std::optional(worker->index));
     Record(ResultRecord{std::move(result), 1, worker == nullptr ? 0 : worker->number});
     return;
   }
@@ -151,7 +185,7 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
     // Nobody asked for that here: the task has not had its chance.
     if (current && open->attempts > 0) --open->attempts;
     if (current) Release(result.task, *open);
-    Acknowledge(worker, ref);
+    Acknowledge(worker, {ref.task, ref.attempt});
     return;
   }
   if (result.unstartable) {
@@ -160,10 +194,10 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
   }
   if (result.outcome == Outcome::kCrashed) {
     OnSlotCrash(now, result, tasks_.OpenUp(result.task));
-    if (worker != nullptr) uncommitted_[result.attempt].worker = worker->index;
+    if (worker != nullptr) FindUncommitted(result.attempt)->worker = worker->index;
     return;
   }
-  Learn(result);
+  Learn(result.wall_us, 1);
   if (current && open->given != Time{}) turnaround_ += now - open->given;
   if (worker != nullptr) {
     MarkDirty(*worker);
@@ -173,7 +207,7 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
   const bool failed = result.outcome == Outcome::kError || result.outcome == Outcome::kTimeout;
   if (failed && (open == nullptr || open->failures < options_.retries) && options_.retries > 0) {
     Retry(now, result, tasks_.OpenUp(result.task));
-    if (worker != nullptr) uncommitted_[result.attempt].worker = worker->index;
+    if (worker != nullptr) FindUncommitted(result.attempt)->worker = worker->index;
     return;
   }
   const uint64_t attempts = open == nullptr ? 1 : std::max<uint64_t>(open->attempts, 1);
@@ -187,7 +221,7 @@ void Core::Retry(Time now, TaskResult& result, OpenTask& open) {
   ++open.failures;
   open.over = std::max(open.over, result.attempt);
   const uint64_t number = open.attempt == 0 ? 0 : workers_[open.worker].number;
-  uncommitted_[result.attempt] = {result.task, std::nullopt, now_};
+  AwaitCommit({result.task, result.attempt}, std::nullopt);
   const std::string reason = fmt::format(
       "{}: {}", result.outcome == Outcome::kTimeout ? "timeout" : "error", result.details->error);
   Record(FailureRecord{{result.task, result.attempt}, number, FailureKind::kRetried, reason});
@@ -219,7 +253,7 @@ void Core::OnSlotCrash(Time now, TaskResult& result, OpenTask& open) {
     Finish(std::move(result), worker, attempts);
     return;
   }
-  uncommitted_[result.attempt] = {result.task, std::nullopt, now_};
+  AwaitCommit({result.task, result.attempt}, std::nullopt);
   Record(FailureRecord{
       {result.task, result.attempt}, number, FailureKind::kSlotCrashed, result.details->error});
   if (out) {
@@ -236,6 +270,7 @@ void Core::OnSlotCrash(Time now, TaskResult& result, OpenTask& open) {
 void Core::OnSpooled(Time now, Results results) {
   if (finished_ || results.run != options_.text.run) return;
   for (TaskResult& result : results.results) OnResult(now, nullptr, result);
+  for (ResultSpan& span : results.spans) OnResultSpan(now, nullptr, span);
 }
 
 void Core::OnOutput(Worker& worker, Output& output) {

@@ -5,12 +5,33 @@
 
 namespace cq {
 
+void OpenTask::CutFront(uint64_t n, OpenTask& front) {
+  front.task = task;
+  front.attempt = attempt;
+  front.given = given;
+  front.worker = worker;
+  front.session = session;
+  front.attempts = attempts;
+  front.retracting = retracting;
+  if (running && at < task + n) {
+    front.running = std::exchange(running, false);
+    front.slot = slot;
+    front.at = at;
+  }
+  task += n;
+  attempt += n;
+  front.newer = this;
+  front.older = older;
+  if (older != nullptr) older->newer = &front;
+  older = &front;
+}
+
 TaskTable::TaskTable(TaskId last, TaskSet done, uint64_t done_count)
     : last_(last), done_(std::move(done)), done_count_(done_count), ready_(last - done_count) {}
 
 void TaskTable::SkipTakenFresh() {
   while (next_fresh_ <= places() &&
-         (done_.Contains(At(next_fresh_)) || Find(At(next_fresh_)) != nullptr)) {
+         (done_.Contains(At(next_fresh_)) || Containing(At(next_fresh_)) != nullptr)) {
     ++next_fresh_;
   }
 }
@@ -54,6 +75,18 @@ std::optional<TaskId> TaskTable::PopFresh(uint32_t group) {
   return std::nullopt;
 }
 
+AttemptSpan TaskTable::PopFreshSpan(uint64_t most) {
+  SkipTakenFresh();
+  AttemptSpan span{next_fresh_, 0, 0};
+  const TaskId last = std::min(last_, mark_);
+  while (span.count < most && next_fresh_ <= last && !done_.Contains(next_fresh_) &&
+         (next_fresh_ > highest_opened_ || Containing(next_fresh_) == nullptr)) {
+    ++next_fresh_;
+    ++span.count;
+  }
+  return span;
+}
+
 std::optional<TaskId> TaskTable::PopReady(bool charged_too) {
   if (const auto task = PopReturned(charged_too)) return task;
   SkipTakenFresh();
@@ -78,9 +111,8 @@ std::optional<TaskId> TaskTable::PopFor(Queue which, WorkerIndex worker, bool ch
 }
 
 void TaskTable::Admit() {
-  for (const TaskId task : Open()) {
-    OpenTask& open = Get(task);
-    if (open.ready() && open.queue == Queue::kNone) Enqueue(task, open);
+  for (OpenTask* open : Open()) {
+    if (open->ready() && open->queue == Queue::kNone) Enqueue(open->task, *open);
   }
   next_fresh_ = 1;
   withheld_ = false;
@@ -104,6 +136,32 @@ OpenTask& TaskTable::Assign(TaskId task, AttemptId attempt, WorkerIndex worker, 
   --ready_;
   ++out_;
   return open;
+}
+
+OpenTask& TaskTable::AssignSpan(const AttemptSpan& span, WorkerIndex worker, SessionId session) {
+  OpenTask& open = open_.Add(span.task, span.count).first;
+  open.task = span.task;
+  open.attempt = span.attempt;
+  open.worker = worker;
+  open.session = session;
+  open.attempts = 1;
+  highest_opened_ = std::max(highest_opened_, span.task + span.count - 1);
+  ready_ -= span.count;
+  out_ += span.count;
+  return open;
+}
+
+std::vector<OpenTask*> TaskTable::TakeApart(OpenTask& span) {
+  std::vector<OpenTask*> tasks;
+  const TaskId end = span.task + span.count;
+  for (TaskId task = span.task; task < end; ++task) tasks.push_back(Find(task));
+  return tasks;
+}
+
+std::vector<OpenTask*> TaskTable::Open() {
+  std::vector<OpenTask*> all;
+  for (const TaskId end : open_.Ends()) all.push_back(open_.EndingAt(end));
+  return all;
 }
 
 void TaskTable::Enqueue(TaskId task, OpenTask& open) {
@@ -171,6 +229,14 @@ void TaskTable::Finish(TaskId task) {
   open_.Erase(task);
   done_.Insert(task);
   ++done_count_;
+}
+
+void TaskTable::FinishSpan(OpenTask& span) {
+  const uint64_t count = span.count;
+  out_ -= count;
+  done_.Insert(span.task, count);
+  done_count_ += count;
+  open_.Erase(span.task + count - 1);
 }
 
 }  // namespace cq

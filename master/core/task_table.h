@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdint>
@@ -9,7 +10,7 @@
 
 #include "master/core/start_order.h"
 #include "protocol/ids.h"
-#include "protocol/stable_table.h"
+#include "protocol/span_table.h"
 
 namespace cq {
 
@@ -27,6 +28,10 @@ class TaskSet {
   void Erase(TaskId task) {
     if (task / 64 < words_.size()) words_[task / 64] &= ~(uint64_t{1} << (task % 64));
   }
+  /// Inserts so many from `first` on.
+  void Insert(TaskId first, uint64_t count) {
+    for (uint64_t i = 0; i < count; ++i) Insert(first + i);
+  }
   void Insert(TaskId task) {
     if (task / 64 >= words_.size()) words_.resize(task / 64 + 1 + words_.size() / 4);
     words_[task / 64] |= uint64_t{1} << (task % 64);
@@ -36,10 +41,13 @@ class TaskSet {
   std::vector<uint64_t> words_;
 };
 
-/// A task that was tried or is being tried and has no outcome yet. The rest of the tasks are either
+/// A task that was tried or is being tried and has no outcome yet, or a span of such that were
+/// given out together and to which nothing has happened since. The rest of the tasks are either
 /// fresh (never given out) or have an outcome, and cost one bit.
 struct OpenTask {
+  /// Of a span the first.
   TaskId task = 0;
+  uint64_t count = 1;
   /// The attempt that is out; 0 while the task waits in the ready queue.
   AttemptId attempt = 0;
   /// When it was given out; 0: by an earlier master.
@@ -52,8 +60,9 @@ struct OpenTask {
   /// The newest attempt that is known to have ended, without an outcome for the task.
   AttemptId over = 0;
   uint32_t attempts = 0;
-  /// Where it runs, once it is reported running.
+  /// Where it runs, once it is reported running, and which one of a span that is.
   uint32_t slot = 0;
+  TaskId at = 0;
   /// Its place among the groups, if it has one.
   uint32_t group = kNoGroup;
   /// The attempts whose loss is charged, and how many of these losses may still be explained.
@@ -82,6 +91,10 @@ struct OpenTask {
   OpenTask* newer = nullptr;
 
   bool ready() const { return attempt == 0 && !waiting; }
+  AttemptId attempt_at(TaskId t) const { return attempt + (t - task); }
+
+  /// Its first tasks become a span, or a task, of their own, held in its place.
+  void CutFront(uint64_t n, OpenTask& front);
 };
 
 /// Which tasks there are, which are ready, out, or done. Knows nothing of workers but their index.
@@ -106,14 +119,20 @@ class TaskTable {
   /// How many have neither an outcome nor leave to go out.
   uint64_t waiting() const { return waiting_; }
 
-  /// The state of a task that is open, which stays where it is; nullptr for a fresh or finished
-  /// one.
+  /// The state of a task that is open, by itself, which stays where it is; nullptr for a fresh or
+  /// finished one.
   OpenTask* Find(TaskId task) { return open_.Find(task); }
+  /// The same as part of its span; and a span that has these and no others.
+  OpenTask* Containing(TaskId task) { return open_.Containing(task); }
+  OpenTask* Isolate(TaskId first, uint64_t count) { return open_.Isolate(first, count); }
+  /// Each of them by itself.
+  std::vector<OpenTask*> TakeApart(OpenTask& span);
 
   /// The state of a task without outcome, which becomes open if it was fresh.
   OpenTask& OpenUp(TaskId task) {
     OpenTask& open = open_.Add(task).first;
     open.task = task;
+    highest_opened_ = std::max(highest_opened_, task);
     return open;
   }
   /// Before anything else.
@@ -141,6 +160,8 @@ class TaskTable {
   /// The same without fresh ones, and the next fresh one of a group.
   std::optional<TaskId> PopReturned(bool charged_too);
   std::optional<TaskId> PopFresh(uint32_t group);
+  /// At most so many fresh ones whose numbers follow each other, of a table without an order.
+  AttemptSpan PopFreshSpan(uint64_t most);
   /// The next ready suspect, which goes to a worker that holds nothing.
   std::optional<TaskId> PopSuspect(WorkerIndex worker) {
     return PopFor(Queue::kSuspects, worker, true);
@@ -152,6 +173,8 @@ class TaskTable {
 
   /// A ready task (popped, or adopted from a worker that holds it) goes out as `attempt`.
   OpenTask& Assign(TaskId task, AttemptId attempt, WorkerIndex worker, SessionId session);
+  /// Fresh ones that were popped go out.
+  OpenTask& AssignSpan(const AttemptSpan& span, WorkerIndex worker, SessionId session);
   /// A task that was out is ready again (unless it is held back), or waits until Wake.
   void Requeue(TaskId task);
   void Suspend(TaskId task);
@@ -165,9 +188,11 @@ class TaskTable {
   void Reclassify(TaskId task);
   /// A task, open or fresh, has its outcome.
   void Finish(TaskId task);
+  /// All of a span that is out have theirs.
+  void FinishSpan(OpenTask& span);
 
   /// All that are open, by their numbers.
-  std::vector<TaskId> Open() const { return open_.SortedKeys(); }
+  std::vector<OpenTask*> Open();
 
  private:
   using Queue = OpenTask::Queue;
@@ -203,7 +228,9 @@ class TaskTable {
   /// Tasks given back, by kind. May hold tasks that went another way since: an entry counts if the
   /// open task says that it is ready in that queue.
   std::array<std::deque<TaskId>, 5> queues_;
-  StableTable<TaskId, OpenTask> open_;
+  SpanTable<TaskId, OpenTask> open_;
+  /// No task above it was ever opened.
+  TaskId highest_opened_ = 0;
 };
 
 }  // namespace cq

@@ -27,6 +27,7 @@ using ConnectionId = uint64_t;
 /// states.
 class HeldTasks {
  public:
+  /// Each task of a span counts.
   size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
   OpenTask* newest() const { return newest_; }
@@ -34,16 +35,16 @@ class HeldTasks {
     open.older = newest_;
     if (newest_ != nullptr) newest_->newer = &open;
     newest_ = &open;
-    ++size_;
+    size_ += open.count;
   }
   void Remove(OpenTask& open) {
     if (open.older != nullptr) open.older->newer = open.newer;
     (open.newer != nullptr ? open.newer->older : newest_) = open.older;
     open.older = nullptr;
     open.newer = nullptr;
-    --size_;
+    size_ -= open.count;
   }
-  /// The oldest first. They may be taken out meanwhile.
+  /// The oldest first, spans as they are. They may be taken out meanwhile.
   std::vector<OpenTask*> All() const {
     std::vector<OpenTask*> all;
     for (OpenTask* open = newest_; open != nullptr; open = open->older) all.push_back(open);
@@ -115,7 +116,8 @@ struct Worker {
   /// Attempts that it still runs though they were given up.
   std::set<AttemptId> stale;
   /// What it is to be told of next, and whether it may be given tasks next.
-  std::vector<AttemptRef> acks;
+  std::vector<AttemptSpan> acks;
+  uint64_t acked = 0;
   bool dirty = false;
 
   bool Takes() const { return connected && unrecorded == 0 && !leaving && !ended && capacity > 0; }

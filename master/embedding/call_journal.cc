@@ -57,8 +57,9 @@ void DurableWriter::OnCommitted(const Committed& committed) {
   std::vector<TaskResult> results;
   {
     const std::lock_guard lock(mutex_);
-    for (const AttemptRef& ref : committed.attempts) {
-      if (auto node = waiting_.extract(ref.attempt)) results.push_back(std::move(node.mapped()));
+    for (const AttemptSpan& attempts : committed.attempts) {
+      if (auto node = waiting_.extract(attempts.attempt))
+        results.push_back(std::move(node.mapped()));
     }
   }
   if (!results.empty()) deliver_(std::move(results));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "protocol/bundle.h"
+#include "protocol/pieces.h"
 #include "protocol/seeds.h"
 
 namespace cq {
@@ -22,7 +23,7 @@ void CallTable::Add(detail::Call call) {
   for (; page < first_page_; --first_page_) pages_.emplace_front();
   while (page - first_page_ >= pages_.size()) pages_.emplace_back();
   auto& slot = pages_[page - first_page_];
-  if (slot == nullptr) slot = std::make_unique<Page>();
+  if (slot == nullptr) slot = spare_ ? std::move(spare_) : std::make_unique<Page>();
   Entry& entry = slot->entries[call.task % kPage];
   ++slot->used;
   entry.used = true;
@@ -82,7 +83,7 @@ CallTable::Owner CallTable::Take(TaskId task) {
   Owner owner = std::move(entry->owner);
   entry->row = {};
   auto& page = pages_[task / kPage - first_page_];
-  if (--page->used == 0) page.reset();
+  if (--page->used == 0) spare_ = std::move(page);
   for (; !pages_.empty() && pages_.front() == nullptr; ++first_page_) pages_.pop_front();
   return owner;
 }

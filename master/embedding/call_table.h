@@ -60,6 +60,9 @@ class CallTable final : public TaskSource {
   /// Page n has the tasks n * kPage to (n + 1) * kPage - 1; null: none of them is open.
   std::deque<std::unique_ptr<Page>> pages_;
   uint64_t first_page_ = 0;
+  /// The last page that was given up: to make one costs as much as a call, and one call at a time
+  /// would need a new one each time.
+  std::unique_ptr<Page> spare_;
 };
 
 }  // namespace cq

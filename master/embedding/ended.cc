@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "protocol/bundle.h"
+#include "protocol/pieces.h"
 
 namespace cq {
 

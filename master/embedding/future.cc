@@ -27,11 +27,9 @@ std::string Packer::Take() {
 void ReadPacked(const std::string& bytes, void (*take)(void* context, Decoder& value),
                 void* context) {
   try {
-    const auto reference = [](msgpack::type::object_type, size_t, void*) { return true; };
-    size_t end = 0;
-    const auto handle = msgpack::unpack(bytes.data(), bytes.size(), end, reference);
-    ValueReader reader;
-    reader.Start({&handle.get()});
+    thread_local Unpacker unpacker;
+    thread_local ValueReader reader;
+    reader.Start({&unpacker.Unpack(bytes)});
     take(context, reader);
   } catch (const msgpack::unpack_error& error) {
     throw Error(std::string("a value that cannot be unpacked: ") + error.what());

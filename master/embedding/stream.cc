@@ -7,6 +7,7 @@
 
 #include "cq/map.h"
 #include "protocol/bundle.h"
+#include "protocol/pieces.h"
 
 namespace cq::detail {
 namespace {

@@ -2,6 +2,7 @@
 #include <cq/function.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <stdexcept>
 
@@ -63,3 +64,19 @@ double waits(double n) {
   return n;
 }
 CQ_FUNCTION(waits);
+
+// Something happens to a few of many.
+double eventful(int64_t n) {
+  if (n % 1000 == 7) throw std::runtime_error("seven");
+  if (n % 5000 == 11) std::printf("eleven: %d\n", static_cast<int>(n));
+  if (n == 12'345) std::abort();
+  return static_cast<double>(n) / 2;
+}
+CQ_FUNCTION(eventful);
+
+// One of many waits for the file `go`.
+int64_t waits_late(int64_t n) {
+  while (n == 20'000 && access("go", F_OK) != 0) usleep(10'000);
+  return 2 * n;
+}
+CQ_FUNCTION(waits_late);

@@ -10,6 +10,8 @@
 #include <cmath>
 #include <filesystem>
 #include <random>
+#include <set>
+#include <sstream>
 
 #include "tests/support/process.h"
 
@@ -49,6 +51,13 @@ class ProgramTest : public ::testing::Test {
     std::string csv = "n\n";
     for (int i = 1; i <= count; ++i) csv += std::to_string(i) + "\n";
     return csv;
+  }
+
+  // Each row has twice its number.
+  void ExpectDoubled(int rows) {
+    Words expected;
+    for (int i = 1; i <= rows; ++i) expected.push_back(std::to_string(2 * i));
+    EXPECT_TRUE(Column("result") == expected);
   }
 
   TemporaryDirectory directory_;
@@ -388,6 +397,86 @@ TEST_F(ProgramTest, AKilledMasterIsResumedAndNothingOfAProgramIsLeft) {
   Words expected;
   for (int i = 1; i <= 40; ++i) expected.push_back(std::to_string(i));
   EXPECT_EQ(Column("result"), expected);
+}
+
+// Short tasks travel together. What happens to some of them is theirs alone.
+TEST_F(ProgramTest, EachOfManyShortTasksHasItsOwnFate) {
+  constexpr int kRows = 30'000;
+  const Ended ended = Run(Numbers(kRows), {"--function", Function("eventful")});
+  EXPECT_EQ(ended.status, 1) << ended.err;
+  const auto results = Column("result");
+  const auto status = Column("cq_status");
+  const auto attempts = Column("cq_attempts");
+  const auto printed = Column("cq_stdout");
+  ASSERT_EQ(results.size(), static_cast<size_t>(kRows));
+  std::multiset<std::string> lines;
+  for (int n = 1; n <= kRows; ++n) {
+    const size_t at = static_cast<size_t>(n - 1);
+    const bool crashes = n == 12'345;
+    const bool fails = n % 1000 == 7;
+    ASSERT_EQ(status[at], crashes ? "crashed" : fails ? "error" : "ok") << n;
+    ASSERT_EQ(attempts[at], crashes ? "3" : "1") << n;
+    if (!crashes && !fails) {
+      ASSERT_EQ(std::stod(results[at]), n / 2.0);
+    }
+    std::istringstream text(printed[at]);
+    for (std::string line; std::getline(text, line);) {
+      if (line.starts_with("eleven")) lines.insert(line);
+    }
+  }
+  EXPECT_EQ(lines, (std::multiset<std::string>{"eleven: 11", "eleven: 5011", "eleven: 10011",
+                                               "eleven: 15011", "eleven: 20011", "eleven: 25011"}));
+}
+
+// What was answered before a row that takes long is durable while that one runs.
+TEST_F(ProgramTest, ShortTasksDoNotWaitForALongOneBehindThem) {
+  WriteFile(directory_.File("in.csv"), Numbers(40'000));
+  TestProcess run(
+      {CQ_PROGRAM, "run", "in.csv", "--slots", "2", "--function", Function("waits_late")},
+      directory_.path());
+  EXPECT_TRUE(Eventually([&] {
+    return Query("SELECT count(*) FROM results WHERE task < 20000") == "count(*)\n19999\n";
+  }));
+  WriteFile(directory_.File("go"), "");
+  EXPECT_EQ(run.Wait().status, 0);
+  ExpectDoubled(40'000);
+}
+
+TEST_F(ProgramTest, AMasterKilledAmidShortTasksIsResumed) {
+  WriteFile(directory_.File("in.csv"), Numbers(40'000));
+  TestProcess master(
+      {CQ_PROGRAM, "run", "in.csv", "--slots", "2", "--function", Function("waits_late")},
+      directory_.path(), {{"PROGRAM_TEST", directory_.path()}});
+  ASSERT_TRUE(Eventually(
+      [&] { return Query("SELECT count(*) > 10000 FROM results") == "count(*) > 10000\n1\n"; }));
+  master.Signal(SIGKILL);
+  master.Wait();
+  EXPECT_TRUE(Eventually([&] { return ProcessesWith("PROGRAM_TEST=" + directory_.path()).empty(); },
+                         std::chrono::seconds(2)));
+  WriteFile(directory_.File("go"), "");
+  const Ended resumed = Cq({"resume"}, directory_.path());
+  EXPECT_EQ(resumed.status, 0) << resumed.err;
+  ExpectDoubled(40'000);
+}
+
+TEST_F(ProgramTest, ADrainedRunOfShortTasksIsResumed) {
+  WriteFile(directory_.File("in.csv"), Numbers(40'000));
+  // So many in flight that some wait at the worker while that one runs.
+  TestProcess master(
+      {CQ_PROGRAM, "run", "in.csv", "--slots", "1", "--function", Function("waits_late")},
+      directory_.path());
+  ASSERT_TRUE(Eventually([&] {
+    return Query("SELECT count(*) FROM results WHERE task < 20000") == "count(*)\n19999\n";
+  }));
+  master.Signal(SIGINT);
+  ASSERT_TRUE(
+      Eventually([&] { return master.Err().find("no other started") != std::string::npos; }));
+  WriteFile(directory_.File("go"), "");
+  const Ended drained = master.Wait();
+  EXPECT_EQ(drained.status, 130) << drained.err;
+  const Ended resumed = Cq({"resume"}, directory_.path());
+  EXPECT_EQ(resumed.status, 0) << resumed.err;
+  ExpectDoubled(40'000);
 }
 
 }  // namespace

@@ -27,6 +27,7 @@ class CoreTest : public ::testing::Test {
     options_.expected_slots = expected_slots;
     core_ = std::make_unique<Core>(options_, std::move(recovered));
     held_.clear();
+    spans_.clear();
     core_->OnTick(now_);
     core_->Flush(now_);
     core_->TakeActions();
@@ -69,6 +70,7 @@ class CoreTest : public ::testing::Test {
       const auto* give = std::get_if<Give>(&action);
       if (give == nullptr) continue;
       for (const auto& grant : give->tasks) held_[give->to].push_back({grant.task, grant.attempt});
+      for (const AttemptSpan& span : give->spans) spans_[give->to].push_back(span);
     }
     return actions;
   }
@@ -135,7 +137,7 @@ class CoreTest : public ::testing::Test {
     return Report(from, Results{kRun, {}, {result}});
   }
   std::vector<Action> Commit(AttemptRef ref) {
-    core_->OnCommitted(now_, {{ref}, {}, 0, {}});
+    core_->OnCommitted(now_, {{{ref.task, ref.attempt}}, {}, 0, {}});
     return Take();
   }
 
@@ -186,6 +188,7 @@ class CoreTest : public ::testing::Test {
   std::unique_ptr<Core> core_;
   /// All that was given to each connection so far.
   std::map<ConnectionId, std::vector<AttemptRef>> held_;
+  std::map<ConnectionId, std::vector<AttemptSpan>> spans_;
   Time now_ = seconds(100);
   std::map<ConnectionId, SessionId> session_;
   std::map<ConnectionId, uint64_t> sequence_;

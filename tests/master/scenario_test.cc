@@ -215,6 +215,15 @@ class Scenario {
     }
   }
 
+  template <class T>
+  static std::string List(const std::vector<T>& attempts) {
+    std::string text;
+    for (const T& attempt : attempts) {
+      text += fmt::format(" {}({})", attempt.task, Name(attempt.attempt));
+    }
+    return text;
+  }
+
   void Say(const Send& send) {
     struct {
       std::string operator()(const Ack& m) { return "ack" + List(m.attempts); }
@@ -229,12 +238,6 @@ class Scenario {
       std::string operator()(const Assign&) { return {}; }
       std::string operator()(const MasterHeartbeat&) { return {}; }
       std::string operator()(const Reply&) { return {}; }
-      static std::string List(const std::vector<AttemptRef>& refs) {
-        std::string text;
-        for (const AttemptRef& ref : refs)
-          text += fmt::format(" {}({})", ref.task, Name(ref.attempt));
-        return text;
-      }
     } name;
     const std::string text = std::visit(name, send.message);
     if (!text.empty()) out_ += fmt::format("to {}: {}\n", send.to, text);

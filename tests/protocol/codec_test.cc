@@ -6,6 +6,8 @@
 #include <msgpack.hpp>
 
 #include "protocol/limits.h"
+#include "protocol/pieces.h"
+#include "protocol/spans.h"
 
 namespace cq {
 namespace {
@@ -49,10 +51,24 @@ TaskResult FullResult() {
   return result;
 }
 
+ResultSpan FullSpan() {
+  ResultSpan span{{5, 6, 2}, 1, 1'700'000'000'000'000, 9, {}};
+  AppendAnswer(span.answers, 4, "a value");
+  AppendAnswer(span.answers, 5, std::string("\0\xff", 2));
+  return span;
+}
+
+TaskSpan FullTaskSpan() {
+  TaskSpan span{{5, 6, 2}, {}};
+  AppendPiece(span.rows, "a row");
+  AppendPiece(span.rows, std::string("\0\xff", 2));
+  return span;
+}
+
 std::vector<FromWorker> AllFromWorker() {
   return {FullHello(),
           Started{77, {{1, 2, 0}}},
-          Results{77, {{3, 4, 1}}, {FullResult(), TaskResult{}}},
+          Results{77, {{3, 4, 1}}, {FullResult(), TaskResult{}}, {}, {FullSpan()}},
           Returned{77, {{1, 2, ReturnReason::kToldToGo, -15, "SIGTERM"}}},
           WorkerHeartbeat{9, 10, "full"},
           Leaving{"SIGTERM"},
@@ -86,8 +102,9 @@ std::vector<ToWorker> AllToWorker() {
           Assign{77,
                  {{1, 2, 3, 4, {"a", ""}, "", {}},
                   {5, 6, 1, 8, {}, "g", limited},
-                  {7, 8, 1, 0, {}, "", {}}}},
-          Ack{77, {{1, 2}, {3, 4}, {4, 5}, {5, 6}, {6, 8}}},
+                  {7, 8, 1, 0, {}, "", {}}},
+                 {FullTaskSpan()}},
+          Ack{77, {{1, 2}, {3, 4, 3}, {6, 8}}},
           Retract{77, {{1, 2}}},
           Cancel{77, {}},
           MasterHeartbeat{5},

@@ -8,8 +8,11 @@
 #include <vector>
 
 #include "master/core/core.h"
+#include "protocol/pieces.h"
+#include "protocol/spans.h"
 #include "tests/simulation/names.h"
 #include "tests/simulation/sim_program.h"
+#include "tests/simulation/sim_slots.h"
 #include "tests/simulation/sim_worker.h"
 #include "tests/simulation/timeline.h"
 #include "tests/simulation/truth.h"
@@ -62,97 +65,6 @@ class Simulation {
 
   void Say(const std::string& line) {
     if (trace_) trace_(fmt::format("{:>8} ms  {}", now_ / milliseconds(1), line));
-  }
-
-  // ---- what tasks do ----
-
-  void StartTasks(SimWorker& w) {
-    if (!w.alive || !w.prepared) return;
-    for (size_t slot = 0; slot < w.slots.size(); ++slot) {
-      if (w.slots[slot] || w.queue.empty() || now_ > w.start_until) continue;
-      Running running{std::move(w.queue.front()), now_, false, ++serial_};
-      w.queue.pop_front();
-      const AttemptRef ref{running.task.task, running.task.attempt};
-      if (!started_.insert(ref.attempt).second)
-        throw Broken{fmt::format("attempt {} ran twice", ref.attempt)};
-      if (world_.fence) {
-        for (const auto& other : workers_) {
-          for (const auto& r : other->slots) {
-            if (other->alive && r && r->task.task == ref.task) {
-              throw Broken{fmt::format("task {} runs twice at a time despite the fence", ref.task)};
-            }
-          }
-        }
-      }
-      if (Calm() && !world_.failing && !world_.flaky) CheckFirst(ref.task);
-      Say(fmt::format("worker {} starts task {} attempt {:x}", w.number, ref.task, ref.attempt));
-      const Time length = w.bad_host ? milliseconds(1) : random_.Within(world_.longest_task);
-      const uint64_t serial = running.serial;
-      w.slots[slot] = std::move(running);
-      SimWorker* worker = &w;
-      After(length, [this, worker, slot, serial] { EndTask(*worker, slot, serial); });
-    }
-  }
-
-  // Only masters die in this world.
-  bool Calm() const {
-    return world_.drop + world_.repeat + world_.delay + world_.cut + world_.partition +
-                   world_.kill_worker + world_.stop_worker + world_.tell_worker +
-                   world_.stop_master + world_.deadly + world_.cancel ==
-               0 &&
-           !world_.black_hole && world_.scheduled;
-  }
-
-  // What a live worker runs, or ran well, is not run a second time.
-  void CheckFirst(TaskId task) const {
-    if (ended_well_.contains(task))
-      throw Broken{fmt::format("task {} runs again after it ended ok", task)};
-    for (const auto& other : workers_) {
-      for (const auto& r : other->slots) {
-        if (other->alive && r && r->task.task == task) {
-          throw Broken{fmt::format("task {} runs twice, though its worker lives", task)};
-        }
-      }
-    }
-  }
-
-  void EndTask(SimWorker& w, size_t slot, uint64_t serial) {
-    if (!w.alive || !w.slots[slot] || w.slots[slot]->serial != serial) return;
-    const Running running = std::move(*w.slots[slot]);
-    const Fate fate = FateOf(world_, running.task.task);
-    if (fate == Fate::kDeadly && !running.killed && !w.bad_host) {
-      Say(fmt::format("task {} takes worker {} with it", running.task.task, w.number));
-      KillWorker(w, false);
-      return;
-    }
-    w.slots[slot].reset();
-    TaskResult result;
-    result.task = running.task.task;
-    result.attempt = running.task.attempt;
-    result.slot = slot;
-    result.wall_us = static_cast<uint64_t>((now_ - running.started) / std::chrono::microseconds(1));
-    const bool fails =
-        fate == Fate::kFails || (fate == Fate::kFlaky && running.task.attempt_number == 1);
-    if (w.bad_host) {
-      result.unstartable = true;
-      result.outcome = Outcome::kError;
-      result.details.Edit().exit = 127;
-    } else if (running.killed) {
-      result.details.Edit().exit = -9;
-      result.outcome = Outcome::kError;
-    } else if (fails) {
-      result.outcome = Outcome::kError;
-      result.details.Edit().exit = 1;
-      result.details.Edit().error = "no";
-    } else {
-      ended_ok_.insert(result.attempt);
-      ended_well_.insert(result.task);
-      result.values = {{"y", static_cast<int64_t>(2 * result.task)}};
-    }
-    if (result.outcome == Outcome::kOk) w.unacknowledged.emplace(result.attempt, now_);
-    w.ended.emplace_back(std::move(result), running.killed);
-    StartTasks(w);
-    WakeWorker(w);
   }
 
   // ---- workers ----
@@ -238,7 +150,10 @@ class Simulation {
       auto [envelope, message] = std::move(w.inbox.front());
       w.inbox.pop_front();
       if (const auto* ack = std::get_if<Ack>(&message)) {
-        for (const AttemptRef& ref : ack->attempts) w.unacknowledged.erase(ref.attempt);
+        for (const AttemptSpan& attempts : ack->attempts) {
+          for (uint64_t i = 0; i < attempts.count; ++i)
+            w.unacknowledged.erase(attempts.attempt + i);
+        }
       } else if (const auto* cancel = std::get_if<Cancel>(&message)) {
         for (const AttemptRef& ref : cancel->attempts) w.unacknowledged.erase(ref.attempt);
       }
@@ -249,10 +164,13 @@ class Simulation {
     std::vector<RunningTask> running;
     for (size_t i = 0; i < w.slots.size(); ++i) {
       if (!w.slots[i]) continue;
-      const Task& task = w.slots[i]->task;
-      running.push_back({{task.task, task.attempt}, i, w.slots[i]->started});
+      const AttemptSpan attempts = AttemptsOf(w.slots[i]->work);
+      running.push_back({{attempts.task, attempts.attempt}, i, w.slots[i]->started});
     }
     w.core->OnRunning(running);
+    for (ResultSpan& results : std::exchange(w.answered, {})) {
+      w.core->OnAnswered(now_, std::move(results));
+    }
     for (auto& [result, by_us] : std::exchange(w.ended, {})) {
       w.core->OnFinished(now_, std::move(result), by_us);
     }
@@ -296,40 +214,20 @@ class Simulation {
   void Do(SimWorker& w, Prepare&) {
     w.prepared = true;
     w.core->OnPrepared("");
-    StartTasks(w);
+    slots_.Start(w);
   }
   void Do(SimWorker& w, Enqueue& enqueue) {
-    for (Task& task : enqueue.tasks) w.queue.push_back(std::move(task));
-    StartTasks(w);
+    for (Task& task : enqueue.tasks) w.queue.emplace_back(std::move(task));
+    for (TaskSpan& span : enqueue.spans) w.queue.emplace_back(std::move(span));
+    slots_.Start(w);
   }
   void Do(SimWorker& w, TakeBack& take) {
-    std::vector<AttemptRef> taken;
-    std::erase_if(w.queue, [&](const Task& task) {
-      const AttemptRef ref{task.task, task.attempt};
-      if (std::find(take.attempts.begin(), take.attempts.end(), ref) == take.attempts.end()) {
-        return false;
-      }
-      taken.push_back(ref);
-      return true;
-    });
-    w.core->OnTakenBack(taken, take.reason);
+    w.core->OnTakenBack(slots_.TakeBack(w, take.attempts), take.reason);
   }
-  void Do(SimWorker& w, cq::Kill& kill) {
-    for (size_t i = 0; i < w.slots.size(); ++i) {
-      auto& slot = w.slots[i];
-      if (!slot) continue;
-      const AttemptRef ref{slot->task.task, slot->task.attempt};
-      if (std::find(kill.attempts.begin(), kill.attempts.end(), ref) == kill.attempts.end())
-        continue;
-      slot->killed = true;
-      SimWorker* worker = &w;
-      After(milliseconds(1),
-            [this, worker, i, serial = slot->serial] { EndTask(*worker, i, serial); });
-    }
-  }
+  void Do(SimWorker& w, cq::Kill& kill) { slots_.Kill(w, kill.attempts); }
   void Do(SimWorker& w, StartUntil& start) {
     w.start_until = start.until;
-    StartTasks(w);
+    slots_.Start(w);
   }
   void Do(SimWorker& w, Spool& spool) {
     spool_.push_back(spool.results);
@@ -401,6 +299,7 @@ class Simulation {
     options.mark_stride = 8;
     options.gather_acks = world_.gather_acks;
     options.expected_slots = world_.workers * world_.slots;
+    options.span_time = world_.span_time;
     Recovered recovered = journal_.Recover(world_.scheduled);
     options.open = world_.embedding;
     if (world_.embedding) options.tasks = program_.Start(journal_, recovered);
@@ -500,15 +399,14 @@ class Simulation {
     const auto found = links_.find(give.to);
     Assign assign;
     assign.run = kRun;
+    for (AttemptSpan span : give.spans) {
+      for (uint64_t i = 0; i < span.count; ++i) CheckGiven(span.task + i, span.attempt + i);
+      // As where rows are large.
+      if (span.count > 1 && random_.Chance(100)) assign.spans.push_back(RowsOf(CutFront(span, 1)));
+      assign.spans.push_back(RowsOf(span));
+    }
     for (const auto& grant : give.tasks) {
-      if (!given_.insert(grant.attempt).second)
-        throw Broken{fmt::format("attempt {:x} is given twice", grant.attempt)};
-      if (grant.task > journal_.mark)
-        throw Broken{fmt::format("task {} is above the mark", grant.task)};
-      if (world_.embedding && !program_.Wants(grant.task))
-        throw Broken{fmt::format("task {} is given out though nobody wants it", grant.task)};
-      if (journal_.results.contains(grant.task))
-        throw Broken{fmt::format("task {} is given out though its result is durable", grant.task)};
+      CheckGiven(grant.task, grant.attempt);
       Task task;
       task.task = grant.task;
       task.attempt = grant.attempt;
@@ -520,6 +418,22 @@ class Simulation {
       return;
     }
     Transmit(found->second, give.session, std::move(assign));
+  }
+
+  static TaskSpan RowsOf(const AttemptSpan& span) {
+    TaskSpan rows{span, {}};
+    for (uint64_t i = 0; i < span.count; ++i) AppendPiece(rows.rows, "a row");
+    return rows;
+  }
+
+  void CheckGiven(TaskId task, AttemptId attempt) {
+    if (!given_.insert(attempt).second)
+      throw Broken{fmt::format("attempt {:x} is given twice", attempt)};
+    if (task > journal_.mark) throw Broken{fmt::format("task {} is above the mark", task)};
+    if (world_.embedding && !program_.Wants(task))
+      throw Broken{fmt::format("task {} is given out though nobody wants it", task)};
+    if (journal_.results.contains(task))
+      throw Broken{fmt::format("task {} is given out though its result is durable", task)};
   }
 
   void Transmit(Link& link, SessionId session, ToWorker message) {
@@ -542,20 +456,28 @@ class Simulation {
 
   // An `ok` is acknowledged once it is durable, or once its task has another outcome.
   void CheckAck(const Ack& ack) {
-    for (const AttemptRef& ref : ack.attempts) {
-      if (!ended_ok_.contains(ref.attempt) || journal_.results.contains(ref.task)) continue;
-      // Of a call whose number died with an earlier master.
-      if (world_.embedding && EpochOf(ref.attempt) < journal_.epoch && !Called(ref.task)) continue;
-      const bool other = std::any_of(pending_.begin(), pending_.end(), [&](const auto& record) {
-        const auto* result = std::get_if<ResultRecord>(&record);
-        return result != nullptr && result->result.task == ref.task &&
-               result->result.attempt != ref.attempt;
-      });
-      if (!other) {
-        throw Broken{fmt::format("task {} attempt {:x} is acknowledged before it is durable",
-                                 ref.task, ref.attempt)};
+    for (const AttemptSpan& attempts : ack.attempts) {
+      for (uint64_t i = 0; i < attempts.count; ++i) {
+        CheckAcked(attempts.task + i, attempts.attempt + i);
       }
     }
+  }
+
+  void CheckAcked(TaskId task, AttemptId attempt) const {
+    if (!slots_.EndedOk(attempt) || journal_.results.contains(task)) return;
+    // Of a call whose number died with an earlier master.
+    if (world_.embedding && EpochOf(attempt) < journal_.epoch && !Called(task)) return;
+    const bool other = std::any_of(pending_.begin(), pending_.end(), [&](const auto& record) {
+      if (const auto* span = std::get_if<SpanRecord>(&record)) {
+        const AttemptSpan& all = span->results.span;
+        return Has(all, task) && all.attempt + (task - all.task) != attempt;
+      }
+      const auto* result = std::get_if<ResultRecord>(&record);
+      return result != nullptr && result->result.task == task && result->result.attempt != attempt;
+    });
+    if (other) return;
+    throw Broken{
+        fmt::format("task {} attempt {:x} is acknowledged before it is durable", task, attempt)};
   }
 
   bool Called(TaskId task) const {
@@ -718,20 +640,23 @@ class Simulation {
   SimProgram program_;
   Timeline timeline_;
   const Time& now_ = timeline_.now();
-  uint64_t serial_ = 0;
   bool over_ = false;
   bool finished_ = false;
 
   std::vector<std::unique_ptr<SimWorker>> workers_;
+  SimSlots slots_{
+      world_,
+      random_,
+      timeline_,
+      workers_,
+      {[this](SimWorker& w) { KillWorker(w, false); }, [this](SimWorker& w) { WakeWorker(w); },
+       [this](const std::string& line) { Say(line); }}};
   std::set<uint64_t> explained_;
   std::map<ConnectionId, Link> links_;
   ConnectionId next_connection_ = 0;
-  std::set<AttemptId> started_;
   std::set<AttemptId> given_;
   std::vector<Results> spool_;
   std::vector<Results> taken_;
-  std::set<AttemptId> ended_ok_;
-  std::set<TaskId> ended_well_;
 
   struct Incoming {
     ConnectionId from = 0;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "protocol/spans.h"
+
 namespace cq::sim {
 
 Fate FateOf(const World& world, TaskId task) {
@@ -14,8 +16,15 @@ Fate FateOf(const World& world, TaskId task) {
   return Fate::kOk;
 }
 
+Value ValueOf(TaskId task) { return static_cast<int64_t>(2 * task); }
+std::string PackedValueOf(TaskId task) { return fmt::format("twice {}", task); }
+
 void Journal::Apply(const JournalRecord& record) {
-  if (const auto* result = std::get_if<ResultRecord>(&record)) {
+  if (const auto* span = std::get_if<SpanRecord>(&record)) {
+    for (TaskResult& result : ResultsOf(span->results)) {
+      Apply(ResultRecord{std::move(result), 1, span->worker});
+    }
+  } else if (const auto* result = std::get_if<ResultRecord>(&record)) {
     if (!results.emplace(result->result.task, *result).second) {
       throw Broken{fmt::format("task {} has a second outcome", result->result.task)};
     }
@@ -89,8 +98,9 @@ void CheckEnd(const World& world, const Journal& journal) {
     if (world.cancel > 0 && r.outcome == Outcome::kCancelled) continue;
     // Nobody else was there to start it.
     if (world.black_hole && r.details->exit == 127) continue;
-    if (ok &&
-        (r.values.size() != 1 || r.values[0].second != Value(static_cast<int64_t>(2 * task)))) {
+    const bool own = r.packed.empty() ? r.values.size() == 1 && r.values[0].second == ValueOf(task)
+                                      : r.packed == PackedValueOf(task);
+    if (ok && !own) {
       throw Broken{fmt::format("task {} has another task's result", task)};
     }
     if (fate == Fate::kOk && !ok && !crashed) {

@@ -14,6 +14,10 @@ namespace cq::sim {
 enum class Fate { kOk, kFails, kFlaky, kDeadly };
 Fate FateOf(const World& world, TaskId task);
 
+/// What a task returns, and what stands for it in a span.
+Value ValueOf(TaskId task);
+std::string PackedValueOf(TaskId task);
+
 /// What is durable, as a resumed master finds it.
 struct Journal {
   std::map<TaskId, ResultRecord> results;

@@ -55,6 +55,9 @@ World Draw(uint64_t seed) {
   world.embedding = random.Chance(250);
   world.cancel = world.embedding ? some(500, 300) : 0;
   world.gather_acks = milliseconds(random.Chance(500) ? 100 : 0);
+  // A task takes half of the longest time on average.
+  const bool spans = random.Chance(500);
+  if (spans) world.span_time = world.longest_task * static_cast<int64_t>(1 + random.Below(5));
   return world;
 }
 
@@ -64,13 +67,13 @@ std::string Describe(const World& w) {
       "1000: drop {}, "
       "repeat {}, delay {}, cut {}, partition {}, kill worker {}, stop worker {}, tell worker {}, "
       "kill master {}, "
-      "stop master {}, full disk {}, cancel {}; tasks: failing {}, flaky {}, deadly {}{}{}{}",
+      "stop master {}, full disk {}, cancel {}; tasks: failing {}, flaky {}, deadly {}{}{}{}{}",
       w.seed, w.tasks, w.workers, w.scheduled ? "scheduled " : "", w.slots,
       w.lease / milliseconds(1), w.crash_limit, w.retries, w.fence ? ", fenced" : "", w.drop,
       w.repeat, w.delay, w.cut, w.partition, w.kill_worker, w.stop_worker, w.tell_worker,
       w.kill_master, w.stop_master, w.fill_disk, w.cancel, w.failing, w.flaky, w.deadly,
       w.black_hole ? "; a black hole" : "", w.slow ? "; a slow worker" : "",
-      w.embedding ? "; a program submits them" : "");
+      w.embedding ? "; a program submits them" : "", w.span_time > Time{} ? "; in spans" : "");
 }
 
 }  // namespace cq::sim

@@ -57,6 +57,8 @@ struct World {
   /// again to each new master; in 1/1000, so many of them it cancels.
   bool embedding = false;
   uint64_t cancel = 0;
+  /// Fresh tasks go out in spans of about so long.
+  Time span_time{};
 };
 World Draw(uint64_t seed);
 std::string Describe(const World& world);

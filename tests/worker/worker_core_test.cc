@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include "protocol/pieces.h"
+#include "protocol/spans.h"
+
 namespace cq {
 namespace {
 
@@ -127,7 +130,7 @@ TEST_F(WorkerCoreTest, KeepsAResultUntilItIsAcknowledgedAndSendsItAgainAfterARec
   Tell(Who{}, second);
   sequence_ = 0;
   EXPECT_EQ(Sent<Results>(Tell(Welcome{10'000, 30'000, {}}, second)).size(), 1u);
-  Tell(Ack{kRun, {Ref(1)}}, second);
+  Tell(Ack{kRun, {{1, Ref(1).attempt}}}, second);
   core_->OnConnected(now_);
   Take();
   EXPECT_TRUE(Sent<Hello>(Tell(Who{}, MakeSerial(1, 3)))[0].held.empty());
@@ -210,7 +213,7 @@ TEST_F(WorkerCoreTest, DrainsThenSaysGoodbyeOnceAllIsAcknowledged) {
   Tell(Drain{"interrupted"});
   core_->OnFinished(now_, ResultOf(1, Outcome::kError, 3), false);
   EXPECT_TRUE(Done<Exit>(Tick()).empty());
-  Tell(Ack{kRun, {Ref(1)}});
+  Tell(Ack{kRun, {{1, Ref(1).attempt}}});
   const auto actions = Tick();
   EXPECT_EQ(Sent<Goodbye>(actions).size(), 1u);
   EXPECT_EQ(Done<Exit>(actions).size(), 1u);
@@ -350,6 +353,154 @@ TEST_F(WorkerCoreTest, WithoutAnyAnswerItLeavesAfterAMinute) {
     EXPECT_TRUE(!left || i > 55) << i;
   }
   EXPECT_TRUE(left);
+}
+
+// ---- spans ----
+
+class WorkerSpanTest : public WorkerCoreTest {
+ protected:
+  static AttemptSpan Span(uint64_t first, uint64_t count) {
+    return {first, MakeSerial(1, first), count};
+  }
+  void Assign(uint64_t first, uint64_t count) {
+    cq::Assign assign;
+    assign.run = kRun;
+    TaskSpan span{Span(first, count), {}};
+    for (uint64_t i = 0; i < count; ++i) AppendPiece(span.rows, "a row");
+    assign.spans = {span};
+    const auto queued = Done<Enqueue>(Tell(assign));
+    ASSERT_EQ(queued.size(), 1u);
+    EXPECT_EQ(queued[0].spans, assign.spans);
+  }
+  void Answer(uint64_t first, uint64_t count) {
+    ResultSpan span{Span(first, count), 0, 1, count, {}};
+    for (uint64_t i = 0; i < count; ++i) AppendAnswer(span.answers, 1, std::to_string(first + i));
+    core_->OnAnswered(now_, std::move(span));
+  }
+  // What the results say, task by task.
+  static std::vector<TaskId> TasksIn(const std::vector<Results>& all) {
+    std::vector<TaskId> tasks;
+    for (const Results& results : all) {
+      for (const ResultSpan& span : results.spans) {
+        for (const TaskResult& result : ResultsOf(span)) {
+          EXPECT_EQ(result.packed, std::to_string(result.task));
+          tasks.push_back(result.task);
+        }
+      }
+    }
+    return tasks;
+  }
+  std::map<TaskId, HeldState> HeldNow() {
+    core_->OnConnected(now_);
+    Take();
+    std::map<TaskId, HeldState> held;
+    const auto hello = Sent<Hello>(Tell(Who{}, MakeSerial(1, ++sessions_)));
+    sequence_ = 0;
+    for (const Held& h : hello.at(0).held) held[h.task] = h.state;
+    return held;
+  }
+  uint64_t sessions_ = 1;
+};
+
+TEST_F(WorkerSpanTest, PartsAreReportedAsTheyEndAndForgottenWhenTheyAreDurable) {
+  Join();
+  Assign(1, 10);
+  Run(1);
+  Answer(1, 4);
+  Run(5);
+  EXPECT_EQ(TasksIn(Sent<Results>(Tick(milliseconds(30)))), (std::vector<TaskId>{1, 2, 3, 4}));
+  Answer(5, 6);
+  EXPECT_EQ(TasksIn(Sent<Results>(Tick())), (std::vector<TaskId>{5, 6, 7, 8, 9, 10}));
+  // The master may have cut them otherwise.
+  Tell(Ack{kRun, {Span(1, 2), Span(3, 5)}});
+  const auto held = HeldNow();
+  EXPECT_EQ(held.size(), 3u);
+  EXPECT_TRUE(held.contains(8) && held.contains(9) && held.contains(10));
+}
+
+TEST_F(WorkerSpanTest, OneOfASpanRunsAndTheOthersWait) {
+  Join();
+  Assign(1, 3);
+  Run(2);
+  const auto held = HeldNow();
+  EXPECT_EQ(held, (std::map<TaskId, HeldState>{
+                      {1, HeldState::kQueued}, {2, HeldState::kRunning}, {3, HeldState::kQueued}}));
+}
+
+TEST_F(WorkerSpanTest, TwoSlotsReportTheirPartsOfASpan) {
+  Join();
+  Assign(1, 10);
+  core_->OnRunning({{Ref(1), 0, now_}, {Ref(6), 1, now_}});
+  const auto started = Sent<Started>(Tick(milliseconds(60)));
+  ASSERT_EQ(started.size(), 1u);
+  EXPECT_EQ(started[0].attempts,
+            (std::vector<StartedAttempt>{{1, MakeSerial(1, 1), 0}, {6, MakeSerial(1, 6), 1}}));
+  Answer(6, 5);
+  Answer(1, 5);
+  EXPECT_EQ(TasksIn(Sent<Results>(Tick())).size(), 10u);
+}
+
+TEST_F(WorkerSpanTest, WhatIsRetractedIsReturnedAndTheRestIsAnswered) {
+  Join();
+  Assign(1, 5);
+  Run(1);
+  core_->OnTakenBack({Ref(4), Ref(5)}, ReturnReason::kRetracted);
+  const auto returned = Sent<Returned>(Tick());
+  ASSERT_EQ(returned.size(), 1u);
+  EXPECT_EQ(returned[0].attempts.size(), 2u);
+  Answer(1, 3);
+  EXPECT_EQ(TasksIn(Sent<Results>(Tick())), (std::vector<TaskId>{1, 2, 3}));
+}
+
+TEST_F(WorkerSpanTest, AFailureInTheMiddleIsAResultOfItsOwn) {
+  Join();
+  Assign(1, 5);
+  Run(1);
+  Answer(1, 2);
+  core_->OnFinished(now_, ResultOf(3, Outcome::kError, 1), false);
+  Answer(4, 2);
+  const auto results = Sent<Results>(Tick());
+  EXPECT_EQ(TasksIn(results), (std::vector<TaskId>{1, 2, 4, 5}));
+  ASSERT_EQ(results[0].results.size(), 1u);
+  EXPECT_EQ(results[0].results[0].task, 3u);
+}
+
+// Cancelled before it was sent: the others are sent all the same.
+TEST_F(WorkerSpanTest, ACancelledResultLeavesTheOthers) {
+  Join();
+  Assign(1, 9);
+  Run(1);
+  Answer(1, 9);
+  Tell(Cancel{kRun, {Ref(1), Ref(5)}});
+  const auto actions = Tick(milliseconds(30));
+  EXPECT_EQ(TasksIn(Sent<Results>(actions)), (std::vector<TaskId>{6, 7, 8, 9, 2, 3, 4}));
+  EXPECT_EQ(Sent<Returned>(actions).at(0).attempts.size(), 2u);
+}
+
+TEST_F(WorkerSpanTest, AfterAWelcomeWhatIsKeptIsSentAgain) {
+  Join();
+  Assign(1, 6);
+  Run(1);
+  Answer(1, 6);
+  Tick();
+  Tell(Ack{kRun, {Span(2, 2)}});
+  HeldNow();
+  const auto again = Sent<Results>(Tell(Welcome{10'000, 30'000, {}}, MakeSerial(1, sessions_)));
+  EXPECT_EQ(TasksIn(again), (std::vector<TaskId>{1, 4, 5, 6}));
+}
+
+TEST_F(WorkerSpanTest, ToldToGoItGivesBackWhatDoesNotRun) {
+  Join();
+  Assign(1, 4);
+  Run(1);
+  core_->OnToldToGo(now_, "SIGTERM");
+  const auto take = Done<TakeBack>(Take());
+  ASSERT_EQ(take.size(), 1u);
+  EXPECT_EQ(take[0].attempts, (std::vector<AttemptRef>{Ref(2), Ref(3), Ref(4)}));
+  core_->OnTakenBack(take[0].attempts, ReturnReason::kToldToGo);
+  Answer(1, 1);
+  Tell(Ack{kRun, {Span(1, 1)}});
+  EXPECT_EQ(Sent<Goodbye>(Tick()).size(), 1u);
 }
 
 }  // namespace

@@ -1,0 +1,128 @@
+#include "protocol/packed_values.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "cq/error.h"
+#include "protocol/json_text.h"
+#include "protocol/msgpack_double.h"
+
+namespace cq {
+namespace {
+
+using OrderedJson = nlohmann::ordered_json;
+using Object = msgpack::object;
+namespace type = msgpack::type;
+
+void PackText(msgpack::packer<msgpack::sbuffer>& packer, std::string_view text) {
+  packer.pack_str(static_cast<uint32_t>(text.size()));
+  packer.pack_str_body(text.data(), static_cast<uint32_t>(text.size()));
+}
+
+// Nested values go on as JSON text.
+OrderedJson JsonOf(const Object& o) {
+  switch (o.type) {
+    case type::NIL:
+      return nullptr;
+    case type::BOOLEAN:
+      return o.via.boolean;
+    case type::POSITIVE_INTEGER:
+      return o.via.u64;
+    case type::NEGATIVE_INTEGER:
+      return o.via.i64;
+    case type::FLOAT32:
+    case type::FLOAT64:
+      return std::isfinite(o.via.f64) ? OrderedJson(o.via.f64)
+                                      : OrderedJson(NonFiniteName(o.via.f64));
+    case type::STR:
+      return std::string(o.via.str.ptr, o.via.str.size);
+    case type::ARRAY: {
+      OrderedJson list = OrderedJson::array();
+      for (const Object& entry : o.via.array) list.push_back(JsonOf(entry));
+      return list;
+    }
+    case type::MAP: {
+      OrderedJson record = OrderedJson::object();
+      for (const auto& [name, value] : o.via.map) {
+        if (name.type != type::STR) throw Error("a record whose names are no text");
+        record[std::string(name.via.str.ptr, name.via.str.size)] = JsonOf(value);
+      }
+      return record;
+    }
+    default:
+      throw Error("a value of a type that is not in the protocol");
+  }
+}
+
+Value ValueOf(const Object& o) {
+  switch (o.type) {
+    case type::NIL:
+      return std::monostate{};
+    case type::BOOLEAN:
+      return o.via.boolean;
+    case type::POSITIVE_INTEGER:
+      if (o.via.u64 > INT64_MAX) return Json{std::to_string(o.via.u64)};
+      return static_cast<int64_t>(o.via.u64);
+    case type::NEGATIVE_INTEGER:
+      return o.via.i64;
+    case type::FLOAT32:
+    case type::FLOAT64:
+      return o.via.f64;
+    case type::STR:
+      return std::string(o.via.str.ptr, o.via.str.size);
+    default:
+      return Json{JsonOf(o).dump(-1, ' ', false, OrderedJson::error_handler_t::replace)};
+  }
+}
+
+}  // namespace
+
+NamedValues ValuesOf(const Object& o) {
+  NamedValues values;
+  if (o.type != type::MAP) {
+    values.emplace_back("result", ValueOf(o));
+    return values;
+  }
+  for (const auto& [name, value] : o.via.map) {
+    if (name.type != type::STR) throw Error("a record whose names are no text");
+    values.emplace_back(std::string(name.via.str.ptr, name.via.str.size), ValueOf(value));
+  }
+  return values;
+}
+
+NamedValues UnpackValues(std::string_view packed) {
+  try {
+    const auto reference = [](type::object_type, size_t, void*) { return true; };
+    const size_t most = packed.size();
+    const msgpack::unpack_limit limit(most, most, most, most, 0, kJsonLevelsMax);
+    size_t end = 0;
+    const auto handle =
+        msgpack::unpack(packed.data(), packed.size(), end, reference, nullptr, limit);
+    if (end != packed.size()) throw Error("bytes after the end of a value");
+    return ValuesOf(handle.get());
+  } catch (const msgpack::unpack_error& error) {
+    throw Error(std::string("a value that is no MessagePack: ") + error.what());
+  }
+}
+
+void PackScalar(msgpack::sbuffer& buffer, const Value& value) {
+  msgpack::packer<msgpack::sbuffer> packer(buffer);
+  if (std::holds_alternative<std::monostate>(value)) packer.pack_nil();
+  if (const auto* b = std::get_if<bool>(&value)) *b ? packer.pack_true() : packer.pack_false();
+  if (const auto* i = std::get_if<int64_t>(&value)) packer.pack_int64(*i);
+  if (const auto* d = std::get_if<double>(&value)) WriteDouble(buffer, *d);
+  if (const auto* s = std::get_if<std::string>(&value)) PackText(packer, *s);
+  if (const auto* j = std::get_if<Json>(&value)) PackText(packer, j->text);
+}
+
+void PackRowHead(msgpack::sbuffer& buffer, const Task& task, size_t values) {
+  msgpack::packer<msgpack::sbuffer> packer(buffer);
+  packer.pack_array(5);
+  packer.pack_uint64(task.task);
+  packer.pack_uint64(task.attempt_number);
+  packer.pack_uint64(task.seed);
+  PackText(packer, task.group);
+  packer.pack_array(static_cast<uint32_t>(values));
+}
+
+}  // namespace cq

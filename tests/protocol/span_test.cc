@@ -1,0 +1,169 @@
+// Spans: the table that keeps them, how they are cut, and what of them a frame may hold.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+
+#include "protocol/codec.h"
+#include "protocol/limits.h"
+#include "protocol/pieces.h"
+#include "protocol/span_table.h"
+#include "protocol/spans.h"
+
+namespace cq {
+namespace {
+
+struct Entry {
+  uint64_t first = 0;
+  uint64_t count = 1;
+  int mark = 0;
+  void CutFront(uint64_t n, Entry& front) {
+    front.first = first;
+    front.mark = mark;
+    first += n;
+  }
+};
+
+// Against a map of single keys: whatever is cut, every key keeps what its span had.
+TEST(SpanTableTest, CutAnywhereEveryKeyIsWhereItWas) {
+  std::mt19937_64 random(1);
+  SpanTable<uint64_t, Entry> table;
+  std::map<uint64_t, int> truth;
+  uint64_t next = 1;
+  for (int step = 0; step < 20'000; ++step) {
+    const uint64_t key = 1 + random() % (next + 2);
+    switch (random() % 5) {
+      case 0: {
+        const uint64_t count = 1 + random() % 8;
+        const auto [entry, added] = table.Add(next, count);
+        ASSERT_TRUE(added);
+        entry.first = next;
+        entry.mark = step;
+        for (uint64_t i = 0; i < count; ++i) truth[next + i] = step;
+        next += count + random() % 2;
+        break;
+      }
+      case 1: {
+        Entry* entry = table.Find(key);
+        ASSERT_EQ(entry != nullptr, truth.contains(key)) << key;
+        if (entry == nullptr) break;
+        ASSERT_EQ(entry->first, key);
+        ASSERT_EQ(entry->count, 1u);
+        // Alone it has its own fate.
+        entry->mark = -step;
+        truth[key] = -step;
+        break;
+      }
+      case 2: {
+        const uint64_t count = 1 + random() % 5;
+        const Entry* before = table.Containing(key);
+        const bool whole = before != nullptr && key + count <= before->first + before->count;
+        const Entry* entry = table.Isolate(key, count);
+        ASSERT_EQ(entry != nullptr, whole);
+        if (entry == nullptr) break;
+        ASSERT_EQ(entry->first, key);
+        ASSERT_EQ(entry->count, count);
+        break;
+      }
+      case 3: {
+        const Entry* entry = table.EndingAt(key);
+        if (entry == nullptr) break;
+        for (uint64_t i = 0; i < entry->count; ++i) truth.erase(entry->first + i);
+        table.Erase(key);
+        break;
+      }
+      default: {
+        const Entry* entry = table.Containing(key);
+        ASSERT_EQ(entry != nullptr, truth.contains(key)) << key;
+        if (entry != nullptr) {
+          ASSERT_EQ(entry->mark, truth[key]);
+        }
+      }
+    }
+    ASSERT_EQ(table.size(), truth.size());
+  }
+  uint64_t keys = 0;
+  for (const uint64_t end : table.Ends()) {
+    const Entry& entry = *table.EndingAt(end);
+    ASSERT_EQ(entry.first + entry.count - 1, end);
+    keys += entry.count;
+  }
+  EXPECT_EQ(keys, truth.size());
+}
+
+TEST(SpanTableTest, AKeyOfASpanIsNotAddedAgain) {
+  SpanTable<uint64_t, Entry> table;
+  table.Add(5, 3).first.first = 5;
+  const auto [entry, added] = table.Add(6);
+  EXPECT_FALSE(added);
+  EXPECT_EQ(entry.first, 6u);
+  EXPECT_EQ(table.size(), 3u);
+}
+
+ResultSpan Answers(uint64_t count) {
+  ResultSpan span{{10, MakeSerial(1, 7), count}, 3, 1000, 0, {}};
+  for (uint64_t i = 0; i < count; ++i) {
+    AppendAnswer(span.answers, i, "value " + std::to_string(10 + i));
+    span.wall_us += i;
+  }
+  return span;
+}
+
+TEST(SpanTest, PartsHaveTheTimesAndValuesOfTheWhole) {
+  const auto whole = ResultsOf(Answers(6));
+  ASSERT_EQ(whole.size(), 6u);
+  EXPECT_EQ(whole[5].packed, "value 15");
+  EXPECT_EQ(whole[5].started_us, 1000u + 0 + 1 + 2 + 3 + 4);
+  ResultSpan rest = Answers(6);
+  const ResultSpan front = CutFront(rest, 4);
+  EXPECT_EQ(front.wall_us + rest.wall_us, Answers(6).wall_us);
+  auto parts = ResultsOf(front);
+  for (TaskResult& result : ResultsOf(rest)) parts.push_back(std::move(result));
+  EXPECT_EQ(parts, whole);
+}
+
+TEST(SpanTest, TasksKnowTheirRows) {
+  TaskSpan span{{5, MakeSerial(1, 2), 3}, {}};
+  for (const char* row : {"a", "", "c"}) AppendPiece(span.rows, row);
+  const TaskSpan front = CutFront(span, 1);
+  EXPECT_EQ(TasksOf(front)[0].packed, "a");
+  const auto rest = TasksOf(span);
+  ASSERT_EQ(rest.size(), 2u);
+  EXPECT_EQ(rest[0].packed, "");
+  EXPECT_EQ(rest[1].task, 7u);
+  EXPECT_EQ(rest[1].attempt, MakeSerial(1, 4));
+  EXPECT_EQ(rest[1].packed, "c");
+}
+
+// What a broken peer may send: a frame is dropped, and nothing in it is used.
+TEST(SpanTest, AFrameWithASpanThatIsNotWholeIsRefused) {
+  const auto decodes = [](const ResultSpan& span) {
+    Results results;
+    results.run = 1;
+    results.spans = {span};
+    return std::holds_alternative<Decoded<FromWorker>>(DecodeFromWorker(Encode({1, 1}, results)));
+  };
+  EXPECT_TRUE(decodes(Answers(3)));
+  const auto broken = [&](auto change) {
+    ResultSpan span = Answers(3);
+    change(span);
+    return !decodes(span);
+  };
+  EXPECT_TRUE(broken([](ResultSpan& s) { s.span.count = 4; }));
+  EXPECT_TRUE(broken([](ResultSpan& s) { s.span.count = 2; }));
+  EXPECT_TRUE(broken([](ResultSpan& s) { s = {{1, 1, 0}, 0, 0, 0, {}}; }));
+  EXPECT_TRUE(broken([](ResultSpan& s) { s.answers.pop_back(); }));
+  EXPECT_TRUE(broken([](ResultSpan& s) { s.answers += 'x'; }));
+  EXPECT_TRUE(broken([](ResultSpan& s) { s.span.task = 0; }));
+  EXPECT_TRUE(broken([](ResultSpan& s) { s.span.task = UINT64_MAX - 1; }));
+  EXPECT_TRUE(broken([](ResultSpan& s) { s.span.attempt = UINT64_MAX - 1; }));
+  // A piece that is too short for its time.
+  EXPECT_TRUE(broken([](ResultSpan& s) {
+    s = {{1, 1, 1}, 0, 0, 0, {}};
+    AppendPiece(s.answers, "abc");
+  }));
+  EXPECT_TRUE(broken([](ResultSpan& s) { s = Answers(kBatchMax + 1); }));
+}
+
+}  // namespace
+}  // namespace cq

@@ -1,0 +1,233 @@
+#include "tests/simulation/sim_slots.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "protocol/spans.h"
+#include "tests/simulation/truth.h"
+
+namespace cq::sim {
+
+using std::chrono::milliseconds;
+
+void SimSlots::Start(SimWorker& w) {
+  if (!w.alive || !w.prepared) return;
+  for (size_t slot = 0; slot < w.slots.size(); ++slot) {
+    if (w.slots[slot] || w.queue.empty() || now_ > w.start_until) continue;
+    TakeApart(w);
+    Running running{TakeWork(w), now_, {}, ++serial_};
+    const AttemptSpan attempts = AttemptsOf(running.work);
+    for (uint64_t i = 0; i < attempts.count; ++i) {
+      CheckStart(w, attempts.task + i, attempts.attempt + i);
+    }
+    const uint64_t serial = running.serial;
+    w.slots[slot] = std::move(running);
+    EndAfter(w.bad_host ? milliseconds(1) : random_.Within(world_.longest_task), w, slot, serial);
+  }
+}
+
+// A span in which something will happen is not run as one from there on.
+void SimSlots::TakeApart(SimWorker& w) {
+  auto* span = std::get_if<TaskSpan>(&w.queue.front());
+  if (span == nullptr) return;
+  uint64_t good = 0;
+  while (good < span->span.count && FateOf(world_, span->span.task + good) == Fate::kOk) ++good;
+  if (w.bad_host || random_.Chance(100)) good = 0;
+  if (good == span->span.count) return;
+  TaskSpan front = CutFront(*span, good);
+  const std::vector<Task> rest = TasksOf(*span);
+  w.queue.pop_front();
+  w.queue.insert(w.queue.begin(), rest.begin(), rest.end());
+  if (good > 0) w.queue.emplace_front(std::move(front));
+}
+
+// A slot may leave a part of a span to others.
+Work SimSlots::TakeWork(SimWorker& w) {
+  Work& front = w.queue.front();
+  auto* span = std::get_if<TaskSpan>(&front);
+  if (span != nullptr && random_.Chance(300)) {
+    const uint64_t some = 1 + random_.Below(span->span.count);
+    if (some < span->span.count) return CutFront(*span, some);
+  }
+  Work work = std::move(front);
+  w.queue.pop_front();
+  return work;
+}
+
+void SimSlots::CheckStart(const SimWorker& w, TaskId task, AttemptId attempt) {
+  if (!started_.insert(attempt).second) throw Broken{fmt::format("attempt {} ran twice", attempt)};
+  if (world_.fence && Runs(task))
+    throw Broken{fmt::format("task {} runs twice at a time despite the fence", task)};
+  if (Calm() && !world_.failing && !world_.flaky) CheckFirst(task);
+  hooks_.say(fmt::format("worker {} starts task {} attempt {:x}", w.number, task, attempt));
+}
+
+bool SimSlots::Runs(TaskId task) const {
+  for (const auto& other : workers_) {
+    for (const auto& r : other->slots) {
+      if (other->alive && r && Has(AttemptsOf(r->work), task)) return true;
+    }
+  }
+  return false;
+}
+
+// Only masters die in this world.
+bool SimSlots::Calm() const {
+  return world_.drop + world_.repeat + world_.delay + world_.cut + world_.partition +
+                 world_.kill_worker + world_.stop_worker + world_.tell_worker + world_.stop_master +
+                 world_.deadly + world_.cancel ==
+             0 &&
+         !world_.black_hole && world_.scheduled;
+}
+
+// What a live worker runs, or ran well, is not run a second time.
+void SimSlots::CheckFirst(TaskId task) const {
+  if (ended_well_.contains(task))
+    throw Broken{fmt::format("task {} runs again after it ended ok", task)};
+  if (Runs(task)) throw Broken{fmt::format("task {} runs twice, though its worker lives", task)};
+}
+
+void SimSlots::EndAfter(Time length, SimWorker& w, size_t slot, uint64_t serial) {
+  timeline_.At(now_ + length, [this, &w, slot, serial] { End(w, slot, serial); });
+}
+
+void SimSlots::End(SimWorker& w, size_t slot, uint64_t serial) {
+  if (!w.alive || !w.slots[slot] || w.slots[slot]->serial != serial) return;
+  if (std::holds_alternative<TaskSpan>(w.slots[slot]->work)) {
+    EndSpan(w, slot);
+  } else {
+    EndTask(w, slot);
+  }
+  if (!w.alive) return;
+  Start(w);
+  hooks_.wake(w);
+}
+
+// Its answers come all together, or as far as they are there.
+void SimSlots::EndSpan(SimWorker& w, size_t slot) {
+  Running running = std::move(*w.slots[slot]);
+  w.slots[slot].reset();
+  if (!running.killed.empty()) {
+    EndKilled(w, slot, running);
+    return;
+  }
+  auto& span = std::get<TaskSpan>(running.work);
+  const uint64_t some = random_.Chance(300) ? 1 + random_.Below(span.span.count) : span.span.count;
+  Answer(w, slot, CutFront(span, some).span);
+  if (span.span.count == 0) return;
+  const uint64_t next = ++serial_;
+  w.slots[slot] = Running{std::move(span), now_, {}, next};
+  EndAfter(random_.Within(world_.longest_task), w, slot, next);
+}
+
+// Those that were to be killed end so; the others are run by a fresh program, which nobody notices.
+void SimSlots::EndKilled(SimWorker& w, size_t slot, const Running& running) {
+  AttemptSpan span = AttemptsOf(running.work);
+  while (span.count > 0) {
+    const AttemptSpan one = CutFront(span, 1);
+    if (!running.killed.contains(one.attempt)) {
+      Answer(w, slot, one);
+      continue;
+    }
+    TaskResult result;
+    result.task = one.task;
+    result.attempt = one.attempt;
+    result.slot = slot;
+    result.outcome = Outcome::kError;
+    result.details.Edit().exit = -9;
+    w.ended.emplace_back(std::move(result), true);
+  }
+}
+
+void SimSlots::Answer(SimWorker& w, size_t slot, const AttemptSpan& span) {
+  ResultSpan results{span, slot, 0, span.count * 1000, {}};
+  for (uint64_t i = 0; i < span.count; ++i) {
+    NoteOk(w, span.task + i, span.attempt + i);
+    AppendAnswer(results.answers, 1000, PackedValueOf(span.task + i));
+  }
+  w.answered.push_back(std::move(results));
+}
+
+void SimSlots::NoteOk(SimWorker& w, TaskId task, AttemptId attempt) {
+  ended_ok_.insert(attempt);
+  ended_well_.insert(task);
+  w.unacknowledged.emplace(attempt, now_);
+}
+
+void SimSlots::EndTask(SimWorker& w, size_t slot) {
+  const Running running = std::move(*w.slots[slot]);
+  const Task& task = std::get<Task>(running.work);
+  const bool killed = !running.killed.empty();
+  const Fate fate = FateOf(world_, task.task);
+  if (fate == Fate::kDeadly && !killed && !w.bad_host) {
+    hooks_.say(fmt::format("task {} takes worker {} with it", task.task, w.number));
+    hooks_.kill(w);
+    return;
+  }
+  w.slots[slot].reset();
+  TaskResult result;
+  result.task = task.task;
+  result.attempt = task.attempt;
+  result.slot = slot;
+  result.wall_us = static_cast<uint64_t>((now_ - running.started) / std::chrono::microseconds(1));
+  const bool fails = fate == Fate::kFails || (fate == Fate::kFlaky && task.attempt_number == 1);
+  if (w.bad_host) {
+    result.unstartable = true;
+    result.outcome = Outcome::kError;
+    result.details.Edit().exit = 127;
+  } else if (killed) {
+    result.details.Edit().exit = -9;
+    result.outcome = Outcome::kError;
+  } else if (fails) {
+    result.outcome = Outcome::kError;
+    result.details.Edit().exit = 1;
+    result.details.Edit().error = "no";
+  } else {
+    NoteOk(w, result.task, result.attempt);
+    result.values = {{"y", ValueOf(result.task)}};
+  }
+  w.ended.emplace_back(std::move(result), killed);
+}
+
+std::vector<AttemptRef> SimSlots::TakeBack(SimWorker& w, const std::vector<AttemptRef>& attempts) {
+  const std::set<AttemptRef> wanted(attempts.begin(), attempts.end());
+  std::vector<AttemptRef> taken;
+  std::deque<Work> left;
+  for (Work& work : w.queue) {
+    AttemptSpan all = AttemptsOf(work);
+    std::vector<AttemptRef> hit;
+    for (uint64_t i = 0; i < all.count; ++i) {
+      const AttemptRef ref{all.task + i, all.attempt + i};
+      if (wanted.contains(ref)) hit.push_back(ref);
+    }
+    taken.insert(taken.end(), hit.begin(), hit.end());
+    if (hit.empty()) {
+      left.push_back(std::move(work));
+    } else if (auto* span = std::get_if<TaskSpan>(&work)) {
+      while (span->span.count > 0) {
+        TaskSpan one = CutFront(*span, 1);
+        if (!wanted.contains({one.span.task, one.span.attempt})) left.push_back(std::move(one));
+      }
+    }
+  }
+  w.queue = std::move(left);
+  return taken;
+}
+
+void SimSlots::Kill(SimWorker& w, const std::vector<AttemptRef>& attempts) {
+  for (size_t i = 0; i < w.slots.size(); ++i) {
+    auto& slot = w.slots[i];
+    if (!slot) continue;
+    const AttemptSpan all = AttemptsOf(slot->work);
+    const bool before = !slot->killed.empty();
+    for (const AttemptRef& ref : attempts) {
+      const bool here = Has(all, ref.task) && ref.attempt == all.attempt + (ref.task - all.task);
+      if (here) slot->killed.insert(ref.attempt);
+    }
+    if (!before && !slot->killed.empty()) EndAfter(milliseconds(1), w, i, slot->serial);
+  }
+}
+
+}  // namespace cq::sim

@@ -1,0 +1,202 @@
+#include "worker/program_process.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/random.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <filesystem>
+
+#include "cq/error.h"
+#include "protocol/own_program.h"
+#include "worker/process_tree.h"
+
+namespace cq {
+namespace {
+
+/// The descriptors at which a program finds its pipes.
+constexpr int kProgramIn = 3;
+constexpr int kProgramOut = 4;
+
+std::string RandomToken() {
+  std::array<unsigned char, 12> bytes{};
+  if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
+    throw Error("the system gives no random numbers");
+  }
+  std::string token;
+  for (const unsigned char byte : bytes) token += fmt::format("{:02x}", byte);
+  return token;
+}
+
+// Where the helpers for other languages are: beside an installed or a built program.
+std::string HelperDirectory() {
+  const std::filesystem::path program = OwnExecutable();
+  return (program.parent_path().parent_path() / "share" / "cq").string();
+}
+
+std::vector<std::string> ProgramWords(const Program& program) {
+  if (program.function.empty()) return program.words;
+  std::vector<std::string> words = OwnCommand();
+  words.insert(words.end(), {"slot", program.function});
+  return words;
+}
+
+std::vector<std::string> ProgramEnvironment(const RunContext& run, const std::string& token) {
+  auto environment = run.environment();
+  const std::string helpers = HelperDirectory();
+  bool has_path = false;
+  for (std::string& entry : environment) {
+    if (!entry.starts_with("PYTHONPATH=")) continue;
+    entry = "PYTHONPATH=" + helpers + ":" + entry.substr(11);
+    has_path = true;
+  }
+  if (!has_path) environment.push_back("PYTHONPATH=" + helpers);
+  environment.push_back("CQ_R=" + helpers + "/cq.R");
+  environment.push_back(fmt::format("CQ_SLOT_IN={}", kProgramIn));
+  environment.push_back(fmt::format("CQ_SLOT_OUT={}", kProgramOut));
+  environment.push_back("CQ_SLOT_MARK=" + token);
+  return environment;
+}
+
+template <class F>
+void ReadAll(int fd, const F& take) {
+  std::array<char, 65536> buffer;
+  for (;;) {
+    const ssize_t n = read(fd, buffer.data(), buffer.size());
+    if (n > 0) take(std::string_view(buffer.data(), static_cast<size_t>(n)));
+    if (n == 0 || (n < 0 && errno != EINTR)) return;
+    if (n > 0 && static_cast<size_t>(n) < buffer.size()) return;
+  }
+}
+
+}  // namespace
+
+ProgramProcess::ProgramProcess(const RunContext& run, const CommandRunner::Slot& slot)
+    : slot_(slot), token_(RandomToken()), out_text(token_), err_text(token_) {
+  in_ = MakePipe();
+  out_ = MakePipe();
+  stdout_ = MakePipe();
+  stderr_ = MakePipe();
+  for (const Fd* fd : {&in_.write, &out_.read, &stdout_.read, &stderr_.read}) {
+    fcntl(fd->get(), F_SETFL, O_NONBLOCK);
+  }
+  if (run.text().memory_bytes != 0) {
+    cgroup_ = MemoryCgroup::Make(slot_.number, run.text().memory_bytes);
+  }
+  Spawn(run);
+  in_.read.Close();
+  out_.write.Close();
+  stdout_.write.Close();
+  stderr_.write.Close();
+  pidfd_ = OpenPidfd(pid_);
+}
+
+ProgramProcess::~ProgramProcess() { End(SIGKILL); }
+
+bool ProgramProcess::Wait(std::chrono::milliseconds wait, bool& killed) {
+  Send();
+  std::array<pollfd, 6> fds{{{out_.read.get(), POLLIN, 0},
+                             {stdout_.read.get(), POLLIN, 0},
+                             {stderr_.read.get(), POLLIN, 0},
+                             {pidfd_.get(), POLLIN, 0},
+                             {slot_.kill_fd, POLLIN, 0},
+                             {unsent_.empty() ? -1 : in_.write.get(), POLLOUT, 0}}};
+  poll(fds.data(), fds.size(), static_cast<int>(wait.count()));
+  if (fds[4].revents != 0) {
+    uint64_t ignored = 0;
+    if (read(slot_.kill_fd, &ignored, sizeof ignored) > 0) killed = true;
+  }
+  const bool ended = fds[3].revents != 0;
+  Read();
+  return !ended;
+}
+
+// Everything that it has written until now; answers first, so that what was printed before them is
+// there, too.
+void ProgramProcess::Read() {
+  ReadAll(out_.read.get(), [this](std::string_view bytes) { reader_.Append(bytes); });
+  ReadAll(stdout_.read.get(), [this](std::string_view bytes) { out_text.Append(bytes); });
+  ReadAll(stderr_.read.get(), [this](std::string_view bytes) { err_text.Append(bytes); });
+}
+
+void ProgramProcess::Signal(int number) const {
+  if (pid_ > 0) kill(-pid_, number);
+}
+
+int ProgramProcess::End(int number) {
+  if (pid_ <= 0) return status_;
+  std::vector<pid_t> family = ProcessTree(pid_);
+  Signal(number);
+  for (const pid_t process : family) {
+    if (process != pid_) kill(process, SIGKILL);
+  }
+  while (waitpid(pid_, &status_, 0) < 0 && errno == EINTR) {
+  }
+  Read();
+  slot_.adopted->EndThoseOf({0, slot_.number + 1}, slot_.others_run, slot_.alone);
+  pid_ = -1;
+  return status_;
+}
+
+void ProgramProcess::Send() {
+  size_t sent = 0;
+  while (sent < unsent_.size()) {
+    const ssize_t n = write(in_.write.get(), unsent_.data() + sent, unsent_.size() - sent);
+    if (n > 0) sent += static_cast<size_t>(n);
+    if (n < 0 && errno == EPIPE) sent = unsent_.size();
+    if (n < 0 && errno != EINTR) break;
+  }
+  unsent_.erase(0, sent);
+}
+
+void ProgramProcess::Spawn(const RunContext& run) {
+  auto words = ProgramWords(run.text().program);
+  name_ = words.at(0);
+  std::string file = run.ResolveProgram(name_);
+  if (file.empty()) {
+    start_error_ = ENOENT;
+    return;
+  }
+  if (cgroup_) {
+    words = cgroup_->Wrap(file, words);
+    file = words[0];
+  }
+  auto environment = ProgramEnvironment(run, token_);
+  environment.push_back(fmt::format("CQ_TASK=0"));
+  environment.push_back(fmt::format("CQ_ATTEMPT_ID={}", slot_.number + 1));
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, stdout_.write.get(), 1);
+  posix_spawn_file_actions_adddup2(&actions, stderr_.write.get(), 2);
+  // Through numbers that none of our own can have, so that neither hides the other.
+  const Fd in(fcntl(in_.read.get(), F_DUPFD_CLOEXEC, 16));
+  const Fd out(fcntl(out_.write.get(), F_DUPFD_CLOEXEC, 16));
+  posix_spawn_file_actions_adddup2(&actions, in.get(), kProgramIn);
+  posix_spawn_file_actions_adddup2(&actions, out.get(), kProgramOut);
+  posix_spawn_file_actions_addchdir_np(&actions, run.text().cwd.c_str());
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t none;
+  sigemptyset(&none);
+  sigset_t all;
+  sigfillset(&all);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setsigdefault(&attributes, &all);
+  posix_spawnattr_setpgroup(&attributes, 0);
+  posix_spawnattr_setflags(&attributes,
+                           POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+  start_error_ = posix_spawn(&pid_, file.c_str(), &actions, &attributes,
+                             ArgumentPointers(words).data(), ArgumentPointers(environment).data());
+  posix_spawnattr_destroy(&attributes);
+  posix_spawn_file_actions_destroy(&actions);
+  if (start_error_ != 0) pid_ = -1;
+}
+
+}  // namespace cq

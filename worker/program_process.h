@@ -1,0 +1,71 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "protocol/files.h"
+#include "worker/command_task.h"
+#include "worker/printed_text.h"
+#include "worker/run_context.h"
+#include "worker/slot_messages.h"
+
+namespace cq {
+
+/// The program of a slot, and the pipes to it.
+class ProgramProcess {
+ public:
+  ProgramProcess(const RunContext& run, const CommandRunner::Slot& slot);
+  ProgramProcess(const ProgramProcess&) = delete;
+  ProgramProcess& operator=(const ProgramProcess&) = delete;
+  /// Kills it.
+  ~ProgramProcess();
+
+  /// Why it could not be started: an errno; 0 if it was.
+  int start_error() const { return start_error_; }
+  const std::string& name() const { return name_; }
+  pid_t pid() const { return pid_; }
+  SlotFormat format() const { return reader_.format(); }
+  MemoryCgroup* cgroup() { return cgroup_.get(); }
+  uint64_t NextId() { return ++id_; }
+  /// Whether there is something printed that was not taken yet.
+  bool printed() const { return !out_text.empty() || !err_text.empty(); }
+
+  void Write(std::string bytes) { unsent_ += bytes; }
+  /// Waits until something happens, at most for `wait`. False once the program has ended and all
+  /// that it wrote was read. `killed` becomes true at a word from the slot's kill descriptor.
+  bool Wait(std::chrono::milliseconds wait, bool& killed);
+  std::optional<FromProgram> Next() { return reader_.Next(); }
+
+  void Signal(int number) const;
+  /// Ends it with all that it started, and reaps it. The wait status.
+  int End(int number);
+
+ private:
+  void Read();
+  void Send();
+  void Spawn(const RunContext& run);
+
+  const CommandRunner::Slot& slot_;
+  const std::string token_;
+  Pipe in_, out_, stdout_, stderr_;
+  std::unique_ptr<MemoryCgroup> cgroup_;
+  ProgramReader reader_;
+  std::string unsent_;
+  std::string name_;
+  int start_error_ = 0;
+  int status_ = 0;
+  pid_t pid_ = -1;
+  Fd pidfd_;
+  uint64_t id_ = 0;
+
+ public:
+  PrintedText out_text;
+  PrintedText err_text;
+};
+
+}  // namespace cq
