@@ -13,7 +13,7 @@
 namespace cq {
 
 /// What must end "within a second" has so long: sanitizers make processes several times slower.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef CQ_SANITIZED
 inline constexpr std::chrono::seconds kASecond{10};
 #else
 inline constexpr std::chrono::seconds kASecond{1};
