@@ -17,7 +17,7 @@ std::string AskMaster(const std::string& run_dir, RequestKind kind) {
   using Clock = std::chrono::steady_clock;
   const ConnectionFile file = ReadConnectionFile(run_dir + "/connect.json");
   Link link;
-  link.Connect(file);
+  link.Connect(file, false);
   link.Send({}, Encode({}, FromWorker(Request{file.run, kind, {}})));
   std::string answer;
   // A large journal takes a while to copy.

@@ -68,8 +68,9 @@ int RunKeys::port() const {
   return std::atoi(address.c_str() + address.rfind(':') + 1);
 }
 
-void RunKeys::Write(std::vector<std::string> endpoints) {
+void RunKeys::Write(std::vector<std::string> endpoints, std::string local) {
   connection_.endpoints = std::move(endpoints);
+  connection_.local = std::move(local);
   ReplaceFile(File("server.key"), server_.secret_key + "\n", 0600);
   WriteConnectionFile(File("connect.json"), connection_);
   if (!elsewhere_.empty()) {

@@ -23,7 +23,7 @@ class RunKeys {
   const std::string& elsewhere() const { return elsewhere_; }
 
   /// Writes `server.key` and `connect.json`. Throws Error.
-  void Write(std::vector<std::string> endpoints);
+  void Write(std::vector<std::string> endpoints, std::string local);
   /// Of a run that needs them no more: removes what is outside the run directory.
   void Remove() const;
 

@@ -39,9 +39,16 @@ Transport Listen(const std::vector<PoolShare>& pools, const RunDirectory& direct
     const bool here = share.pool->ControllerAtLoopback() || reach == Reach::kLoopbackFirst;
     reach = here ? Reach::kLoopbackFirst : Reach::kAll;
   }
+  const bool local = std::any_of(pools.begin(), pools.end(), [](const PoolShare& share) {
+    return share.pool->scheduler() == "local";
+  });
+  // Where no file can be kept private, no directory can.
+  const bool keeps_private = keys.elsewhere().empty();
+  std::string socket;
+  if (local && keeps_private) socket = transport.BindLocal(directory.File("local"));
   auto endpoints = transport.Bind(reach, keys.port());
   address = endpoints[0];
-  keys.Write(std::move(endpoints));
+  keys.Write(std::move(endpoints), std::move(socket));
   if (!keys.elsewhere().empty()) {
     observer.Warning(
         fmt::format("the file system of '{}' can keep no file private: the run's keys are in '{}'",

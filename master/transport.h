@@ -1,9 +1,11 @@
 #pragma once
 
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 #include <zmq.hpp>
 
@@ -13,11 +15,17 @@
 
 namespace cq {
 
-/// The master's ROUTER socket: CURVE on every connection, and a ZAP handler that admits one client
-/// key. One thread.
+/// The master's ROUTER socket: CURVE on every TCP connection, and a ZAP handler that admits one
+/// client key. One thread.
 class Transport {
  public:
-  Transport(const KeyPair& server, std::string client_public);
+  Transport(KeyPair server, std::string client_public);
+
+  /// Binds a socket in `directory`, which is made so that only this user can enter it: what
+  /// connects there is this user's, and is neither asked for a key nor encrypted. Before Bind.
+  /// Returns its address; empty where the file system cannot keep it private or the path is too
+  /// long for a socket.
+  std::string BindLocal(const std::string& directory);
 
   enum class Reach {
     kLoopback,       // this machine only
@@ -50,11 +58,23 @@ class Transport {
   /// False if nobody waits for an answer.
   bool AnswerZap();
 
+  /// Is gone with its folder when the transport is.
+  struct LocalSocket {
+    explicit LocalSocket(std::string d) : directory(std::move(d)) {}
+    LocalSocket(const LocalSocket&) = delete;
+    LocalSocket& operator=(const LocalSocket&) = delete;
+    ~LocalSocket();
+    std::string path() const { return directory + "/master"; }
+    const std::string directory;
+  };
+
+  std::unique_ptr<LocalSocket> local_;
   zmq::context_t context_;
   zmq::socket_t zap_;
   /// There may be something to answer.
   bool zap_asked_ = true;
   zmq::socket_t router_;
+  KeyPair server_;
   std::string client_public_;
   std::unordered_map<ConnectionId, Outbound> outbound_;
 };

@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <zmq.h>
 
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "cq/error.h"
@@ -25,12 +27,13 @@ KeyPair MakeKeyPair() {
 }
 
 void WriteConnectionFile(const std::string& path, const ConnectionFile& file) {
-  const nlohmann::ordered_json json = {{"format", 1},
-                                       {"run", file.run},
-                                       {"endpoints", file.endpoints},
-                                       {"server_public", file.server_public},
-                                       {"client_public", file.client.public_key},
-                                       {"client_secret", file.client.secret_key}};
+  nlohmann::ordered_json json = {{"format", 1},
+                                 {"run", file.run},
+                                 {"endpoints", file.endpoints},
+                                 {"server_public", file.server_public},
+                                 {"client_public", file.client.public_key},
+                                 {"client_secret", file.client.secret_key}};
+  if (!file.local.empty()) json["local"] = file.local;
   ReplaceFile(path, json.dump(2) + "\n", 0600);
 }
 
@@ -70,6 +73,7 @@ ConnectionFile Read(const std::string& path, bool follow) {
     json.at("server_public").get_to(file.server_public);
     json.at("client_public").get_to(file.client.public_key);
     json.at("client_secret").get_to(file.client.secret_key);
+    file.local = json.value("local", "");
     return file;
   } catch (const nlohmann::json::exception& error) {
     throw Error(fmt::format("'{}' is no connection file of cq: {}", path, error.what()));
@@ -79,5 +83,16 @@ ConnectionFile Read(const std::string& path, bool follow) {
 }  // namespace
 
 ConnectionFile ReadConnectionFile(const std::string& path) { return Read(path, true); }
+
+bool IsOurs(const std::string& local) {
+  constexpr std::string_view kScheme = "ipc://";
+  if (!local.starts_with(kScheme)) return false;
+  const std::filesystem::path path = local.substr(kScheme.size());
+  struct stat socket {};
+  struct stat directory {};
+  return stat(path.c_str(), &socket) == 0 && S_ISSOCK(socket.st_mode) &&
+         lstat(path.parent_path().c_str(), &directory) == 0 && S_ISDIR(directory.st_mode) &&
+         directory.st_uid == geteuid() && (directory.st_mode & 077) == 0;
+}
 
 }  // namespace cq

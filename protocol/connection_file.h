@@ -22,10 +22,16 @@ struct ConnectionFile {
   std::vector<std::string> endpoints;
   std::string server_public;
   KeyPair client;
+  /// `ipc://PATH`, for workers that the master starts on its own machine; empty: there is none.
+  std::string local = {};
 };
 
 /// Replaces the file atomically, with mode 0600. Throws Error.
 void WriteConnectionFile(const std::string& path, const ConnectionFile& file);
+
+/// Whether the socket of `local` is there, in a directory that nobody else can enter: whoever
+/// answers at it is this user's.
+bool IsOurs(const std::string& local);
 
 /// Leaves word at `path` that the connection file is `target`.
 void WriteConnectionPointer(const std::string& path, const std::string& target);

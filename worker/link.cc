@@ -11,9 +11,10 @@ Link::Link() : context_(1) { context_.set(zmq::ctxopt::blocky, 0); }
 
 void Link::Close() { lines_.clear(); }
 
-void Link::Connect(const ConnectionFile& file) {
+void Link::Connect(const ConnectionFile& file, bool local) {
   Close();
-  for (const std::string& endpoint : file.endpoints) {
+  local = local && IsOurs(file.local);
+  for (const std::string& endpoint : local ? std::vector{file.local} : file.endpoints) {
     zmq::socket_t socket(context_, zmq::socket_type::dealer);
     socket.set(zmq::sockopt::linger, 2000);
     socket.set(zmq::sockopt::sndhwm, 0);
@@ -26,9 +27,11 @@ void Link::Connect(const ConnectionFile& file) {
     socket.set(zmq::sockopt::reconnect_ivl_max, 5'000);
     socket.set(zmq::sockopt::ipv6, 1);
 #ifndef CQ_BENCH_WITHOUT_CURVE
-    socket.set(zmq::sockopt::curve_serverkey, file.server_public);
-    socket.set(zmq::sockopt::curve_publickey, file.client.public_key);
-    socket.set(zmq::sockopt::curve_secretkey, file.client.secret_key);
+    if (!local) {
+      socket.set(zmq::sockopt::curve_serverkey, file.server_public);
+      socket.set(zmq::sockopt::curve_publickey, file.client.public_key);
+      socket.set(zmq::sockopt::curve_secretkey, file.client.secret_key);
+    }
 #endif
     zmq::socket_t monitor = Watch(socket);
     socket.connect(endpoint);

@@ -19,8 +19,9 @@ class Link {
  public:
   Link();
 
-  /// Closes what is open and connects anew to every address.
-  void Connect(const ConnectionFile& file);
+  /// Closes what is open and connects anew to every address; or to the one on this machine alone,
+  /// if `local` and it can be trusted.
+  void Connect(const ConnectionFile& file, bool local);
   void Close();
 
   /// True once after a connection was closed by the other side, or broke.

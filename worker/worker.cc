@@ -71,7 +71,7 @@ class WorkerLoop {
   int Run() {
     const sigset_t signals = Signals();
     const Fd signal_fd(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
-    link_.Connect(file_);
+    link_.Connect(file_, options_.local);
     core_.OnConnected(Now());
     for (;;) {
       Act();
@@ -216,7 +216,8 @@ class WorkerLoop {
       spdlog::warn("{}", error.what());
     }
     spdlog::warn("the master is out of reach; connecting anew");
-    link_.Connect(file_);
+    // By the way that is always there.
+    link_.Connect(file_, false);
     core_.OnConnected(Now());
   }
 

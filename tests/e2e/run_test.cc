@@ -8,6 +8,7 @@
 #include <set>
 
 #include "master/database.h"
+#include "protocol/connection_file.h"
 #include "protocol/files.h"
 #include "tests/support/process.h"
 
@@ -467,6 +468,13 @@ TEST_F(RunTest, TheConnectionFileIsPrivateAndTheServersKeyIsInNoOtherFile) {
   }
   const std::string key = Slurp(directory_.File("in.cq/server.key")).substr(0, 40);
   EXPECT_EQ(Slurp(directory_.File("in.cq/connect.json")).find(key), std::string::npos);
+}
+
+TEST_F(RunTest, WhereThePathIsTooLongForASocketLocalWorkersUseTcp) {
+  const std::string deep = std::string(60, 'd') + "/" + std::string(60, 'e');
+  std::filesystem::create_directories(directory_.File(deep));
+  EXPECT_EQ(Run("a,b\n1,2\n", {"--run-dir", deep + "/run"}, {"echo", "{a}"}).status, 0);
+  EXPECT_EQ(ReadConnectionFile(directory_.File(deep + "/run/connect.json")).local, "");
 }
 
 TEST_F(RunTest, AFullDiskEndsTheRunAndSaysSo) {

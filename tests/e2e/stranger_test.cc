@@ -6,7 +6,11 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <fstream>
 #include <msgpack.hpp>
 #include <zmq.hpp>
 
@@ -50,6 +54,14 @@ class StrangerTest : public ::testing::Test {
     if (!std::holds_alternative<Decoded<ToWorker>>(decoded)) return std::nullopt;
     return std::get<Decoded<ToWorker>>(decoded).message;
   }
+  // How many ends of connections at this socket the kernel knows, the listening one among them.
+  static size_t EndsAt(const std::string& path) {
+    std::ifstream sockets("/proc/net/unix");
+    size_t ends = 0;
+    for (std::string line; std::getline(sockets, line);) ends += line.ends_with(" " + path);
+    return ends;
+  }
+
   void ExpectTheRunToEndWell() {
     WriteFile(directory_.File("go"), "");
     const Ended ended = run_->Wait();
@@ -182,6 +194,31 @@ TEST_F(StrangerTest, AConnectionFileThatOthersCanReadIsRefusedWithTheRemedy) {
   EXPECT_NE(worker.err.find("chmod 600"), std::string::npos) << worker.err;
   chmod(path.c_str(), 0600);
   ExpectTheRunToEndWell();
+}
+
+// The master's own workers come through a socket that no other user can reach.
+TEST_F(StrangerTest, AnotherUserCannotReachTheSocketOfLocalWorkers) {
+  const std::string path = directory_.File("in.cq/local/master");
+  EXPECT_EQ(file_.local, "ipc://" + path);
+  EXPECT_TRUE(Eventually([&] { return EndsAt(path) >= 2; }));
+  if (geteuid() == 0) {
+    const pid_t child = fork();
+    if (child == 0) {
+      // The directories above are a test's, and private, too.
+      if (chdir(directory_.File("in.cq").c_str()) != 0 || setgid(65534) != 0 || setuid(65534) != 0)
+        _exit(2);
+      const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+      const sockaddr_un address{AF_UNIX, "local/master"};
+      const bool in = connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+      _exit(in ? 1 : errno == EACCES ? 0 : 3);
+    }
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+  }
+  ExpectTheRunToEndWell();
+  EXPECT_EQ(EndsAt(path), 0u);
+  EXPECT_FALSE(std::filesystem::exists(path));
 }
 
 TEST_F(StrangerTest, AWorkerThatSomebodyStartsByHandJoins) {

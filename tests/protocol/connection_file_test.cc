@@ -1,7 +1,9 @@
 #include "protocol/connection_file.h"
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "cq/error.h"
@@ -38,6 +40,31 @@ TEST_F(ConnectionFileTest, OneThatOthersCanReadIsRefusedWithTheRemedy) {
     FAIL();
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("chmod 600"), std::string::npos);
+  }
+}
+
+// A worker that is to trust whoever answers at a socket looks who may have put it there.
+TEST_F(ConnectionFileTest, ASocketIsOursInADirectoryThatNobodyElseEnters) {
+  const std::string directory = directory_.File("local");
+  ASSERT_EQ(mkdir(directory.c_str(), 0700), 0);
+  ConnectionFile file = file_;
+  file.local = "ipc://" + directory + "/master";
+  WriteConnectionFile(path_, file);
+  EXPECT_EQ(ReadConnectionFile(path_).local, file.local);
+  EXPECT_FALSE(IsOurs(file.local));
+  const Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{AF_UNIX, {}};
+  (directory + "/master").copy(address.sun_path, sizeof address.sun_path - 1);
+  ASSERT_EQ(bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  EXPECT_TRUE(IsOurs(file.local));
+  EXPECT_FALSE(IsOurs(directory + "/master"));
+  EXPECT_FALSE(IsOurs(""));
+  ASSERT_EQ(chmod(directory.c_str(), 0750), 0);
+  EXPECT_FALSE(IsOurs(file.local));
+  ASSERT_EQ(chmod(directory.c_str(), 0700), 0);
+  if (geteuid() == 0) {
+    ASSERT_EQ(chown(directory.c_str(), 1, 1), 0);
+    EXPECT_FALSE(IsOurs(file.local));
   }
 }
 
