@@ -64,14 +64,17 @@ std::vector<std::string> ProgramEnvironment(const RunContext& run, const std::st
   return environment;
 }
 
+// Whether there was anything.
 template <class F>
-void ReadAll(int fd, const F& take) {
+bool ReadAll(int fd, const F& take) {
   std::array<char, 65536> buffer;
-  for (;;) {
-    const ssize_t n = read(fd, buffer.data(), buffer.size());
-    if (n > 0) take(std::string_view(buffer.data(), static_cast<size_t>(n)));
-    if (n == 0 || (n < 0 && errno != EINTR)) return;
-    if (n > 0 && static_cast<size_t>(n) < buffer.size()) return;
+  for (bool any = false;; any = true) {
+    ssize_t n = 0;
+    while ((n = read(fd, buffer.data(), buffer.size())) < 0 && errno == EINTR) {
+    }
+    if (n <= 0) return any;
+    take(std::string_view(buffer.data(), static_cast<size_t>(n)));
+    if (static_cast<size_t>(n) < buffer.size()) return true;
   }
 }
 
@@ -119,10 +122,17 @@ bool ProgramProcess::Wait(std::chrono::milliseconds wait, bool& killed) {
 
 // Everything that it has written until now; answers first, so that what was printed before them is
 // there, too.
-void ProgramProcess::Read() {
-  ReadAll(out_.read.get(), [this](std::string_view bytes) { reader_.Append(bytes); });
-  ReadAll(stdout_.read.get(), [this](std::string_view bytes) { out_text.Append(bytes); });
-  ReadAll(stderr_.read.get(), [this](std::string_view bytes) { err_text.Append(bytes); });
+bool ProgramProcess::Read() {
+  bool any = ReadAll(out_.read.get(), [this](std::string_view bytes) { reader_.Append(bytes); });
+  any |= ReadAll(stdout_.read.get(), [this](std::string_view bytes) { out_text.Append(bytes); });
+  any |= ReadAll(stderr_.read.get(), [this](std::string_view bytes) { err_text.Append(bytes); });
+  return any;
+}
+
+bool ProgramProcess::Look() {
+  if (Read()) return true;
+  pollfd ended{pidfd_.get(), POLLIN, 0};
+  return poll(&ended, 1, 0) > 0;
 }
 
 void ProgramProcess::Signal(int number) const {
@@ -144,7 +154,7 @@ int ProgramProcess::End(int number) {
   return status_;
 }
 
-void ProgramProcess::Send() {
+bool ProgramProcess::Send() {
   size_t sent = 0;
   while (sent < unsent_.size()) {
     const ssize_t n = write(in_.write.get(), unsent_.data() + sent, unsent_.size() - sent);
@@ -153,6 +163,7 @@ void ProgramProcess::Send() {
     if (n < 0 && errno != EINTR) break;
   }
   unsent_.erase(0, sent);
+  return unsent_.empty();
 }
 
 void ProgramProcess::Spawn(const RunContext& run) {

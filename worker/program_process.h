@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -36,6 +37,14 @@ class ProgramProcess {
   bool printed() const { return !out_text.empty() || !err_text.empty(); }
 
   void Write(std::string bytes) { unsent_ += bytes; }
+  /// Passes on as much as the pipe takes now. False if there is more.
+  bool Send();
+  /// Takes what it has written until now. False if that is nothing, and it lives.
+  bool Look();
+  /// Readable when Look may find something.
+  std::array<int, 4> descriptors() const {
+    return {out_.read.get(), stdout_.read.get(), stderr_.read.get(), pidfd_.get()};
+  }
   /// Waits until something happens, at most for `wait`. False once the program has ended and all
   /// that it wrote was read. `killed` becomes true at a word from the slot's kill descriptor.
   bool Wait(std::chrono::milliseconds wait, bool& killed);
@@ -46,8 +55,8 @@ class ProgramProcess {
   int End(int number);
 
  private:
-  void Read();
-  void Send();
+  /// Whether there was anything.
+  bool Read();
   void Spawn(const RunContext& run);
 
   const CommandRunner::Slot& slot_;

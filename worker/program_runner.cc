@@ -59,6 +59,49 @@ class ProgramRunner::Batch {
     }
   }
 
+  // ---- one task, without waiting ----
+
+  bool BeginFirst() {
+    SendUpTo(1);
+    return process().Send();
+  }
+
+  Seen Look() {
+    if (!process().Look()) return Seen::kNothing;
+    try {
+      while (auto message = process().Next()) OnMessage(*message, 1);
+    } catch (const std::exception& error) {
+      fault_ = Fault(error);
+    }
+    if (at_ == 0 || !fault_.empty()) return Seen::kElse;
+    runner_.LearnPace(steady_clock::now() - task_begin_, 1);
+    return Seen::kAnswer;
+  }
+
+  std::vector<CommandEnd> TakeEnded() { return std::exchange(ended_, {}); }
+
+  void GoOn() {
+    at_ == 0 ? ServeOrEnd(1) : OnEnded(false);
+    Report();
+    Run();
+  }
+
+  // Why the program cannot be told a task's row; empty if it can.
+  static std::string Unsayable(const ProgramProcess& process, const RunContext& run,
+                               const Task& task) {
+    if (!task.details->problem.empty()) return task.details->problem;
+    // JSON has no place for bytes that are not UTF-8.
+    if (process.format() != SlotFormat::kJson) return {};
+    for (size_t i = 0; i < task.values.size(); ++i) {
+      if (IsUtf8(task.values[i])) continue;
+      return fmt::format("column '{}' holds bytes that are not UTF-8, which JSON cannot carry",
+                         run.text().program.columns[i]);
+    }
+    if (!IsUtf8(task.group))
+      return "its group holds bytes that are not UTF-8, which JSON cannot carry";
+    return {};
+  }
+
  private:
   ProgramProcess& process() { return *runner_.process_; }
 
@@ -140,24 +183,9 @@ class ProgramRunner::Batch {
     return false;
   }
 
-  // Why the program cannot be told a task's row; empty if it can.
-  std::string Unsayable(const Task& task) {
-    if (!task.details->problem.empty()) return task.details->problem;
-    // JSON has no place for bytes that are not UTF-8.
-    if (process().format() != SlotFormat::kJson) return {};
-    for (size_t i = 0; i < task.values.size(); ++i) {
-      if (IsUtf8(task.values[i])) continue;
-      return fmt::format("column '{}' holds bytes that are not UTF-8, which JSON cannot carry",
-                         run_.text().program.columns[i]);
-    }
-    if (!IsUtf8(task.group))
-      return "its group holds bytes that are not UTF-8, which JSON cannot carry";
-    return {};
-  }
-
   // Ends the next task where its program cannot be told its row.
   bool Refuse() {
-    std::string reason = Unsayable(tasks_[at_]);
+    std::string reason = Unsayable(process(), run_, tasks_[at_]);
     if (reason.empty()) return false;
     CommandEnd end = NewEnd();
     end.result.outcome = Outcome::kError;
@@ -177,7 +205,7 @@ class ProgramRunner::Batch {
   size_t Sendable() {
     size_t end = at_ + 1;
     size_t bytes = BytesOf(tasks_[at_]);
-    while (end < tasks_.size() && Unsayable(tasks_[end]).empty()) {
+    while (end < tasks_.size() && Unsayable(process(), run_, tasks_[end]).empty()) {
       bytes += BytesOf(tasks_[end]);
       if (bytes > kFrameBytesSoft) break;
       ++end;
@@ -357,7 +385,8 @@ class ProgramRunner::Batch {
                          (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && fault_.empty() &&
                           runner_.slot_.oom->HasGrown()));
     if (memory) verdict_ = Outcome::kMemory;
-    const TaskId task = tasks_[at_].task;
+    // None is left where it spoke after its last answer.
+    const TaskId task = at_ < tasks_.size() ? tasks_[at_].task : 0;
     const std::string last = process().err_text.LastLine();
     const std::string out = process().out_text.Take(task) + process().out_text.TakeRest();
     const std::string err = process().err_text.Take(task) + process().err_text.TakeRest();
@@ -500,6 +529,32 @@ std::string ProgramRunner::Prepare(const RunContext& run) {
 
 void ProgramRunner::Run(const RunContext& run, std::vector<Task> batch, const Listener& listener) {
   Batch(*this, run, std::move(batch), listener).Run();
+}
+
+bool ProgramRunner::MayBegin(const RunContext& run, const Task& task) const {
+  return process_ != nullptr && run.LimitOf(task).count() == 0 && run.text().memory_bytes == 0 &&
+         Batch::Unsayable(*process_, run, task).empty();
+}
+
+bool ProgramRunner::Begin(std::shared_ptr<const RunContext> run, Task task,
+                          const Listener& listener) {
+  std::vector<Task> tasks;
+  tasks.push_back(std::move(task));
+  begun_run_ = std::move(run);
+  begun_ = std::make_unique<Batch>(*this, *begun_run_, std::move(tasks), listener);
+  return begun_->BeginFirst();
+}
+
+ProgramRunner::Seen ProgramRunner::Look() { return begun_->Look(); }
+
+std::vector<CommandEnd> ProgramRunner::TakeAnswered() {
+  const auto batch = std::exchange(begun_, nullptr);
+  return batch->TakeEnded();
+}
+
+void ProgramRunner::GoOn() {
+  const auto batch = std::exchange(begun_, nullptr);
+  batch->GoOn();
 }
 
 void ProgramRunner::Learn(uint64_t wall_us) {

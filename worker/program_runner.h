@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <functional>
 #include <map>
@@ -42,6 +43,19 @@ class ProgramRunner {
   /// The same. As long as they return values and nothing else, they stay together.
   void Run(const RunContext& run, TaskSpan span, const Listener& listener);
 
+  /// The other way, for one task that nobody waits behind: to begin it, look for its answer
+  /// whenever one of `descriptors` is readable, and go on as Run does at anything but that. Only
+  /// GoOn blocks. Each may be called from another thread than the one before.
+  bool MayBegin(const RunContext& run, const Task& task) const;
+  /// False if the program does not take all of it now.
+  bool Begin(std::shared_ptr<const RunContext> run, Task task, const Listener& listener);
+  enum class Seen { kNothing, kAnswer, kElse };
+  Seen Look();
+  std::array<int, 4> descriptors() const { return process_->descriptors(); }
+  /// What ended by an answer, after Look.
+  std::vector<CommandEnd> TakeAnswered();
+  void GoOn();
+
   /// How many tasks to give at a time: a batch takes some milliseconds, and what stands in it
   /// behind a task that takes long cannot be given to another slot, so few where durations differ.
   size_t BatchSize();
@@ -51,6 +65,9 @@ class ProgramRunner {
 
   CommandRunner::Slot slot_;
   std::unique_ptr<ProgramProcess> process_;
+  /// What Begin began, and of which run it is.
+  std::shared_ptr<const RunContext> begun_run_;
+  std::unique_ptr<Batch> begun_;
   // Of the tasks' durations, in ns: mean, mean deviation, and the longest, slowly forgotten.
   void Learn(uint64_t wall_us);
   // So many tasks of a batch were answered in that time, with what their program does around them.

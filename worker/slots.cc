@@ -76,9 +76,12 @@ std::shared_ptr<const RunContext> Slots::run() {
 }
 
 void Slots::Push(std::vector<Task> tasks, std::vector<TaskSpan> spans) {
+  if (tasks.size() == 1 && spans.empty() && Begin(tasks[0])) return;
   const size_t entries = tasks.size() + spans.size();
   {
     const std::lock_guard lock(mutex_);
+    // It is awake, and looks again before it sleeps long.
+    owner_sleeps_ = false;
     const auto now = clock_();
     for (Task& task : tasks) queue_.push_back({std::move(task), now});
     queued_ += tasks.size();
@@ -87,10 +90,74 @@ void Slots::Push(std::vector<Task> tasks, std::vector<TaskSpan> spans) {
       queue_.push_back({std::move(span), now});
     }
   }
-  if (entries == 1) {
+  // The thread of a slot that is watched would take the word, and do nothing.
+  if (entries == 1 && watched_ == 0) {
     work_.notify_one();
   } else {
     work_.notify_all();
+  }
+}
+
+bool Slots::Begin(Task& task) {
+  // More would make a long list to wait on; and tasks of groups choose their slots otherwise.
+  constexpr size_t kWatchedMax = 4;
+  if (watched_ == kWatchedMax || !task.group.empty()) return false;
+  std::shared_ptr<const RunContext> run;
+  Slot* slot = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    if (closing_ || check_ || !run_ || !queue_.empty() || clock_() > start_until_) return false;
+    const auto free = std::find_if(slots_.begin(), slots_.end(), [&](const Slot& s) {
+      return !s.busy && s.program != nullptr && s.program->MayBegin(*run_, task);
+    });
+    if (free == slots_.end()) return false;
+    run = run_;
+    slot = &*free;
+    slot->watched = true;
+    ++watched_;
+    owner_sleeps_ = false;
+    slot->group.clear();
+    Occupy(*slot, {{task.task, task.attempt}});
+  }
+  if (slot->program->Begin(std::move(run), std::move(task), slot->listener)) return true;
+  const std::lock_guard lock(mutex_);
+  Unwatch(*slot, true);
+  return true;
+}
+
+void Slots::Unwatch(Slot& slot, bool hand_over) {
+  slot.watched = false;
+  --watched_;
+  slot.handed_over = hand_over;
+  // Also for those that wait in the queue.
+  if (hand_over || !queue_.empty()) work_.notify_all();
+}
+
+std::vector<int> Slots::watched_fds() const {
+  std::vector<int> fds;
+  if (watched_ == 0) return fds;
+  for (const Slot& slot : slots_) {
+    if (!slot.watched) continue;
+    for (const int fd : slot.program->descriptors()) fds.push_back(fd);
+  }
+  return fds;
+}
+
+void Slots::LookAtPrograms() {
+  for (Slot& slot : slots_) {
+    if (watched_ == 0) return;
+    if (!slot.watched) continue;
+    const auto seen = slot.program->Look();
+    if (seen == ProgramRunner::Seen::kNothing) continue;
+    const bool answered = seen == ProgramRunner::Seen::kAnswer;
+    std::vector<CommandEnd> ended;
+    if (answered) ended = slot.program->TakeAnswered();
+    const std::lock_guard lock(mutex_);
+    if (answered) {
+      Keep(slot, std::move(ended));
+      Free(slot);
+    }
+    Unwatch(slot, !answered);
   }
 }
 
@@ -133,6 +200,7 @@ std::vector<AttemptRef> Slots::TakeBack(const std::vector<AttemptRef>& attempts)
 
 void Slots::KillSlot(Slot& slot) {
   if (!slot.busy) return;
+  if (slot.watched) Unwatch(slot, true);
   slot.kill_sent = true;
   Signal(slot.kill.get());
 }
@@ -235,11 +303,21 @@ void Slots::Serve(uint64_t index) {
   ProgramRunner program(of_runners);
 
   std::unique_lock lock(mutex_);
+  slot.listener = ListenerOf(slot);
+  slot.program = &program;
   for (;;) {
-    work_.wait(lock, [this] {
+    work_.wait(lock, [this, &slot] {
+      if (slot.watched || slot.handed_over) return slot.handed_over;
       return closing_ || check_ != nullptr ||
              (!queue_.empty() && run_ != nullptr && clock_() <= start_until_);
     });
+    if (std::exchange(slot.handed_over, false)) {
+      lock.unlock();
+      program.GoOn();
+      lock.lock();
+      Free(slot);
+      continue;
+    }
     if (closing_) return;
     Work work;
     auto run = std::exchange(check_, nullptr);
@@ -256,16 +334,7 @@ void Slots::Serve(uint64_t index) {
                                                       : std::min(program.BatchSize(), share);
       work = TakeWork(slot, most);
     }
-    const auto begin = clock_();
-    const size_t count = work.count();
-    if (!check) {
-      spent_.queue += static_cast<int64_t>(count) * begin;
-      if (slot.idle_since) spent_.idle += begin - *slot.idle_since;
-    }
-    slot.busy = true;
-    slot.current = work.tasks.empty() ? AttemptRef{work.span.span.task, work.span.span.attempt}
-                                      : AttemptRef{work.tasks[0].task, work.tasks[0].attempt};
-    slot.started = begin;
+    Occupy(slot, work.attempts());
     if (std::exchange(owner_sleeps_, false)) Wake();
     lock.unlock();
 
@@ -280,19 +349,52 @@ void Slots::Serve(uint64_t index) {
       error = program.Prepare(*run);
       if (!error.empty()) result.outcome = Outcome::kError;
       TasksEnded(slot, std::move(ended));
+    } else if (work.tasks.empty()) {
+      program.Run(*run, std::move(work.span), slot.listener);
     } else {
-      RunProgram(slot, program, *run, std::move(work));
+      program.Run(*run, std::move(work.tasks), slot.listener);
     }
 
     lock.lock();
-    if (!check) Account(slot, clock_() - begin, count);
-    slot.busy = false;
-    slot.current = {};
-    slot.batch.clear();
-    slot.unwanted.clear();
-    // A kill that came as the task ended is not for the next one.
-    if (std::exchange(slot.kill_sent, false)) Empty(slot.kill.get());
+    Free(slot);
   }
+}
+
+// With task 0 it checks whether it can run any.
+void Slots::Occupy(Slot& slot, const std::vector<AttemptSpan>& attempts) {
+  slot.busy = true;
+  slot.batch = attempts;
+  slot.current = {attempts[0].task, attempts[0].attempt};
+  slot.started = clock_();
+  if (slot.current.task == 0) return;
+  slot.occupied = slot.started;
+  if (slot.idle_since) spent_.idle += slot.started - *slot.idle_since;
+}
+
+void Slots::Free(Slot& slot) {
+  if (slot.occupied) {
+    uint64_t tasks = 0;
+    for (const AttemptSpan& span : slot.batch) tasks += span.count;
+    const auto now = clock_();
+    const auto busy = now - *std::exchange(slot.occupied, std::nullopt);
+    spent_.spawn += std::max(busy - std::exchange(slot.ran, {}), std::chrono::nanoseconds(0));
+    // In a batch each task waits for those before it: on average half of the others.
+    spent_.queue += busy * static_cast<int64_t>(tasks - 1) / 2;
+    slot.idle_since = now;
+  }
+  slot.busy = false;
+  slot.current = {};
+  slot.batch.clear();
+  slot.unwanted.clear();
+  // A kill that came as the task ended is not for the next one.
+  if (std::exchange(slot.kill_sent, false)) Empty(slot.kill.get());
+}
+
+std::vector<AttemptSpan> Slots::Work::attempts() const {
+  std::vector<AttemptSpan> attempts;
+  for (const Task& task : tasks) attempts.push_back({task.task, task.attempt});
+  if (tasks.empty()) attempts.push_back(span.span);
+  return attempts;
 }
 
 // The next one, and those of its group behind it; or the next span, or its first ones. A slot stays
@@ -302,7 +404,7 @@ Slots::Work Slots::TakeWork(Slot& slot, size_t most) {
   Work work;
   if (auto* span = std::get_if<TaskSpan>(&queue_.front().work)) {
     work.span = CutFront(*span, std::min<uint64_t>(span->span.count, most));
-    spent_.queue -= static_cast<int64_t>(work.count()) * queue_.front().since;
+    spent_.queue += static_cast<int64_t>(work.count()) * (clock_() - queue_.front().since);
     queued_ -= work.count();
     if (span->span.count == 0) queue_.pop_front();
     return work;
@@ -327,9 +429,10 @@ Slots::Work Slots::TakeWork(Slot& slot, size_t most) {
     if (first == end) first = queue_.begin();
   }
   slot.group = group_of(*first);
+  const auto now = clock_();
   while (first != queue_.end() && work.tasks.size() < most && group_of(*first) == slot.group &&
          std::holds_alternative<Task>(first->work)) {
-    spent_.queue -= first->since;
+    spent_.queue += now - first->since;
     work.tasks.push_back(std::move(std::get<Task>(first->work)));
     first = queue_.erase(first);
   }
@@ -337,12 +440,7 @@ Slots::Work Slots::TakeWork(Slot& slot, size_t most) {
   return work;
 }
 
-void Slots::RunProgram(Slot& slot, ProgramRunner& program, const RunContext& run, Work work) {
-  {
-    const std::lock_guard lock(mutex_);
-    for (const Task& task : work.tasks) slot.batch.push_back({task.task, task.attempt});
-    if (work.tasks.empty()) slot.batch.push_back(work.span.span);
-  }
+ProgramRunner::Listener Slots::ListenerOf(Slot& slot) {
   ProgramRunner::Listener listener;
   listener.begins = [this, &slot](const AttemptRef& ref) {
     const std::lock_guard lock(mutex_);
@@ -357,18 +455,7 @@ void Slots::RunProgram(Slot& slot, ProgramRunner& program, const RunContext& run
     const std::lock_guard lock(mutex_);
     return slot.kill_all || slot.unwanted.contains(ref);
   };
-  if (work.tasks.empty()) {
-    program.Run(run, std::move(work.span), listener);
-  } else {
-    program.Run(run, std::move(work.tasks), listener);
-  }
-}
-
-// In a batch each task waits for those before it: on average half of the others.
-void Slots::Account(Slot& slot, std::chrono::nanoseconds busy, size_t tasks) {
-  spent_.spawn += std::max(busy - std::exchange(slot.ran, {}), std::chrono::nanoseconds(0));
-  spent_.queue += busy * static_cast<int64_t>(tasks - 1) / 2;
-  slot.idle_since = clock_();
+  return listener;
 }
 
 SlotLedger Slots::ledger() {
@@ -381,12 +468,16 @@ SlotLedger Slots::ledger() {
 
 void Slots::TasksEnded(Slot& slot, std::vector<CommandEnd> ended) {
   const std::lock_guard lock(mutex_);
+  Keep(slot, std::move(ended));
+  TellEnded();
+}
+
+void Slots::Keep(Slot& slot, std::vector<CommandEnd> ended) {
   for (const CommandEnd& end : ended) {
     if (end.result.task == 0) continue;
     CountEnded(slot, 1, std::chrono::microseconds(end.result.wall_us) - end.spawn);
   }
   std::move(ended.begin(), ended.end(), std::back_inserter(ended_.tasks));
-  TellEnded();
 }
 
 void Slots::SpanEnded(Slot& slot, ResultSpan results) {

@@ -22,7 +22,9 @@ namespace cq {
 
 /// The slots of a worker: a thread each, which takes the next task from the common queue as soon as
 /// it is free, without asking anybody. The owner's thread fills the queue, takes back, kills, and
-/// collects what ended.
+/// collects what ended. A task that comes alone to a free slot whose program is ready it gives to
+/// that program itself, and watches for the answer: to wake the slot's thread for it, and to be
+/// woken by it, would cost more than all the rest. The thread goes on if anything else happens.
 class Slots {
  public:
   using Clock = std::function<std::chrono::nanoseconds()>;
@@ -58,6 +60,9 @@ class Slots {
     std::vector<ResultSpan> spans;
   };
   Ended TakeEnded();
+  /// Readable when LookAtPrograms may find something.
+  std::vector<int> watched_fds() const;
+  void LookAtPrograms();
   std::vector<RunningTask> Running();
   SlotLedger ledger();
 
@@ -72,9 +77,14 @@ class Slots {
  private:
   struct Slot {
     std::thread thread;
+    ProgramRunner* program = nullptr;
+    ProgramRunner::Listener listener;
     Fd kill;
     LiveOutput live;
     bool busy = false;
+    /// The owner waits for its program; the slot's thread is to go on with what the owner began.
+    bool watched = false;
+    bool handed_over = false;
     bool kill_sent = false;
     AttemptRef current;
     /// What the slot's program was given, and what of it is to be killed.
@@ -84,6 +94,8 @@ class Slots {
     /// Of its last task.
     std::string group;
     std::chrono::nanoseconds started{};
+    /// Since when it has had its batch; none while it has none, or checks whether it can run any.
+    std::optional<std::chrono::nanoseconds> occupied;
     /// Since when it has had no task; none before its first.
     std::optional<std::chrono::nanoseconds> idle_since;
     /// What the tasks of its batch ran.
@@ -96,14 +108,20 @@ class Slots {
     std::vector<Task> tasks;
     TaskSpan span{{0, 0, 0}, {}};
     size_t count() const { return tasks.size() + span.span.count; }
+    std::vector<AttemptSpan> attempts() const;
   };
   Work TakeWork(Slot& slot, size_t most);
-  void RunProgram(Slot& slot, ProgramRunner& program, const RunContext& run, Work work);
+  ProgramRunner::Listener ListenerOf(Slot& slot);
+  /// False: none is free for it, or it is no task for that.
+  bool Begin(Task& task);
+  void Unwatch(Slot& slot, bool hand_over);
+  void Occupy(Slot& slot, const std::vector<AttemptSpan>& attempts);
+  void Free(Slot& slot);
   void TasksEnded(Slot& slot, std::vector<CommandEnd> ended);
+  void Keep(Slot& slot, std::vector<CommandEnd> ended);
   void SpanEnded(Slot& slot, ResultSpan results);
   void TellEnded();
   void CountEnded(Slot& slot, size_t tasks, std::chrono::nanoseconds ran);
-  void Account(Slot& slot, std::chrono::nanoseconds busy, size_t tasks);
   bool Runs(const AttemptRef& ref);
   bool Alone(uint64_t index);
   void Wake();
@@ -126,6 +144,8 @@ class Slots {
   size_t queued_ = 0;
   Ended ended_;
   std::vector<Slot> slots_;
+  /// How many of them are watched.
+  size_t watched_ = 0;
   struct {
     uint64_t tasks = 0;
     std::chrono::nanoseconds idle{}, queue{}, spawn{}, run{};

@@ -79,6 +79,9 @@ class WorkerLoop {
       const auto readable = Sleep(signal_fd.get());
       if (readable[1]) OnSignal(signal_fd.get());
       if (readable[2]) GuardianGone();
+      if (std::find(readable.begin() + 3, readable.end(), true) != readable.end()) {
+        slots_.LookAtPrograms();
+      }
       ReadAll();
       if (link_.Broken()) core_.OnDisconnected();
       Collect();
@@ -124,8 +127,10 @@ class WorkerLoop {
     const bool lively = std::exchange(changed_, false);
     slots_.OwnerSleeps(!lively);
     if (lively) wait = std::min(wait, kShortNap);
-    const std::vector<int> fds{slots_.wake_fd(), signal_fd, options_.life_fd};
-    return link_.Wait(options_.life_fd >= 0 ? fds : std::vector<int>{fds[0], fds[1]}, wait);
+    std::vector<int> fds{slots_.wake_fd(), signal_fd, options_.life_fd};
+    const auto watched = slots_.watched_fds();
+    fds.insert(fds.end(), watched.begin(), watched.end());
+    return link_.Wait(fds, wait);
   }
 
   void OnSignal(int signal_fd) {

@@ -343,6 +343,51 @@ TEST_F(EmbedTest, TasksThatWaitOrRunCanBeCancelled) {
   EXPECT_EQ(*after.get(), 4.0);
 }
 
+// Tasks that come one at a time to slots whose programs are ready, while the others are busy.
+TEST_F(EmbedTest, WhatWaitsBehindTasksThatCameAloneRunsWhenTheyEnd) {
+  cq::Master master({.pools = {cq::Local(2)}});
+  for (int round = 0; round < 20; ++round) {
+    const std::string name = std::to_string(round);
+    // Both programs are started in the first round.
+    const auto first = master.submit(waits, File("a" + name), File("go a" + name));
+    ASSERT_TRUE(Appears(File("a" + name)));
+    const auto second = master.submit(waits, File("b" + name), File("go b" + name));
+    ASSERT_TRUE(Appears(File("b" + name)));
+    const auto third = master.submit(twice, round);
+    EXPECT_FALSE(third.wait_for(milliseconds(5)));
+    std::ofstream(File((round % 2 == 0 ? "go a" : "go b") + name)).put('x');
+    ASSERT_TRUE(third.wait_for(seconds(10)));
+    EXPECT_EQ(*third.get(), 2.0 * round);
+    if (round % 4 < 2) {
+      (round % 2 == 0 ? second : first).cancel();
+      EXPECT_FALSE((round % 2 == 0 ? second : first).get());
+    }
+    std::ofstream(File((round % 2 == 0 ? "go b" : "go a") + name)).put('x');
+    EXPECT_TRUE((round % 2 == 0 ? first : second).get());
+    if (round % 4 >= 2) {
+      EXPECT_TRUE((round % 2 == 0 ? second : first).get());
+    }
+  }
+}
+
+// They print, fail, crash, and return much: each is as it would be in company.
+TEST_F(EmbedTest, WhatHappensToATaskThatCameAloneIsItsOwn) {
+  cq::Master master({.pools = {cq::Local(1)}});
+  EXPECT_EQ(*master.submit(twice, 1).get(), 2.0);
+  const std::string large(1'000'000, 'x');
+  for (int round = 0; round < 5; ++round) {
+    EXPECT_EQ(*master.submit(echo, large).get(), large);
+    const auto odd = master.submit(fails, 1).get();
+    ASSERT_FALSE(odd);
+    EXPECT_EQ(odd.error().err, "a last word\n");
+    EXPECT_EQ(*master.submit(twice, 2).get(), 4.0);
+  }
+  const auto died = master.submit(dies, -1).get();
+  ASSERT_FALSE(died);
+  EXPECT_EQ(died.error().outcome, cq::Outcome::kCrashed);
+  EXPECT_EQ(*master.submit(dies, 5).get(), 5);
+}
+
 TEST_F(EmbedTest, ContinuationsAreChained) {
   cq::Master master({.pools = {cq::Local(2)}});
   const auto text =

@@ -368,6 +368,14 @@ TEST_F(ProgramTest, NonsenseOfAProgramIsItsTasksErrorAndNeverTheWorkers) {
     EXPECT_EQ(Column("cq_status"), (Words{"crashed"}));
     EXPECT_NE(Column("cq_error")[0].find(reason), std::string::npos) << Column("cq_error")[0];
   }
+  // What it says after its answer is nobody's fault, and it is not asked again.
+  WriteFile(directory_.File("p.py"),
+            hello +
+                "r = json.dumps({'type': 'result', 'task': t[0], 'value': os.getpid()})\n  "
+                "o.write((r + '\\n' + r + '\\n').encode())\n");
+  EXPECT_EQ(Run("n\n1\n2\n", {"--slots", "1", "--program", "python3 p.py"}).status, 0);
+  EXPECT_EQ(Column("cq_attempts"), (Words{"1", "1"}));
+  EXPECT_NE(Column("result")[0], Column("result")[1]);
   // What is reserved is answered, and harms nobody.
   WriteFile(directory_.File("p.py"),
             hello +
