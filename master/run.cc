@@ -432,7 +432,7 @@ class Setup {
     return summary;
   }
 
-  RunText Text(const RunDirectory& directory) const {
+  RunText Text(const RunDirectory& directory, uint64_t tasks) const {
     RunText text;
     text.run = definition_.run;
     text.run_dir = directory.path();
@@ -446,6 +446,7 @@ class Setup {
     text.memory_bytes = options_.task_memory_bytes;
     text.fence = options_.fence;
     text.chunk = options_.chunk;
+    text.tasks = tasks;
     text.on_master_loss_ms = static_cast<uint64_t>(options_.on_master_loss.count());
     if (served()) {
       text.program = {options_.program,
@@ -482,10 +483,10 @@ class Setup {
     return std::max<uint64_t>(1, std::strtoull(set->second.c_str(), nullptr, 10) / plan_.slots);
   }
 
-  CoreOptions CoreOptionsOf(const RunDirectory& directory, Epoch epoch) const {
+  CoreOptions CoreOptionsOf(const RunDirectory& directory, Epoch epoch, uint64_t tasks) const {
     CoreOptions core;
     core.epoch = epoch;
-    core.text = Text(directory);
+    core.text = Text(directory, tasks);
     for (const RowRange& range : ranges_)
       core.tasks = std::max(core.tasks, range.task + range.rows - 1);
     core.lease = options_.lease;
@@ -537,9 +538,10 @@ class Setup {
       return std::make_unique<JournalWriter>(std::move(journal), std::move(callbacks));
     };
     Workforce workforce(pools);
-    MasterLoop loop(std::move(loop_options),
-                    Core(CoreOptionsOf(directory, epoch), std::move(recovered)),
-                    std::move(transport), rows, workforce, write_journal, observer_);
+    MasterLoop loop(
+        std::move(loop_options),
+        Core(CoreOptionsOf(directory, epoch, definition_.tasks() - done), std::move(recovered)),
+        std::move(transport), rows, workforce, write_journal, observer_);
     directory.Keep();
     observer_.Started(plan_.workers, plan_.slots);
     const double start = Seconds();

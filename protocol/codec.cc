@@ -128,7 +128,8 @@ auto Fields(M& m) {
 template <Is<RunText> M>
 auto Fields(M& m) {
   return std::tie(m.run, m.run_dir, m.cwd, m.env, m.command, m.parse, m.cpus, m.check, m.timeout_ms,
-                  m.memory_bytes, m.fence, m.on_master_loss_ms, m.chunk, m.program, m.extras);
+                  m.memory_bytes, m.fence, m.on_master_loss_ms, m.chunk, m.tasks, m.program,
+                  m.extras);
 }
 template <Is<Program> M>
 auto Fields(M& m) {

@@ -58,6 +58,9 @@ struct RunText {
   uint64_t on_master_loss_ms = 1'800'000;
   /// Tasks that a slot is given at a time; 0: as many as their measured durations say.
   uint64_t chunk = 0;
+  /// How many were to be run when the master started; 0: not known. No worker starts more programs
+  /// than that ahead of their tasks.
+  uint64_t tasks = 0;
   Program program;
   Extras extras;
   bool operator==(const RunText&) const = default;

@@ -38,6 +38,8 @@ class ProgramRunner {
   /// Blocks.
   std::string Prepare(const RunContext& run);
 
+  bool ready() const { return process_ != nullptr; }
+
   /// Runs these, in order. Blocks until each has ended. Throws nothing for what a program does.
   void Run(const RunContext& run, std::vector<Task> batch, const Listener& listener);
   /// The same. As long as they return values and nothing else, they stay together.

@@ -90,8 +90,8 @@ void Slots::Push(std::vector<Task> tasks, std::vector<TaskSpan> spans) {
       queue_.push_back({std::move(span), now});
     }
   }
-  // The thread of a slot that is watched would take the word, and do nothing.
-  if (entries == 1 && watched_ == 0) {
+  // The thread of a slot that is watched, or whose program is not ready, may leave it to another.
+  if (entries == 1 && watched_ == 0 && run_ != nullptr && run_->text().program.empty()) {
     work_.notify_one();
   } else {
     work_.notify_all();
@@ -131,6 +131,19 @@ void Slots::Unwatch(Slot& slot, bool hand_over) {
   slot.handed_over = hand_over;
   // Also for those that wait in the queue.
   if (hand_over || !queue_.empty()) work_.notify_all();
+}
+
+size_t Slots::Warm() const {
+  return static_cast<size_t>(std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) {
+    if (slot.busy) return slot.current.task == 0;
+    return slot.program != nullptr && slot.program->ready();
+  }));
+}
+
+bool Slots::AnyCold() const {
+  return std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) {
+    return !slot.busy && slot.program != nullptr && !slot.program->ready();
+  });
 }
 
 std::vector<int> Slots::watched_fds() const {
@@ -236,9 +249,15 @@ void Slots::Check(std::shared_ptr<const RunContext> check) {
   {
     const std::lock_guard lock(mutex_);
     run_.reset();
+    const RunText& text = check->text();
+    ahead_ = 0;
+    if (!text.program.words.empty() && text.tasks > 0) {
+      ahead_ = std::min<uint64_t>(text.tasks, slots_.size()) - 1;
+      ahead_run_ = check;
+    }
     check_ = std::move(check);
   }
-  work_.notify_one();
+  work_.notify_all();
 }
 
 std::vector<OutputPart> Slots::TakeOutput() {
@@ -306,10 +325,13 @@ void Slots::Serve(uint64_t index) {
   slot.listener = ListenerOf(slot);
   slot.program = &program;
   for (;;) {
-    work_.wait(lock, [this, &slot] {
+    const auto may_start_ahead = [&] { return ahead_ > 0 && !program.ready(); };
+    work_.wait(lock, [&] {
       if (slot.watched || slot.handed_over) return slot.handed_over;
-      return closing_ || check_ != nullptr ||
-             (!queue_.empty() && run_ != nullptr && clock_() <= start_until_);
+      if (closing_ || check_ != nullptr || may_start_ahead()) return true;
+      if (queue_.empty() || run_ == nullptr || clock_() > start_until_) return false;
+      // No program is started for what another slot is about to take.
+      return program.ready() || queued_ > Warm();
     });
     if (std::exchange(slot.handed_over, false)) {
       lock.unlock();
@@ -322,6 +344,18 @@ void Slots::Serve(uint64_t index) {
     Work work;
     auto run = std::exchange(check_, nullptr);
     const bool check = run != nullptr;
+    if (!check && may_start_ahead()) {
+      --ahead_;
+      run = ahead_run_;
+      Occupy(slot, {{}});
+      lock.unlock();
+      // Why it cannot be started its first task will tell.
+      program.Prepare(*run);
+      lock.lock();
+      Free(slot);
+      if (!queue_.empty()) work_.notify_all();
+      continue;
+    }
     if (check) {
       work.tasks.emplace_back();
     } else {
@@ -335,6 +369,8 @@ void Slots::Serve(uint64_t index) {
       work = TakeWork(slot, most);
     }
     Occupy(slot, work.attempts());
+    // Those that had left it to this one.
+    if (!queue_.empty() && program.ready() && AnyCold()) work_.notify_all();
     if (std::exchange(owner_sleeps_, false)) Wake();
     lock.unlock();
 

@@ -51,6 +51,8 @@ class Slots {
   bool Idle();
 
   /// Runs the command of `check`, or starts its program, before anything else; it ends as task 0.
+  /// What a user's program loads may take long: the other slots start theirs at the same time, as
+  /// many as there are tasks for.
   void Check(std::shared_ptr<const RunContext> check);
   /// What tasks that run for long have printed since the last call.
   std::vector<OutputPart> TakeOutput();
@@ -115,6 +117,9 @@ class Slots {
   /// False: none is free for it, or it is no task for that.
   bool Begin(Task& task);
   void Unwatch(Slot& slot, bool hand_over);
+  /// How many slots can take a task without starting a program first, or are starting theirs.
+  size_t Warm() const;
+  bool AnyCold() const;
   void Occupy(Slot& slot, const std::vector<AttemptSpan>& attempts);
   void Free(Slot& slot);
   void TasksEnded(Slot& slot, std::vector<CommandEnd> ended);
@@ -135,6 +140,9 @@ class Slots {
   std::condition_variable work_;
   std::shared_ptr<const RunContext> run_;
   std::shared_ptr<const RunContext> check_;
+  /// So many slots start their program of this run before they have a task.
+  std::shared_ptr<const RunContext> ahead_run_;
+  uint64_t ahead_ = 0;
   struct Queued {
     std::variant<Task, TaskSpan> work;
     std::chrono::nanoseconds since{};

@@ -196,6 +196,18 @@ TEST_F(ProgramTest, OnlyTheGuiltyTaskOfABatchIsCharged) {
   }
 }
 
+// What a program loads may take long: no slot waits for another's. Each start waits here for the
+// other one.
+TEST_F(ProgramTest, TheSlotsStartTheirProgramsAtTheSameTimeAndNoMoreThanThereAreTasks) {
+  WriteFile(directory_.File("p.py"),
+            "import cq, os, time\nopen('starts', 'a').write('x')\n"
+            "while os.path.getsize('starts') < 2: time.sleep(0.01)\n"
+            "cq.serve(lambda n: n)\n");
+  EXPECT_EQ(Run("n\n1\n2\n", {"--slots", "4", "--program", "python3 p.py"}).status, 0);
+  EXPECT_EQ(Column("result"), (Words{"1", "2"}));
+  EXPECT_EQ(Slurp(directory_.File("starts")), "xx");
+}
+
 TEST_F(ProgramTest, WhatDoesNotFitIsToldBeforeTheFirstTask) {
   const std::vector<std::pair<Words, const char*>> wrong = {
       {{"--function", Function("zebra")}, "takes a column 'zebra'"},

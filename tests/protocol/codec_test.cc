@@ -93,6 +93,7 @@ std::vector<ToWorker> AllToWorker() {
                true,
                60'000,
                7,
+               1000,
                {{"Rscript", "m.R"}, "lib.so:f", true, {"a"}, {ColumnType::kNumber}, {{"k", "1"}}},
                {}};
   return {Refuse{"0.1.0", "/bin/cq", "no"},

@@ -92,15 +92,30 @@ local({
            paste(names, collapse = ", "))
   }
 
-  # Sys.setenv and Sys.time spend most of their time around what they call, which is no part of R's interface, and may go.
+  # These functions of R spend most of their time around what they call, which is no part of R's interface, and may go.
   set_variables <- function(names, values) .Internal(Sys.setenv(names, values))
   now <- function() .Internal(Sys.time())
+  promise <- function(name, expression, of, at) .Internal(delayedAssign(name, expression, of, at))
+  send <- function(line, output) {
+    .Internal(writeLines(line, output, "\n", TRUE))
+    .Internal(flush(output))
+  }
   tryCatch({
     set_variables("CQ_TASK", Sys.getenv("CQ_TASK"))
-    stopifnot(abs(now() - unclass(Sys.time())) < 3600)
+    here <- environment()
+    promise("promised", quote(1 + 1), here, here)
+    nothing <- rawConnection(raw(0), "wb")
+    send("a", nothing)
+    stopifnot(abs(now() - unclass(Sys.time())) < 3600, promised == 2, identical(rawToChar(rawConnectionValue(nothing)), "a\n"))
+    close(nothing)
   }, error = function(e) {
     set_variables <<- function(names, values) do.call(Sys.setenv, as.list(structure(values, names = names)))
     now <<- function() unclass(Sys.time())
+    promise <<- function(name, expression, of, at) do.call(delayedAssign, list(name, expression, of, at))
+    send <<- function(line, output) {
+      writeLines(line, output, useBytes = TRUE)
+      flush(output)
+    }
   })
 
   cq_serve <<- function(f) {
@@ -109,10 +124,11 @@ local({
     input <- file(paste0("/dev/fd/", fds[[1]]), "rb", raw = TRUE, blocking = TRUE)
     output <- file(paste0("/dev/fd/", fds[[2]]), "wb", raw = TRUE)
     mark <- paste0("\036", Sys.getenv("CQ_SLOT_MARK"), " ")
-    say <- function(text) writeLines(text, output, useBytes = TRUE)
+    # At once: what is next may take long.
+    say <- function(text) send(text, output)
     say("{\"type\":\"hello\",\"protocol\":1,\"helper\":\"cq.R\"}")
-    flush.connection(output)
-    columns <- types <- character()
+    # What R calls the values that need no conversion stands in `as_they_are`.
+    columns <- types <- as_they_are <- character()
     constants <- list()
     attempt <- 0L
     group <- ""
@@ -124,25 +140,31 @@ local({
     on.exit(sink())
 
     row_of <- function(values) {
-      for (i in seq_along(columns)) values[[i]] <- argument(values[[i]], types[[i]])
+      for (i in seq_along(columns)) {
+        value <- values[[i]]
+        if (typeof(value) != as_they_are[[i]]) values[[i]] <- argument(value, types[[i]])
+      }
       names(values) <- columns
       if (length(constants)) c(values, constants) else values
     }
 
     # set.seed takes longer than many a function, and most draw no numbers: the generator looks here when it is first used.
-    seed_with <- function(seed) {
-      delayedAssign(".Random.seed", {
-        rm(".Random.seed", envir = globalenv())
-        set.seed(seed)
-        get(".Random.seed", globalenv())
-      }, assign.env = globalenv())
-    }
+    here <- environment()
+    global <- globalenv()
+    seed <- 1L
+    seeded <- quote({
+      rm(".Random.seed", envir = global)
+      set.seed(seed)
+      get(".Random.seed", global)
+    })
 
     introduce <- function(task) {
-      set_variables(c("CQ_TASK", "CQ_SEED"), sprintf("%.0f", c(task[[1]], task[[3]])))
+      numbers <- c(task[[1]], task[[3]])
+      set_variables(c("CQ_TASK", "CQ_SEED"), if (is.integer(numbers)) as.character(numbers) else sprintf("%.0f", numbers))
       if (task[[2]] != attempt) Sys.setenv(CQ_ATTEMPT = attempt <<- task[[2]])
       if (task[[4]] != group) Sys.setenv(CQ_GROUP = group <<- task[[4]])
-      seed_with(as.integer(task[[3]]))
+      seed <<- task[[3]]
+      promise(".Random.seed", seeded, here, global)
     }
 
     number_answers <- paste0("{\"type\":\"result\",\"task\":%.0f,\"us\":%.0f,\"value\":", c("%.17g.0", "%.17g"), "}")
@@ -161,16 +183,13 @@ local({
       printed <- rawConnectionValue(held)
       if (length(printed)) show(printed, task)
       say(sprintf("{\"type\":\"result\",\"task\":%.0f,\"us\":%.0f,%s}", task[[1]], us, text))
-      # At once: the next one may take long.
-      flush.connection(output)
     }
 
     # What most functions return, in as few steps.
     answer_number <- function(task, x, us) {
       if (length(rawConnectionValue(held)) || !is.finite(x)) return(answer(task, answer_text(x), us))
       shape <- if (x == trunc(x) && abs(x) < 1e17) number_answers[[1]] else number_answers[[2]]
-      writeLines(sprintf(shape, task[[1]], us, x), output, useBytes = TRUE)
-      flush.connection(output)
+      send(sprintf(shape, task[[1]], us, x), output)
     }
 
     # A function may leave sinks of its own, or take ours away.
@@ -222,16 +241,15 @@ local({
       if (message$type == "start") {
         columns <- as.character(unlist(message$columns))
         types <- as.character(unlist(message$types))
+        as_they_are <- c(integer = "integer", number = "double", boolean = "logical", string = "character")[types]
         constants <- lapply(message$constants, function(v) if (is.list(v)) as.numeric(v[["$number"]]) else v)
         reason <- refusal(f, c(columns, names(constants)))
         say(if (is.null(reason)) sprintf("{\"type\":\"ready\",\"id\":%d}", message$id)
             else sprintf("{\"type\":\"refuse\",\"id\":%d,\"message\":%s}", message$id, quote_text(reason)))
-        flush.connection(output)
       } else if (message$type == "tasks") {
         run(message$tasks)
       } else if (message$type != "unsupported") {
         say(sprintf("{\"type\":\"unsupported\",\"id\":%d,\"what\":%s}", if (is.null(message$id)) 0L else message$id, quote_text(message$type)))
-        flush.connection(output)
       }
     }
   }
