@@ -154,7 +154,7 @@ const TaskRow& RowSource::Get(TaskId task) {
 
 std::optional<TaskSpan> RowSource::TakeRows(AttemptSpan& span) {
   const bool particular = options_.timeout_column || options_.group_column;
-  if (options_.types.empty() || particular) return std::nullopt;
+  if (!options_.spans || particular) return std::nullopt;
   std::string rows;
   uint64_t count = 0;
   msgpack::sbuffer packed;
@@ -166,7 +166,9 @@ std::optional<TaskSpan> RowSource::TakeRows(AttemptSpan& span) {
     packed.clear();
     PackRowHead(packed, task, options_.columns.size());
     for (size_t i = 0; i < options_.columns.size(); ++i) {
-      PackScalar(packed, TypedValue(row_.fields.at(options_.columns[i]), options_.types[i]));
+      const std::string& text = row_.fields.at(options_.columns[i]);
+      PackScalar(packed,
+                 options_.types.empty() ? Value(text) : TypedValue(text, options_.types[i]));
     }
     if (packed.size() > kTaskBytesMax) break;
     AppendPiece(rows, {packed.data(), packed.size()});

@@ -40,7 +40,8 @@ InputSummary ReadInput(const std::string& path, const std::string& copy,
                        const RowCheck& row_check = {}, bool find_types = false);
 
 /// The rows of the run directory's copy, by task number, as they are asked for: in order while
-/// tasks are fresh, from memory while they are out.
+/// tasks are fresh, from memory while they are out one by one, and read again where they went out
+/// in a span.
 class RowSource final : public TaskSource {
  public:
   /// Only the fields in `columns` are kept, in this order; `seed_columns` make the seed, if there
@@ -57,7 +58,8 @@ class RowSource final : public TaskSource {
     /// Where each row starts, if they are asked for in any order; else they are found by reading
     /// on.
     std::vector<uint64_t> offsets = {};
-    /// What `columns` hold, if rows are to be had as programs take them.
+    /// Whether rows are to be had as spans; and what `columns` hold, if typed: else they are texts.
+    bool spans = false;
     std::vector<ColumnType> types = {};
   };
   explicit RowSource(Options options);

@@ -39,7 +39,9 @@ namespace cq {
 namespace {
 
 /// What a span of rows takes: little against what a slot has at hand, much against a message.
-constexpr std::chrono::milliseconds kSpanTime{1};
+constexpr std::chrono::milliseconds kSpanOfFunction{1};
+/// As much as a slot gives its program at a time.
+constexpr std::chrono::milliseconds kSpanOfProgram{20};
 
 using Clock = std::chrono::steady_clock;
 
@@ -470,9 +472,9 @@ class Setup {
            options_.function.substr(colon);
   }
 
-  // Limits hold for each task by itself; other programs may speak JSON.
+  // Limits hold for each task by itself.
   bool GoesInSpans() const {
-    return !options_.function.empty() && options_.task_timeout.count() == 0 && !timeout_column_ &&
+    return served() && options_.task_timeout.count() == 0 && !timeout_column_ &&
            options_.task_memory_bytes == 0;
   }
 
@@ -496,7 +498,8 @@ class Setup {
     core.explained_late = options_.scheduler != "local";
     core.order = order_.start;
     core.expected_slots = uint64_t{plan_.workers} * plan_.slots;
-    if (GoesInSpans()) core.span_time = kSpanTime;
+    if (GoesInSpans())
+      core.span_time = options_.function.empty() ? kSpanOfProgram : kSpanOfFunction;
     return core;
   }
 
@@ -533,7 +536,9 @@ class Setup {
     loop_options.keep_alive = [&] { directory.WriteOwner(address_); };
     RowSource rows({directory.File("params.csv"), ranges_, command_.columns, seed_columns_,
                     definition_.seed, timeout_column_, group_column_, std::move(order_.offsets),
-                    GoesInSpans() ? definition_.types : std::vector<ColumnType>()});
+                    GoesInSpans(),
+                    // Users' programs may speak JSON: their workers convert.
+                    options_.function.empty() ? std::vector<ColumnType>() : definition_.types});
     const auto write_journal = [&](RecordWriter::Callbacks callbacks) {
       return std::make_unique<JournalWriter>(std::move(journal), std::move(callbacks));
     };

@@ -58,7 +58,8 @@ class Transport {
   /// False if nobody waits for an answer.
   bool AnswerZap();
 
-  /// Is gone with its folder when the transport is.
+  /// Is gone with its folder when the transport is. (A master that was overruled by one on another
+  /// host may take away the other's: workers that come then use TCP.)
   struct LocalSocket {
     explicit LocalSocket(std::string d) : directory(std::move(d)) {}
     LocalSocket(const LocalSocket&) = delete;

@@ -606,7 +606,14 @@ std::string Encode(Envelope envelope, const ToWorker& message) {
 }
 
 std::variant<Decoded<FromWorker>, DecodeError> DecodeFromWorker(std::string_view frame) {
-  return Decode<FromWorker>(frame);
+  auto decoded = Decode<FromWorker>(frame);
+  const auto* good = std::get_if<Decoded<FromWorker>>(&decoded);
+  const auto* results = good == nullptr ? nullptr : std::get_if<Results>(&good->message);
+  if (results == nullptr) return decoded;
+  uint64_t tasks = results->results.size();
+  for (const ResultSpan& span : results->spans) tasks += span.span.count;
+  if (tasks <= kHeldMax) return decoded;
+  return DecodeError{"results of more tasks than a worker may hold", {}, {}, {}};
 }
 std::variant<Decoded<ToWorker>, DecodeError> DecodeToWorker(std::string_view frame) {
   return Decode<ToWorker>(frame);

@@ -54,6 +54,21 @@ OrderedJson JsonOf(const Object& o) {
   }
 }
 
+// Points into `packed`.
+msgpack::object_handle UnpackWhole(std::string_view packed) {
+  try {
+    const auto reference = [](type::object_type, size_t, void*) { return true; };
+    const size_t most = packed.size();
+    const msgpack::unpack_limit limit(most, most, most, most, 0, kJsonLevelsMax);
+    size_t end = 0;
+    auto handle = msgpack::unpack(packed.data(), packed.size(), end, reference, nullptr, limit);
+    if (end != packed.size()) throw Error("bytes after the end of a value");
+    return handle;
+  } catch (const msgpack::unpack_error& error) {
+    throw Error(std::string("a value that is no MessagePack: ") + error.what());
+  }
+}
+
 Value ValueOf(const Object& o) {
   switch (o.type) {
     case type::NIL:
@@ -90,18 +105,30 @@ NamedValues ValuesOf(const Object& o) {
   return values;
 }
 
-NamedValues UnpackValues(std::string_view packed) {
-  try {
-    const auto reference = [](type::object_type, size_t, void*) { return true; };
-    const size_t most = packed.size();
-    const msgpack::unpack_limit limit(most, most, most, most, 0, kJsonLevelsMax);
-    size_t end = 0;
-    const auto handle =
-        msgpack::unpack(packed.data(), packed.size(), end, reference, nullptr, limit);
-    if (end != packed.size()) throw Error("bytes after the end of a value");
-    return ValuesOf(handle.get());
-  } catch (const msgpack::unpack_error& error) {
-    throw Error(std::string("a value that is no MessagePack: ") + error.what());
+NamedValues UnpackValues(std::string_view packed) { return ValuesOf(UnpackWhole(packed).get()); }
+
+void PackValues(msgpack::sbuffer& buffer, const NamedValues& values) {
+  if (values.size() == 1 && values[0].first == "result")
+    return PackScalar(buffer, values[0].second);
+  msgpack::packer<msgpack::sbuffer> packer(buffer);
+  packer.pack_map(static_cast<uint32_t>(values.size()));
+  for (const auto& [name, value] : values) {
+    PackText(packer, name);
+    PackScalar(buffer, value);
+  }
+}
+
+void UnpackRow(std::string_view row, Task& task) {
+  const auto handle = UnpackWhole(row);
+  const Object& o = handle.get();
+  if (o.type != type::ARRAY || o.via.array.size != 5) throw Error("a row has 5 fields");
+  const Object* field = o.via.array.ptr;
+  if (field[2].type != type::POSITIVE_INTEGER) throw Error("a row's seed is an unsigned integer");
+  if (field[4].type != type::ARRAY) throw Error("a row's values are a list");
+  task.seed = field[2].via.u64;
+  for (const Object& value : field[4].via.array) {
+    if (value.type != type::STR) throw Error("a row's values are texts");
+    task.values.emplace_back(value.via.str.ptr, value.via.str.size);
   }
 }
 

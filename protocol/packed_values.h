@@ -19,5 +19,10 @@ void PackRowHead(msgpack::sbuffer& buffer, const Task& task, size_t values);
 /// become JSON. Throws Error for what is not in the protocol.
 NamedValues ValuesOf(const msgpack::object& value);
 NamedValues UnpackValues(std::string_view packed);
+/// The other way, for values none of which is nested.
+void PackValues(msgpack::sbuffer& buffer, const NamedValues& values);
+
+/// Takes seed and values from a row whose values were packed as texts. Throws Error.
+void UnpackRow(std::string_view row, Task& task);
 
 }  // namespace cq

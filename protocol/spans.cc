@@ -36,10 +36,9 @@ bool TakeAnswer(std::string_view& answers, Answer& answer) {
 }
 
 void AppendAnswer(std::string& answers, uint64_t wall_us, std::string_view value) {
-  const auto us = static_cast<uint32_t>(std::min<uint64_t>(wall_us, UINT32_MAX));
-  const auto size = static_cast<uint32_t>(sizeof us + value.size());
+  const auto size = static_cast<uint32_t>(sizeof wall_us + value.size());
   answers.append(reinterpret_cast<const char*>(&size), sizeof size);
-  answers.append(reinterpret_cast<const char*>(&us), sizeof us);
+  answers.append(reinterpret_cast<const char*>(&wall_us), sizeof wall_us);
   answers += value;
 }
 
@@ -114,7 +113,7 @@ bool IsWhole(const ResultSpan& span) {
   std::string_view answers = span.answers;
   Answer answer;
   uint64_t count = 0;
-  while (TakeAnswer(answers, answer)) ++count;
+  while (TakeAnswer(answers, answer) && answer.value.size() <= kAnswerBytesMax) ++count;
   return IsPossible(span.span) && count == span.span.count && answers.empty();
 }
 

@@ -15,7 +15,7 @@ namespace cq {
 void AppendAnswer(std::string& answers, uint64_t wall_us, std::string_view value);
 
 struct Answer {
-  uint32_t wall_us = 0;
+  uint64_t wall_us = 0;
   /// As its program packed it.
   std::string_view value;
 };

@@ -64,14 +64,16 @@ std::vector<std::string> ProgramEnvironment(const RunContext& run, const std::st
   return environment;
 }
 
-// Whether there was anything.
+// Whether there was anything. What the program has closed is closed here, too: it would be readable
+// for ever.
 template <class F>
-bool ReadAll(int fd, const F& take) {
+bool ReadAll(Fd& fd, const F& take) {
   std::array<char, 65536> buffer;
   for (bool any = false;; any = true) {
     ssize_t n = 0;
-    while ((n = read(fd, buffer.data(), buffer.size())) < 0 && errno == EINTR) {
+    while ((n = read(fd.get(), buffer.data(), buffer.size())) < 0 && errno == EINTR) {
     }
+    if (n == 0) fd.Close();
     if (n <= 0) return any;
     take(std::string_view(buffer.data(), static_cast<size_t>(n)));
     if (static_cast<size_t>(n) < buffer.size()) return true;
@@ -123,9 +125,9 @@ bool ProgramProcess::Wait(std::chrono::milliseconds wait, bool& killed) {
 // Everything that it has written until now; answers first, so that what was printed before them is
 // there, too.
 bool ProgramProcess::Read() {
-  bool any = ReadAll(out_.read.get(), [this](std::string_view bytes) { reader_.Append(bytes); });
-  any |= ReadAll(stdout_.read.get(), [this](std::string_view bytes) { out_text.Append(bytes); });
-  any |= ReadAll(stderr_.read.get(), [this](std::string_view bytes) { err_text.Append(bytes); });
+  bool any = ReadAll(out_.read, [this](std::string_view bytes) { reader_.Append(bytes); });
+  any |= ReadAll(stdout_.read, [this](std::string_view bytes) { out_text.Append(bytes); });
+  any |= ReadAll(stderr_.read, [this](std::string_view bytes) { err_text.Append(bytes); });
   return any;
 }
 

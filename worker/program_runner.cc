@@ -109,7 +109,11 @@ class ProgramRunner::Batch {
   // that happens its tasks are taken apart.
   void RunSpan() {
     if (span_.span.count == 0) return;
-    if (!runner_.process_ || process().format() != SlotFormat::kMessagePack) {
+    if (run_.text().program.function.empty()) {
+      TakeTexts();
+      return;
+    }
+    if (!runner_.process_) {
       tasks_ = TasksOf(span_);
       return;
     }
@@ -131,10 +135,37 @@ class ProgramRunner::Batch {
       }
       if (!lives || killed || !fault_.empty()) break;
     }
-    if (span_.span.count == 0) return;
+    if (span_.span.count == 0) {
+      AfterTheLast(other);
+      return;
+    }
     tasks_ = TasksOf(span_);
     ServeOrEnd(tasks_.size(), std::move(other), killed);
     Report();
+  }
+
+  // Programs of the user's get tasks in the form that they speak.
+  void TakeTexts() {
+    in_span_ = true;
+    tasks_ = TasksOf(span_);
+    for (Task& task : tasks_) {
+      try {
+        UnpackRow(std::exchange(task.packed, {}), task);
+      } catch (const Error& error) {
+        task.details.Edit().problem = error.what();
+      }
+    }
+  }
+
+  // What it says behind its last answer is nobody's.
+  void AfterTheLast(std::optional<FromProgram>& other) {
+    try {
+      if (other) OnMessage(*other, 0);
+      process().Send();
+    } catch (const std::exception& error) {
+      fault_ = Fault(error);
+    }
+    if (!fault_.empty()) OnEnded(false);
   }
 
   // False for what is not the next of the span, or has prints beside it.
@@ -373,7 +404,48 @@ class ProgramRunner::Batch {
   }
 
   void Report() {
+    if (in_span_) ReportSpans();
     if (!ended_.empty()) listener_.ended(std::exchange(ended_, {}));
+  }
+
+  // Those that returned, and have nothing else to tell.
+  static bool IsPlain(const CommandEnd& end) {
+    const TaskResult& r = end.result;
+    return r.outcome == Outcome::kOk && !end.killed && !r.unstartable && r.details.fresh() &&
+           r.blob.fresh() && !r.values.empty() &&
+           std::none_of(r.values.begin(), r.values.end(), [](const auto& named) {
+             return std::holds_alternative<Json>(named.second);
+           });
+  }
+
+  // What was given as a span goes back as spans, as far as it can. The others stay in `ended_`.
+  void ReportSpans() {
+    std::vector<CommandEnd> others;
+    ResultSpan span{{0, 0, 0}, 0, 0, 0, {}};
+    msgpack::sbuffer packed;
+    const auto pass = [&] {
+      if (span.span.count > 0) listener_.answered(std::exchange(span, {{0, 0, 0}, 0, 0, 0, {}}));
+    };
+    for (CommandEnd& end : ended_) {
+      const TaskResult& r = end.result;
+      if (!IsPlain(end)) {
+        others.push_back(std::move(end));
+        continue;
+      }
+      if (r.task != span.span.task + span.span.count) pass();
+      if (span.span.count == 0) {
+        span.span = {r.task, r.attempt, 0};
+        span.slot = r.slot;
+        span.started_us = r.started_us;
+      }
+      ++span.span.count;
+      span.wall_us += r.wall_us;
+      packed.clear();
+      PackValues(packed, r.values);
+      AppendAnswer(span.answers, r.wall_us, {packed.data(), packed.size()});
+    }
+    pass();
+    ended_ = std::move(others);
   }
 
   // The program is gone, or is sent away. `alone`: only one task was with it; otherwise answers may
@@ -461,6 +533,8 @@ class ProgramRunner::Batch {
   std::vector<Task> tasks_;
   /// What of a span is not answered yet, while it is one.
   TaskSpan span_{{0, 0, 0}, {}};
+  /// The tasks came as a span, and their results leave so.
+  bool in_span_ = false;
   const Listener& listener_;
   /// The task that the program works on, and the first one that was sent with it.
   size_t at_ = 0;

@@ -23,6 +23,7 @@
 #include "protocol/bundle.h"
 #include "protocol/column_types.h"
 #include "protocol/files.h"
+#include "protocol/limits.h"
 #include "protocol/pieces.h"
 #include "protocol/seeds.h"
 #include "protocol/spans.h"
@@ -431,7 +432,8 @@ class SlotHost final : public detail::ConstantSource {
   }
 
   void PutValue(uint64_t task) {
-    const bool next = answers_.count == 0 && task == answers_.first + answers_.values;
+    const bool next = answers_.count == 0 && task == answers_.first + answers_.values &&
+                      answers_.values < kBatchMax;
     if (!next) StartAnew();
     if (answers_.values++ == 0) answers_.first = task;
     AppendAnswer(answers_.packed, took_us_, ValueText());

@@ -129,8 +129,8 @@ void Slots::Unwatch(Slot& slot, bool hand_over) {
   slot.watched = false;
   --watched_;
   slot.handed_over = hand_over;
-  // Also for those that wait in the queue.
-  if (hand_over || !queue_.empty()) work_.notify_all();
+  // Also for what its thread was asked for meanwhile.
+  if (hand_over || check_ != nullptr || !queue_.empty()) work_.notify_all();
 }
 
 size_t Slots::Warm() const {

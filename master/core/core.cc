@@ -485,12 +485,18 @@ void Core::SendAcks(Worker& worker) {
   const auto attempts = std::exchange(worker.acks, {});
   worker.acked = 0;
   if (!worker.connected) return;
-  for (size_t at = 0; at < attempts.size(); at += kBatchMax) {
-    const size_t end = std::min(attempts.size(), at + kBatchMax);
-    SendTo(worker, Ack{options_.text.run,
-                       {attempts.begin() + static_cast<ptrdiff_t>(at),
-                        attempts.begin() + static_cast<ptrdiff_t>(end)}});
+  Ack ack{options_.text.run, {}};
+  uint64_t tasks = 0;
+  const auto send = [&] {
+    if (!ack.attempts.empty()) SendTo(worker, std::exchange(ack, {options_.text.run, {}}));
+    tasks = 0;
+  };
+  for (const AttemptSpan& span : attempts) {
+    if (ack.attempts.size() == kBatchMax || tasks + span.count > kHeldMax) send();
+    ack.attempts.push_back(span);
+    tasks += span.count;
   }
+  send();
 }
 
 void Core::MarkDirty(Worker& worker) {

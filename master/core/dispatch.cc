@@ -241,8 +241,10 @@ uint64_t Dispatcher::RetractFrom(Worker& worker, uint64_t wanted) {
   const uint64_t most = std::min<uint64_t>(wanted, kBatchMax);
   for (OpenTask* open = worker.held.newest(); open != nullptr; open = open->older) {
     if (message.attempts.size() == most) break;
-    if (open->running || open->retracting) continue;
-    if (open->count > 1) open = core_.tasks_.Find(open->task + open->count - 1);
+    // Of a span what stands behind the one that runs was not started.
+    const TaskId last = open->task + open->count - 1;
+    if (open->retracting || (open->running && open->at == last)) continue;
+    if (open->count > 1) open = core_.tasks_.Find(last);
     open->retracting = true;
     ++worker.retracting;
     message.attempts.push_back({open->task, open->attempt});

@@ -448,6 +448,42 @@ TEST_F(ProgramTest, EachOfManyShortTasksHasItsOwnFate) {
                                                "eleven: 15011", "eleven: 20011", "eleven: 25011"}));
 }
 
+// The same in a language that speaks JSON, with values of all kinds.
+TEST_F(ProgramTest, EachOfManyShortTasksOfAScriptHasItsOwnFate) {
+  constexpr int kRows = 20'000;
+  const std::string function =
+      "def f(n):\n"
+      " if n % 1000 == 7: raise ValueError('seven')\n"
+      " if n % 5000 == 11: print('eleven:', n)\n"
+      " if n == 12345: os.abort()\n"
+      " if n % 1000 == 13: return {n, 0}\n"
+      " if n % 1000 == 14: return [n]\n"
+      " return {'half': n / 2, 'text': 'ü%d' % n, 'seed': int(os.environ['CQ_SEED']) % 2, 'none': "
+      "None}";
+  const Ended ended = Run(Numbers(kRows), {"--seed", "1", "--program", Python(function)});
+  EXPECT_EQ(ended.status, 1) << ended.err;
+  const auto status = Column("cq_status");
+  const auto half = Column("half");
+  const auto text = Column("text");
+  const auto printed = Column("cq_stdout");
+  const auto nested = Column("result");
+  ASSERT_EQ(half.size(), static_cast<size_t>(kRows));
+  for (int n = 1; n <= kRows; ++n) {
+    const size_t at = static_cast<size_t>(n - 1);
+    const bool crashes = n == 12'345;
+    const bool fails = n % 1000 == 7;
+    ASSERT_EQ(status[at], crashes ? "crashed" : fails ? "error" : "ok") << n;
+    ASSERT_EQ(printed[at], n % 5000 == 11 ? fmt::format("eleven: {}", n) : "") << n;
+    if (n % 1000 == 14) {
+      ASSERT_EQ(nested[at], fmt::format("[{}]", n));
+    }
+    if (crashes || fails || n % 1000 == 13 || n % 1000 == 14) continue;
+    ASSERT_EQ(std::stod(half[at]), n / 2.0);
+    ASSERT_EQ(text[at], fmt::format("ü{}", n));
+  }
+  EXPECT_EQ(Query("SELECT count(*) FROM blobs"), "count(*)\n20\n");
+}
+
 // What was answered before a row that takes long is durable while that one runs.
 TEST_F(ProgramTest, ShortTasksDoNotWaitForALongOneBehindThem) {
   WriteFile(directory_.File("in.csv"), Numbers(40'000));

@@ -156,6 +156,19 @@ TEST_F(CoreSpanTest, WhatIsAskedBackIsTakenFromItsEnd) {
   EXPECT_EQ(Given(Report(1, returned), 2).size(), 4u);
 }
 
+// What stands behind the one that runs waits, and may go elsewhere; that one may not.
+TEST_F(CoreSpanTest, WhatStandsBehindTheOneThatRunsIsAskedBack) {
+  const AttemptSpan span = GiveSpan(60);
+  const TaskId last = span.task + span.count - 1;
+  Report(1, Started{kRun, {{last - 3, span.attempt + span.count - 4, 0}}});
+  const auto asked = All<cq::Retract>(Join(2, 2, 4));
+  ASSERT_EQ(asked.size(), 1u);
+  const auto attempts = std::get<cq::Retract>(asked[0].message).attempts;
+  ASSERT_GE(attempts.size(), 3u);
+  EXPECT_EQ(attempts[0].task, last);
+  for (const AttemptRef& ref : attempts) EXPECT_NE(ref.task, last - 3);
+}
+
 // Of what went out in a span under an older session the worker has a part.
 TEST_F(CoreSpanTest, AHelloThatLacksSomeOfThemGivesThoseBackFreeOfCharge) {
   const AttemptSpan span = GiveSpan(60);

@@ -122,6 +122,13 @@ TEST(SpanTest, PartsHaveTheTimesAndValuesOfTheWhole) {
   EXPECT_EQ(parts, whole);
 }
 
+TEST(SpanTest, ATaskMayTakeDays) {
+  ResultSpan span{{1, 1, 1}, 0, 0, 0, {}};
+  AppendAnswer(span.answers, uint64_t{3} << 40, "value");
+  EXPECT_EQ(ResultsOf(span).at(0).wall_us, uint64_t{3} << 40);
+  EXPECT_EQ(WallOf(span.answers), uint64_t{3} << 40);
+}
+
 TEST(SpanTest, TasksKnowTheirRows) {
   TaskSpan span{{5, MakeSerial(1, 2), 3}, {}};
   for (const char* row : {"a", "", "c"}) AppendPiece(span.rows, row);
@@ -163,6 +170,20 @@ TEST(SpanTest, AFrameWithASpanThatIsNotWholeIsRefused) {
     AppendPiece(s.answers, "abc");
   }));
   EXPECT_TRUE(broken([](ResultSpan& s) { s = Answers(kBatchMax + 1); }));
+}
+
+TEST(SpanTest, AFrameNamesNoMoreTasksThanAWorkerMayHold) {
+  Results results;
+  results.run = 1;
+  for (uint64_t i = 0; i < kHeldMax / kBatchMax; ++i) {
+    results.spans.push_back(Answers(kBatchMax));
+  }
+  const auto decodes = [&] {
+    return std::holds_alternative<Decoded<FromWorker>>(DecodeFromWorker(Encode({1, 1}, results)));
+  };
+  EXPECT_TRUE(decodes());
+  results.spans.push_back(Answers(1));
+  EXPECT_FALSE(decodes());
 }
 
 }  // namespace
