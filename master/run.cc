@@ -41,7 +41,7 @@ namespace {
 /// What a span of rows takes: little against what a slot has at hand, much against a message.
 constexpr std::chrono::milliseconds kSpanOfFunction{1};
 /// As much as a slot gives its program at a time.
-constexpr std::chrono::milliseconds kSpanOfProgram{20};
+constexpr std::chrono::milliseconds kSpanOfProgram{50};
 
 using Clock = std::chrono::steady_clock;
 

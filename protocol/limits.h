@@ -15,7 +15,7 @@ inline constexpr size_t kHeldMax = 65536;
 /// Tasks that a slot has at hand beyond the one that it runs, if they are short.
 inline constexpr uint64_t kPrefetchMax = 4096;
 inline constexpr size_t kTaskBytesMax = 8u << 20;
-/// What a program may say of one task.
+/// What may be said of one task in a span of results.
 inline constexpr size_t kAnswerBytesMax = 16u << 20;
 inline constexpr uint64_t kSlotsMax = 10000;
 inline constexpr size_t kNestingMax = 8;

@@ -49,7 +49,7 @@ struct TaskResult {
   uint64_t started_us = 0;
   uint64_t wall_us = 0;
   NamedValues values;
-  /// In their place, of a result that came in a span: its value as its program packed it.
+  /// In their place, of a result that came in a span: its value as it was packed.
   std::string packed;
   Rarely<Blob> blob;
   Rarely<ResultDetails> details;
@@ -247,7 +247,7 @@ struct Task {
   /// Of --group; tasks of a group follow each other on a slot where that costs nobody time.
   std::string group;
   Rarely<TaskDetails> details;
-  /// In place of values, of a task that came in a span: its row as programs take it.
+  /// In place of values, of a task that came in a span: its row as it was packed.
   std::string packed = {};
   bool operator==(const Task&) const = default;
 };

@@ -10,13 +10,13 @@
 // Spans of tasks and of results, and how they are taken apart.
 namespace cq {
 
-/// A row as programs take it stands in `rows`, a result's time and value in `answers`, each as a
-/// piece (protocol/pieces.h).
+/// A row as its program takes it, or of texts (PROTOCOL.md), stands in `rows`, a result's time and
+/// value in `answers`, each as a piece (protocol/pieces.h).
 void AppendAnswer(std::string& answers, uint64_t wall_us, std::string_view value);
 
 struct Answer {
   uint64_t wall_us = 0;
-  /// As its program packed it.
+  /// Packed by its program, or by its slot for one that speaks JSON.
   std::string_view value;
 };
 /// Takes the first one. False if there is none, or a part of one.

@@ -30,7 +30,7 @@ using std::chrono::steady_clock;
 constexpr milliseconds kGrace{5'000};
 constexpr milliseconds kMemoryEvery{100};
 /// What a batch should take: long against a round trip, short against what a user notices.
-constexpr milliseconds kBatchTime{20};
+constexpr milliseconds kBatchTime{50};
 constexpr size_t kBatchLargest = 1024;
 /// While a program is busy with its batch, its answers are looked at no more often than after half
 /// of the time that is left, or after the longer of these; for less than the shorter it is not
@@ -428,11 +428,14 @@ class ProgramRunner::Batch {
     };
     for (CommandEnd& end : ended_) {
       const TaskResult& r = end.result;
-      if (!IsPlain(end)) {
+      packed.clear();
+      if (IsPlain(end)) PackValues(packed, r.values);
+      if (packed.size() == 0 || packed.size() > kFrameBytesSoft) {
         others.push_back(std::move(end));
         continue;
       }
-      if (r.task != span.span.task + span.span.count) pass();
+      const bool next = r.task == span.span.task + span.span.count;
+      if (!next || span.answers.size() > kFrameBytesSoft) pass();
       if (span.span.count == 0) {
         span.span = {r.task, r.attempt, 0};
         span.slot = r.slot;
@@ -440,8 +443,6 @@ class ProgramRunner::Batch {
       }
       ++span.span.count;
       span.wall_us += r.wall_us;
-      packed.clear();
-      PackValues(packed, r.values);
       AppendAnswer(span.answers, r.wall_us, {packed.data(), packed.size()});
     }
     pass();

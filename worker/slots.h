@@ -42,7 +42,7 @@ class Slots {
   std::vector<AttemptRef> TakeBack(const std::vector<AttemptRef>& attempts);
   void Kill(const std::vector<AttemptRef>& attempts);
   void KillAll();
-  /// Nothing is started after this time, as the clock tells it, until a later word. The slots look
+  /// No task is started after this time, as the clock tells it, until a later word. The slots look
   /// themselves, so that a worker that was stopped for long starts nothing when it goes on.
   void StartUntil(std::chrono::nanoseconds until);
   /// Starts nothing more, ever, and kills what runs.

@@ -196,7 +196,10 @@ void WorkerCore::OnMessage(Time now, Envelope envelope, ToWorker message) {
     void operator()(Who&) {}
     void operator()(Welcome& m) { core.OnWelcome(now, m); }
     void operator()(RunText& m) {
-      if (m.run != core.options_.run || core.text_ == m) return;
+      if (m.run != core.options_.run) return;
+      // A resumed master has fewer to run: that is no other text.
+      if (core.text_) m.tasks = core.text_->tasks;
+      if (core.text_ == m) return;
       core.text_ = m;
       core.actions_.emplace_back(Prepare{std::move(m)});
     }
@@ -510,7 +513,9 @@ void WorkerCore::SendResults() {
 void WorkerCore::Put(const HeldTask& held, Results& message, size_t& bytes) {
   if (held.answers) {
     message.spans.push_back(*held.answers);
-    bytes += 64 + held.answers->answers.size();
+    // At least so much each: a message may be of kHeldMax tasks.
+    constexpr size_t kTaskBytes = 20;
+    bytes += 64 + kTaskBytes * held.count + held.answers->answers.size();
   } else {
     message.results.push_back(*held.result);
     bytes += BytesOf(*held.result);

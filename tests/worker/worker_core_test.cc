@@ -355,6 +355,20 @@ TEST_F(WorkerCoreTest, WithoutAnyAnswerItLeavesAfterAMinute) {
   EXPECT_TRUE(left);
 }
 
+// Its programs are warm, and stay.
+TEST_F(WorkerCoreTest, AResumedMastersTextIsTheSameThoughFewerTasksAreLeft) {
+  Join();
+  RunText text;
+  text.run = kRun;
+  text.tasks = 10;
+  text.cpus = 3;
+  EXPECT_EQ(Done<Prepare>(Tell(text)).size(), 1u);
+  text.tasks = 4;
+  EXPECT_TRUE(Done<Prepare>(Tell(text)).empty());
+  text.cpus = 4;
+  EXPECT_EQ(Done<Prepare>(Tell(text)).size(), 1u);
+}
+
 // ---- spans ----
 
 class WorkerSpanTest : public WorkerCoreTest {
