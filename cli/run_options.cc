@@ -6,6 +6,7 @@
 
 #include "cq/error.h"
 #include "master/run_directory.h"
+#include "protocol/command.h"
 #include "protocol/limits.h"
 
 namespace cq {
@@ -197,7 +198,11 @@ RunOptions TranslateRunOptions(const CommandLine& line, const po::variables_map&
   options.command = line.command;
   options.shell = values.count("shell") > 0;
   if (values.count("program") > 0) {
-    options.program = po::split_unix(Get(values, "program"));
+    try {
+      options.program = SplitWords(Get(values, "program"));
+    } catch (const UsageError& error) {
+      throw UsageError(fmt::format("--program: {}", error.what()));
+    }
     if (options.program.empty()) throw UsageError("--program: no word in it");
   }
   options.function = Get(values, "function");

@@ -654,9 +654,10 @@ std::string DryRun(const RunOptions& options) {
 
   const uint64_t tasks = options.limit == 0 ? summary.rows : std::min(options.limit, summary.rows);
   std::string text = fmt::format(
-      "input: {} rows, columns {}\ntasks: {}\n{} workers × {} slots = {} tasks at a time\n"
+      "input: {} rows, columns {}\ntasks: {}\n{} worker{} × {} slot{} = {} tasks at a time\n"
       "directory of tasks: {}\nrun directory: {}\nworkers that could connect at once: {}\n",
-      summary.rows, fmt::join(summary.columns, ", "), tasks, plan.workers, plan.slots,
+      summary.rows, fmt::join(summary.columns, ", "), tasks, plan.workers,
+      plan.workers == 1 ? "" : "s", plan.slots, plan.slots == 1 ? "" : "s",
       plan.workers * plan.slots, cwd, plan.run_dir,
       (DescriptorLimit() - std::min(DescriptorLimit(), kOwnDescriptors)) / kDescriptorsOfWorker);
   if (served) {

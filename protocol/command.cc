@@ -7,6 +7,7 @@
 #include <cctype>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "cq/error.h"
 #include "protocol/limits.h"
@@ -198,6 +199,34 @@ std::variant<std::vector<std::string>, std::string> RenderCommand(
     }
   }
   return rendered;
+}
+
+std::vector<std::string> SplitWords(std::string_view text) {
+  std::vector<std::string> words;
+  std::optional<std::string> word;
+  char quote = '\0';
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    const bool last = i + 1 == text.size();
+    if (quote == '\0' && (c == ' ' || c == '\t' || c == '\n')) {
+      if (word) words.push_back(*std::exchange(word, std::nullopt));
+      continue;
+    }
+    if (!word) word.emplace();
+    if (c == quote) {
+      quote = '\0';
+    } else if (quote == '\0' && (c == '\'' || c == '"')) {
+      quote = c;
+    } else if (c == '\\' && quote != '\'' && !last &&
+               (quote == '\0' || std::string_view("$`\"\\").find(text[i + 1]) != text.npos)) {
+      *word += text[++i];
+    } else {
+      *word += c;
+    }
+  }
+  if (quote != '\0') throw UsageError(fmt::format("{} is not closed in: {}", quote, text));
+  if (word) words.push_back(*word);
+  return words;
 }
 
 std::string ShellQuote(std::string_view text) {

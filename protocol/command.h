@@ -39,4 +39,8 @@ std::variant<std::vector<std::string>, std::string> RenderCommand(
 /// `text` in single quotes for a POSIX shell.
 std::string ShellQuote(std::string_view text);
 
+/// Splits text into words as a POSIX shell does that expands nothing: quotes, double quotes and
+/// backslashes. Throws UsageError for a quote that is not closed.
+std::vector<std::string> SplitWords(std::string_view text);
+
 }  // namespace cq

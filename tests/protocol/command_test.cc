@@ -56,6 +56,20 @@ TEST(CommandTest, ValuesAreNeverScannedAgain) {
   EXPECT_EQ(std::get<Words>(rendered), (Words{"{b}{#}"}));
 }
 
+TEST(CommandTest, SplitsIntoWordsAsAShellWould) {
+  EXPECT_EQ(SplitWords("  Rscript\tmodel.R  "), (Words{"Rscript", "model.R"}));
+  EXPECT_EQ(SplitWords("R -e \"f('a b', \\\"c\\\", \\n)\""),
+            (Words{"R", "-e", "f('a b', \"c\", \\n)"}));
+  EXPECT_EQ(SplitWords("'a \"b\\' c\\ d''e '' \\\\"), (Words{"a \"b\\", "c de", "", "\\"}));
+  EXPECT_EQ(SplitWords(" "), Words());
+  for (const char* open : {"python3 \"m.py", "echo it's", "'"}) {
+    EXPECT_THROW(SplitWords(open), UsageError) << open;
+  }
+  for (const char* word : {"a b", "it's", "\\", ""}) {
+    EXPECT_EQ(SplitWords(ShellQuote(word)), (Words{word}));
+  }
+}
+
 TEST(CommandTest, ShellQuotesValuesAndNothingElse) {
   const auto compiled = CompileCommand({"echo {a} | wc"}, {"a"}, {}, true);
   const auto rendered = RenderCommand(compiled.arguments, {"; rm -rf 'x'"}, 1);
