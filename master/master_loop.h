@@ -113,7 +113,6 @@ class MasterLoop {
   RunObserver& observer_;
   Mailbox<Mail> mail_;
   std::unique_ptr<RecordWriter> writer_;
-  /// Of the actions that are being done; pushed together.
 
   std::optional<End> end_;
   bool finished_ = false;

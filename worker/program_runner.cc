@@ -587,7 +587,9 @@ std::string ProgramRunner::Prepare(const RunContext& run) {
       }
       if (lives && !killed) continue;
       const int status = process_->End(SIGKILL);
-      const std::string last = process_->err_text.LastLine();
+      // R says there what it cannot open.
+      std::string last = process_->err_text.LastLine();
+      if (last.empty()) last = process_->out_text.LastLine();
       const std::string name = process_->name();
       process_.reset();
       if (killed) return "stopped while its program was starting";

@@ -11,6 +11,9 @@
 namespace cq {
 namespace {
 
+/// What a slot has that starts its program, or checks whether it can run any task.
+constexpr AttemptSpan kNoTask{0, 0, 1};
+
 void Signal(int fd) {
   const uint64_t one = 1;
   // An eventfd takes 8 bytes whole, or its counter is full and it is readable already.
@@ -135,7 +138,7 @@ void Slots::Unwatch(Slot& slot, bool hand_over) {
 
 size_t Slots::Warm() const {
   return static_cast<size_t>(std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) {
-    if (slot.busy) return slot.current.task == 0;
+    if (slot.busy) return slot.current.task == kNoTask.task;
     return slot.program != nullptr && slot.program->ready();
   }));
 }
@@ -325,84 +328,97 @@ void Slots::Serve(uint64_t index) {
   slot.listener = ListenerOf(slot);
   slot.program = &program;
   for (;;) {
-    const auto may_start_ahead = [&] { return ahead_ > 0 && !program.ready(); };
-    work_.wait(lock, [&] {
-      if (slot.watched || slot.handed_over) return slot.handed_over;
-      if (closing_ || check_ != nullptr || may_start_ahead()) return true;
-      if (queue_.empty() || run_ == nullptr || clock_() > start_until_) return false;
-      // No program is started for what another slot is about to take.
-      return program.ready() || queued_ > Warm();
-    });
+    work_.wait(lock, [&] { return HasWork(slot); });
     if (std::exchange(slot.handed_over, false)) {
       lock.unlock();
       program.GoOn();
       lock.lock();
       Free(slot);
-      continue;
-    }
-    if (closing_) return;
-    Work work;
-    auto run = std::exchange(check_, nullptr);
-    const bool check = run != nullptr;
-    if (!check && may_start_ahead()) {
-      --ahead_;
-      run = ahead_run_;
-      Occupy(slot, {{}});
-      lock.unlock();
-      // Why it cannot be started its first task will tell.
-      program.Prepare(*run);
-      lock.lock();
-      Free(slot);
-      if (!queue_.empty()) work_.notify_all();
-      continue;
-    }
-    if (check) {
-      work.tasks.emplace_back();
+    } else if (closing_) {
+      return;
+    } else if (check_ != nullptr) {
+      RunCheck(slot, runner, lock);
+    } else if (MayStartAhead(slot)) {
+      StartAhead(slot, lock);
     } else {
-      run = run_;
-      // A fair share of what is there, so that no slot runs dry behind another's batch.
-      const size_t share = queued_ / (2 * slots_.size()) + 1;
-      const size_t chunk = run->text().chunk;
-      const size_t most = run->text().program.empty() ? 1
-                          : chunk > 0                 ? chunk
-                                                      : std::min(program.BatchSize(), share);
-      work = TakeWork(slot, most);
+      RunNext(slot, runner, lock);
     }
-    Occupy(slot, work.attempts());
-    // Those that had left it to this one.
-    if (!queue_.empty() && program.ready() && AnyCold()) work_.notify_all();
-    if (std::exchange(owner_sleeps_, false)) Wake();
-    lock.unlock();
-
-    if (run->text().program.empty()) {
-      std::vector<CommandEnd> ended(1);
-      ended[0] = runner.Run(*run, work.tasks[0]);
-      TasksEnded(slot, std::move(ended));
-    } else if (check) {
-      std::vector<CommandEnd> ended(1);
-      TaskResult& result = ended[0].result;
-      std::string& error = result.details.Edit().error;
-      error = program.Prepare(*run);
-      if (!error.empty()) result.outcome = Outcome::kError;
-      TasksEnded(slot, std::move(ended));
-    } else if (work.tasks.empty()) {
-      program.Run(*run, std::move(work.span), slot.listener);
-    } else {
-      program.Run(*run, std::move(work.tasks), slot.listener);
-    }
-
-    lock.lock();
-    Free(slot);
   }
 }
 
-// With task 0 it checks whether it can run any.
+bool Slots::HasWork(const Slot& slot) const {
+  if (slot.watched || slot.handed_over) return slot.handed_over;
+  if (closing_ || check_ != nullptr || MayStartAhead(slot)) return true;
+  if (queue_.empty() || run_ == nullptr || clock_() > start_until_) return false;
+  // No program is started for what another slot is about to take.
+  return slot.program->ready() || queued_ > Warm();
+}
+
+void Slots::RunCheck(Slot& slot, CommandRunner& runner, std::unique_lock<std::mutex>& lock) {
+  const auto run = std::exchange(check_, nullptr);
+  Occupy(slot, {kNoTask});
+  if (std::exchange(owner_sleeps_, false)) Wake();
+  lock.unlock();
+  std::vector<CommandEnd> ended(1);
+  if (run->text().program.empty()) {
+    ended[0] = runner.Run(*run, Task());
+  } else {
+    TaskResult& result = ended[0].result;
+    std::string& error = result.details.Edit().error;
+    error = slot.program->Prepare(*run);
+    if (!error.empty()) result.outcome = Outcome::kError;
+  }
+  TasksEnded(slot, std::move(ended));
+  lock.lock();
+  Free(slot);
+}
+
+bool Slots::MayStartAhead(const Slot& slot) const { return ahead_ > 0 && !slot.program->ready(); }
+
+void Slots::StartAhead(Slot& slot, std::unique_lock<std::mutex>& lock) {
+  --ahead_;
+  const auto run = ahead_run_;
+  Occupy(slot, {kNoTask});
+  lock.unlock();
+  // Why it cannot be started its first task will tell.
+  slot.program->Prepare(*run);
+  lock.lock();
+  Free(slot);
+  if (!queue_.empty()) work_.notify_all();
+}
+
+void Slots::RunNext(Slot& slot, CommandRunner& runner, std::unique_lock<std::mutex>& lock) {
+  const auto run = run_;
+  const bool command = run->text().program.empty();
+  // A fair share of what is there, so that no slot runs dry behind another's batch.
+  const size_t share = queued_ / (2 * slots_.size()) + 1;
+  const size_t chunk = run->text().chunk;
+  const size_t most = command ? 1 : chunk > 0 ? chunk : std::min(slot.program->BatchSize(), share);
+  Work work = TakeWork(slot, most);
+  Occupy(slot, work.attempts());
+  // Those that had left it to this one.
+  if (!queue_.empty() && slot.program->ready() && AnyCold()) work_.notify_all();
+  if (std::exchange(owner_sleeps_, false)) Wake();
+  lock.unlock();
+  if (command) {
+    std::vector<CommandEnd> ended(1);
+    ended[0] = runner.Run(*run, work.tasks[0]);
+    TasksEnded(slot, std::move(ended));
+  } else if (work.tasks.empty()) {
+    slot.program->Run(*run, std::move(work.span), slot.listener);
+  } else {
+    slot.program->Run(*run, std::move(work.tasks), slot.listener);
+  }
+  lock.lock();
+  Free(slot);
+}
+
 void Slots::Occupy(Slot& slot, const std::vector<AttemptSpan>& attempts) {
   slot.busy = true;
   slot.batch = attempts;
   slot.current = {attempts[0].task, attempts[0].attempt};
   slot.started = clock_();
-  if (slot.current.task == 0) return;
+  if (slot.current.task == kNoTask.task) return;
   slot.occupied = slot.started;
   if (slot.idle_since) spent_.idle += slot.started - *slot.idle_since;
 }

@@ -89,7 +89,7 @@ class Slots {
     bool handed_over = false;
     bool kill_sent = false;
     AttemptRef current;
-    /// What the slot's program was given, and what of it is to be killed.
+    /// What the slot was given, and what of it is to be killed.
     std::vector<AttemptSpan> batch;
     std::set<AttemptRef> unwanted;
     bool kill_all = false;
@@ -105,6 +105,12 @@ class Slots {
   };
 
   void Serve(uint64_t index);
+  /// The parts of Serve; what runs does so unlocked.
+  bool HasWork(const Slot& slot) const;
+  void RunCheck(Slot& slot, CommandRunner& runner, std::unique_lock<std::mutex>& lock);
+  bool MayStartAhead(const Slot& slot) const;
+  void StartAhead(Slot& slot, std::unique_lock<std::mutex>& lock);
+  void RunNext(Slot& slot, CommandRunner& runner, std::unique_lock<std::mutex>& lock);
   /// What a slot takes at a time: tasks, or a span.
   struct Work {
     std::vector<Task> tasks;

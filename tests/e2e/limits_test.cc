@@ -94,7 +94,8 @@ TEST_F(LimitsTest, ManyTasksLeaveNoDescriptorAndNoZombie) {
   const auto after = open();
   ASSERT_EQ(after.size(), before.size());
   for (const auto& [pid, count] : after) EXPECT_LE(count, before.at(pid) + 2) << pid;
-  EXPECT_EQ(ZombiesOf(master.pid()), 0u);
+  // The task's own shell reaps its sleeping child a moment after its end; what is left stays.
+  EXPECT_TRUE(Eventually([&] { return ZombiesOf(master.pid()) == 0; }));
   WriteFile(directory_.File("go.second"), "");
   EXPECT_EQ(master.Wait().status, 0);
 }

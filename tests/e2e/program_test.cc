@@ -53,6 +53,12 @@ class ProgramTest : public ::testing::Test {
     return csv;
   }
 
+  // The command of a run of 40,000 rows of which one waits for the file `go`.
+  Words WaitingLate(const std::string& slots) {
+    WriteFile(directory_.File("in.csv"), Numbers(40'000));
+    return {CQ_PROGRAM, "run", "in.csv", "--slots", slots, "--function", Function("waits_late")};
+  }
+
   // Each row has twice its number.
   void ExpectDoubled(int rows) {
     Words expected;
@@ -220,6 +226,7 @@ TEST_F(ProgramTest, WhatDoesNotFitIsToldBeforeTheFirstTask) {
       {{"--program", R("function(a) a")}, "cannot be called with the columns"},
       {{"--program", "no-such-program"}, "cannot be started"},
       {{"--program", "true"}, "ended before it was ready"},
+      {{"--program", "Rscript no-such-file.R"}, "cannot open file 'no-such-file.R'"},
       {{"--program", "echo"}, "ended before it was ready"}};
   for (const auto& [options, reason] : wrong) {
     const Ended ended = Run("b,a\n1,1.5\n", options);
@@ -486,10 +493,7 @@ TEST_F(ProgramTest, EachOfManyShortTasksOfAScriptHasItsOwnFate) {
 
 // What was answered before a row that takes long is durable while that one runs.
 TEST_F(ProgramTest, ShortTasksDoNotWaitForALongOneBehindThem) {
-  WriteFile(directory_.File("in.csv"), Numbers(40'000));
-  TestProcess run(
-      {CQ_PROGRAM, "run", "in.csv", "--slots", "2", "--function", Function("waits_late")},
-      directory_.path());
+  TestProcess run(WaitingLate("2"), directory_.path());
   EXPECT_TRUE(Eventually([&] {
     return Query("SELECT count(*) FROM results WHERE task < 20000") == "count(*)\n19999\n";
   }));
@@ -499,10 +503,7 @@ TEST_F(ProgramTest, ShortTasksDoNotWaitForALongOneBehindThem) {
 }
 
 TEST_F(ProgramTest, AMasterKilledAmidShortTasksIsResumed) {
-  WriteFile(directory_.File("in.csv"), Numbers(40'000));
-  TestProcess master(
-      {CQ_PROGRAM, "run", "in.csv", "--slots", "2", "--function", Function("waits_late")},
-      directory_.path(), {{"PROGRAM_TEST", directory_.path()}});
+  TestProcess master(WaitingLate("2"), directory_.path(), {{"PROGRAM_TEST", directory_.path()}});
   ASSERT_TRUE(Eventually(
       [&] { return Query("SELECT count(*) > 10000 FROM results") == "count(*) > 10000\n1\n"; }));
   master.Signal(SIGKILL);
@@ -516,11 +517,8 @@ TEST_F(ProgramTest, AMasterKilledAmidShortTasksIsResumed) {
 }
 
 TEST_F(ProgramTest, ADrainedRunOfShortTasksIsResumed) {
-  WriteFile(directory_.File("in.csv"), Numbers(40'000));
   // So many in flight that some wait at the worker while that one runs.
-  TestProcess master(
-      {CQ_PROGRAM, "run", "in.csv", "--slots", "1", "--function", Function("waits_late")},
-      directory_.path());
+  TestProcess master(WaitingLate("1"), directory_.path());
   ASSERT_TRUE(Eventually([&] {
     return Query("SELECT count(*) FROM results WHERE task < 20000") == "count(*)\n19999\n";
   }));
