@@ -1,6 +1,7 @@
-// latency_bench [N]: one task at a time, from its submission to its result, against the bare chain
-// of the same hops: a ROUTER, a DEALER in another process, and a pipe to a third and back. Both in
-// turn, N times in 10 series; printed are the medians.
+// latency_bench [N [tcp|ipc]]: one task at a time, from its submission to its result, against the
+// bare chain of the same hops: a ROUTER, a DEALER in another process, and a pipe to a third and
+// back, over TCP or over a socket of the file system, as cq's local workers use it. Both in turn, N
+// times in 10 series; printed are the medians.
 #include <cq/master.h>
 #include <cq/runtime.h>
 #include <sys/prctl.h>
@@ -84,7 +85,8 @@ int main(int argc, char** argv) {
 
   zmq::context_t context(1);
   zmq::socket_t router(context, zmq::socket_type::router);
-  router.bind("tcp://127.0.0.1:*");
+  const bool ipc = argc > 2 && std::string(argv[2]) == "ipc";
+  router.bind(ipc ? "ipc://*" : "tcp://127.0.0.1:*");
   std::string endpoint = router.get(zmq::sockopt::last_endpoint);
   endpoint.resize(kMessageBytes, '\0');
   if (write(address[1], endpoint.data(), endpoint.size()) != kMessageBytes) return 1;
