@@ -12,7 +12,7 @@ namespace {
 
 namespace po = boost::program_options;
 
-const HelpPage kHelp = {
+const HelpPage kCancelHelp = {
     "cq cancel [RUN] [options]",
     "Ends a run now: what runs is killed, what is done is kept, and its jobs leave the scheduler's "
     "queue. 'cq resume'\n"
@@ -31,7 +31,7 @@ int CancelCommandLine(const CommandLine& line) {
   options.add_options()("drain", "finish what runs, start nothing more")("help,h",
                                                                          "show this page");
   po::variables_map values;
-  if (!ParseOptions(line, options, kHelp, values)) return 0;
+  if (!ParseOptions(line, options, kCancelHelp, values)) return 0;
   const std::string run = FindRun(Positional(values));
   if (MasterMayLive(run)) {
     const bool drain = values.count("drain") > 0;

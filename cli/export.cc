@@ -19,7 +19,7 @@ namespace {
 
 namespace po = boost::program_options;
 
-const HelpPage kHelp = {"cq export [RUN] [options]",
+const HelpPage kExportHelp = {"cq export [RUN] [options]",
                         "Writes the results of a run as CSV, joined to its rows in input order, "
                         "also while it runs; rows without\n"
                         "an outcome are 'pending'. RUN is the run's directory; without it, the "
@@ -48,7 +48,7 @@ int ExportCommandLine(const CommandLine& line) {
       "the bytes of the object that this task returned, instead of the results [to standard "
       "output]")("quiet", "no progress; errors still")("help,h", "show this page");
   po::variables_map values;
-  if (!ParseOptions(line, options, kHelp, values)) return 0;
+  if (!ParseOptions(line, options, kExportHelp, values)) return 0;
   const std::string run = FindRun(Positional(values));
   const std::string output =
       values.count("output") > 0 ? values["output"].as<std::string>() : run + "/results.csv";

@@ -24,7 +24,7 @@ namespace {
 
 namespace po = boost::program_options;
 
-const HelpPage kHelp = {
+const HelpPage kLogHelp = {
     "cq log [RUN] TASK",
     "Shows all that is known of one task: its command, its outcome, and what it printed (the first "
     "16 KiB and the\n"
@@ -159,7 +159,7 @@ int LogCommandLine(const CommandLine& line) {
                         "go on showing what the task prints until it ends (from its "
                         "tenth second on, every 5 s)")("help,h", "show this page");
   po::variables_map values;
-  if (!ParseOptions(line, options, kHelp, values)) return 0;
+  if (!ParseOptions(line, options, kLogHelp, values)) return 0;
   auto words = Positional(values);
   if (words.empty()) throw UsageError("usage: cq log [RUN] TASK");
   const TaskId task = ParseCount(words.back(), "TASK", 1);

@@ -14,7 +14,7 @@ namespace {
 
 constexpr auto kDatedEvery = std::chrono::minutes(5);
 
-std::string Duration(double seconds) {
+std::string ShownSeconds(double seconds) {
   const auto s = static_cast<uint64_t>(std::max(0.0, seconds));
   if (s < 60) return fmt::format("{} s", s);
   if (s < 3600) return fmt::format("{}:{:02} min", s / 60, s % 60);
@@ -28,7 +28,7 @@ std::string RunningText(const RunProgress& p) {
     const double rate = static_cast<double>(p.done) / p.seconds;
     text += fmt::format(", {:.{}f}/s", rate, rate < 10 ? 1 : 0);
     if (p.done < p.tasks) {
-      text += fmt::format(", {} left", Duration(static_cast<double>(p.tasks - p.done) / rate));
+      text += fmt::format(", {} left", ShownSeconds(static_cast<double>(p.tasks - p.done) / rate));
     }
   }
   text += fmt::format(", {} workers", p.workers);

@@ -12,7 +12,7 @@ namespace {
 
 namespace po = boost::program_options;
 
-const HelpPage kHelp = {
+const HelpPage kQueryHelp = {
     "cq query [RUN] SQL",
     "Asks the run's journal, live or afterwards, and prints the answer as CSV. The tables are "
     "those "
@@ -28,7 +28,7 @@ int QueryCommandLine(const CommandLine& line) {
   po::options_description options("options", 100, 60);
   options.add_options()("help,h", "show this page");
   po::variables_map values;
-  if (!ParseOptions(line, options, kHelp, values)) return 0;
+  if (!ParseOptions(line, options, kQueryHelp, values)) return 0;
   std::vector<std::string> words = Positional(values);
   if (words.empty()) throw UsageError("no SQL: cq query [RUN] SQL");
   const std::string sql = words.back();

@@ -25,7 +25,7 @@ namespace {
 
 namespace po = boost::program_options;
 
-const HelpPage kHelp = {
+const HelpPage kRunHelp = {
     "cq run PARAMS.csv [options] -- COMMAND [ARG ...]",
     "Runs COMMAND once for each row of PARAMS.csv ('-': standard input), on persistent workers. In "
     "COMMAND,\n"
@@ -138,7 +138,7 @@ RunSummary Go(const CommandLine& line, const po::variables_map& values, RunOptio
 
 int RunCommandLine(const CommandLine& line) {
   po::variables_map values;
-  if (!ParseOptions(line, RunOptionsDescription(), kHelp, values)) return 0;
+  if (!ParseOptions(line, RunOptionsDescription(), kRunHelp, values)) return 0;
   RunOptions options = TranslateRunOptions(line, values);
   if (values.count("dry-run") > 0) {
     fmt::print("{}", DryRun(options));
@@ -151,7 +151,7 @@ int RunCommandLine(const CommandLine& line) {
   }
   const CommandLine merged = WithRecorded(directory, line, RunOptionsDescription());
   po::variables_map all;
-  ParseOptions(merged, RunOptionsDescription(), kHelp, all);
+  ParseOptions(merged, RunOptionsDescription(), kRunHelp, all);
   options = TranslateRunOptions(merged, all);
   options.run_dir = directory;
   options.resume = true;

@@ -9,7 +9,7 @@ namespace {
 
 namespace po = boost::program_options;
 
-const HelpPage kHelp = {
+const HelpPage kSlotHelp = {
     "cq slot LIBRARY:NAME",
     "Serves a worker's slot with a C++ function of a shared library (CQ_FUNCTION), over the pipes "
     "that "
@@ -23,7 +23,7 @@ int SlotCommandLine(const CommandLine& line) {
   po::options_description options("options", 100, 60);
   options.add_options()("help,h", "show this page");
   po::variables_map values;
-  if (!ParseOptions(line, options, kHelp, values)) return 0;
+  if (!ParseOptions(line, options, kSlotHelp, values)) return 0;
   const auto words = Positional(values);
   if (words.size() != 1) throw UsageError("one LIBRARY:NAME is required");
   return ServeLibrary(words[0]);

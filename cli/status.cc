@@ -16,7 +16,7 @@ namespace {
 
 namespace po = boost::program_options;
 
-const HelpPage kHelp = {
+const HelpPage kStatusHelp = {
     "cq status [RUN] [options]",
     "Says how far a run is. RUN is the run's directory; without it, the only *.cq here, or the "
     "newest.\n"
@@ -27,7 +27,7 @@ const HelpPage kHelp = {
 
 namespace {
 
-std::string Duration(double us) {
+std::string ShownMicroseconds(double us) {
   if (us < 1e3) return fmt::format("{:.1f} µs", us);
   if (us < 1e6) return fmt::format("{:.2f} ms", us / 1e3);
   return fmt::format("{:.2f} s", us / 1e6);
@@ -73,7 +73,7 @@ int ShowOverhead(Database& journal, const std::string& run, bool json) {
   fmt::print("{}: means over {} tasks\n", run, row.Int(0));
   for (const Stage& stage : stages) {
     // The sign for micro takes two bytes, and one column.
-    const std::string shown = Duration(stage.us);
+    const std::string shown = ShownMicroseconds(stage.us);
     const size_t width = 12 + (shown.find("µ") != std::string::npos ? 1 : 0);
     fmt::print("  {:<7}{:>{}}  {}\n", stage.name, shown, width, stage.about);
   }
@@ -81,7 +81,7 @@ int ShowOverhead(Database& journal, const std::string& run, bool json) {
       "slots spent {:.1f} % of their time on the tasks themselves; with {} of overhead a task, "
       "they "
       "spend 95 % from {} a task on\n",
-      100 * efficiency, Duration(overhead), Duration(efficient));
+      100 * efficiency, ShownMicroseconds(overhead), ShownMicroseconds(efficient));
   return 0;
 }
 
@@ -93,7 +93,7 @@ int StatusCommandLine(const CommandLine& line) {
       "overhead", "where the time of tasks went, and how long they should be")("help,h",
                                                                                "show this page");
   po::variables_map values;
-  if (!ParseOptions(line, options, kHelp, values)) return 0;
+  if (!ParseOptions(line, options, kStatusHelp, values)) return 0;
   const std::string run = FindRun(Positional(values));
 
   // Before the journal is read: a master that ends in between has written everything by then.

@@ -12,7 +12,7 @@ namespace {
 
 namespace po = boost::program_options;
 
-const HelpPage kHelp = {
+const HelpPage kWorkerHelp = {
     "cq worker --connect FILE [options]",
     "Connects to the master whose connection file this is, runs the tasks that it gives, and ends "
     "when the master\n"
@@ -44,7 +44,7 @@ int WorkerCommandLine(const CommandLine& line) {
   internal.add_options()("master-fd", po::value<int>())("life-fd", po::value<int>())(
       "held-fd", po::value<int>())("init", po::value<std::string>());
   po::variables_map values;
-  if (!ParseOptions(line, options, kHelp, values, internal)) return 0;
+  if (!ParseOptions(line, options, kWorkerHelp, values, internal)) return 0;
   if (values.count("connect") == 0) throw UsageError("--connect FILE is required");
   if (values.count("life-fd") == 0) {
     const int master_fd = values.count("master-fd") > 0 ? values["master-fd"].as<int>() : -1;

@@ -14,7 +14,7 @@
 namespace cq {
 namespace {
 
-constexpr size_t kBufferBytes = 256u << 10;
+constexpr size_t kReadBytes = 256u << 10;
 /// Bounds what a quote that is never closed can cost.
 constexpr uint64_t kRowBytesMax = 64u << 20;
 constexpr std::string_view kBom = "\xEF\xBB\xBF";
@@ -26,7 +26,7 @@ CsvReader::CsvReader(Fd fd, std::string name, int copy_fd, int interrupt_fd)
       name_(std::move(name)),
       copy_fd_(copy_fd),
       interrupt_fd_(interrupt_fd),
-      buffer_(kBufferBytes) {
+      buffer_(kReadBytes) {
   csv_init(&parser_, 0);
   // libcsv would trim spaces around fields; here they are data.
   csv_set_space_func(&parser_, [](unsigned char) { return 0; });

@@ -24,8 +24,8 @@
 namespace cq {
 namespace {
 
-constexpr size_t kBufferBytes = 1u << 20;
-constexpr uint64_t kProgressRows = 100'000;
+constexpr size_t kWriteBytes = 1u << 20;
+constexpr uint64_t kRowsBetweenNotes = 100'000;
 
 // Writes to a temporary file beside a regular output and renames it at the end; to anything else
 // straight.
@@ -48,7 +48,7 @@ class OutputFile {
       fd_ = Fd(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
     }
     if (!fd_) Fail();
-    buffer_.reserve(kBufferBytes + 4096);
+    buffer_.reserve(kWriteBytes + 4096);
   }
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
@@ -58,7 +58,7 @@ class OutputFile {
 
   void Append(std::string_view text) {
     buffer_ += text;
-    if (buffer_.size() >= kBufferBytes) Flush();
+    if (buffer_.size() >= kWriteBytes) Flush();
   }
 
   void Close() {
@@ -332,7 +332,7 @@ void ExportResults(Database journal, const std::string& run_dir, const std::stri
       if (!reader.Next(row)) throw Error(fmt::format("'{}' ends too early: was it edited?", copy));
       const TaskId task = range.task + i;
       file.Append(lines.Line(row, task, results.At(task)));
-      if (++done % kProgressRows == 0) progress(done);
+      if (++done % kRowsBetweenNotes == 0) progress(done);
     }
   }
   file.Close();

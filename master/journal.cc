@@ -11,6 +11,7 @@
 #include "generated/schema_sql.h"
 #include "master/result_rows.h"
 #include "protocol/files.h"
+#include "protocol/wall_clock.h"
 
 namespace cq {
 namespace {
@@ -19,12 +20,6 @@ namespace {
 constexpr int64_t kOutputParts = 16;
 /// How long a copy of the journal may keep a commit waiting.
 constexpr std::chrono::milliseconds kCopySlice{8};
-
-int64_t NowUs() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 std::string_view BytesOf(const WorkerId& id) {
   return {reinterpret_cast<const char*>(id.data()), id.size()};
@@ -62,7 +57,7 @@ Database CreateJournal(const std::string& path, const std::map<std::string, std:
   }
   const std::string host = HostName();
   database.Prepare("INSERT INTO epochs VALUES(1, ?1, ?2, ?3)")
-      .Bind(1, NowUs())
+      .Bind(1, UnixMicroseconds())
       .BindText(2, host)
       .Bind(3, getpid())
       .Run();
@@ -110,7 +105,7 @@ class JournalWriter::Tables {
         .Bind(2, static_cast<int64_t>(record.attempt.task))
         .Bind(3, static_cast<int64_t>(record.worker))
         .Bind(4, static_cast<int64_t>(record.kind))
-        .Bind(5, NowUs())
+        .Bind(5, UnixMicroseconds())
         .BindText(6, record.reason)
         .Run();
   }
@@ -121,12 +116,12 @@ class JournalWriter::Tables {
         .Bind(4, static_cast<int64_t>(record.pid))
         .Bind(5, static_cast<int64_t>(record.slots))
         .BindText(6, record.allocation)
-        .Bind(7, NowUs())
+        .Bind(7, UnixMicroseconds())
         .Run();
   }
   void operator()(const WorkerEndRecord& record) {
     worker_end_.Bind(1, static_cast<int64_t>(record.worker))
-        .Bind(2, NowUs())
+        .Bind(2, UnixMicroseconds())
         .BindText(3, record.reason)
         .Run();
   }
@@ -134,14 +129,14 @@ class JournalWriter::Tables {
     intent_.BindText(1, record.token)
         .BindText(2, record.scheduler)
         .Bind(3, static_cast<int64_t>(record.workers))
-        .Bind(4, NowUs())
+        .Bind(4, UnixMicroseconds())
         .Run();
   }
   void operator()(const AllocationSubmitted& record) {
     submitted_.BindText(1, record.token).BindText(2, record.job).Run();
   }
   void operator()(const AllocationEnded& record) {
-    allocation_end_.BindText(1, record.token).Bind(2, NowUs()).Run();
+    allocation_end_.BindText(1, record.token).Bind(2, UnixMicroseconds()).Run();
   }
   void operator()(const MarkRecord& record) {
     meta_.BindText(1, "mark").BindText(2, std::to_string(record.mark)).Run();
@@ -153,7 +148,7 @@ class JournalWriter::Tables {
         .Bind(2, part % kOutputParts)
         .Bind(3, part)
         .Bind(4, static_cast<int64_t>(record.part.attempt))
-        .Bind(5, NowUs())
+        .Bind(5, UnixMicroseconds())
         .BindBlob(6, record.part.out)
         .BindBlob(7, record.part.err)
         .Run();

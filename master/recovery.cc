@@ -10,15 +10,10 @@
 
 #include "cq/error.h"
 #include "protocol/files.h"
+#include "protocol/wall_clock.h"
 
 namespace cq {
 namespace {
-
-int64_t NowUs() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 int64_t MetaNumber(Database& journal, const char* name) {
   const std::string text = MetaText(journal, name);
@@ -100,7 +95,7 @@ Epoch StartEpoch(Database& journal, const Restart& restart) {
   }
   journal.Prepare("INSERT INTO epochs VALUES(?1, ?2, ?3, ?4)")
       .Bind(1, static_cast<int64_t>(epoch))
-      .Bind(2, NowUs())
+      .Bind(2, UnixMicroseconds())
       .BindText(3, HostName())
       .Bind(4, getpid())
       .Run();
@@ -128,7 +123,7 @@ Epoch StartEpoch(Database& journal, const Restart& restart) {
       .Prepare(
           "UPDATE workers SET ended_us = ?1, ended = 'its master was gone'"
           " WHERE ended_us IS NULL AND allocation LIKE 'local %'")
-      .Bind(1, NowUs())
+      .Bind(1, UnixMicroseconds())
       .Run();
   // What the scheduler did not explain in time cannot be explained any more.
   journal.Execute("UPDATE failures SET kind = 2 WHERE kind = 1");

@@ -19,6 +19,7 @@
 #include "cq/error.h"
 #include "protocol/command.h"
 #include "protocol/files.h"
+#include "protocol/wall_clock.h"
 #include "worker/json_values.h"
 #include "worker/output.h"
 #include "worker/process_tree.h"
@@ -29,16 +30,12 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
-using std::chrono::system_clock;
 
 /// A task that ends sooner is spared what only matters for one that takes much memory: it costs as
 /// much as a hundredth of a trivial task.
 constexpr milliseconds kYoung{20};
 /// From then on a task's output is sent while it runs.
 constexpr milliseconds kLongRunning{10'000};
-/// Between TERM and KILL.
-constexpr milliseconds kGrace{5'000};
-constexpr milliseconds kMemoryEvery{100};
 
 uint64_t MicrosOf(const timeval& t) {
   return static_cast<uint64_t>(t.tv_sec) * 1'000'000 + static_cast<uint64_t>(t.tv_usec);
@@ -136,9 +133,7 @@ class CommandRunner::Running {
     r.task = task.task;
     r.attempt = task.attempt;
     r.slot = slot.number;
-    r.started_us = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
-                                             system_clock::now().time_since_epoch())
-                                             .count());
+    r.started_us = static_cast<uint64_t>(UnixMicroseconds());
   }
 
   CommandEnd Run() {
@@ -248,7 +243,7 @@ class CommandRunner::Running {
     }
     if (now >= term_at_) {
       term_at_ = kNever;
-      kill_at_ = now + kGrace;
+      kill_at_ = now + kTermGrace;
       verdict_ = Outcome::kTimeout;
       SignalAll(SIGTERM);
     }

@@ -12,6 +12,11 @@
 
 namespace cq {
 
+/// Between TERM and KILL of a task that met its time limit.
+inline constexpr std::chrono::milliseconds kTermGrace{5'000};
+/// How often the memory of a task's processes is summed up.
+inline constexpr std::chrono::milliseconds kMemoryEvery{100};
+
 struct CommandEnd {
   TaskResult result;
   /// Of its time, what it took to start its process.

@@ -16,6 +16,7 @@
 #include "protocol/limits.h"
 #include "protocol/packed_values.h"
 #include "protocol/spans.h"
+#include "protocol/wall_clock.h"
 #include "worker/json_values.h"
 #include "worker/printed_text.h"
 #include "worker/process_tree.h"
@@ -27,8 +28,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr milliseconds kGrace{5'000};
-constexpr milliseconds kMemoryEvery{100};
 /// What a batch should take: long against a round trip, short against what a user notices.
 constexpr milliseconds kBatchTime{50};
 constexpr size_t kBatchLargest = 1024;
@@ -255,9 +254,7 @@ class ProgramRunner::Batch {
 
   void NoteTime() {
     task_begin_ = steady_clock::now();
-    started_us_ = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
-                                            std::chrono::system_clock::now().time_since_epoch())
-                                            .count());
+    started_us_ = static_cast<uint64_t>(UnixMicroseconds());
   }
 
   void Begin() {
@@ -314,7 +311,7 @@ class ProgramRunner::Batch {
     auto until = memory_at_;
     const auto limit = run_.LimitOf(tasks_[at_]);
     if (limit.count() > 0) {
-      until = std::min(until, term_at_ ? *term_at_ + kGrace : task_begin_ + limit);
+      until = std::min(until, term_at_ ? *term_at_ + kTermGrace : task_begin_ + limit);
     }
     if (until == steady_clock::time_point::max()) return milliseconds(60'000);
     const auto left = std::chrono::ceil<milliseconds>(until - steady_clock::now());
@@ -329,7 +326,7 @@ class ProgramRunner::Batch {
       verdict_ = Outcome::kTimeout;
       process().Signal(SIGTERM);
     }
-    if (term_at_ && now >= *term_at_ + kGrace) return false;
+    if (term_at_ && now >= *term_at_ + kTermGrace) return false;
     if (now < memory_at_) return true;
     memory_at_ = now + kMemoryEvery;
     if (ResidentBytes(ProcessTree(process().pid())) <= run_.text().memory_bytes) return true;
