@@ -15,6 +15,8 @@
 #include "cq/version.h"
 #include "protocol/nearest.h"
 #include "protocol/own_program.h"
+#include "protocol/spawn.h"
+#include "protocol/text.h"
 
 namespace cq {
 namespace {
@@ -81,12 +83,11 @@ int Main(const std::vector<std::string>& words) {
 
 int main(int argc, char** argv) {
   cq::DeclareOwnProgram(cq::OwnProgram::kCq);
+  cq::ForgetInheritedSignals();
   // A file opened under the number of a closed standard stream would get what is meant for that
-  // stream.
-  while (true) {
-    const int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (fd > STDERR_FILENO) close(fd);
-    if (fd < 0 || fd > STDERR_FILENO) break;
+  // stream. What is closed stays of no use: to write there is an error, as it is to read.
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (fcntl(fd, F_GETFD) < 0) open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
   }
   try {
     const int status = cq::Main({argv + 1, argv + argc});
@@ -95,13 +96,13 @@ int main(int argc, char** argv) {
     }
     return status;
   } catch (const cq::UsageError& error) {
-    fmt::print(stderr, "cq: error: {}\n", error.what());
+    cq::SayError(error.what());
     return 2;
   } catch (const cq::Interrupted& error) {
-    fmt::print(stderr, "cq: {}; nothing was started\n", error.what());
+    cq::Say(stderr, cq::PrintableText(fmt::format("cq: {}; nothing was started\n", error.what())));
     return 130;
   } catch (const std::exception& error) {
-    fmt::print(stderr, "cq: error: {}\n", error.what());
+    cq::SayError(error.what());
     return 3;
   }
 }

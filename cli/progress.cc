@@ -9,6 +9,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "protocol/text.h"
+
 namespace cq {
 namespace {
 
@@ -51,6 +53,12 @@ std::string Text(const RunProgress& p) {
   return RunningText(p);
 }
 
+std::string OneLine(std::string_view text) {
+  std::string line = PrintableText(text);
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  return line;
+}
+
 }  // namespace
 
 ProgressPrinter::ProgressPrinter(bool quiet, std::string hint)
@@ -59,17 +67,18 @@ ProgressPrinter::ProgressPrinter(bool quiet, std::string hint)
 ProgressPrinter::~ProgressPrinter() { Clear(); }
 
 void ProgressPrinter::Clear() {
-  if (line_shown_) fmt::print(stderr, "\r\033[K");
+  if (line_shown_) cq::Say(stderr, "\r\033[K");
   line_shown_ = false;
 }
 
 void ProgressPrinter::Line(const std::string& text) {
   Clear();
   if (terminal_) {
-    fmt::print(stderr, "cq: {}\n", text);
+    cq::Say(stderr, fmt::format("cq: {}\n", PrintableText(text)));
   } else {
     const std::time_t now = std::time(nullptr);
-    fmt::print(stderr, "{:%Y-%m-%d %H:%M:%S} cq: {}\n", fmt::localtime(now), text);
+    cq::Say(stderr,
+            fmt::format("{:%Y-%m-%d %H:%M:%S} cq: {}\n", fmt::localtime(now), PrintableText(text)));
   }
 }
 
@@ -101,9 +110,9 @@ void ProgressPrinter::Progress(const RunProgress& progress) {
   }
   winsize size{};
   const bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-  const std::string text = Text(progress).substr(0, known ? size.ws_col - 5u : 75u);
-  fmt::print(stderr, "\r\033[Kcq: {}", text);
-  std::fflush(stderr);
+  const std::string text = OneLine(Text(progress));
+  const size_t room = known && size.ws_col > 5 ? size.ws_col - 5u : 75u;
+  cq::Say(stderr, fmt::format("\r\033[Kcq: {}", CutText(text, room)));
   line_shown_ = true;
 }
 

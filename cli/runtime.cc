@@ -1,12 +1,15 @@
 #include "cq/runtime.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <cstdlib>
 
 #include "cli/commands.h"
 #include "cq/error.h"
 #include "protocol/own_program.h"
+#include "protocol/spawn.h"
+#include "protocol/text.h"
 #include "worker/slot_host.h"
 
 namespace cq {
@@ -24,7 +27,7 @@ int Serve(const std::vector<std::string>& words) {
     line.words.assign(words.begin() + 1, words.end());
     return WorkerCommandLine(line);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "cq: error: {}\n", error.what());
+    SayError(error.what());
     return dynamic_cast<const UsageError*>(&error) != nullptr ? 2 : 3;
   }
 }
@@ -35,10 +38,16 @@ Runtime::Runtime(int argc, char** argv) {
   const std::vector<std::string> words(argv, argv + argc);
   DeclareOwnProgram(OwnProgram::kEmbedding);
   if (words.size() > 1 && words[1] == kEmbeddedWord) {
+    ForgetInheritedSignals();
     // What the program's own code registered for its end is not for this process.
     const int status = Serve({words.begin() + 2, words.end()});
     std::fflush(nullptr);
     std::_Exit(status);
+  }
+  // Whoever started this program may ignore the end of its children. We have to wait for ours.
+  struct sigaction inherited {};
+  if (sigaction(SIGCHLD, nullptr, &inherited) == 0 && inherited.sa_handler == SIG_IGN) {
+    signal(SIGCHLD, SIG_DFL);
   }
 }
 

@@ -10,6 +10,7 @@
 #include "master/export.h"
 #include "master/run_definition.h"
 #include "master/run_directory.h"
+#include "protocol/text.h"
 
 namespace cq {
 namespace {
@@ -114,9 +115,18 @@ int StatusCommandLine(const CommandLine& line) {
   const uint64_t tasks = definition.tasks();
   const int status = live ? 4 : done < tasks ? 5 : ok < tasks ? 1 : 0;
   const char* state = live ? "running" : done < tasks ? "interrupted" : "finished";
+  nlohmann::ordered_json waits = nlohmann::ordered_json::array();
+  auto waiting = journal.Prepare(
+      "SELECT worker, host, waits_for FROM workers WHERE ended_us IS NULL AND waits_for != ''"
+      " ORDER BY worker");
+  while (live && waiting.Step()) {
+    waits.push_back(
+        fmt::format("worker {} on {} waits: {}", waiting.Int(0), waiting.Text(1), waiting.Text(2)));
+  }
   if (values.count("json") > 0) {
     nlohmann::ordered_json json = {
         {"run_dir", run}, {"state", state}, {"tasks", tasks}, {"done", done}, {"outcomes", counts}};
+    if (!waits.empty()) json["waits"] = waits;
     fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     return status;
   }
@@ -125,6 +135,7 @@ int StatusCommandLine(const CommandLine& line) {
     fmt::print("  {:<10} {}\n", name, count.get<uint64_t>());
   }
   if (done < tasks) fmt::print("  {:<10} {}\n", "pending", tasks - done);
+  for (const auto& text : waits) fmt::print("  {}\n", PrintableText(text.get<std::string>()));
   return status;
 }
 

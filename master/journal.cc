@@ -74,7 +74,9 @@ class JournalWriter::Tables {
         failure_(db.Prepare("INSERT OR REPLACE INTO failures VALUES(?1, ?2, ?3, ?4, ?5, ?6)")),
         worker_(db.Prepare("INSERT OR REPLACE INTO workers(worker, id, host, pid, slots,"
                            " allocation, joined_us) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)")),
-        worker_end_(db.Prepare("UPDATE workers SET ended_us = ?2, ended = ?3 WHERE worker = ?1")),
+        worker_end_(db.Prepare("UPDATE workers SET ended_us = ?2, ended = ?3, waits_for = ''"
+                               " WHERE worker = ?1")),
+        worker_waits_(db.Prepare("UPDATE workers SET waits_for = ?2 WHERE worker = ?1")),
         intent_(db.Prepare("INSERT INTO allocations VALUES(?1, ?2, ?3, ?4, NULL, NULL)")),
         submitted_(db.Prepare("UPDATE allocations SET job = ?2 WHERE token = ?1")),
         allocation_end_(db.Prepare("UPDATE allocations SET ended_us = ?2 WHERE token = ?1")),
@@ -124,6 +126,9 @@ class JournalWriter::Tables {
         .Bind(2, UnixMicroseconds())
         .BindText(3, record.reason)
         .Run();
+  }
+  void operator()(const WorkerWaitsRecord& record) {
+    worker_waits_.Bind(1, static_cast<int64_t>(record.worker)).BindText(2, record.text).Run();
   }
   void operator()(const AllocationIntent& record) {
     intent_.BindText(1, record.token)
@@ -180,6 +185,7 @@ class JournalWriter::Tables {
   Statement failure_;
   Statement worker_;
   Statement worker_end_;
+  Statement worker_waits_;
   Statement intent_;
   Statement submitted_;
   Statement allocation_end_;

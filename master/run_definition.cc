@@ -4,7 +4,7 @@
 
 #include "cq/error.h"
 #include "protocol/column_types.h"
-#include "protocol/json_text.h"
+#include "protocol/text.h"
 
 namespace cq {
 namespace {

@@ -88,7 +88,8 @@ CREATE TABLE workers(
   allocation TEXT NOT NULL,     -- as the worker names it: "local 3", "slurm 1234_2"
   joined_us INTEGER NOT NULL,
   ended_us INTEGER,
-  ended TEXT                    -- why
+  ended TEXT,                   -- why
+  waits_for TEXT NOT NULL DEFAULT ''  -- what it has been waiting for for long, as long as it does
 );
 
 CREATE TABLE output(

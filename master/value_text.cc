@@ -14,6 +14,7 @@
 #include "cq/error.h"
 #include "protocol/json_text.h"
 #include "protocol/packed_values.h"
+#include "protocol/text.h"
 
 namespace cq {
 namespace {

@@ -87,7 +87,7 @@ auto Fields(M& m) {
 }
 template <Is<WorkerHeartbeat> M>
 auto Fields(M& m) {
-  return std::tie(m.received, m.capacity, m.problem);
+  return std::tie(m.received, m.capacity, m.problem, m.waits_for);
 }
 template <Is<Leaving> M>
 auto Fields(M& m) {

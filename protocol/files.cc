@@ -11,6 +11,9 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <future>
+#include <system_error>
+#include <thread>
 
 #include "cq/error.h"
 
@@ -25,7 +28,13 @@ Pipe MakePipe() {
   if (pipe2(fds.data(), O_CLOEXEC) != 0) {
     throw Error(fmt::format("cannot make a pipe: {}", strerror(errno)));
   }
-  return {Fd(fds[0]), Fd(fds[1])};
+  Pipe pipe{Fd(fds[0]), Fd(fds[1])};
+  // A process that embeds us may have closed its standard streams: their numbers are not for us.
+  for (Fd* end : {&pipe.read, &pipe.write}) {
+    if (end->get() <= STDERR_FILENO) *end = Fd(fcntl(end->get(), F_DUPFD_CLOEXEC, 3));
+    if (!*end) throw Error(fmt::format("cannot make a pipe: {}", strerror(errno)));
+  }
+  return pipe;
 }
 
 // glibc 2.36 declares pidfd_open without C linkage.
@@ -43,6 +52,25 @@ void RequireDescriptors(uint64_t count) {
   }
   limit.rlim_cur = count;
   setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+void RequireThreads(uint64_t count) {
+  std::vector<std::thread> threads;
+  std::promise<void> done;
+  const std::shared_future<void> wait = done.get_future().share();
+  std::string problem;
+  try {
+    for (uint64_t i = 0; i < count; ++i) threads.emplace_back([wait] { wait.wait(); });
+  } catch (const std::system_error& error) {
+    problem = error.code().message();
+  }
+  done.set_value();
+  for (std::thread& thread : threads) thread.join();
+  if (problem.empty()) return;
+  throw Error(fmt::format(
+      "{} threads are needed and the system lets this process have {} ({}): raise 'ulimit -u' "
+      "(processes and threads of this user) or 'ulimit -v' (address space), or use fewer slots",
+      count, threads.size(), problem));
 }
 
 uint64_t RaiseDescriptorLimit() {
@@ -105,10 +133,11 @@ bool KeepsFilesPrivate(const std::string& directory) {
   return known && (status.st_mode & 077) == 0;
 }
 
-std::vector<char*> ArgumentPointers(std::vector<std::string>& words) {
+std::vector<char*> ArgumentPointers(const std::vector<std::string>& words) {
   std::vector<char*> pointers;
   pointers.reserve(words.size() + 1);
-  for (std::string& word : words) pointers.push_back(word.data());
+  // Nobody writes to them: exec's parameter is older than const.
+  for (const std::string& word : words) pointers.push_back(const_cast<char*>(word.c_str()));
   pointers.push_back(nullptr);
   return pointers;
 }

@@ -46,6 +46,9 @@ Fd OpenPidfd(pid_t pid);
 /// Makes sure that this process may have so many descriptors, within its hard limit. Throws Error.
 void RequireDescriptors(uint64_t count);
 
+/// Makes sure that this process may have so many more threads. Throws Error.
+void RequireThreads(uint64_t count);
+
 /// Raises the soft limit of descriptors to the hard one. Returns what it was before.
 uint64_t RaiseDescriptorLimit();
 
@@ -67,7 +70,7 @@ bool KeepsFilesPrivate(const std::string& directory);
 bool WriteAll(int fd, std::string_view text);
 
 /// Pointers to these words and a final null, as exec takes them; valid while the words are.
-std::vector<char*> ArgumentPointers(std::vector<std::string>& words);
+std::vector<char*> ArgumentPointers(const std::vector<std::string>& words);
 
 /// The absolute path of this program.
 std::string OwnExecutable();

@@ -17,9 +17,6 @@ std::string_view Digits(Number number, std::array<char, 32>& buffer) {
   return {buffer.data(), static_cast<size_t>(end - buffer.data())};
 }
 
-/// JSON has no other text.
-bool IsUtf8(std::string_view text);
-
 /// Appends `text`, which is UTF-8, as JSON does.
 void AppendJsonText(std::string& out, std::string_view text);
 

@@ -115,6 +115,8 @@ struct WorkerHeartbeat {
   uint64_t received = 0;
   uint64_t capacity = 0;
   std::string problem;
+  /// What a slot has been waiting for for long: its program is not ready.
+  std::string waits_for = {};
   bool operator==(const WorkerHeartbeat&) const = default;
 };
 

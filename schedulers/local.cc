@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,6 +13,7 @@
 
 #include "cq/error.h"
 #include "protocol/files.h"
+#include "protocol/spawn.h"
 #include "schedulers/scheduler.h"
 
 extern char** environ;
@@ -52,11 +52,15 @@ class LocalScheduler : public Scheduler {
       job.log_file = guardian.log_file;
       job.state = WorkerJob::State::kRunning;
       int status = 0;
-      const bool ended = waitpid(guardian.pid, &status, WNOHANG) == guardian.pid;
+      const pid_t waited = waitpid(guardian.pid, &status, WNOHANG);
+      // Somebody else may have waited for it: a program that embeds us, and ignores SIGCHLD.
+      const bool unknown = waited < 0 && errno == ECHILD;
+      const bool ended = waited == guardian.pid || unknown;
       if (ended) {
         job.state = WorkerJob::State::kEnded;
         job.reason =
-            WIFSIGNALED(status)
+            unknown ? fmt::format("{} ended, nobody knows how", guardian.allocation)
+            : WIFSIGNALED(status)
                 ? fmt::format("{} was ended by signal {}", guardian.allocation, WTERMSIG(status))
                 : fmt::format("{} ended with status {}", guardian.allocation, WEXITSTATUS(status));
       }
@@ -152,26 +156,16 @@ class LocalScheduler : public Scheduler {
   }
 
   static pid_t Spawn(std::vector<std::string>& words, int log, int life, int held) {
-    std::vector<char*> argv = ArgumentPointers(words);
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, log, 1);
-    posix_spawn_file_actions_adddup2(&actions, log, 2);
-    // Neither source is one of these numbers.
-    posix_spawn_file_actions_adddup2(&actions, life, kMasterFd);
-    if (held >= 0) posix_spawn_file_actions_adddup2(&actions, held, kHeldFd);
-    posix_spawnattr_t attributes;
-    posix_spawnattr_init(&attributes);
-    sigset_t none;
-    sigemptyset(&none);
-    posix_spawnattr_setsigmask(&attributes, &none);
     // A session of its own: Ctrl-C reaches the master alone.
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID);
+    Spawner spawner(Spawner::Group::kOwnSession);
+    spawner.GiveNoInput();
+    spawner.Give(log, 1);
+    spawner.Give(log, 2);
+    // Neither source is one of these numbers.
+    spawner.Give(life, kMasterFd);
+    if (held >= 0) spawner.Give(held, kHeldFd);
     pid_t pid = 0;
-    const int error = posix_spawn(&pid, argv[0], &actions, &attributes, argv.data(), environ);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
+    const int error = spawner.Start(pid, words[0], words, environ);
     if (error != 0) {
       throw Error(fmt::format("cannot start a worker '{}': {}", words[0], strerror(error)));
     }

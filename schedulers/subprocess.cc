@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include <string_view>
 
 #include "protocol/files.h"
+#include "protocol/spawn.h"
 
 extern char** environ;
 
@@ -40,28 +40,15 @@ CommandOutput RunSchedulerCommand(const std::vector<std::string>& words, const s
   Pipe in = MakePipe();
   Pipe out = MakePipe();
   Pipe err = MakePipe();
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, in.read.get(), 0);
-  posix_spawn_file_actions_adddup2(&actions, out.write.get(), 1);
-  posix_spawn_file_actions_adddup2(&actions, err.write.get(), 2);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  sigset_t none;
-  sigemptyset(&none);
-  posix_spawnattr_setsigmask(&attributes, &none);
   // Ctrl-C is for the master alone: it must still be able to cancel what a half-done submission
   // started.
-  posix_spawnattr_setpgroup(&attributes, 0);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
-  std::vector<std::string> argument_words = words;
-  std::vector<std::string> environment_words = environment;
+  Spawner spawner(Spawner::Group::kOwn);
+  spawner.Give(in.read.get(), 0);
+  spawner.Give(out.write.get(), 1);
+  spawner.Give(err.write.get(), 2);
   pid_t pid = 0;
-  const int error = posix_spawnp(&pid, words[0].c_str(), &actions, &attributes,
-                                 ArgumentPointers(argument_words).data(),
-                                 ArgumentPointers(environment_words).data());
-  posix_spawn_file_actions_destroy(&actions);
-  posix_spawnattr_destroy(&attributes);
+  const int error =
+      spawner.StartPatiently(pid, words[0], words, ArgumentPointers(environment).data(), limit, -1);
   if (error != 0) {
     return {127, {}, fmt::format("cannot run '{}': {}", words[0], strerror(error))};
   }
@@ -100,9 +87,15 @@ CommandOutput RunSchedulerCommand(const std::vector<std::string>& words, const s
     }
   }
   int status = 0;
-  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  if (WaitFor(pid, status)) {
+    result.status = ExitStatus(status);
+  } else {
+    result.status = 127;
+    result.err += fmt::format(
+        "how '{}' ended is not known: this program ignores SIGCHLD, or waits for children that are "
+        "not its own",
+        words[0]);
   }
-  result.status = ExitStatus(status);
   return result;
 }
 

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +18,7 @@
 #include "cq/error.h"
 #include "protocol/command.h"
 #include "protocol/files.h"
+#include "protocol/spawn.h"
 #include "protocol/wall_clock.h"
 #include "worker/json_values.h"
 #include "worker/output.h"
@@ -55,80 +55,43 @@ void ReadAvailable(int fd, const F& take) {
 
 }  // namespace
 
-// The pipes of a slot, and what posix_spawn is to do with them. The pipes are kept from task to
-// task and their write ends stay open here: the end of a task is the end of its first process and
-// never an end of file, so two wake-ups and a dozen system calls a task are saved.
-class CommandRunner::Spawner {
+// The pipes of a slot, and how its tasks are started. The pipes are kept from task to task and
+// their write ends stay open here: the end of a task is the end of its first process and never an
+// end of file, so two wake-ups and a dozen system calls a task are saved.
+class CommandRunner::Starter {
  public:
-  explicit Spawner(std::string cwd)
+  explicit Starter(std::string cwd)
       : cwd_(std::move(cwd)),
         null_(open("/dev/null", O_RDONLY | O_CLOEXEC)),
         out_(MakePipe()),
         err_(MakePipe()) {
     fcntl(out_.read.get(), F_SETFL, O_NONBLOCK);
     fcntl(err_.read.get(), F_SETFL, O_NONBLOCK);
-    posix_spawn_file_actions_init(&actions_);
-    posix_spawn_file_actions_adddup2(&actions_, null_.get(), 0);
-    posix_spawn_file_actions_adddup2(&actions_, out_.write.get(), 1);
-    posix_spawn_file_actions_adddup2(&actions_, err_.write.get(), 2);
+    spawner_.Give(null_.get(), 0);
+    spawner_.Give(out_.write.get(), 1);
+    spawner_.Give(err_.write.get(), 2);
     std::error_code unknown;
-    if (std::filesystem::current_path(unknown) != cwd_) {
-      posix_spawn_file_actions_addchdir_np(&actions_, cwd_.c_str());
-    }
-    posix_spawnattr_init(&attributes_);
-    sigset_t none;
-    sigemptyset(&none);
-    sigset_t all;
-    sigfillset(&all);
-    posix_spawnattr_setsigmask(&attributes_, &none);
-    posix_spawnattr_setsigdefault(&attributes_, &all);
-    posix_spawnattr_setpgroup(&attributes_, 0);
-    posix_spawnattr_setflags(
-        &attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-  }
-  Spawner(const Spawner&) = delete;
-  Spawner& operator=(const Spawner&) = delete;
-  ~Spawner() {
-    posix_spawn_file_actions_destroy(&actions_);
-    posix_spawnattr_destroy(&attributes_);
+    if (std::filesystem::current_path(unknown) != cwd_) spawner_.StartIn(cwd_);
   }
 
   const std::string& cwd() const { return cwd_; }
   int out() const { return out_.read.get(); }
   int err() const { return err_.read.get(); }
-
-  // Returns errno.
-  int Spawn(pid_t& pid, const std::string& file, std::vector<std::string>& arguments,
-            std::vector<char*>& environment) const {
-    std::vector<char*> argv = ArgumentPointers(arguments);
-    int error =
-        posix_spawn(&pid, file.c_str(), &actions_, &attributes_, argv.data(), environment.data());
-    if (error == ENOEXEC) {
-      // A script without a #! line: as execvp and every shell do.
-      std::string shell = "/bin/sh";
-      std::string script = file;
-      argv[0] = script.data();
-      argv.insert(argv.begin(), shell.data());
-      error = posix_spawn(&pid, shell.c_str(), &actions_, &attributes_, argv.data(),
-                          environment.data());
-    }
-    return error;
-  }
+  const Spawner& spawner() const { return spawner_; }
 
  private:
   std::string cwd_;
   Fd null_;
   Pipe out_;
   Pipe err_;
-  posix_spawn_file_actions_t actions_;
-  posix_spawnattr_t attributes_;
+  Spawner spawner_{Spawner::Group::kOwn};
 };
 
 class CommandRunner::Running {
  public:
-  Running(const RunContext& run, const Task& task, const Slot& slot, const Spawner& spawner,
+  Running(const RunContext& run, const Task& task, const Slot& slot, const Starter& starter,
           MemoryCgroup* cgroup)
-      : run_(run), task_(task), slot_(slot), spawner_(spawner), cgroup_(cgroup) {
+      : run_(run), task_(task), slot_(slot), starter_(starter), cgroup_(cgroup) {
     TaskResult& r = end_.result;
     r.task = task.task;
     r.attempt = task.attempt;
@@ -186,9 +149,16 @@ class CommandRunner::Running {
     std::vector<std::string> own = OwnEnvironment();
     std::vector<char*> environment = Environment(own);
     const auto before = steady_clock::now();
-    const int error = spawner_.Spawn(pid_, file, arguments, environment);
+    const int error = starter_.spawner().StartPatiently(pid_, file, arguments, environment.data(),
+                                                        kRoomPatience, slot_.kill_fd);
     end_.spawn =
         std::chrono::duration_cast<std::chrono::microseconds>(steady_clock::now() - before);
+    if (IsWantOfRoom(error)) {
+      if (TakeKill()) return false;
+      end_.no_room =
+          fmt::format("cannot run '{}': {}; {}", program, strerror(error), AdviceOnRoom());
+      return false;
+    }
     if (error != 0) {
       // Arguments that are too long are the task's own fault, wherever it runs.
       end_.result.unstartable = error != E2BIG;
@@ -269,8 +239,8 @@ class CommandRunner::Running {
     if (live_) slot_.live->Append(from_err, bytes);
   }
   void TakeOutput() {
-    ReadAvailable(spawner_.out(), [this](std::string_view bytes) { Take(false, bytes); });
-    ReadAvailable(spawner_.err(), [this](std::string_view bytes) { Take(true, bytes); });
+    ReadAvailable(starter_.out(), [this](std::string_view bytes) { Take(false, bytes); });
+    ReadAvailable(starter_.err(), [this](std::string_view bytes) { Take(true, bytes); });
   }
 
   int WaitMs(steady_clock::time_point now) const {
@@ -311,10 +281,18 @@ class CommandRunner::Running {
     return pointers;
   }
 
+  // Whether there was a word to end this task.
+  bool TakeKill() {
+    uint64_t ignored = 0;
+    if (read(slot_.kill_fd, &ignored, sizeof ignored) <= 0) return false;
+    end_.killed = true;
+    return true;
+  }
+
   // Until the first process has ended, whoever else still holds the pipes.
   void Watch() {
-    std::array<pollfd, 4> fds{{{spawner_.out(), POLLIN, 0},
-                               {spawner_.err(), POLLIN, 0},
+    std::array<pollfd, 4> fds{{{starter_.out(), POLLIN, 0},
+                               {starter_.err(), POLLIN, 0},
                                {pidfd_.get(), POLLIN, 0},
                                {slot_.kill_fd, POLLIN, 0}}};
     auto now = begin_;
@@ -322,13 +300,7 @@ class CommandRunner::Running {
       const int ready = poll(fds.data(), fds.size(), WaitMs(now));
       if (ready < 0) continue;
       if (fds[0].revents != 0 || fds[1].revents != 0) TakeOutput();
-      if (fds[3].revents != 0) {
-        uint64_t ignored = 0;
-        if (read(slot_.kill_fd, &ignored, sizeof ignored) > 0) {
-          end_.killed = true;
-          kill(-pid_, SIGKILL);
-        }
-      }
+      if (fds[3].revents != 0 && TakeKill()) kill(-pid_, SIGKILL);
       // A task that prints without end wakes us all the time; its limits hold all the same.
       now = steady_clock::now();
       if (now >= NextCheck()) Check(now);
@@ -349,7 +321,8 @@ class CommandRunner::Running {
         slot_.adopted->EndThoseOf({task_.task, task_.attempt}, slot_.others_run, slot_.alone);
     int status = 0;
     rusage usage{};
-    while (wait4(pid_, &status, 0, &usage) < 0 && errno == EINTR) {
+    pid_t waited = 0;
+    while ((waited = wait4(pid_, &status, 0, &usage)) < 0 && errno == EINTR) {
     }
     // What is left in the pipes is this task's, and would be taken for the next one's.
     TakeOutput();
@@ -360,11 +333,15 @@ class CommandRunner::Running {
     details.max_rss_kb = static_cast<uint64_t>(usage.ru_maxrss);
     details.out = stdout_.Text();
     details.err = stderr_.Text();
-    Judge(status);
+    if (waited == pid_) {
+      Judge(status);
+    } else {
+      Fail(126, "how it ended is not known: its process was waited for by somebody else");
+    }
   }
 
   void Judge(int status) {
-    const std::string last = stderr_.LastLine();
+    const std::string last = ReasonIn(stderr_.Text());
     const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !end_.killed;
     if (verdict_ == Outcome::kOk &&
         ((cgroup_ != nullptr && cgroup_->HasKilled()) || (killed && slot_.oom->HasGrown()))) {
@@ -414,7 +391,7 @@ class CommandRunner::Running {
   const RunContext& run_;
   const Task& task_;
   const Slot& slot_;
-  const Spawner& spawner_;
+  const Starter& starter_;
   MemoryCgroup* cgroup_;
   steady_clock::time_point begin_{};
   // When something is to be looked at; never, unless set.
@@ -438,8 +415,8 @@ CommandRunner::~CommandRunner() = default;
 
 CommandEnd CommandRunner::Run(const RunContext& run, const Task& task) {
   try {
-    if (!spawner_ || spawner_->cwd() != run.text().cwd) {
-      spawner_ = std::make_unique<Spawner>(run.text().cwd);
+    if (!starter_ || starter_->cwd() != run.text().cwd) {
+      starter_ = std::make_unique<Starter>(run.text().cwd);
     }
     if (run.text().memory_bytes != cgroup_bytes_) {
       cgroup_.reset();
@@ -450,14 +427,12 @@ CommandEnd CommandRunner::Run(const RunContext& run, const Task& task) {
     CommandEnd end;
     end.result.task = task.task;
     end.result.attempt = task.attempt;
-    end.result.outcome = Outcome::kError;
-    end.result.details.Edit().exit = 126;
-    end.result.details.Edit().error = error.what();
+    end.no_room = error.what();
     return end;
   }
-  CommandEnd end = Running(run, task, slot_, *spawner_, cgroup_.get()).Run();
+  CommandEnd end = Running(run, task, slot_, *starter_, cgroup_.get()).Run();
   // A process that got away holds the pipes, too: what it prints is not the next task's.
-  if (end.left_behind) spawner_.reset();
+  if (end.left_behind) starter_.reset();
   return end;
 }
 

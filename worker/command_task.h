@@ -14,6 +14,8 @@ namespace cq {
 
 /// Between TERM and KILL of a task that met its time limit.
 inline constexpr std::chrono::milliseconds kTermGrace{5'000};
+/// How long a slot waits for room for a process.
+inline constexpr std::chrono::milliseconds kRoomPatience{60'000};
 /// How often the memory of a task's processes is summed up.
 inline constexpr std::chrono::milliseconds kMemoryEvery{100};
 
@@ -23,6 +25,8 @@ struct CommandEnd {
   std::chrono::microseconds spawn{};
   /// It was ended through the kill descriptor.
   bool killed = false;
+  /// It did not begin, since this machine had no room for its process: why. It has not counted.
+  std::string no_room;
   /// A process may have got away that this task started.
   bool left_behind = false;
 };
@@ -41,6 +45,8 @@ class CommandRunner {
     /// Whether another slot runs this attempt now, and whether no other slot runs anything.
     std::function<bool(const AttemptRef&)> others_run;
     std::function<bool()> alone;
+    /// Tells the user what this slot waits for; nothing any more.
+    std::function<void(const std::string&)> tell;
   };
   explicit CommandRunner(Slot slot);
   ~CommandRunner();
@@ -51,11 +57,11 @@ class CommandRunner {
   CommandEnd Run(const RunContext& run, const Task& task);
 
  private:
-  class Spawner;
+  class Starter;
   class Running;
 
   Slot slot_;
-  std::unique_ptr<Spawner> spawner_;
+  std::unique_ptr<Starter> starter_;
   std::unique_ptr<MemoryCgroup> cgroup_;
   uint64_t cgroup_bytes_ = 0;
 };

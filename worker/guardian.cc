@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +14,8 @@
 
 #include "cq/error.h"
 #include "protocol/files.h"
+#include "protocol/spawn.h"
+#include "protocol/text.h"
 #include "worker/descendants.h"
 
 extern char** environ;
@@ -43,25 +44,12 @@ pid_t SpawnWorker(const std::vector<std::string>& arguments, int life_fd, int he
     words.insert(words.begin(), {"sh", "-c", init + "\nexec \"$0\" \"$@\""});
     program = "/bin/sh";
   }
-  std::vector<char*> argv = ArgumentPointers(words);
-
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  // Should life_fd be 3 already, dup2 onto itself clears close-on-exec in posix_spawn.
-  posix_spawn_file_actions_adddup2(&actions, life_fd, kLifeFd);
-  if (held_fd >= 0) posix_spawn_file_actions_adddup2(&actions, held_fd, held_fd);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  sigset_t none;
-  sigemptyset(&none);
-  posix_spawnattr_setsigmask(&attributes, &none);
   // Some schedulers kill by process group; the guardian must outlive its worker then.
-  posix_spawnattr_setpgroup(&attributes, 0);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+  Spawner spawner(Spawner::Group::kOwn);
+  spawner.Give(life_fd, kLifeFd);
+  if (held_fd >= 0) spawner.Give(held_fd, held_fd);
   pid_t pid = 0;
-  const int error = posix_spawn(&pid, program.c_str(), &actions, &attributes, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  posix_spawnattr_destroy(&attributes);
+  const int error = spawner.Start(pid, program, words, environ);
   if (error != 0) {
     throw Error(fmt::format("cannot start the worker '{}': {}", program, strerror(error)));
   }
@@ -71,7 +59,7 @@ pid_t SpawnWorker(const std::vector<std::string>& arguments, int life_fd, int he
 void KillAll() {
   const auto left = KillAllDescendants(kKillLimitMs);
   for (const pid_t pid : left) {
-    fmt::print(stderr, "cq worker: process {} could not be ended\n", pid);
+    Say(stderr, fmt::format("cq worker: process {} could not be ended\n", pid));
   }
 }
 
@@ -94,6 +82,7 @@ int RunGuardian(const std::vector<std::string>& arguments, int master_fd, int he
                 const std::string& init) {
   const sigset_t signals = GuardedSignals();
   sigprocmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
   const Fd signal_fd(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   BecomeSubreaper();
   for (const int fd : {master_fd, held_fd}) {

@@ -21,7 +21,10 @@ class PrintedText {
   /// What was printed without a mark.
   std::string TakeRest();
   bool empty() const { return held_.empty() && open_.empty() && of_task_.empty(); }
-  std::string LastLine() const { return open_.LastLine(); }
+  /// Why its program ended, as its last words tell (ReasonIn).
+  std::string Reason() const { return ReasonIn(open_.Text()); }
+  /// Its last words, for somebody who has nothing else to go by.
+  std::string LastLines() const { return open_.LastLines(20); }
 
  private:
   std::string head_;

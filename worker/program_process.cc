@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/random.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +14,7 @@
 
 #include "cq/error.h"
 #include "protocol/own_program.h"
+#include "protocol/spawn.h"
 #include "worker/process_tree.h"
 
 namespace cq {
@@ -148,8 +148,7 @@ int ProgramProcess::End(int number) {
   for (const pid_t process : family) {
     if (process != pid_) kill(process, SIGKILL);
   }
-  while (waitpid(pid_, &status_, 0) < 0 && errno == EINTR) {
-  }
+  if (!WaitFor(pid_, status_)) status_ = SIGKILL;
   Read();
   slot_.adopted->EndThoseOf({0, slot_.number + 1}, slot_.others_run, slot_.alone);
   pid_ = -1;
@@ -183,32 +182,18 @@ void ProgramProcess::Spawn(const RunContext& run) {
   auto environment = ProgramEnvironment(run, token_);
   environment.push_back(fmt::format("CQ_TASK=0"));
   environment.push_back(fmt::format("CQ_ATTEMPT_ID={}", slot_.number + 1));
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&actions, stdout_.write.get(), 1);
-  posix_spawn_file_actions_adddup2(&actions, stderr_.write.get(), 2);
+  Spawner spawner(Spawner::Group::kOwn);
+  spawner.GiveNoInput();
+  spawner.Give(stdout_.write.get(), 1);
+  spawner.Give(stderr_.write.get(), 2);
   // Through numbers that none of our own can have, so that neither hides the other.
   const Fd in(fcntl(in_.read.get(), F_DUPFD_CLOEXEC, 16));
   const Fd out(fcntl(out_.write.get(), F_DUPFD_CLOEXEC, 16));
-  posix_spawn_file_actions_adddup2(&actions, in.get(), kProgramIn);
-  posix_spawn_file_actions_adddup2(&actions, out.get(), kProgramOut);
-  posix_spawn_file_actions_addchdir_np(&actions, run.text().cwd.c_str());
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  sigset_t none;
-  sigemptyset(&none);
-  sigset_t all;
-  sigfillset(&all);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  posix_spawnattr_setsigdefault(&attributes, &all);
-  posix_spawnattr_setpgroup(&attributes, 0);
-  posix_spawnattr_setflags(&attributes,
-                           POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-  start_error_ = posix_spawn(&pid_, file.c_str(), &actions, &attributes,
-                             ArgumentPointers(words).data(), ArgumentPointers(environment).data());
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&actions);
+  spawner.Give(in.get(), kProgramIn);
+  spawner.Give(out.get(), kProgramOut);
+  spawner.StartIn(run.text().cwd);
+  start_error_ = spawner.StartPatiently(pid_, file, words, ArgumentPointers(environment).data(),
+                                        kRoomPatience, slot_.kill_fd);
   if (start_error_ != 0) pid_ = -1;
 }
 

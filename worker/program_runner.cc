@@ -16,6 +16,8 @@
 #include "protocol/limits.h"
 #include "protocol/packed_values.h"
 #include "protocol/spans.h"
+#include "protocol/spawn.h"
+#include "protocol/text.h"
 #include "protocol/wall_clock.h"
 #include "worker/json_values.h"
 #include "worker/printed_text.h"
@@ -205,6 +207,11 @@ class ProgramRunner::Batch {
     const std::string problem = runner_.Prepare(run_);
     if (problem.empty()) return true;
     CommandEnd end = NewEnd();
+    if (runner_.no_room_) {
+      end.no_room = problem;
+      Finish(std::move(end));
+      return false;
+    }
     end.result.outcome = Outcome::kError;
     end.result.unstartable = true;
     end.result.details.Edit().exit = 127;
@@ -408,8 +415,8 @@ class ProgramRunner::Batch {
   // Those that returned, and have nothing else to tell.
   static bool IsPlain(const CommandEnd& end) {
     const TaskResult& r = end.result;
-    return r.outcome == Outcome::kOk && !end.killed && !r.unstartable && r.details.fresh() &&
-           r.blob.fresh() && !r.values.empty() &&
+    return r.outcome == Outcome::kOk && !end.killed && end.no_room.empty() && !r.unstartable &&
+           r.details.fresh() && r.blob.fresh() && !r.values.empty() &&
            std::none_of(r.values.begin(), r.values.end(), [](const auto& named) {
              return std::holds_alternative<Json>(named.second);
            });
@@ -457,7 +464,7 @@ class ProgramRunner::Batch {
     if (memory) verdict_ = Outcome::kMemory;
     // None is left where it spoke after its last answer.
     const TaskId task = at_ < tasks_.size() ? tasks_[at_].task : 0;
-    const std::string last = process().err_text.LastLine();
+    const std::string last = process().err_text.Reason();
     const std::string out = process().out_text.Take(task) + process().out_text.TakeRest();
     const std::string err = process().err_text.Take(task) + process().err_text.TakeRest();
     runner_.process_.reset();
@@ -554,51 +561,69 @@ ProgramRunner::ProgramRunner(CommandRunner::Slot slot) : slot_(std::move(slot)) 
 ProgramRunner::~ProgramRunner() = default;
 
 std::string ProgramRunner::Prepare(const RunContext& run) {
+  std::string problem;
   try {
+    no_room_ = false;
     process_ = std::make_unique<ProgramProcess>(run, slot_);
-    const int error = process_->start_error();
-    if (error != 0) {
-      const std::string name = process_->name();
-      process_.reset();
-      return fmt::format("the program '{}' cannot be started: {}", name,
-                         error == ENOENT ? "there is none" : strerror(error));
-    }
-    bool greeted = false;
-    bool killed = false;
-    for (;;) {
-      const bool lives = process_->Wait(milliseconds(60'000), killed);
-      while (const auto message = process_->Next()) {
-        if (std::holds_alternative<SlotReady>(*message)) {
-          BeFirstVictims({process_->pid()});
-          return {};
-        }
-        if (const auto* refuse = std::get_if<SlotRefuse>(&*message)) {
-          const std::string text = refuse->message;
-          process_.reset();
-          return text;
-        }
-        if (!greeted && std::holds_alternative<SlotHello>(*message)) {
-          greeted = true;
-          process_->Write(EncodeStart(process_->format(), process_->NextId(), run.text().program));
-        }
-      }
-      if (lives && !killed) continue;
-      const int status = process_->End(SIGKILL);
-      // R says there what it cannot open.
-      std::string last = process_->err_text.LastLine();
-      if (last.empty()) last = process_->out_text.LastLine();
-      const std::string name = process_->name();
-      process_.reset();
-      if (killed) return "stopped while its program was starting";
-      return fmt::format("the program '{}' ended before it was ready{}{}", name,
-                         WIFSIGNALED(status) ? fmt::format(", by {}", SignalName(WTERMSIG(status)))
-                                             : fmt::format(", with status {}", WEXITSTATUS(status)),
-                         last.empty() ? "" : ": " + last);
-    }
+    problem = process_->start_error() != 0 ? StartProblem() : Greet(run);
   } catch (const std::exception& error) {
-    process_.reset();
-    return fmt::format("the program broke the slot protocol: {}", error.what());
+    problem = fmt::format("the program broke the slot protocol: {}", error.what());
   }
+  slot_.tell("");
+  if (!problem.empty()) process_.reset();
+  return problem;
+}
+
+std::string ProgramRunner::StartProblem() {
+  const int error = process_->start_error();
+  no_room_ = IsWantOfRoom(error);
+  return fmt::format("the program '{}' cannot be started: {}", process_->name(),
+                     error == ENOENT ? "there is none"
+                     : no_room_      ? AdviceOnRoom()
+                                     : strerror(error));
+}
+
+// Until it is ready. What takes long may be meant so; but the user is told what is waited for.
+std::string ProgramRunner::Greet(const RunContext& run) {
+  constexpr milliseconds kTellAfter{60'000};
+  const auto begin = steady_clock::now();
+  bool greeted = false;
+  bool killed = false;
+  for (;;) {
+    const auto left = std::chrono::ceil<milliseconds>(begin + kTellAfter - steady_clock::now());
+    const bool lives = process_->Wait(left.count() > 0 ? left : kTellAfter, killed);
+    while (const auto message = process_->Next()) {
+      if (std::holds_alternative<SlotReady>(*message)) {
+        BeFirstVictims({process_->pid()});
+        return {};
+      }
+      if (const auto* refuse = std::get_if<SlotRefuse>(&*message)) return refuse->message;
+      if (!greeted && std::holds_alternative<SlotHello>(*message)) {
+        greeted = true;
+        process_->Write(EncodeStart(process_->format(), process_->NextId(), run.text().program));
+      }
+    }
+    if (!lives || killed) return EndedEarly(killed);
+    if (steady_clock::now() - begin < kTellAfter) continue;
+    slot_.tell(fmt::format(
+        "the program '{}' was started {} s ago and has not said {} yet{}", process_->name(),
+        std::chrono::floor<std::chrono::seconds>(steady_clock::now() - begin).count(),
+        greeted ? "that it is ready" : "hello",
+        greeted ? ""
+                : ": it has to call cq_serve (R), cq.serve (Python), or speak the slot protocol"));
+  }
+}
+
+std::string ProgramRunner::EndedEarly(bool killed) {
+  const int status = process_->End(SIGKILL);
+  if (killed) return "stopped while its program was starting";
+  const std::string how = WIFSIGNALED(status) ? fmt::format("by {}", SignalName(WTERMSIG(status)))
+                                              : fmt::format("with status {}", WEXITSTATUS(status));
+  // R says on standard output what it cannot open.
+  std::string words = process_->err_text.LastLines();
+  if (words.empty()) words = process_->out_text.LastLines();
+  return fmt::format("the program '{}' ended before it was ready, {}{}", process_->name(), how,
+                     words.empty() ? "" : ":\n" + words);
 }
 
 void ProgramRunner::Run(const RunContext& run, std::vector<Task> batch, const Listener& listener) {

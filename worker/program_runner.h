@@ -64,9 +64,15 @@ class ProgramRunner {
 
  private:
   class Batch;
+  /// The parts of Prepare.
+  std::string StartProblem();
+  std::string Greet(const RunContext& run);
+  std::string EndedEarly(bool killed);
 
   CommandRunner::Slot slot_;
   std::unique_ptr<ProgramProcess> process_;
+  /// The last start failed for want of room on this machine.
+  bool no_room_ = false;
   /// What Begin began, and of which run it is.
   std::shared_ptr<const RunContext> begun_run_;
   std::unique_ptr<Batch> begun_;

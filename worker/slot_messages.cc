@@ -16,6 +16,7 @@
 #include "protocol/packed_values.h"
 #include "protocol/pieces.h"
 #include "protocol/spans.h"
+#include "protocol/text.h"
 #include "worker/json_values.h"
 
 namespace cq {

@@ -1,11 +1,14 @@
 #include "worker/slots.h"
 
+#include <fmt/format.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <iterator>
+#include <system_error>
 
+#include "cq/error.h"
 #include "protocol/spans.h"
 
 namespace cq {
@@ -29,15 +32,23 @@ void Empty(int fd) {
 
 Slots::Slots(uint64_t count, Clock clock)
     : clock_(std::move(clock)), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), slots_(count) {
-  for (uint64_t i = 0; i < count; ++i) {
-    slots_[i].kill = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    slots_[i].thread = std::thread([this, i] { Serve(i); });
+  for (Slot& slot : slots_) slot.kill = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  try {
+    for (uint64_t i = 0; i < count; ++i) slots_[i].thread = std::thread([this, i] { Serve(i); });
+  } catch (const std::system_error& error) {
+    Join();
+    throw Error(fmt::format("cannot start the threads of {} slots: {} ('ulimit -u', 'ulimit -v')",
+                            count, error.code().message()));
   }
 }
 
-Slots::~Slots() {
+Slots::~Slots() { Join(); }
+
+void Slots::Join() {
   Shut();
-  for (Slot& slot : slots_) slot.thread.join();
+  for (Slot& slot : slots_) {
+    if (slot.thread.joinable()) slot.thread.join();
+  }
 }
 
 void Slots::Shut() {
@@ -263,6 +274,14 @@ void Slots::Check(std::shared_ptr<const RunContext> check) {
   work_.notify_all();
 }
 
+std::string Slots::WaitsFor() {
+  const std::lock_guard lock(mutex_);
+  for (const Slot& slot : slots_) {
+    if (!slot.waits_for.empty()) return slot.waits_for;
+  }
+  return {};
+}
+
 std::vector<OutputPart> Slots::TakeOutput() {
   std::vector<OutputPart> parts;
   for (Slot& slot : slots_) {
@@ -317,10 +336,17 @@ void Slots::Serve(uint64_t index) {
   const auto others_run = [this, &slot, index](const AttemptRef& ref) {
     return ref != slot.current && ref.attempt != index + 1 && Runs(ref);
   };
-  const CommandRunner::Slot of_runners{
-      index, slot.kill.get(), &adopted_, &oom_, &slot.live, others_run, [this, index] {
-        return Alone(index);
-      }};
+  const CommandRunner::Slot of_runners{index,
+                                       slot.kill.get(),
+                                       &adopted_,
+                                       &oom_,
+                                       &slot.live,
+                                       others_run,
+                                       [this, index] { return Alone(index); },
+                                       [this, &slot](const std::string& text) {
+                                         const std::lock_guard lock(mutex_);
+                                         slot.waits_for = text;
+                                       }};
   CommandRunner runner(of_runners);
   ProgramRunner program(of_runners);
 
@@ -526,7 +552,7 @@ void Slots::TasksEnded(Slot& slot, std::vector<CommandEnd> ended) {
 
 void Slots::Keep(Slot& slot, std::vector<CommandEnd> ended) {
   for (const CommandEnd& end : ended) {
-    if (end.result.task == 0) continue;
+    if (end.result.task == 0 || !end.no_room.empty()) continue;
     CountEnded(slot, 1, std::chrono::microseconds(end.result.wall_us) - end.spawn);
   }
   std::move(ended.begin(), ended.end(), std::back_inserter(ended_.tasks));

@@ -54,6 +54,8 @@ class Slots {
   /// What a user's program loads may take long: the other slots start theirs at the same time, as
   /// many as there are tasks for.
   void Check(std::shared_ptr<const RunContext> check);
+  /// What a slot has been waiting for for long; empty if none has.
+  std::string WaitsFor();
   /// What tasks that run for long have printed since the last call.
   std::vector<OutputPart> TakeOutput();
   /// What ended since the last call, and what runs now.
@@ -93,6 +95,8 @@ class Slots {
     std::vector<AttemptSpan> batch;
     std::set<AttemptRef> unwanted;
     bool kill_all = false;
+    /// For the user, while its program does not get ready.
+    std::string waits_for;
     /// Of its last task.
     std::string group;
     std::chrono::nanoseconds started{};
@@ -105,6 +109,7 @@ class Slots {
   };
 
   void Serve(uint64_t index);
+  void Join();
   /// The parts of Serve; what runs does so unlocked.
   bool HasWork(const Slot& slot) const;
   void RunCheck(Slot& slot, CommandRunner& runner, std::unique_lock<std::mutex>& lock);

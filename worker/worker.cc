@@ -183,6 +183,7 @@ class WorkerLoop {
       core_.OnOutput(slots_.TakeOutput());
     }
     core_.OnLedger(slots_.ledger());
+    core_.OnWaits(slots_.WaitsFor());
     const nanoseconds now = Now();
     Slots::Ended ended = slots_.TakeEnded();
     for (ResultSpan& results : ended.spans) {
@@ -195,7 +196,12 @@ class WorkerLoop {
         OnChecked(end.result);
         continue;
       }
-      core_.OnFinished(now, std::move(end.result), end.killed);
+      if (end.no_room.empty()) {
+        core_.OnFinished(now, std::move(end.result), end.killed);
+      } else {
+        spdlog::warn("{}", end.no_room);
+        core_.OnNoRoom(now, {end.result.task, end.result.attempt}, end.no_room);
+      }
     }
   }
 
@@ -320,12 +326,16 @@ int RunWorker(const WorkerOptions& options) {
   // Before any thread: they inherit the mask, and the signals come through the descriptor alone.
   const sigset_t signals = WorkerLoop::Signals();
   sigprocmask(SIG_BLOCK, &signals, nullptr);
+  // Its log may be a pipe that nobody reads any more.
+  signal(SIGPIPE, SIG_IGN);
   BecomeSubreaper();
   for (const int fd : {options.life_fd, options.held_fd}) {
     if (fd >= 0) fcntl(fd, F_SETFD, FD_CLOEXEC);
   }
   // A slot has two pipes, three other descriptors, and a moment's more while it spawns.
   RequireDescriptors(64 + 10 * options.slots);
+  // Those of the slots, and the transport's.
+  RequireThreads(options.slots + 2);
   int status = 0;
   {
     WorkerLoop loop(options);

@@ -21,6 +21,8 @@ constexpr Time kGatherResults = milliseconds(20);
 constexpr Time kDoubt = seconds(1);
 /// How long a worker that was told to go waits for the acknowledgement of its last results.
 constexpr Time kLeaveWait = seconds(10);
+/// How long a worker takes nothing when its machine had no room for a process.
+constexpr Time kFullFor = seconds(30);
 /// A worker whose master has never answered leaves after this: it started after its master's end.
 constexpr Time kFirstAnswer = seconds(60);
 
@@ -283,11 +285,15 @@ void WorkerCore::OnPrepared(const std::string& problem) {
   if (problem == problem_) return;
   problem_ = problem;
   if (problem.empty()) {
-    if (welcomed_) Send(WorkerHeartbeat{received_, capacity(), problem_});
+    if (welcomed_) SendHeartbeat();
     return;
   }
   ReturnQueued(ReturnReason::kRefused);
-  if (welcomed_) Send(WorkerHeartbeat{received_, capacity(), problem_});
+  if (welcomed_) SendHeartbeat();
+}
+
+void WorkerCore::SendHeartbeat() {
+  Send(WorkerHeartbeat{received_, capacity(), problem_, waits_for_});
 }
 
 // ---- tasks ----
@@ -421,6 +427,20 @@ void WorkerCore::OnFinished(Time now, TaskResult result, bool by_us) {
     return;
   }
   Keep(now, std::move(result));
+}
+
+// Others may have room, and this machine again in a while.
+void WorkerCore::OnNoRoom(Time now, const AttemptRef& ref, const std::string& reason) {
+  HandBack(ref, ReturnReason::kRefused, 0, reason);
+  full_until_ = now + kFullFor;
+  if (problem_.empty()) OnPrepared(reason);
+  full_problem_ = problem_;
+}
+
+void WorkerCore::OnWaits(const std::string& text) {
+  if (text == waits_for_) return;
+  waits_for_ = text;
+  if (welcomed_) SendHeartbeat();
 }
 
 void WorkerCore::Keep(Time now, TaskResult result) {
@@ -557,6 +577,10 @@ void WorkerCore::OnTick(Time now) {
       doubtful_.push_back(std::move(d));
     }
   }
+  if (full_until_ != Time{} && now >= full_until_) {
+    full_until_ = {};
+    if (problem_ == full_problem_) OnPrepared({});
+  }
   Report(now);
   if (now > lease_end_ && !lease_ended_) EndLease(now);
   MaybeLeave(now);
@@ -567,7 +591,7 @@ void WorkerCore::OnTick(Time now) {
     lost_ = true;
     actions_.emplace_back(Reconnect{});
   } else if (welcomed_) {
-    Send(WorkerHeartbeat{received_, capacity(), problem_});
+    SendHeartbeat();
     sent_at_.emplace_back(sent_, now);
   } else {
     if (MasterLost(now)) return;

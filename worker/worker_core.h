@@ -96,6 +96,10 @@ class WorkerCore {
   void OnRunning(const std::vector<RunningTask>& running);
   /// A task ended. `by_us`: we killed it.
   void OnFinished(Time now, TaskResult result, bool by_us);
+  /// This machine had no room for the process of this attempt, which did not begin.
+  void OnNoRoom(Time now, const AttemptRef& ref, const std::string& reason);
+  /// What a slot has been waiting for for long; empty for nothing.
+  void OnWaits(const std::string& text);
   /// Tasks of a span returned values.
   void OnAnswered(Time now, ResultSpan answers);
   /// What the slots have spent their time on so far.
@@ -166,6 +170,7 @@ class WorkerCore {
   void EndLease(Time now);
   void Send(FromWorker message);
   uint64_t capacity() const;
+  void SendHeartbeat();
   uint64_t queued() const { return held_.size() - running_ - finished_; }
 
   WorkerCoreOptions options_;
@@ -192,6 +197,10 @@ class WorkerCore {
   /// What the slots know, or are about to; none before the first.
   std::optional<RunText> text_;
   std::string problem_;
+  /// The problem is want of room, until then.
+  std::string full_problem_;
+  Time full_until_{};
+  std::string waits_for_;
 
   Time heartbeat_{std::chrono::seconds(1)};
   Time lease_{std::chrono::seconds(30)};

@@ -1,8 +1,10 @@
-// Machines on which tasks cannot be started: a task is tried elsewhere, such a machine is left
-// alone.
+// Machines on which tasks cannot be started, or fail though they do not elsewhere: a task is tried
+// elsewhere, such a machine is left alone.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <set>
 
 #include "master/core/core.h"
 #include "master/core/dispatch.h"
@@ -10,19 +12,34 @@
 namespace cq {
 namespace {
 
-/// A task that so many workers could not start ends as `error`.
+/// A task that could not be started on so many hosts ends as `error`.
 constexpr uint64_t kRefusalsMax = 3;
+/// The results of a host by which it is judged are about its last ones; fewer say nothing.
+constexpr double kResultsKept = 64;
+constexpr double kResultsNeeded = 10;
+/// How improbable the errors of a host must be, if it were as the others are: e to the power of
+/// minus so much.
+constexpr double kImprobable = 12;
 
 }  // namespace
 
 /// So many tasks in a row that could not be started put a worker on probation.
 bool OnProbation(const Worker& worker) { return worker.unstartable >= 3; }
 
-// Workers that could take a task, now or soon.
+// Hosts with workers that could take a task, now or soon; one for each worker that is still to
+// come.
 uint64_t Core::Candidates() const {
-  uint64_t count = expected_;
-  for (const Worker& worker : workers_.all()) count += worker.Takes() ? 1 : 0;
-  return count;
+  std::set<HostIndex> hosts;
+  for (const Worker& worker : workers_.all()) {
+    if (worker.MayTake()) hosts.insert(worker.host_index);
+  }
+  return expected_ + hosts.size();
+}
+
+bool Core::Refused(const OpenTask& open, const Worker& worker) const {
+  return std::any_of(open.refused.begin(), open.refused.end(), [&](WorkerIndex refuser) {
+    return workers_.all()[refuser].host_index == worker.host_index;
+  });
 }
 
 // Not charged, and not given to this worker again. The last report is kept, for the case that no
@@ -46,7 +63,9 @@ void Core::OnUnstartable(Worker& worker, TaskResult& result, OpenTask& open) {
   if (std::find(open.refused.begin(), open.refused.end(), worker.index) == open.refused.end()) {
     open.refused.push_back(worker.index);
   }
-  if (open.refused.size() >= std::min(kRefusalsMax, std::max<uint64_t>(Candidates(), 1))) {
+  std::set<HostIndex> hosts;
+  for (const WorkerIndex refuser : open.refused) hosts.insert(workers_[refuser].host_index);
+  if (hosts.size() >= std::min(kRefusalsMax, std::max<uint64_t>(Candidates(), 1))) {
     Finish(std::move(result), worker.index, attempts);
   } else {
     Acknowledge(&worker, {result.task, result.attempt});
@@ -69,12 +88,59 @@ void Core::DrainBlackHoles() {
     if (!OnProbation(worker) || !worker.refuted || worker.leaving || worker.ended) continue;
     const std::string reason =
         fmt::format("3 tasks in a row could not be started on {}, while others can", worker.host);
-    actions_.emplace_back(Note{Note::Kind::kWarning, fmt::format("{}: its worker {} takes no more",
-                                                                 reason, worker.number)});
+    DrainWorker(worker, reason);
     actions_.emplace_back(AvoidHost{worker.host});
-    if (worker.connected) SendTo(worker, Drain{reason});
-    worker.leaving = true;
   }
+}
+
+// It finishes what it has and leaves.
+void Core::DrainWorker(Worker& worker, const std::string& reason) {
+  actions_.emplace_back(Note{
+      Note::Kind::kWarning, fmt::format("{}: its worker {} takes no more", reason, worker.number)});
+  if (worker.connected) SendTo(worker, Drain{reason});
+  worker.leaving = true;
+}
+
+// How a task ended is counted for its host. What is common to all hosts is the tasks' own fault.
+void Core::NoteEnd(const Worker& worker, bool ok, uint64_t tasks, const std::string& error) {
+  Host& host = workers_.HostOf(worker);
+  constexpr double kEach = 1 - 1 / kResultsKept;
+  const double kept = tasks == 1 ? kEach : std::pow(kEach, static_cast<double>(tasks));
+  host.results = host.results * kept + (1 - kept) * kResultsKept;
+  host.errors = host.errors * kept + (ok ? 0 : (1 - kept) * kResultsKept);
+  host.failing = !ok;
+  if (ok || host.avoided || host.results < kResultsNeeded || host.errors < host.results / 2) return;
+  double results = 0;
+  double errors = 0;
+  uint64_t avoided = 0;
+  for (const Host& other : workers_.hosts()) {
+    avoided += other.avoided ? 1 : 0;
+    if (&other == &host || other.avoided) continue;
+    results += other.results;
+    errors += other.errors;
+  }
+  // Rows that fail wherever they run may stand together in the input, and so have come to one host:
+  // by its errors alone never more than a quarter of all hosts is left out.
+  const uint64_t most = std::max<uint64_t>(workers_.hosts().size() / 4, 1);
+  if (results < kResultsNeeded || avoided >= most) return;
+  // Chernoff's bound, with the others' rate as it is at least likely to be.
+  const double here = host.errors / host.results;
+  const double there = (errors + 1) / (results + 2);
+  if (there >= here) return;
+  const double rest = here < 1 ? (1 - here) * std::log((1 - here) / (1 - there)) : 0;
+  if (host.results * (here * std::log(here / there) + rest) < kImprobable) return;
+  host.avoided = true;
+  LeaveAlone(worker.host_index,
+             fmt::format("of the last {:.0f} tasks on {} {:.0f} failed, elsewhere {:.0f} of {:.0f} "
+                         "(the last one: {})",
+                         host.results, host.name, host.errors, errors, results, error));
+}
+
+void Core::LeaveAlone(HostIndex host, const std::string& reason) {
+  for (Worker& worker : workers_.all()) {
+    if (worker.host_index == host && !worker.leaving && !worker.ended) DrainWorker(worker, reason);
+  }
+  actions_.emplace_back(AvoidHost{workers_.hosts()[host].name});
 }
 
 // What nobody who is left could start has failed.
@@ -86,8 +152,7 @@ void Core::FinishRefused() {
     if (open == nullptr || !open->ready()) continue;
     const auto& all = workers_.all();
     const bool hope = std::any_of(all.begin(), all.end(), [&](const Worker& worker) {
-      return worker.Takes() && std::find(open->refused.begin(), open->refused.end(),
-                                         worker.index) == open->refused.end();
+      return worker.MayTake() && !Refused(*open, worker);
     });
     if (!hope) failed.push_back(task);
   }

@@ -46,7 +46,7 @@ void Core::Recover(Recovered& recovered) {
   for (const TaskId task : recovered.held_back) tasks_.HoldBack(task);
   for (const KnownWorker& known : recovered.workers) {
     Worker& worker = workers_.Recover(known.id, known.number);
-    worker.host = known.host;
+    workers_.SetHost(worker, known.host);
     worker.allocation = known.allocation;
     worker.watched = known.watched;
     worker.awaited = true;
@@ -285,9 +285,10 @@ void Core::WakeDue(Time now) {
     const TaskId task = wake_.begin()->second;
     wake_.erase(wake_.begin());
     const OpenTask* open = tasks_.Find(task);
-    if (open == nullptr || !MayWake(now, *open)) continue;
-    tasks_.Wake(task);
-    all_dirty_ = true;
+    if (open == nullptr) continue;
+    if (MayWake(now, *open)) tasks_.Wake(task);
+    // One that is ready has waited long enough for another worker.
+    if (open->ready()) all_dirty_ = true;
   }
 }
 
@@ -555,6 +556,14 @@ void Core::CheckInvariants() {
     Require(!worker.ended || worker.held.empty(), "a worker that ended holds nothing");
   }
   Require(held == out, "workers hold what is out and nothing else");
+  uint64_t choosy = 0;
+  for (const OpenTask* open : tasks_.Open()) {
+    const bool stands =
+        open->queue == OpenTask::Queue::kRefused || open->queue == OpenTask::Queue::kRetries;
+    if (stands) Require(open->ready(), "what stands in a queue is ready");
+    choosy += stands ? 1 : 0;
+  }
+  Require(choosy == tasks_.choosy(), "the number of tasks that may go to some workers only");
   uint64_t uncommitted = 0;
   for (const auto& [last, entry] : uncommitted_) {
     uncommitted += entry.attempts.count;

@@ -145,10 +145,11 @@ class Core {
   void OnResultSpan(Time now, Worker* worker, ResultSpan& span);
   void OnReturned(Worker& worker, const ReturnedAttempt& returned);
   void OnOutput(Worker& worker, Output& output);
+  void OnWaits(Worker& worker, const std::string& text);
   void Drop(Worker* worker, AttemptRef ref);
   void Learn(uint64_t wall_us, uint64_t tasks);
   void OnSlotCrash(Time now, TaskResult& result, OpenTask& open);
-  void Retry(Time now, TaskResult& result, OpenTask& open);
+  void Retry(Time now, const Worker* worker, TaskResult& result, OpenTask& open);
   void OnUnstartable(Worker& worker, TaskResult& result, OpenTask& open);
 
   // Tasks.
@@ -190,8 +191,12 @@ class Core {
 
   // Machines where tasks cannot be started.
   uint64_t Candidates() const;
+  bool Refused(const OpenTask& open, const Worker& worker) const;
   void Refute(const OpenTask& open);
   void DrainBlackHoles();
+  void NoteEnd(const Worker& worker, bool ok, uint64_t tasks, const std::string& error);
+  void DrainWorker(Worker& worker, const std::string& reason);
+  void LeaveAlone(HostIndex host, const std::string& reason);
   void FinishRefused();
 
   /// Into the journal, together with what is written before and after it.

@@ -1,6 +1,7 @@
 #include "master/core/dispatch.h"
 
 #include <algorithm>
+#include <set>
 
 #include "protocol/limits.h"
 
@@ -92,7 +93,8 @@ void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
   give.to = worker.connection;
   give.session = worker.session;
   const bool empty = worker.held.empty() && worker.stale.empty();
-  const auto suspect = empty ? core_.tasks_.PopSuspect(worker.index) : std::nullopt;
+  const auto may_start = [&](const OpenTask& open) { return !core_.Refused(open, worker); };
+  const auto suspect = empty ? core_.tasks_.PopSuspect(may_start) : std::nullopt;
   if (suspect) {
     Assign(worker, *suspect, give);
     worker.has_suspect = true;
@@ -143,10 +145,17 @@ void Dispatcher::Send(Worker& worker, struct Give& give) {
 std::optional<TaskId> Dispatcher::PopFor(Worker& worker, bool returned_alone) {
   TaskTable& tasks = core_.tasks_;
   const bool charged_too = worker.charged == 0;
-  if (const auto task = tasks.PopRefused(worker.index, charged_too)) return task;
-  if (returned_alone) return tasks.PopReturned(charged_too);
-  if (tasks.groups() == 0) return tasks.PopReady(charged_too);
-  if (const auto task = tasks.PopReturned(charged_too)) return task;
+  const auto refused = tasks.PopRefused([&](const OpenTask& open) {
+    return (charged_too || open.charged.empty()) && !core_.Refused(open, worker);
+  });
+  if (refused) return refused;
+  const auto fits = [&](const OpenTask& open) { return MayTryHere(worker, open); };
+  const auto charged = charged_too ? tasks.PopCharged(fits) : std::nullopt;
+  if (charged) return charged;
+  if (const auto task = tasks.PopRetry(fits)) return task;
+  if (const auto task = tasks.PopReturned()) return task;
+  if (returned_alone) return std::nullopt;
+  if (tasks.groups() == 0) return tasks.PopFresh();
   while (const auto group = PickGroup(worker)) {
     const auto task = tasks.PopFresh(*group);
     if (!task && tasks.left_in(*group) > 0) return std::nullopt;  // above the mark
@@ -155,6 +164,37 @@ std::optional<TaskId> Dispatcher::PopFor(Worker& worker, bool returned_alone) {
     return task;
   }
   return std::nullopt;
+}
+
+// A task that failed somewhere is tried next on another host, else by another worker, as long as
+// there are any. If all goes well meanwhile where it failed, it does not wait for long: it is then
+// rather the task's own fault.
+bool Dispatcher::MayTryHere(const Worker& worker, const OpenTask& open) {
+  if (open.failed_on.empty()) return true;
+  const auto& all = core_.workers_.all();
+  if (takers_.empty()) {
+    takers_.resize(core_.workers_.hosts().size());
+    for (const Worker& other : all) {
+      if (!other.MayTake() || !other.connected || OnProbation(other)) continue;
+      ++takers_[other.host_index];
+      ++takers_in_all_;
+    }
+  }
+  std::set<HostIndex> hosts;
+  std::set<WorkerIndex> workers;
+  uint64_t on_hosts = 0;
+  uint64_t themselves = 0;
+  for (const WorkerIndex failed : open.failed_on) {
+    const Worker& other = all[failed];
+    if (!workers.insert(failed).second) continue;
+    if (other.MayTake() && other.connected && !OnProbation(other)) ++themselves;
+    if (hosts.insert(other.host_index).second) on_hosts += takers_[other.host_index];
+  }
+  if (!hosts.contains(worker.host_index)) return true;
+  const bool elsewhere = takers_in_all_ > on_hosts;
+  const bool by_others = on_hosts > themselves;
+  if (!elsewhere && (!workers.contains(worker.index) || !by_others)) return true;
+  return !core_.workers_.HostOf(worker).failing && core_.now_ >= open.not_before + kPatience;
 }
 
 // Each slot stays on its group as long as that has tasks. Then comes the first group that no slot
@@ -208,7 +248,9 @@ void Dispatcher::Assign(Worker& worker, TaskId task, struct Give& give) {
 }
 
 void Dispatcher::Retract() {
-  if (core_.tasks_.ready() > 0 || core_.draining_ || core_.finished_) return;
+  const TaskTable& tasks = core_.tasks_;
+  // Those that may go to some workers only wait for them.
+  if (tasks.ready() > tasks.choosy() || core_.draining_ || core_.finished_) return;
   uint64_t idle = 0;
   uint64_t coming = 0;
   uint64_t most = 0;

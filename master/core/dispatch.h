@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <vector>
 
 #include "master/core/core.h"
 
@@ -27,9 +28,17 @@ class Dispatcher {
   std::optional<uint32_t> PickGroup(Worker& worker);
   uint64_t RetractFrom(Worker& worker, uint64_t wanted);
   bool AnotherMayDoBetter() const;
+  bool MayTryHere(const Worker& worker, const OpenTask& open);
 
   Core& core_;
+  /// Workers to whom a task may go that failed elsewhere, by host; counted once they are asked for.
+  std::vector<uint64_t> takers_;
+  uint64_t takers_in_all_ = 0;
 };
+
+/// How long a task that failed waits for another host than where it failed, if others end well
+/// there.
+inline constexpr Time kPatience = std::chrono::seconds(10);
 
 /// Whether the last tasks of this worker could not be started: it gets none while another may do
 /// better.

@@ -60,13 +60,14 @@ void Core::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
   worker.session = peer.session;
   worker.received = 0;
   worker.last_heard = now;
-  worker.host = hello.host;
+  workers_.SetHost(worker, hello.host);
   worker.allocation = hello.allocation;
   worker.pid = hello.pid;
   worker.slots = std::min<uint64_t>(hello.slots, kHeldMax);
   worker.capacity = std::min<uint64_t>(hello.capacity, kHeldMax);
   worker.problem = hello.problem;
-  worker.leaving = hello.leaving || draining_;
+  const bool avoided = workers_.HostOf(worker).avoided;
+  worker.leaving = hello.leaving || draining_ || avoided;
   if (is_new) {
     ++worker.unrecorded;
     Record(WorkerRecord{worker.number, worker.id, worker.host, worker.pid, worker.slots,
@@ -87,6 +88,7 @@ void Core::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
   EndAwaiting(worker);
   if (worker.unrecorded == 0) Greet(worker);
   if (draining_) SendTo(worker, Drain{drain_reason_});
+  if (avoided) DrainWorker(worker, fmt::format("too many tasks failed on {}", worker.host));
   all_dirty_ = true;
 }
 

@@ -88,6 +88,7 @@ void Core::Charge(Time now, Worker& worker, TaskId task, OpenTask& open, const L
   // Before the worker's books lose the task: they count it as what it was when it was given.
   if (open.charged.empty()) ++worker.charged;
   open.charged.push_back(open.attempt);
+  open.failed_on.push_back(worker.index);
   const auto kind = provisional ? FailureKind::kProvisional : FailureKind::kCharged;
   Record(FailureRecord{ref, worker.number, kind, loss.reason});
   if (provisional) {

@@ -47,6 +47,11 @@ struct WorkerEndRecord {
   uint64_t worker = 0;
   std::string reason;
 };
+/// What a worker has been waiting for for long; empty: nothing any more.
+struct WorkerWaitsRecord {
+  uint64_t worker = 0;
+  std::string text;
+};
 struct AllocationIntent {
   std::string token;
   std::string scheduler;
@@ -88,8 +93,8 @@ struct LedgerRecord {
 };
 using JournalRecord =
     std::variant<ResultRecord, SpanRecord, FailureRecord, WorkerRecord, WorkerEndRecord,
-                 AllocationIntent, AllocationSubmitted, AllocationEnded, MarkRecord, OutputRecord,
-                 AvoidRecord, SpoolTaken, CallRecord, LedgerRecord>;
+                 WorkerWaitsRecord, AllocationIntent, AllocationSubmitted, AllocationEnded,
+                 MarkRecord, OutputRecord, AvoidRecord, SpoolTaken, CallRecord, LedgerRecord>;
 
 /// What has become durable, in the order in which it was written.
 struct Committed {

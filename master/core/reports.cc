@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "master/core/core.h"
+#include "master/core/dispatch.h"
 #include "protocol/limits.h"
 #include "protocol/spans.h"
 
@@ -41,6 +42,7 @@ void Core::OnReport(Time now, Worker& worker, FromWorker& message) {
     void operator()(WorkerHeartbeat& m) {
       worker.capacity = std::min<uint64_t>(m.capacity, kHeldMax);
       worker.problem = m.problem;
+      core.OnWaits(worker, m.waits_for);
     }
     void operator()(Leaving& m) {
       if (!worker.leaving) {
@@ -63,6 +65,17 @@ void Core::OnReport(Time now, Worker& worker, FromWorker& message) {
     void operator()(Request&) {}
   } visitor{*this, now, worker};
   std::visit(visitor, message);
+}
+
+// Told when it changes; the journal has it for whoever asks.
+void Core::OnWaits(Worker& worker, const std::string& text) {
+  if (text == worker.waits_for) return;
+  const bool news = worker.waits_for.empty();
+  worker.waits_for = text;
+  Record(WorkerWaitsRecord{worker.number, text});
+  if (!news) return;
+  actions_.emplace_back(Note{Note::Kind::kWarning, fmt::format("worker {} on {} waits: {}",
+                                                               worker.number, worker.host, text)});
 }
 
 // What this run never gave out is the word of a broken peer: told once of each worker.
@@ -134,6 +147,7 @@ void Core::OnResultSpan(Time now, Worker* worker, ResultSpan& span) {
   Learn(span.wall_us, count);
   if (open->given != Time{}) turnaround_ += (now - open->given) * static_cast<int64_t>(count);
   worker->unstartable = 0;
+  NoteEnd(*worker, true, count, {});
   Detach(*open);
   tasks_.FinishSpan(*open);
   AwaitCommit(span.span, worker->index);
@@ -202,11 +216,13 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
   if (worker != nullptr) {
     MarkDirty(*worker);
     worker->unstartable = 0;
+    const bool ok = result.outcome == Outcome::kOk;
+    if (ok || result.outcome == Outcome::kError) NoteEnd(*worker, ok, 1, result.details->error);
   }
   if (open != nullptr && !open->refused.empty()) Refute(*open);
   const bool failed = result.outcome == Outcome::kError || result.outcome == Outcome::kTimeout;
   if (failed && (open == nullptr || open->failures < options_.retries) && options_.retries > 0) {
-    Retry(now, result, tasks_.OpenUp(result.task));
+    Retry(now, worker, result, tasks_.OpenUp(result.task));
     if (worker != nullptr) FindUncommitted(result.attempt)->worker = worker->index;
     return;
   }
@@ -216,7 +232,7 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
 }
 
 // It failed by itself and is tried again, after 1, 2, 4, … s, at most a minute.
-void Core::Retry(Time now, TaskResult& result, OpenTask& open) {
+void Core::Retry(Time now, const Worker* worker, TaskResult& result, OpenTask& open) {
   const Time delay = std::chrono::seconds(1ull << std::min<uint32_t>(open.failures, 6));
   ++open.failures;
   open.over = std::max(open.over, result.attempt);
@@ -226,6 +242,9 @@ void Core::Retry(Time now, TaskResult& result, OpenTask& open) {
       "{}: {}", result.outcome == Outcome::kTimeout ? "timeout" : "error", result.details->error);
   Record(FailureRecord{{result.task, result.attempt}, number, FailureKind::kRetried, reason});
   const Time when = now + std::min<Time>(delay, std::chrono::minutes(1));
+  if (worker != nullptr) open.failed_on.push_back(worker->index);
+  // By then it may go where it failed, too (Dispatcher::MayTryHere).
+  wake_.emplace(when + kPatience, result.task);
   if (open.attempt != 0) {
     ReleaseAt(when, result.task, open);
   } else {
@@ -244,6 +263,7 @@ void Core::OnSlotCrash(Time now, TaskResult& result, OpenTask& open) {
   // As the worker's books count it when it is taken from them.
   if (out && open.charged.empty()) ++workers_[open.worker].charged;
   open.charged.push_back(result.attempt);
+  if (out) open.failed_on.push_back(open.worker);
   open.over = std::max(open.over, result.attempt);
   if (open.charged.size() >= options_.crash_limit) {
     std::string& error = result.details.Edit().error;

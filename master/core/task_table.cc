@@ -54,13 +54,6 @@ void TaskTable::set_order(StartOrder order) {
   next_in_ = order_.groups;
 }
 
-std::optional<TaskId> TaskTable::PopReturned(bool charged_too) {
-  if (charged_too) {
-    if (const auto task = Pop(Queue::kCharged)) return task;
-  }
-  return Pop(Queue::kReturned);
-}
-
 std::optional<TaskId> TaskTable::PopFresh(uint32_t group) {
   if (withheld_) return std::nullopt;
   while (left_in(group) > 0) {
@@ -87,25 +80,26 @@ AttemptSpan TaskTable::PopFreshSpan(uint64_t most) {
   return span;
 }
 
-std::optional<TaskId> TaskTable::PopReady(bool charged_too) {
-  if (const auto task = PopReturned(charged_too)) return task;
+std::optional<TaskId> TaskTable::PopFresh() {
   SkipTakenFresh();
   if (next_fresh_ > places() || At(next_fresh_) > mark_) return std::nullopt;
   return At(next_fresh_++);
 }
 
-std::optional<TaskId> TaskTable::PopFor(Queue which, WorkerIndex worker, bool charged_too) {
+std::optional<TaskId> TaskTable::PopIf(Queue which, const Fits& fits) {
+  // There may be many that nobody may take now: each call looks at some, the next at others.
+  constexpr size_t kLookAtMost = 64;
   if (withheld_) return std::nullopt;
   auto& entries = queue(which);
-  for (size_t left = entries.size(); left > 0; --left) {
+  size_t unfit = 0;
+  for (size_t left = entries.size(); left > 0 && unfit < kLookAtMost; --left) {
     const TaskId task = entries.front();
     entries.pop_front();
     const OpenTask* open = Find(task);
     if (open == nullptr || !open->ready() || open->queue != which) continue;
-    const bool refused =
-        std::find(open->refused.begin(), open->refused.end(), worker) != open->refused.end();
-    if (!refused && (charged_too || open->charged.empty())) return task;
+    if (fits(*open)) return task;
     entries.push_back(task);
+    ++unfit;
   }
   return std::nullopt;
 }
@@ -132,7 +126,7 @@ OpenTask& TaskTable::Assign(TaskId task, AttemptId attempt, WorkerIndex worker, 
   open.session = session;
   open.running = false;
   open.retracting = false;
-  open.queue = Queue::kNone;
+  MoveTo(open, Queue::kNone);
   --ready_;
   ++out_;
   return open;
@@ -164,11 +158,20 @@ std::vector<OpenTask*> TaskTable::Open() {
   return all;
 }
 
+// The queue in which a task counts; `choosy_` follows.
+void TaskTable::MoveTo(OpenTask& open, Queue which) {
+  const auto choosy = [](Queue q) { return q == Queue::kRefused || q == Queue::kRetries; };
+  if (choosy(open.queue)) --choosy_;
+  if (choosy(which)) ++choosy_;
+  open.queue = which;
+}
+
 void TaskTable::Enqueue(TaskId task, OpenTask& open) {
-  open.queue = open.suspect            ? Queue::kSuspects
-               : !open.refused.empty() ? Queue::kRefused
-               : !open.charged.empty() ? Queue::kCharged
-                                       : Queue::kReturned;
+  MoveTo(open, open.suspect              ? Queue::kSuspects
+               : !open.refused.empty()   ? Queue::kRefused
+               : !open.charged.empty()   ? Queue::kCharged
+               : !open.failed_on.empty() ? Queue::kRetries
+                                         : Queue::kReturned);
   queue(open.queue).push_back(task);
 }
 
@@ -203,7 +206,7 @@ void TaskTable::SuspendReady(TaskId task) {
   OpenTask& open = Get(task);
   assert(open.ready());
   open.waiting = true;
-  open.queue = Queue::kNone;
+  MoveTo(open, Queue::kNone);
   --ready_;
   ++waiting_;
 }
@@ -224,8 +227,9 @@ void TaskTable::Reclassify(TaskId task) {
 }
 
 void TaskTable::Finish(TaskId task) {
-  const OpenTask* open = Find(task);
+  OpenTask* open = Find(task);
   --(open == nullptr || open->ready() ? ready_ : open->waiting ? waiting_ : out_);
+  if (open != nullptr) MoveTo(*open, Queue::kNone);
   open_.Erase(task);
   done_.Insert(task);
   ++done_count_;

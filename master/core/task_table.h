@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -72,6 +73,8 @@ struct OpenTask {
   uint16_t failures = 0;
   /// Workers that could not start it.
   std::vector<WorkerIndex> refused;
+  /// Workers with which it failed or that it may have taken with it: it is tried next elsewhere.
+  std::vector<WorkerIndex> failed_on;
   /// It has no outcome, is not out, and must not go out yet; before this time in any case.
   bool waiting = false;
   std::chrono::nanoseconds not_before{};
@@ -84,7 +87,7 @@ struct OpenTask {
   /// next with nothing else on its worker, so that a second death is known to be its own.
   bool suspect = false;
   /// The queue in which it stands while it is ready.
-  enum class Queue : uint8_t { kNone, kReturned, kCharged, kSuspects, kRefused };
+  enum class Queue : uint8_t { kNone, kReturned, kCharged, kSuspects, kRefused, kRetries };
   Queue queue = Queue::kNone;
   /// Its neighbours among what its worker holds.
   OpenTask* older = nullptr;
@@ -116,6 +119,8 @@ class TaskTable {
   /// How many tasks could be given out now.
   uint64_t ready() const { return ready_; }
   uint64_t out() const { return out_; }
+  /// How many of those may go to some workers only.
+  uint64_t choosy() const { return choosy_; }
   /// How many have neither an outcome nor leave to go out.
   uint64_t waiting() const { return waiting_; }
 
@@ -154,22 +159,21 @@ class TaskTable {
   /// Of a table without an order.
   TaskId next_fresh() const { return next_fresh_; }
 
-  /// Takes the next ready task, those given back before fresh ones, in the order of their numbers
-  /// as far as they are known; a charged task only if `charged_too`. The caller assigns it next.
-  std::optional<TaskId> PopReady(bool charged_too);
-  /// The same without fresh ones, and the next fresh one of a group.
-  std::optional<TaskId> PopReturned(bool charged_too);
+  /// Whether a worker may be given this open task.
+  using Fits = std::function<bool(const OpenTask&)>;
+  /// Takes the next ready task that others could not start and that fits; the same of those that
+  /// were tried and have to be tried again, and of charged ones. The caller assigns it next.
+  std::optional<TaskId> PopRefused(const Fits& fits) { return PopIf(Queue::kRefused, fits); }
+  std::optional<TaskId> PopRetry(const Fits& fits) { return PopIf(Queue::kRetries, fits); }
+  std::optional<TaskId> PopCharged(const Fits& fits) { return PopIf(Queue::kCharged, fits); }
+  std::optional<TaskId> PopSuspect(const Fits& fits) { return PopIf(Queue::kSuspects, fits); }
+  /// The next one that was only given back.
+  std::optional<TaskId> PopReturned() { return Pop(Queue::kReturned); }
+  /// The next fresh one, in the order of their numbers as far as they are known; of a group.
+  std::optional<TaskId> PopFresh();
   std::optional<TaskId> PopFresh(uint32_t group);
   /// At most so many fresh ones whose numbers follow each other, of a table without an order.
   AttemptSpan PopFreshSpan(uint64_t most);
-  /// The next ready suspect, which goes to a worker that holds nothing.
-  std::optional<TaskId> PopSuspect(WorkerIndex worker) {
-    return PopFor(Queue::kSuspects, worker, true);
-  }
-  /// The next ready task that others could not start and `worker` has not refused.
-  std::optional<TaskId> PopRefused(WorkerIndex worker, bool charged_too) {
-    return PopFor(Queue::kRefused, worker, charged_too);
-  }
 
   /// A ready task (popped, or adopted from a worker that holds it) goes out as `attempt`.
   OpenTask& Assign(TaskId task, AttemptId attempt, WorkerIndex worker, SessionId session);
@@ -209,8 +213,8 @@ class TaskTable {
   void Enqueue(TaskId task, OpenTask& open);
   std::deque<TaskId>& queue(Queue which) { return queues_[static_cast<size_t>(which)]; }
   std::optional<TaskId> Pop(Queue which);
-  /// The next one in this queue that `worker` has not refused.
-  std::optional<TaskId> PopFor(Queue which, WorkerIndex worker, bool charged_too);
+  std::optional<TaskId> PopIf(Queue which, const Fits& fits);
+  void MoveTo(OpenTask& open, Queue which);
 
   TaskId last_;
   TaskSet done_;
@@ -227,7 +231,8 @@ class TaskTable {
   bool withheld_ = false;
   /// Tasks given back, by kind. May hold tasks that went another way since: an entry counts if the
   /// open task says that it is ready in that queue.
-  std::array<std::deque<TaskId>, 5> queues_;
+  std::array<std::deque<TaskId>, 6> queues_;
+  uint64_t choosy_ = 0;
   SpanTable<TaskId, OpenTask> open_;
   /// No task above it was ever opened.
   TaskId highest_opened_ = 0;

@@ -26,6 +26,13 @@ Worker& WorkerTable::Recover(const WorkerId& id, uint64_t number) {
   return worker;
 }
 
+void WorkerTable::SetHost(Worker& worker, const std::string& name) {
+  const auto [found, added] = by_host_.try_emplace(name, static_cast<HostIndex>(hosts_.size()));
+  if (added) hosts_.push_back({name});
+  worker.host = name;
+  worker.host_index = found->second;
+}
+
 Worker* WorkerTable::WithNumber(uint64_t number) {
   const auto found = by_number_.find(number);
   return found == by_number_.end() ? nullptr : &workers_[found->second];

@@ -57,17 +57,34 @@ class HeldTasks {
   size_t size_ = 0;
 };
 
+/// The index of a host in the worker table.
+using HostIndex = uint32_t;
+
+/// A machine that workers are on, and how tasks lately ended there.
+struct Host {
+  std::string name;
+  /// Results that were `ok` or `error`, and those that were `error`: older ones count less.
+  double results = 0;
+  double errors = 0;
+  /// The last result was an error.
+  bool failing = false;
+  /// No worker there is given anything more.
+  bool avoided = false;
+};
+
 struct Worker {
   WorkerIndex index = 0;
   /// Its number in the journal and for people, from 1.
   uint64_t number = 0;
   WorkerId id{};
   std::string host;
+  HostIndex host_index = 0;
   std::string allocation;
   uint64_t pid = 0;
   uint64_t slots = 0;
   uint64_t capacity = 0;
   std::string problem;
+  std::string waits_for;
 
   /// Whether there is a session; without one nothing can be sent to it.
   bool connected = false;
@@ -121,6 +138,8 @@ struct Worker {
   bool dirty = false;
 
   bool Takes() const { return connected && unrecorded == 0 && !leaving && !ended && capacity > 0; }
+  /// It takes tasks, or will once its row is durable, its connection is back, or it has room.
+  bool MayTake() const { return !leaving && !ended && problem.empty(); }
 };
 
 /// A connection: the session in force on it, and the one offered in a `who`.
@@ -143,6 +162,9 @@ class WorkerTable {
   /// One that is not there yet, of an earlier master; new ones are numbered on from `last_number`.
   Worker& Recover(const WorkerId& id, uint64_t number);
   void set_last_number(uint64_t number) { last_number_ = number; }
+  void SetHost(Worker& worker, const std::string& name);
+  Host& HostOf(const Worker& worker) { return hosts_[worker.host_index]; }
+  std::vector<Host>& hosts() { return hosts_; }
   /// nullptr for a number that no worker has.
   Worker* WithNumber(uint64_t number);
 
@@ -160,6 +182,8 @@ class WorkerTable {
   std::deque<Worker> workers_;
   std::unordered_map<WorkerId, WorkerIndex, Hash> by_id_;
   std::unordered_map<uint64_t, WorkerIndex> by_number_;
+  std::vector<Host> hosts_;
+  std::unordered_map<std::string, HostIndex> by_host_;
   uint64_t last_number_ = 0;
   std::unordered_map<ConnectionId, Peer> peers_;
 };

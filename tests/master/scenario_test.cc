@@ -3,10 +3,10 @@
 // in the environment the files are written anew, to be reviewed as a diff.
 //
 //   start tasks=4 [epoch= retries= crash_limit= max_failures= mark= fence explained_late]
-//   join C worker=W slots=S [held=TASK:EPOCH.SERIAL:running|queued|finished ...]
+//   join C worker=W slots=S [unrecorded] [held=TASK:EPOCH.SERIAL:running|queued|finished ...]
 //   started C TASK...      result C TASK [error|timeout|memory|cancelled]      unstartable C TASK
 //   returned C TASK...     leaving C     goodbye C      cut C
-//   job W ended [explained]     commit     pass SECONDS     drain
+//   job W ended [explained]     commit     pass SECONDS     drain     expect WORKERS
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <gtest/gtest.h>
@@ -52,6 +52,8 @@ class Scenario {
       Commit();
     } else if (verb == "job") {
       core_->OnAllocationEnded(now_, "job " + Word(0), "its job ended", Has("explained"));
+    } else if (verb == "expect") {
+      core_->OnExpected(std::stoull(Word(0)));
     } else if (verb == "drain") {
       core_->OnDrain(now_, "told to");
     } else if (verb == "cut") {
@@ -125,7 +127,7 @@ class Scenario {
     sequence_[from] = 0;
     core_->OnMessage(now_, from, {session_[from], 0}, hello);
     Flush();
-    Commit();
+    if (!Has("unrecorded")) Commit();
   }
 
   static Held ParseHeld(const std::string& text) {

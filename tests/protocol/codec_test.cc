@@ -70,7 +70,7 @@ std::vector<FromWorker> AllFromWorker() {
           Started{77, {{1, 2, 0}}},
           Results{77, {{3, 4, 1}}, {FullResult(), TaskResult{}}, {}, {FullSpan()}},
           Returned{77, {{1, 2, ReturnReason::kToldToGo, -15, "SIGTERM"}}},
-          WorkerHeartbeat{9, 10, "full"},
+          WorkerHeartbeat{9, 10, "full", "its program"},
           Leaving{"SIGTERM"},
           Goodbye{"drained"},
           Output{77, {{1, 2, "out", "err"}}},

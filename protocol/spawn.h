@@ -1,0 +1,60 @@
+#pragma once
+
+#include <spawn.h>
+#include <sys/types.h>
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+namespace cq {
+
+/// How a process is started: with no signal blocked, every disposition the default, and what is
+/// asked for here. Can be used again and again.
+class Spawner {
+ public:
+  /// Whose process group and session it gets.
+  enum class Group { kOwn, kOwnSession };
+
+  explicit Spawner(Group group);
+  Spawner(const Spawner&) = delete;
+  Spawner& operator=(const Spawner&) = delete;
+  ~Spawner();
+
+  /// It finds `fd` at the number `as`. Neither may be a number that was asked for before.
+  void Give(int fd, int as);
+  /// It reads nothing from standard input.
+  void GiveNoInput();
+  void StartIn(const std::string& directory);
+
+  /// Starts `file` with these arguments and this environment (NAME=VALUE). Returns errno, 0 if it
+  /// was started. A script without a #! line is run by /bin/sh, as execvp and every shell do.
+  int Start(pid_t& pid, const std::string& file, const std::vector<std::string>& arguments,
+            char* const* environment) const;
+  /// The same; where the system has no room for another process at the moment (EAGAIN, ENOMEM) it
+  /// tries again, for at most `patience` or until `stop_fd` is readable. The last errno.
+  int StartPatiently(pid_t& pid, const std::string& file, const std::vector<std::string>& arguments,
+                     char* const* environment, std::chrono::milliseconds patience,
+                     int stop_fd) const;
+
+ private:
+  posix_spawn_file_actions_t actions_;
+  posix_spawnattr_t attributes_;
+};
+
+/// Whether it was this machine that had no room for another process.
+bool IsWantOfRoom(int error);
+
+/// What to do about it, for people.
+std::string AdviceOnRoom();
+
+/// Signals that whoever started this program ignores or blocks are none of its business: without
+/// SIGCHLD, for one, no child can be waited for. But SIGHUP stays ignored (nohup), and so do SIGINT
+/// and SIGQUIT (what a script starts with `&`). Once, before any thread.
+void ForgetInheritedSignals();
+
+/// Waits for the end of a child. False if it cannot be known how it ended (somebody else has waited
+/// for it).
+bool WaitFor(pid_t pid, int& status);
+
+}  // namespace cq
