@@ -171,7 +171,8 @@ void MeasureWriter(uint64_t rows, const std::string& directory) {
   JournalWriter::Callbacks callbacks;
   callbacks.committed = [&](Committed done) { committed += done.attempts.size(); };
   callbacks.failed = [](std::string reason) { throw Error(reason); };
-  JournalWriter writer(CreateJournal(path, {}, {{1, 1, rows}}), std::move(callbacks));
+  CreateJournal(path, {}, {{1, 1, rows}});
+  JournalWriter writer(OpenJournal(path), std::move(callbacks));
   std::vector<JournalRecord> records;
   const auto begin = Clock::now();
   for (uint64_t i = 1; i <= rows; ++i) {

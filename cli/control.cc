@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "cq/error.h"
+#include "master/recovery.h"
 #include "master/run_directory.h"
 #include "protocol/codec.h"
 #include "protocol/connection_file.h"
@@ -47,7 +48,9 @@ Database OpenToRead(const std::string& run_dir) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   for (;;) {
     try {
-      return Database(run_dir + "/journal.db", Database::Mode::kRead);
+      Database journal(run_dir + "/journal.db", Database::Mode::kRead);
+      RequireRun(journal, run_dir + "/journal.db");
+      return journal;
     } catch (const DatabaseBusy&) {
       if (std::chrono::steady_clock::now() > deadline) throw;
     }

@@ -1,40 +1,36 @@
 #include "master/export.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 
 #include "cli/commands.h"
 #include "cli/control.h"
 #include "cli/progress.h"
 #include "cli/run_lookup.h"
 #include "cq/error.h"
-#include "protocol/files.h"
+#include "master/database.h"
+#include "master/output_file.h"
+#include "master/run_definition.h"
 
 namespace cq {
 namespace {
 
 namespace po = boost::program_options;
 
-const HelpPage kExportHelp = {"cq export [RUN] [options]",
-                        "Writes the results of a run as CSV, joined to its rows in input order, "
-                        "also while it runs; rows without\n"
-                        "an outcome are 'pending'. RUN is the run's directory; without it, the "
-                        "only *.cq here, or the newest.",
-                        "cq export params.cq -o so_far.csv"};
+const HelpPage kExportHelp = {
+    "cq export [RUN] [options]",
+    "Writes the results of a run as CSV, joined to its rows in input order, "
+    "also while it runs; rows without\n"
+    "an outcome are 'pending'. RUN is the run's directory; without it, the "
+    "only *.cq here, or the newest.",
+    "cq export params.cq -o so_far.csv"};
 
 int ExportBlob(Database& journal, uint64_t task, const std::string& output) {
   auto row = journal.Prepare("SELECT bytes FROM blobs WHERE task = ?1");
   row.Bind(1, static_cast<int64_t>(task));
   if (!row.Step()) throw UsageError(fmt::format("--blob {}: this task has returned none", task));
-  const Fd fd(output == "-" ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)
-                            : open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-  if (!fd || !WriteAll(fd.get(), row.Text(0))) {
-    throw Error(fmt::format("cannot write '{}': {}", output, strerror(errno)));
-  }
+  OutputFile file(output);
+  file.Append(row.Text(0));
+  file.Close();
   return 0;
 }
 
@@ -52,6 +48,10 @@ int ExportCommandLine(const CommandLine& line) {
   const std::string run = FindRun(Positional(values));
   const std::string output =
       values.count("output") > 0 ? values["output"].as<std::string>() : run + "/results.csv";
+  if (values.count("output") > 0) {
+    Database journal = OpenToRead(run);
+    CheckOutput(output, ReadDefinition(journal).input);
+  }
   if (values.count("blob") > 0) {
     Database journal = OpenToRead(run);
     const auto task = ParseCount(values["blob"].as<std::string>(), "--blob", 1);

@@ -18,6 +18,7 @@
 #include "master/run_definition.h"
 #include "master/run_directory.h"
 #include "protocol/command.h"
+#include "protocol/text.h"
 
 namespace cq {
 namespace {
@@ -32,36 +33,42 @@ const HelpPage kLogHelp = {
     "TASK is its number, the column cq_task of the results.",
     "cq log params.cq 17"};
 
+// What tasks, programs and workers say is shown without what a terminal would obey.
+template <class... T>
+void Print(fmt::format_string<T...> format, T&&... values) {
+  fmt::print("{}", PrintableText(fmt::format(format, std::forward<T>(values)...)));
+}
+
 // For a program or a function: the row that it got.
 void PrintRow(const RunDefinition& definition, Database& journal, const std::string& run,
               TaskId task) {
   std::vector<size_t> all(definition.columns.size());
   for (size_t i = 0; i < all.size(); ++i) all[i] = i;
-  RowSource rows({run + "/params.csv", ReadRanges(journal), all, {}, definition.seed});
-  fmt::print("program: {}{}\nrow:", fmt::join(definition.program, " "), definition.function);
+  RowSource rows({RowsOf(journal, run), ReadRanges(journal), all, {}, definition.seed});
+  Print("program: {}{}\nrow:", fmt::join(definition.program, " "), definition.function);
   const auto& values = rows.Get(task).values;
-  for (size_t i = 0; i < all.size(); ++i) fmt::print(" {}={}", definition.columns[i], values[i]);
-  fmt::print("\n");
+  for (size_t i = 0; i < all.size(); ++i) Print(" {}={}", definition.columns[i], values[i]);
+  Print("\n");
 }
 
 void PrintCommand(const RunDefinition& definition, Database& journal, const std::string& run,
                   TaskId task) {
   const auto command = CompileCommand(definition.command, definition.columns, definition.constants,
                                       definition.shell);
-  RowSource rows({run + "/params.csv", ReadRanges(journal), command.columns, {}, definition.seed});
+  RowSource rows({RowsOf(journal, run), ReadRanges(journal), command.columns, {}, definition.seed});
   const auto rendered = RenderCommand(command.arguments, rows.Get(task).values, task);
-  fmt::print("command:");
+  Print("command:");
   if (const auto* words = std::get_if<std::vector<std::string>>(&rendered)) {
-    for (const std::string& word : *words) fmt::print(" {}", ShellQuote(word));
+    for (const std::string& word : *words) Print(" {}", ShellQuote(word));
   } else {
-    fmt::print(" ({})", std::get<std::string>(rendered));
+    Print(" ({})", std::get<std::string>(rendered));
   }
-  fmt::print("\n");
+  Print("\n");
 }
 
 void PrintStream(const char* name, std::string_view text) {
   if (text.empty()) return;
-  fmt::print("--- {} ---\n{}{}", name, text, text.ends_with('\n') ? "" : "\n");
+  Print("--- {} ---\n{}{}", name, text, text.ends_with('\n') ? "" : "\n");
 }
 
 // MessagePack as JSON, for people; bytes that are not UTF-8 are replaced.
@@ -76,13 +83,13 @@ void PrintCall(Database& journal, TaskId task) {
   row.Bind(1, static_cast<int64_t>(task));
   if (!row.Step()) throw UsageError(fmt::format("task {}: this run has no such task", task));
   const std::string arguments = Shown(row.Text(1));
-  fmt::print("call: {}({})\n", row.Text(0), arguments.substr(1, arguments.size() - 2));
+  Print("call: {}({})\n", row.Text(0), arguments.substr(1, arguments.size() - 2));
 }
 
 void PrintReturned(Database& journal, TaskId task) {
   auto row = journal.Prepare("SELECT bytes FROM blobs WHERE task = ?1");
   row.Bind(1, static_cast<int64_t>(task));
-  if (row.Step()) fmt::print("returned: {}\n", Shown(row.Text(0)));
+  if (row.Step()) Print("returned: {}\n", Shown(row.Text(0)));
 }
 
 void CheckTask(Database& journal, TaskId task) {
@@ -100,10 +107,10 @@ void PrintFailures(Database& journal, TaskId task) {
       "SELECT kind, at_us, worker, reason FROM failures WHERE task = ?1 ORDER BY attempt");
   rows.Bind(1, static_cast<int64_t>(task));
   while (rows.Step()) {
-    fmt::print("earlier attempt: {} at {:%Y-%m-%d %H:%M:%S} on worker {}: {}\n",
-               kKinds[static_cast<size_t>(rows.Int(0)) % 5],
-               fmt::localtime(static_cast<std::time_t>(rows.Int(1) / 1'000'000)), rows.Int(2),
-               rows.Text(3));
+    Print("earlier attempt: {} at {:%Y-%m-%d %H:%M:%S} on worker {}: {}\n",
+          kKinds[static_cast<size_t>(rows.Int(0)) % 5],
+          fmt::localtime(static_cast<std::time_t>(rows.Int(1) / 1'000'000)), rows.Int(2),
+          rows.Text(3));
   }
 }
 
@@ -115,12 +122,21 @@ int64_t PrintParts(Database& journal, TaskId task, int64_t next, std::string& sh
   rows.Bind(1, static_cast<int64_t>(task)).Bind(2, next);
   while (rows.Step()) {
     next = rows.Int(0) + 1;
-    fmt::print("{}", rows.Text(1));
+    Print("{}", rows.Text(1));
     std::fflush(stdout);
-    fmt::print(stderr, "{}", rows.Text(2));
+    Say(stderr, PrintableText(rows.Text(2)));
     shown += rows.Text(1);
   }
   return next;
+}
+
+// What is no value of a column.
+void PrintBlob(Database& journal, TaskId task) {
+  auto row = journal.Prepare("SELECT format, length(bytes) FROM blobs WHERE task = ?1");
+  row.Bind(1, static_cast<int64_t>(task));
+  if (!row.Step()) return;
+  Print("object: {} bytes, as {} writes it; 'cq export --blob {} -o FILE' writes them\n",
+        row.Int(1), row.Text(0), task);
 }
 
 bool PrintResult(Database& journal, TaskId task, std::string_view shown) {
@@ -134,18 +150,22 @@ bool PrintResult(Database& journal, TaskId task, std::string_view shown) {
   // Followed so far: the rest of what it printed comes first.
   std::string_view out = row.Text(11);
   if (!shown.empty() && out.starts_with(shown)) {
-    fmt::print("{}", out.substr(shown.size()));
+    Print("{}", out.substr(shown.size()));
     out = {};
   }
-  fmt::print("status: {}\nexit: {}\n", OutcomeName(static_cast<int>(row.Int(0))), row.Int(1));
-  if (!row.IsNull(2)) fmt::print("error: {}\n", row.Text(2));
-  fmt::print("started: {:%Y-%m-%d %H:%M:%S} on worker {} ({}), attempt {}\n",
-             fmt::localtime(static_cast<std::time_t>(row.Int(3) / 1'000'000)), row.Int(9),
-             row.Text(13), row.Int(8));
+  Print("status: {}\nexit: {}\n", OutcomeName(static_cast<int>(row.Int(0))), row.Int(1));
+  if (!row.IsNull(2)) Print("error: {}\n", row.Text(2));
+  Print("started: {:%Y-%m-%d %H:%M:%S} on worker {} ({}), attempt {}\n",
+        fmt::localtime(static_cast<std::time_t>(row.Int(3) / 1'000'000)), row.Int(9), row.Text(13),
+        row.Int(8));
   const auto seconds = [&row](int column) { return static_cast<double>(row.Int(column)) / 1e6; };
-  fmt::print("seconds: {:.6f} (user {:.6f}, system {:.6f}); peak memory: {} KiB\n", seconds(4),
-             seconds(5), seconds(6), row.Int(7));
-  if (!row.IsNull(10)) fmt::print("returned: {}\n", row.Text(10));
+  Print("seconds: {:.6f}", seconds(4));
+  // What was not measured is not shown.
+  if (!row.IsNull(5)) Print(" (user {:.6f}, system {:.6f})", seconds(5), seconds(6));
+  if (!row.IsNull(7)) Print("; peak memory: {} KiB", row.Int(7));
+  Print("\n");
+  if (!row.IsNull(10)) Print("returned: {}\n", row.Text(10));
+  PrintBlob(journal, task);
   PrintStream("stdout", out);
   PrintStream("stderr", row.Text(12));
   return true;
@@ -168,7 +188,7 @@ int LogCommandLine(const CommandLine& line) {
   Database journal = OpenToRead(run);
   const RunDefinition definition = ReadDefinition(journal);
   if (!definition.calls) CheckTask(journal, task);
-  fmt::print("task: {}\n", task);
+  Print("task: {}\n", task);
   if (definition.calls) {
     PrintCall(journal, task);
     PrintReturned(journal, task);
@@ -178,7 +198,7 @@ int LogCommandLine(const CommandLine& line) {
   }
   PrintFailures(journal, task);
   if (PrintResult(journal, task, {})) return 0;
-  fmt::print("status: pending\n");
+  Print("status: pending\n");
   std::string shown;
   int64_t next = PrintParts(journal, task, 0, shown);
   while (values.count("follow") > 0) {

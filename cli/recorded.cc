@@ -19,8 +19,9 @@ namespace po = boost::program_options;
 using Words = std::vector<std::string>;
 
 // Of one start, and none of the next one's business.
-const std::set<std::string> kTransient = {"fresh", "limit",     "failed",  "keep", "rerun",
-                                          "quiet", "take-over", "run-dir", "json", "dry-run"};
+const std::set<std::string> kTransient = {"fresh", "limit",   "failed",     "keep",
+                                          "rerun", "quiet",   "take-over",  "run-dir",
+                                          "json",  "dry-run", "trust-owner"};
 
 po::parsed_options ParseWords(const Words& words, const po::options_description& shown) {
   po::options_description all;
@@ -88,6 +89,12 @@ CommandLine WithRecorded(const std::string& run_dir, const CommandLine& line,
   Words words;
   Words input;
   Words command;
+  const auto given = ParseWords(line.words, options);
+  std::string trusted;
+  for (const po::option& option : given.options) {
+    if (option.string_key == "trust-owner" && !option.value.empty()) trusted = option.value[0];
+  }
+  RequireOwn(run_dir, trusted);
   try {
     Database journal = OpenToRead(run_dir);
     const auto record = nlohmann::ordered_json::parse(MetaText(journal, "record"));
@@ -104,7 +111,6 @@ CommandLine WithRecorded(const std::string& run_dir, const CommandLine& line,
     throw Error(
         fmt::format("'{}' does not tell how its run was started: {}", run_dir, error.what()));
   }
-  const auto given = ParseWords(line.words, options);
   std::set<std::string> again;
   bool has_input = false;
   for (const po::option& option : given.options) {

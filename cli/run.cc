@@ -168,7 +168,7 @@ int ResumeCommandLine(const CommandLine& line) {
   if (own.count("fresh") + own.count("run-dir") > 0) {
     throw UsageError("--fresh and --run-dir are for 'cq run'");
   }
-  const std::string directory = FindRun(Positional(own));
+  const std::string directory = FindRun(Positional(own), true);
   CommandLine given = line;
   given.words = OptionsOf(line, shown);
   const CommandLine merged = WithRecorded(directory, given, shown);

@@ -8,6 +8,7 @@
 
 #include "cq/error.h"
 #include "master/run_directory.h"
+#include "protocol/text.h"
 
 namespace cq {
 namespace {
@@ -21,7 +22,7 @@ bool IsRun(const fs::path& path) {
 
 }  // namespace
 
-std::string FindRun(const std::vector<std::string>& words) {
+std::string FindRun(const std::vector<std::string>& words, bool own) {
   if (words.size() > 1) throw UsageError(fmt::format("unexpected '{}'", words[1]));
   if (!words.empty()) {
     const std::string& name = words[0];
@@ -33,6 +34,7 @@ std::string FindRun(const std::vector<std::string>& words) {
   std::vector<std::string> live;
   for (const auto& entry : fs::directory_iterator(".")) {
     if (entry.path().extension() != ".cq" || !IsRun(entry.path())) continue;
+    if (own && !IsOwn(entry.path())) continue;
     runs.push_back(entry.path());
     if (HeldByMaster(entry.path())) live.push_back(entry.path().filename());
   }
@@ -52,8 +54,8 @@ std::string FindRun(const std::vector<std::string>& words) {
   }
   if (!live.empty()) chosen = live[0];
   if (runs.size() > 1) {
-    fmt::print(stderr, "cq: {} runs here; this is about {}\n", runs.size(),
-               chosen.filename().string());
+    Say(stderr, PrintableText(fmt::format("cq: {} runs here; this is about {}\n", runs.size(),
+                                          chosen.filename().string())));
   }
   return AbsolutePath(chosen);
 }

@@ -57,6 +57,8 @@ po::options_description RunOptionsDescription() {
       "seed-by", text()->value_name("COLUMNS"),
       "rows with equal values in these columns (comma-separated) get the same seed")(
       "limit", text()->value_name("N"), "only the first N rows")(
+      "separator", text()->value_name("CHAR"),
+      "what stands between the fields of the input: one character, or tab [, or a tab in .tsv]")(
       "order", text()->value_name("fifo|lpt"),
       "start rows as they stand, or those of the highest --cost first [fifo]")(
       "cost", text()->value_name("COLUMN"), "how long rows take, in any unit, for --order lpt")(
@@ -86,6 +88,8 @@ po::options_description RunOptionsDescription() {
       "(repeatable)")("failed", "of a run that exists: run again every row that did not end ok")(
       "keep", "of a run whose program or input files changed: keep the older results")(
       "rerun", "of a run that exists: run all rows again")(
+      "trust-owner", text()->value_name("USER"),
+      "of a run that exists in a directory of this other user: run what it says")(
       "take-over", "of a run that exists: though a master on another host seems to hold it")(
       "quiet", "no progress; errors still")("json",
                                             "one JSON object on standard output at the end")(
@@ -210,6 +214,7 @@ RunOptions TranslateRunOptions(const CommandLine& line, const po::variables_map&
     options.types.insert_or_assign(SplitPair(text, "--types").first,
                                    SplitPair(text, "--types").second);
   }
+  options.separator = Get(values, "separator");
   options.output = Get(values, "output");
   options.run_dir = Get(values, "run-dir");
   options.fresh = values.count("fresh") > 0;
@@ -245,6 +250,7 @@ RunOptions TranslateRunOptions(const CommandLine& line, const po::variables_map&
   options.failed = values.count("failed") > 0;
   options.keep = values.count("keep") > 0;
   options.rerun = values.count("rerun") > 0;
+  options.trust_owner = Get(values, "trust-owner");
   options.take_over = values.count("take-over") > 0;
   for (const auto& path : GetList(values, "depends")) {
     options.depends.push_back(AbsolutePath(path));

@@ -116,9 +116,17 @@ int StatusCommandLine(const CommandLine& line) {
   const int status = live ? 4 : done < tasks ? 5 : ok < tasks ? 1 : 0;
   const char* state = live ? "running" : done < tasks ? "interrupted" : "finished";
   nlohmann::ordered_json waits = nlohmann::ordered_json::array();
+  // One of an older cq has no such column.
+  const bool tells = journal
+                         .Prepare(
+                             "SELECT 1 FROM pragma_table_info('workers') WHERE name ="
+                             " 'waits_for'")
+                         .Step();
   auto waiting = journal.Prepare(
-      "SELECT worker, host, waits_for FROM workers WHERE ended_us IS NULL AND waits_for != ''"
-      " ORDER BY worker");
+      !tells
+          ? "SELECT 0, '', '' WHERE 0"
+          : "SELECT worker, host, waits_for FROM workers WHERE ended_us IS NULL AND waits_for != ''"
+            " ORDER BY worker");
   while (live && waiting.Step()) {
     waits.push_back(
         fmt::format("worker {} on {} waits: {}", waiting.Int(0), waiting.Text(1), waiting.Text(2)));

@@ -4,12 +4,14 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
 #include "cq/error.h"
+#include "protocol/text.h"
 
 namespace cq {
 namespace {
@@ -18,16 +20,57 @@ constexpr size_t kReadBytes = 256u << 10;
 /// Bounds what a quote that is never closed can cost.
 constexpr uint64_t kRowBytesMax = 64u << 20;
 constexpr std::string_view kBom = "\xEF\xBB\xBF";
+/// Strict about quotes; and every line end is told of, also of blank lines.
+constexpr unsigned char kOptions = CSV_STRICT | CSV_STRICT_FINI | CSV_REPALL_NL;
+/// So many bytes tell what a file is.
+constexpr size_t kSignatureBytes = 8;
+
+// What the first bytes say, if that is no text of one byte a letter.
+std::string OtherFormat(std::string_view head) {
+  using namespace std::string_view_literals;
+  constexpr std::pair<std::string_view, const char*> kSignatures[] = {
+      {"\x1f\x8b"sv, "compressed by gzip (or a file of saveRDS): 'zcat FILE | cq run -' reads it"},
+      {"\x28\xb5\x2f\xfd"sv, "compressed by zstd: 'zstdcat FILE | cq run -' reads it"},
+      {"\xfd"
+       "7zXZ"sv,
+       "compressed by xz: 'xzcat FILE | cq run -' reads it"},
+      {"BZh"sv, "compressed by bzip2: 'bzcat FILE | cq run -' reads it"},
+      {"PK\x03\x04"sv, "a zip archive (or a spreadsheet): save it as CSV"},
+      {"RDX"sv, "a file of R's save(): write.csv(..., row.names = FALSE) makes a CSV"},
+      {"X\n\0\0"sv, "a file of R's saveRDS(): write.csv(..., row.names = FALSE) makes a CSV"},
+      {"PAR1"sv, "a Parquet file: save it as CSV"},
+      {"\xff\xfe"sv, "UTF-16 (or 32): 'iconv -f UTF-16 -t UTF-8 FILE | cq run -' reads it"},
+      {"\xfe\xff"sv, "UTF-16: 'iconv -f UTF-16 -t UTF-8 FILE | cq run -' reads it"},
+      {"\0\0\xfe\xff"sv, "UTF-32: 'iconv -f UTF-32 -t UTF-8 FILE | cq run -' reads it"},
+  };
+  for (const auto& [signature, what] : kSignatures) {
+    if (head.starts_with(signature)) return what;
+  }
+  const std::string_view first = head.substr(0, head.find('\n'));
+  if (first.substr(0, kSignatureBytes).find('\0') == std::string_view::npos) return {};
+  return "no text (it has NUL bytes); UTF-16 is read by 'iconv -f UTF-16 -t UTF-8 FILE | cq run -'";
+}
+
+void RefuseOtherFormats(std::string_view head, const std::string& name) {
+  const std::string what = OtherFormat(head);
+  if (!what.empty()) throw UsageError(fmt::format("'{}' is no CSV: it is {}", name, what));
+}
 
 }  // namespace
 
-CsvReader::CsvReader(Fd fd, std::string name, int copy_fd, int interrupt_fd)
+CsvReader::CsvReader(Fd fd, std::string name, int copy_fd, int interrupt_fd, char separator)
     : fd_(std::move(fd)),
       name_(std::move(name)),
       copy_fd_(copy_fd),
       interrupt_fd_(interrupt_fd),
+      separator_(separator),
       buffer_(kReadBytes) {
-  csv_init(&parser_, 0);
+  Begin();
+}
+
+void CsvReader::Begin() {
+  csv_init(&parser_, kOptions);
+  csv_set_delim(&parser_, static_cast<unsigned char>(separator_));
   // libcsv would trim spaces around fields; here they are data.
   csv_set_space_func(&parser_, [](unsigned char) { return 0; });
 }
@@ -39,10 +82,20 @@ void CsvReader::OnField(void* field, size_t size, void* self) {
                                                               size);
 }
 
-void CsvReader::OnRow(int, void* self) {
+// Every end of a line outside quotes comes here: also that of a blank one, and both halves of a
+// return with a newline.
+void CsvReader::OnRow(int end, void* self) {
   auto* reader = static_cast<CsvReader*>(self);
-  reader->ready_.push_back(std::exchange(reader->current_, CsvRow{}));
+  CsvRow row = std::exchange(reader->current_, CsvRow{});
   reader->in_row_ = false;
+  const bool after_return = std::exchange(reader->after_return_, end == '\r');
+  if (after_return && end == '\n' && row.fields.empty()) return;
+  reader->lone_return_ = reader->lone_return_ || after_return;
+  if (row.fields.empty()) {
+    if (!reader->single_column_) return;
+    row.fields.emplace_back();
+  }
+  reader->ready_.push_back(std::move(row));
 }
 
 bool CsvReader::FillBuffer() {
@@ -75,36 +128,32 @@ bool CsvReader::FillBuffer() {
 
 // Line by line, so that every row knows where it starts; libcsv itself does not tell.
 void CsvReader::Feed(std::string_view piece) {
-  const bool after_return = std::exchange(after_return_, piece.ends_with('\r'));
-  if (after_return && !in_row_ && piece == "\n") {
-    // The second half of a line end whose first half ended the row.
-    ++offset_;
-    ++line_;
-    return;
-  }
-  const bool blank = piece == "\n" || piece == "\r\n";
   if (!in_row_) {
     current_.line = line_;
     current_.offset = offset_;
-    if (blank && single_column_) {
-      current_.fields.emplace_back();
-      OnRow('\n', this);
-    }
+    // Blank lines and the second half of a line end begin none: OnRow takes that back.
+    row_line_ = line_;
   }
+  in_row_ = true;
+  for (size_t at = 0; at < piece.size();) {
+    at += csv_parse(&parser_, piece.data() + at, piece.size() - at, OnField, OnRow, this);
+    if (at == piece.size()) break;
+    if (csv_error(&parser_) != CSV_EPARSE) {
+      throw Error(fmt::format("{}:{}: {}", name_, line_, csv_strerror(csv_error(&parser_))));
+    }
+    if (parser_.quoted != 0) {
+      throw UsageError(fmt::format(
+          "{}:{}: text behind a closing quote; a quote within quotes is written twice (\"\")",
+          name_, line_));
+    }
+    // A quote inside an unquoted field (5" pipe) is data.
+    csv_set_opts(&parser_, kOptions & ~CSV_STRICT);
+    at += csv_parse(&parser_, piece.data() + at, 1, OnField, OnRow, this);
+    csv_set_opts(&parser_, kOptions);
+  }
+  CheckReturn();
   offset_ += piece.size();
   if (piece.ends_with('\n')) ++line_;
-  if (blank && !in_row_) return;
-  in_row_ = true;
-  const size_t before = ready_.size();
-  if (csv_parse(&parser_, piece.data(), piece.size(), OnField, OnRow, this) != piece.size()) {
-    throw Error(fmt::format("{}:{}: {}", name_, line_, csv_strerror(csv_error(&parser_))));
-  }
-  if (ready_.size() > before + 1) {
-    throw UsageError(
-        fmt::format("{}:{}: a carriage return without a newline ends a row here; lines end in "
-                    "\\n or \\r\\n",
-                    name_, ready_[before].line));
-  }
   row_bytes_ = in_row_ ? row_bytes_ + piece.size() : 0;
   if (row_bytes_ > kRowBytesMax) {
     throw UsageError(
@@ -114,16 +163,24 @@ void CsvReader::Feed(std::string_view piece) {
   }
 }
 
+// Whether one ends a line without a newline can only be told by what comes behind it.
+void CsvReader::CheckReturn() const {
+  if (!lone_return_) return;
+  throw UsageError(
+      fmt::format("{}:{}: a carriage return without a newline ends a row here; lines end in "
+                  "\\n or \\r\\n",
+                  name_, row_line_));
+}
+
 void CsvReader::Finish() {
   ended_ = true;
   const uint64_t line = current_.line;
-  // Strict here alone: a quote inside an unquoted field (5" pipe) is data, one that is never closed
-  // is not.
-  csv_set_opts(&parser_, CSV_STRICT | CSV_STRICT_FINI);
   if (csv_fini(&parser_, OnField, OnRow, this) != 0) {
     throw UsageError(fmt::format(
         "{}:{}: a quote in the row that begins on this line is never closed", name_, line));
   }
+  lone_return_ = lone_return_ || after_return_;
+  CheckReturn();
 }
 
 bool CsvReader::Next(CsvRow& row) {
@@ -131,21 +188,22 @@ bool CsvReader::Next(CsvRow& row) {
     ready_.clear();
     next_ready_ = 0;
     if (ended_) return false;
-    // The first bytes must show a BOM whole, and a carriage return what follows it.
-    const bool undecided = (at_start_ && end_ - at_ < kBom.size()) ||
-                           (end_ - at_ == 1 && buffer_[at_] == '\r' && !in_row_);
+    // The first bytes must show a BOM whole, or what else it is.
+    const bool undecided = at_start_ && end_ - at_ < kSignatureBytes && !exhausted_;
     if ((at_ == end_ || undecided) && !FillBuffer() && at_ == end_) {
       Finish();
       continue;
     }
     std::string_view rest(buffer_.data() + at_, end_ - at_);
-    if (at_start_ && rest.size() < kBom.size() && !exhausted_) continue;
-    if (std::exchange(at_start_, false) && rest.starts_with(kBom)) {
-      at_ += kBom.size();
-      offset_ += kBom.size();
-      continue;
+    if (at_start_ && rest.size() < kSignatureBytes && !exhausted_) continue;
+    if (std::exchange(at_start_, false)) {
+      RefuseOtherFormats(rest, name_);
+      if (rest.starts_with(kBom)) {
+        at_ += kBom.size();
+        offset_ += kBom.size();
+        continue;
+      }
     }
-    if (rest == "\r" && !in_row_ && !exhausted_) continue;
     const size_t newline = rest.find('\n');
     const size_t size = newline == std::string_view::npos ? rest.size() : newline + 1;
     at_ += size;
@@ -160,10 +218,9 @@ void CsvReader::Seek(uint64_t offset, uint64_t line) {
     throw Error(fmt::format("cannot read '{}': {}", name_, strerror(errno)));
   }
   csv_free(&parser_);
-  csv_init(&parser_, 0);
-  csv_set_space_func(&parser_, [](unsigned char) { return 0; });
+  Begin();
   at_ = end_ = 0;
-  at_start_ = ended_ = in_row_ = exhausted_ = false;
+  at_start_ = ended_ = in_row_ = exhausted_ = after_return_ = lone_return_ = false;
   row_bytes_ = 0;
   offset_ = offset;
   line_ = line;
@@ -173,6 +230,15 @@ void CsvReader::Seek(uint64_t offset, uint64_t line) {
 }
 
 void AppendCsvField(std::string& line, std::string_view text) {
+  const bool plain = std::all_of(text.begin(), text.end(), [](char c) { return c > 0; });
+  if (plain || (IsUtf8(text) && text.find('\0') == std::string_view::npos)) {
+    AppendCsvFieldAsItIs(line, text);
+  } else {
+    AppendCsvFieldAsItIs(line, ValidText(text));
+  }
+}
+
+void AppendCsvFieldAsItIs(std::string& line, std::string_view text) {
   if (text.find_first_of(",\"\r\n") == std::string_view::npos) {
     line += text;
     return;

@@ -26,12 +26,13 @@ class CsvReader {
   /// Reads `fd` from where it stands; `name` is for messages. Every byte read goes to `copy_fd`,
   /// too, unless that is -1. While `interrupt_fd` (-1: none) is readable, reading throws
   /// Interrupted.
-  CsvReader(Fd fd, std::string name, int copy_fd = -1, int interrupt_fd = -1);
+  CsvReader(Fd fd, std::string name, int copy_fd = -1, int interrupt_fd = -1, char separator = ',');
   CsvReader(const CsvReader&) = delete;
   CsvReader& operator=(const CsvReader&) = delete;
   ~CsvReader();
 
-  /// The next row. False at the end. Throws UsageError for a quote that is never closed, Error if
+  /// The next row. False at the end. Throws UsageError for a quote that is never closed or has text
+  /// behind it, a lone carriage return, and for what is no text of one byte a letter; Error if
   /// reading fails.
   bool Next(CsvRow& row);
 
@@ -45,8 +46,10 @@ class CsvReader {
   void Seek(uint64_t offset, uint64_t line);
 
  private:
+  void Begin();
   bool FillBuffer();
   void Feed(std::string_view piece);
+  void CheckReturn() const;
   void Finish();
   static void OnField(void* field, size_t size, void* self);
   static void OnRow(int end, void* self);
@@ -55,6 +58,7 @@ class CsvReader {
   std::string name_;
   int copy_fd_;
   int interrupt_fd_;
+  char separator_;
   csv_parser parser_{};
   std::vector<char> buffer_;
   size_t at_ = 0;
@@ -68,15 +72,20 @@ class CsvReader {
   uint64_t line_ = 1;
   uint64_t offset_ = 0;
   bool in_row_ = false;
+  /// A carriage return ended the last row; and whether no newline came behind one.
   bool after_return_ = false;
+  bool lone_return_ = false;
+  uint64_t row_line_ = 1;
   uint64_t row_bytes_ = 0;
   CsvRow current_;
   std::vector<CsvRow> ready_;
   size_t next_ready_ = 0;
 };
 
-/// `text` as one field of a CSV: quoted if it must be.
+/// `text` as one field of a CSV: quoted if it must be; as valid UTF-8, for whoever reads it.
 std::string CsvField(std::string_view text);
 void AppendCsvField(std::string& line, std::string_view text);
+/// The same with its bytes as they are.
+void AppendCsvFieldAsItIs(std::string& line, std::string_view text);
 
 }  // namespace cq

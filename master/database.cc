@@ -125,7 +125,9 @@ Database::Database(const std::string& path, Mode mode) {
     sqlite3_busy_timeout(db_.get(), kBusyMs);
     return;
   }
-  if (!NoSharedMemory(db_.get())) Fail(db_.get());
+  // Who may not write here cannot make the shared memory either.
+  const bool forbidden = mode == Mode::kRead && sqlite3_errcode(db_.get()) == SQLITE_READONLY;
+  if (!forbidden && !NoSharedMemory(db_.get())) Fail(db_.get());
   if (mode == Mode::kRead && Settled(path)) {
     Connect(path, Mode::kImmutable);
     return;

@@ -1,90 +1,30 @@
 #include "master/export.h"
 
-#include <fcntl.h>
 #include <fmt/compile.h>
 #include <fmt/format.h>
 #include <signal.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
 #include <future>
 #include <map>
+#include <set>
+#include <system_error>
 #include <vector>
 
 #include "cq/error.h"
 #include "master/csv_reader.h"
+#include "master/input.h"
+#include "master/output_file.h"
+#include "master/recovery.h"
 #include "master/run_definition.h"
 #include "master/value_text.h"
 #include "protocol/limits.h"
+#include "protocol/text.h"
 
 namespace cq {
 namespace {
 
-constexpr size_t kWriteBytes = 1u << 20;
 constexpr uint64_t kRowsBetweenNotes = 100'000;
-
-// Writes to a temporary file beside a regular output and renames it at the end; to anything else
-// straight.
-class OutputFile {
- public:
-  explicit OutputFile(std::string path) : path_(std::move(path)) {
-    struct stat status {};
-    // A link keeps pointing where it points: what it names is replaced.
-    std::error_code unknown;
-    if (std::filesystem::is_symlink(path_, unknown)) {
-      path_ = std::filesystem::weakly_canonical(path_, unknown).string();
-    }
-    const bool exists = path_ != "-" && stat(path_.c_str(), &status) == 0;
-    if (path_ == "-") {
-      fd_ = Fd(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));
-    } else if (exists && !S_ISREG(status.st_mode)) {
-      fd_ = Fd(open(path_.c_str(), O_WRONLY | O_CLOEXEC));
-    } else {
-      temporary_ = fmt::format("{}.{}.tmp", path_, getpid());
-      fd_ = Fd(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-    }
-    if (!fd_) Fail();
-    buffer_.reserve(kWriteBytes + 4096);
-  }
-  OutputFile(const OutputFile&) = delete;
-  OutputFile& operator=(const OutputFile&) = delete;
-  ~OutputFile() {
-    if (!temporary_.empty()) unlink(temporary_.c_str());
-  }
-
-  void Append(std::string_view text) {
-    buffer_ += text;
-    if (buffer_.size() >= kWriteBytes) Flush();
-  }
-
-  void Close() {
-    Flush();
-    if (temporary_.empty()) return;
-    if (fsync(fd_.get()) != 0 || rename(temporary_.c_str(), path_.c_str()) != 0) Fail();
-    temporary_.clear();
-  }
-
- private:
-  void Flush() {
-    if (!WriteAll(fd_.get(), buffer_)) Fail();
-    buffer_.clear();
-  }
-  [[noreturn]] void Fail() const {
-    throw Error(
-        fmt::format("cannot write the results to '{}': {}; the journal has them all: "
-                    "'cq export -o FILE' writes them elsewhere",
-                    path_, strerror(errno)));
-  }
-
-  std::string path_;
-  std::string temporary_;
-  Fd fd_;
-  std::string buffer_;
-};
 
 // The columns of the result that come from the journal.
 struct Layout {
@@ -96,22 +36,21 @@ struct Layout {
 
 Layout MakeLayout(const RunDefinition& definition, Database& journal) {
   Layout layout;
-  std::vector<std::string> titles;
+  std::set<std::string> titles;
   for (size_t i = 0; i < definition.columns.size(); ++i) {
     if (definition.columns[i].starts_with("cq_")) continue;
     layout.input_columns.push_back(i);
-    titles.push_back(definition.columns[i]);
+    titles.insert(definition.columns[i]);
   }
   auto names = journal.Prepare("SELECT name FROM names ORDER BY task, place");
   while (names.Step()) {
     std::string name(names.Text(0));
     layout.returned.emplace(name, layout.returned.size());
     std::string title = name;
-    while (std::find(titles.begin(), titles.end(), title) != titles.end() ||
-           title.starts_with("cq_")) {
+    while (titles.contains(title) || title.starts_with("cq_")) {
       title = title.starts_with("cq_") ? "out." + title : title + ".out";
     }
-    titles.push_back(title);
+    titles.insert(title);
     layout.returned_titles.push_back(std::move(title));
   }
   layout.stdout_bytes = definition.stdout_column;
@@ -130,19 +69,15 @@ std::string Header(const RunDefinition& definition, const Layout& layout) {
 // One line, whatever the message holds, cut at a character.
 std::string ErrorText(std::string_view text) {
   if (text.empty()) return {};
-  std::string line(text.substr(0, kErrorBytesMax));
-  if (line.size() < text.size()) {
-    while (!line.empty() && (line.back() & 0xC0) == 0x80) line.pop_back();
-    if (!line.empty() && (line.back() & 0x80) != 0) line.pop_back();
-  }
+  std::string line(CutText(text, kErrorBytesMax));
   std::replace_if(
-      line.begin(), line.end(), [](char c) { return c == '\n' || c == '\r' || c == '\0'; }, ' ');
+      line.begin(), line.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
   return line;
 }
 
 std::string StdoutText(std::string_view text, uint64_t limit) {
   while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
-  return std::string(text.substr(0, limit));
+  return std::string(CutText(text, limit));
 }
 
 std::string ExitText(int64_t exit) {
@@ -203,7 +138,12 @@ class ResultCursor {
   static constexpr size_t kBytesAhead = 1u << 22;
 
   void Advance() {
-    ahead_ = std::async(std::launch::async, [this] { return Read(); });
+    try {
+      ahead_ = std::async(std::launch::async, [this] { return Read(); });
+    } catch (const std::system_error&) {
+      // No room for a thread: read when it is asked for.
+      ahead_ = std::async(std::launch::deferred, [this] { return Read(); });
+    }
   }
 
   std::vector<ResultRow> Read() {
@@ -261,9 +201,11 @@ class LineWriter {
       fmt::format_to(out, FMT_COMPILE("{},{},{},"), task, OutcomeName(result->outcome),
                      ExitText(result->exit));
       Append(result->error);
-      fmt::format_to(out, FMT_COMPILE("{}.{:06},{},{},{}"), result->wall_us / 1'000'000,
-                     result->wall_us % 1'000'000, result->max_rss_kb, result->attempts,
-                     result->worker);
+      fmt::format_to(out, FMT_COMPILE("{}.{:06},"), result->wall_us / 1'000'000,
+                     result->wall_us % 1'000'000);
+      // What was not measured is missing.
+      if (result->max_rss_kb > 0) fmt::format_to(out, FMT_COMPILE("{}"), result->max_rss_kb);
+      fmt::format_to(out, FMT_COMPILE(",{},{}"), result->attempts, result->worker);
     }
     if (layout_.stdout_bytes > 0) {
       line_ += ',';
@@ -315,8 +257,8 @@ void ExportResults(Database journal, const std::string& run_dir, const std::stri
         run_dir, run_dir));
   }
   const Layout layout = MakeLayout(definition, journal);
-  const std::string copy = run_dir + "/params.csv";
-  CsvReader reader(Fd(open(copy.c_str(), O_RDONLY | O_CLOEXEC)), copy);
+  const std::string copy = RowsOf(journal, run_dir);
+  CsvReader reader(OpenRows(copy), copy);
   CsvRow row;
   if (!reader.Next(row)) throw Error(fmt::format("'{}' has lost its header", copy));
   reader.set_single_column(row.fields.size() == 1);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -16,6 +17,8 @@
 #include <unordered_map>
 
 #include "cq/error.h"
+#include "master/input_stream.h"
+#include "master/recovery.h"
 #include "protocol/column_types.h"
 #include "protocol/limits.h"
 #include "protocol/packed_values.h"
@@ -33,18 +36,36 @@ constexpr uint64_t kCheckpointRows = 1024;
 /// Rows that go together have hardly more.
 constexpr size_t kSpanBytes = 256u << 10;
 constexpr size_t kFirstRows = 3;
+/// Rows that are written anew are gathered up to this.
+constexpr size_t kCopyBytes = 1u << 20;
 
 std::string InputName(const std::string& path) { return path == "-" ? "standard input" : path; }
 
-Fd OpenInput(const std::string& path) {
-  if (path == "-") return Fd(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
-  Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) throw UsageError(fmt::format("cannot read '{}': {}", path, strerror(errno)));
-  struct stat status {};
-  if (fstat(fd.get(), &status) == 0 && S_ISDIR(status.st_mode)) {
-    throw UsageError(fmt::format("cannot read '{}': it is a directory", path));
+char SeparatorOf(const InputOptions& options) {
+  const std::string& given = options.separator;
+  if (given == "tab" || given == "\\t") return '\t';
+  if (given.empty()) {
+    for (const char* ending : {".tsv", ".tsv.gz", ".tsv.zst"}) {
+      if (options.path.ends_with(ending)) return '\t';
+    }
+    return ',';
   }
-  return fd;
+  if (given.size() == 1 && given[0] != '"' && given[0] != '\n' && given[0] != '\r') return given[0];
+  throw UsageError(
+      fmt::format("--separator '{}': it must be one character (of one byte), or tab", given));
+}
+
+// One that was not meant leaves the whole line as one name.
+void CheckSeparator(const std::string& name, const CsvRow& header) {
+  if (header.fields.size() != 1) return;
+  for (const char c : {';', '\t', '|'}) {
+    if (header.fields[0].find(c) == std::string::npos) continue;
+    const std::string shown = c == '\t' ? "tab" : std::string(1, c);
+    throw UsageError(fmt::format(
+        "{}:{}: the header is one column, '{}'; if its fields are separated otherwise: --separator "
+        "{}",
+        name, header.line, header.fields[0], c == '\t' ? shown : "'" + shown + "'"));
+  }
 }
 
 void CheckHeader(const std::string& name, const CsvRow& header) {
@@ -52,8 +73,11 @@ void CheckHeader(const std::string& name, const CsvRow& header) {
   for (size_t i = 0; i < header.fields.size(); ++i) {
     const std::string& column = header.fields[i];
     if (column.empty()) {
-      throw UsageError(
-          fmt::format("{}:{}: column {} of the header has no name", name, header.line, i + 1));
+      throw UsageError(fmt::format(
+          "{}:{}: column {} of the header has no name{}", name, header.line, i + 1,
+          i == 0 && header.fields.size() > 1
+              ? "; are these row names? write.csv(..., row.names = FALSE), to_csv(..., index=False)"
+              : ""));
     }
     if (!seen.insert(column).second) {
       throw UsageError(
@@ -64,59 +88,110 @@ void CheckHeader(const std::string& name, const CsvRow& header) {
 
 }  // namespace
 
-InputSummary ReadInput(const std::string& path, const std::string& copy,
-                       const std::function<void(uint64_t, uint64_t)>& progress, int interrupt_fd,
-                       const RowCheck& row_check, bool find_types) {
-  const std::string name = InputName(path);
-  Fd in = OpenInput(path);
+InputSummary ReadInput(const InputOptions& options) {
+  const std::string name = InputName(options.path);
+  const char separator = SeparatorOf(options);
+  InputStream stream(options.path);
+  Fd in = stream.TakeFd();
   Fd out;
-  if (!copy.empty()) {
-    out = Fd(open(copy.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-    if (!out) throw Error(fmt::format("cannot write '{}': {}", copy, strerror(errno)));
+  if (!options.copy.empty()) {
+    out = Fd(open(options.copy.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!out) throw Error(fmt::format("cannot write '{}': {}", options.copy, strerror(errno)));
   }
+  // The copy is a CSV of commas, whatever the input is.
+  const bool rewrite = out && separator != ',';
   // A file system that can share the blocks copies nothing.
-  const bool cloned = path != "-" && out && ioctl(out.get(), FICLONE, in.get()) == 0;
-  CsvReader reader(std::move(in), name, cloned ? -1 : out.get(), interrupt_fd);
+  const bool cloned = out && !rewrite && options.path != "-" && !stream.compressed() &&
+                      ioctl(out.get(), FICLONE, in.get()) == 0;
+  CsvReader reader(std::move(in), name, cloned || rewrite ? -1 : out.get(), options.interrupt_fd,
+                   separator);
 
   InputSummary summary;
   CsvRow header;
   if (!reader.Next(header)) {
+    stream.Finish();
     throw UsageError(fmt::format("'{}' is empty: a header row is required", name));
   }
+  CheckSeparator(name, header);
   CheckHeader(name, header);
   summary.columns = header.fields;
   reader.set_single_column(header.fields.size() == 1);
-  const auto checked = std::find(summary.columns.begin(), summary.columns.end(), row_check.column);
-  const auto checked_at = static_cast<size_t>(checked - summary.columns.begin());
-  std::vector<TypeFinder> finders(find_types ? summary.columns.size() : 0);
+  std::string lines;
+  const auto copy_row = [&](const CsvRow& row, bool last) {
+    for (size_t i = 0; i < row.fields.size(); ++i) {
+      if (i > 0) lines += ',';
+      AppendCsvFieldAsItIs(lines, row.fields[i]);
+    }
+    if (!row.fields.empty()) lines += '\n';
+    if (lines.size() < kCopyBytes && !last) return;
+    if (!WriteAll(out.get(), lines)) {
+      throw Error(fmt::format("cannot write '{}': {}", options.copy, strerror(errno)));
+    }
+    lines.clear();
+  };
+  if (rewrite) copy_row(header, false);
+  std::vector<std::pair<size_t, const RowCheck*>> checks;
+  for (const RowCheck& check : options.checks) {
+    const auto found = std::find(summary.columns.begin(), summary.columns.end(), check.column);
+    if (found == summary.columns.end()) {
+      throw UsageError(fmt::format("{}: there is no column '{}'; the columns are: {}", check.option,
+                                   check.column, fmt::join(summary.columns, ", ")));
+    }
+    checks.emplace_back(found - summary.columns.begin(), &check);
+  }
+  std::vector<TypeFinder> finders(options.find_types ? summary.columns.size() : 0);
   CsvRow row;
   while (reader.Next(row)) {
     if (row.fields.size() != header.fields.size()) {
       throw UsageError(fmt::format("{}:{}: this row has {} fields, the header has {}", name,
                                    row.line, row.fields.size(), header.fields.size()));
     }
-    if (row_check.check && checked_at < row.fields.size() && !row.fields[checked_at].empty()) {
+    for (const auto& [column, check] : checks) {
+      if (row.fields[column].empty() && check->may_be_empty) continue;
       try {
-        row_check.check(row.fields[checked_at]);
+        check->check(row.fields[column]);
       } catch (const UsageError& error) {
-        throw UsageError(fmt::format("{}:{}: {}", name, row.line, error.what()));
+        throw UsageError(fmt::format("{}:{}: column '{}': {}", name, row.line,
+                                     summary.columns[column], error.what()));
       }
     }
     for (size_t i = 0; i < finders.size(); ++i) finders[i].Add(row.fields[i]);
-    if (++summary.rows % kProgressRows == 0) progress(summary.rows, reader.bytes_read());
+    if (rewrite) copy_row(row, false);
+    if (++summary.rows % kProgressRows == 0 && options.progress) {
+      options.progress(summary.rows, reader.bytes_read());
+    }
     if (summary.rows <= kFirstRows) summary.first.push_back(row);
   }
+  stream.Finish();
+  if (rewrite) copy_row({}, true);
   for (const TypeFinder& finder : finders) summary.types.push_back(finder.type());
   if (out && fsync(out.get()) != 0) {
-    throw Error(fmt::format("cannot write '{}': {}", copy, strerror(errno)));
+    throw Error(fmt::format("cannot write '{}': {}", options.copy, strerror(errno)));
   }
   return summary;
+}
+
+std::string RowsOf(Database& journal, const std::string& run_dir) {
+  // A master may have died between the two.
+  const std::string next = run_dir + "/params.csv.next";
+  const bool pending =
+      !MetaText(journal, "copy_pending").empty() && access(next.c_str(), F_OK) == 0;
+  return pending ? next : run_dir + "/params.csv";
+}
+
+Fd OpenRows(const std::string& path) {
+  Fd fd = OpenRegular(path);
+  if (!fd) {
+    throw Error(fmt::format("cannot read the rows of the run, '{}': {}", path,
+                            errno == EINVAL ? "it is no regular file" : strerror(errno)));
+  }
+  return fd;
 }
 
 RowSource::RowSource(Options options)
     : options_(std::move(options)),
       by_task_(options_.ranges),
-      reader_(Fd(open(options_.path.c_str(), O_RDONLY | O_CLOEXEC)), options_.path) {
+      reader_(OpenRows(options_.path), options_.path) {
   CsvRow header;
   if (!reader_.Next(header)) {
     throw Error(fmt::format("'{}' has lost its header", options_.path));
@@ -223,20 +298,24 @@ const TaskRow& RowSource::Keep(TaskId task) {
 namespace {
 
 double CostOf(const CsvRow& row, size_t column, const std::string& name, const std::string& title) {
-  const std::string& text = row.fields.at(column);
-  double cost = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), cost);
-  if (error == std::errc() && end == text.data() + text.size() && !std::isnan(cost)) return cost;
+  if (const auto cost = ParseCost(row.fields.at(column))) return *cost;
   throw UsageError(fmt::format("{}:{}: --cost: '{}' in column '{}' is no number", InputName(name),
-                               row.line, text, title));
+                               row.line, row.fields.at(column), title));
 }
 
 }  // namespace
 
+std::optional<double> ParseCost(const std::string& text) {
+  double cost = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), cost);
+  const bool whole = error == std::errc() && end == text.data() + text.size();
+  return whole && !std::isnan(cost) ? std::optional(cost) : std::nullopt;
+}
+
 TaskOrder OrderTasks(const std::string& path, const std::string& name,
                      const std::vector<RowRange>& ranges, std::optional<size_t> cost_column,
                      std::optional<size_t> group_column) {
-  CsvReader reader(Fd(open(path.c_str(), O_RDONLY | O_CLOEXEC)), path);
+  CsvReader reader(OpenRows(path), path);
   CsvRow row;
   reader.Next(row);
   reader.set_single_column(row.fields.size() == 1);

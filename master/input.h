@@ -24,20 +24,43 @@ struct InputSummary {
   std::vector<ColumnType> types;
 };
 
-/// What the values of one column must be; throws UsageError for one that is not. Empty values are
-/// not asked about.
+/// What the values of one column must be; throws UsageError for one that is not.
 struct RowCheck {
   std::string column;
+  /// The option that says so.
+  std::string option;
+  /// Empty values are not asked about.
+  bool may_be_empty = true;
   std::function<void(const std::string&)> check;
 };
 
-/// Reads the input ("-": standard input) once from end to end, checks it, and copies it to `copy`,
-/// in bounded memory. `progress` is called now and then with the rows and bytes so far. Throws
+/// How an input is read.
+struct InputOptions {
+  /// "-": standard input. Compressed if its name says so.
+  std::string path;
+  /// Where its rows are copied to, as a CSV of commas; empty: nowhere.
+  std::string copy = {};
+  /// As RunOptions.
+  std::string separator = {};
+  /// Called now and then with the rows and bytes so far.
+  std::function<void(uint64_t, uint64_t)> progress = {};
+  int interrupt_fd = -1;
+  std::vector<RowCheck> checks = {};
+  bool find_types = false;
+};
+
+/// Reads the input once from end to end, checks it, and copies it, in bounded memory. Throws
 /// UsageError with the line for what is no valid CSV: a ragged row, a duplicate or empty column
-/// name, an open quote, no header.
-InputSummary ReadInput(const std::string& path, const std::string& copy,
-                       const std::function<void(uint64_t, uint64_t)>& progress, int interrupt_fd,
-                       const RowCheck& row_check = {}, bool find_types = false);
+/// name, an open quote, no header, a value that a check refuses.
+InputSummary ReadInput(const InputOptions& options);
+
+/// The rows of a run: its copy, or what is about to take its place.
+std::string RowsOf(Database& journal, const std::string& run_dir);
+/// Throws Error where they cannot be read.
+Fd OpenRows(const std::string& path);
+
+/// The number in a column of costs.
+std::optional<double> ParseCost(const std::string& text);
 
 /// The rows of the run directory's copy, by task number, as they are asked for: in order while
 /// tasks are fresh, from memory while they are out one by one, and read again where they went out
@@ -104,7 +127,7 @@ struct TaskOrder {
 /// The tasks of the copy at `path` of the input called `name`: those of one group (equal values in
 /// `group_column`) together, the groups as they appear; by the numbers in `cost_column`, the
 /// largest first, and then the groups by their sums; equal ones as they stand. Throws UsageError
-/// with the line for a cost that is no number.
+/// for a cost that is no number.
 TaskOrder OrderTasks(const std::string& path, const std::string& name,
                      const std::vector<RowRange>& ranges, std::optional<size_t> cost_column,
                      std::optional<size_t> group_column);

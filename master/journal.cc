@@ -38,8 +38,8 @@ void SetUpJournal(Database& database) {
       "PRAGMA wal_autocheckpoint=4000;");
 }
 
-Database CreateJournal(const std::string& path, const std::map<std::string, std::string>& meta,
-                       const std::vector<RowRange>& ranges) {
+void CreateJournal(const std::string& path, const std::map<std::string, std::string>& meta,
+                   const std::vector<RowRange>& ranges) {
   Database database(path, Database::Mode::kCreate);
   SetUpJournal(database);
   database.Execute("BEGIN");
@@ -62,7 +62,6 @@ Database CreateJournal(const std::string& path, const std::map<std::string, std:
       .Bind(3, getpid())
       .Run();
   database.Execute("COMMIT");
-  return database;
 }
 
 // The statements.
@@ -77,7 +76,8 @@ class JournalWriter::Tables {
         worker_end_(db.Prepare("UPDATE workers SET ended_us = ?2, ended = ?3, waits_for = ''"
                                " WHERE worker = ?1")),
         worker_waits_(db.Prepare("UPDATE workers SET waits_for = ?2 WHERE worker = ?1")),
-        intent_(db.Prepare("INSERT INTO allocations VALUES(?1, ?2, ?3, ?4, NULL, NULL)")),
+        intent_(db.Prepare("INSERT INTO allocations(token, scheduler, workers,"
+                           " intended_us, pool) VALUES(?1, ?2, ?3, ?4, ?5)")),
         submitted_(db.Prepare("UPDATE allocations SET job = ?2 WHERE token = ?1")),
         allocation_end_(db.Prepare("UPDATE allocations SET ended_us = ?2 WHERE token = ?1")),
         meta_(db.Prepare("INSERT OR REPLACE INTO meta VALUES(?1, ?2)")),
@@ -135,6 +135,7 @@ class JournalWriter::Tables {
         .BindText(2, record.scheduler)
         .Bind(3, static_cast<int64_t>(record.workers))
         .Bind(4, UnixMicroseconds())
+        .Bind(5, static_cast<int64_t>(record.pool))
         .Run();
   }
   void operator()(const AllocationSubmitted& record) {
@@ -148,7 +149,13 @@ class JournalWriter::Tables {
   }
   void operator()(const OutputRecord& record) {
     const auto task = static_cast<int64_t>(record.part.task);
-    const int64_t part = parts_[record.part.task]++;
+    auto& [attempt, parts] = parts_[record.part.task];
+    // Of an earlier attempt nobody wants to read on.
+    if (std::exchange(attempt, record.part.attempt) != record.part.attempt) {
+      output_end_.Bind(1, task).Run();
+      parts = 0;
+    }
+    const int64_t part = parts++;
     output_.Bind(1, task)
         .Bind(2, part % kOutputParts)
         .Bind(3, part)
@@ -195,8 +202,8 @@ class JournalWriter::Tables {
   Statement avoid_;
   Statement ledger_;
   Statement call_;
-  /// Of tasks that run for long: how many parts of their output have come.
-  std::map<TaskId, int64_t> parts_;
+  /// Of tasks that run for long: their attempt, and how many parts of its output have come.
+  std::map<TaskId, std::pair<AttemptId, int64_t>> parts_;
 };
 
 JournalWriter::JournalWriter(Database database, Callbacks callbacks)

@@ -28,15 +28,15 @@ struct RowRange {
   bool operator==(const RowRange&) const = default;
 };
 
-inline constexpr int kJournalFormat = 1;
+inline constexpr int kJournalFormat = 2;
 
 /// How a journal's connection writes.
 void SetUpJournal(Database& database);
 
-/// Makes the journal of a new run with what is known before its start, the first epoch included.
-/// `meta` holds JSON texts by name.
-Database CreateJournal(const std::string& path, const std::map<std::string, std::string>& meta,
-                       const std::vector<RowRange>& ranges);
+/// Makes the journal of a new run with what is known before its start, the first epoch included:
+/// one durable file, without a log beside it. `meta` holds JSON texts by name.
+void CreateJournal(const std::string& path, const std::map<std::string, std::string>& meta,
+                   const std::vector<RowRange>& ranges);
 
 /// Writes the journal on a thread of its own, in group commits. Thread-safe; the callbacks come
 /// from the journal's thread.

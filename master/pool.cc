@@ -31,7 +31,7 @@ WorkerLaunch LaunchOf(const PoolOptions& options) {
   launch.set = options.template_values;
   if (options.template_file.empty()) return launch;
   try {
-    launch.template_text = ReadFile(options.template_file);
+    launch.template_text = ReadStream(options.template_file);
   } catch (const Error& error) {
     throw UsageError(fmt::format("--template: {}", error.what()));
   }
@@ -46,7 +46,8 @@ WorkerLaunch LaunchOf(const PoolOptions& options) {
 
 Pool::Pool(const PoolOptions& options)
     : scheduler_(options.scheduler == "slurm" ? MakeSlurmScheduler(LaunchOf(options))
-                                              : MakeLocalScheduler(LaunchOf(options))) {}
+                                              : MakeLocalScheduler(LaunchOf(options))),
+      place_(options.place) {}
 
 bool CancelAllocation(const std::string& scheduler, const std::string& token,
                       const std::string& job) {
@@ -185,7 +186,8 @@ void Pool::Submit(unsigned wanted, unsigned workers) {
   }
   const bool outlives = scheduler_->OutlivesMaster();
   const std::string token = MakeToken();
-  if (outlives && !callbacks_.write_durably(AllocationIntent{token, scheduler_->name(), workers})) {
+  if (outlives &&
+      !callbacks_.write_durably(AllocationIntent{token, scheduler_->name(), place_, workers})) {
     return;
   }
   tokens_.push_back(token);

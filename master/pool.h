@@ -23,6 +23,8 @@ class Scheduler;
 struct PoolOptions {
   /// "local" or "slurm".
   std::string scheduler = "local";
+  /// Its place among the pools of its run, by which the journal names it.
+  unsigned place = 0;
   unsigned workers = 1;
   unsigned slots = 1;
   /// The first words of a worker's command (WorkerLaunch) and the run's directory, as the workers'
@@ -88,6 +90,7 @@ class Pool {
   bool ControllerAtLoopback();
   bool replaces() const;
   std::string scheduler() const;
+  unsigned place() const { return place_; }
 
   /// A descriptor that local workers inherit and hold as long as they live. Before Open.
   void HoldOpen(int fd);
@@ -143,6 +146,7 @@ class Pool {
   void WaitForWork();
 
   std::unique_ptr<Scheduler> scheduler_;
+  const unsigned place_;
   Callbacks callbacks_;
   Mailbox<Command> commands_;
   std::vector<std::string> tokens_;

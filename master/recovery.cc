@@ -49,15 +49,46 @@ void TakeBack(Database& journal, Epoch epoch, Restart::Rerun rerun) {
   tasks.Reset();
   journal.Execute(fmt::format("DELETE FROM results WHERE {}", condition).c_str());
   journal.Execute("DELETE FROM blobs WHERE task NOT IN (SELECT task FROM results)");
-  // Fresh counts, for what had not got so far as well.
-  journal.Execute("DELETE FROM failures WHERE task NOT IN (SELECT task FROM results)");
+  // Fresh counts: for these, and for what had not got so far where everything is tried anew. Calls
+  // that were cancelled say nothing about others.
+  journal.Execute(
+      rerun == Restart::Rerun::kCancelled
+          ? "DELETE FROM failures WHERE EXISTS(SELECT 1 FROM resets WHERE epoch ="
+            " (SELECT max(epoch) FROM epochs) AND task BETWEEN first_task AND last_task)"
+          : "DELETE FROM failures WHERE task NOT IN (SELECT task FROM results)");
+}
+
+// Only names that a result still has are columns.
+void ForgetNames(Database& journal) {
+  journal.Execute("DELETE FROM names");
+  journal.Execute(
+      "INSERT INTO names SELECT key, task, place FROM (SELECT e.key AS key, r.task AS task,"
+      " row_number() OVER (PARTITION BY r.task ORDER BY e.id) - 1 AS place,"
+      " row_number() OVER (PARTITION BY e.key ORDER BY r.task) AS nth"
+      " FROM results r, json_each(r.returned) e WHERE r.returned IS NOT NULL) WHERE nth = 1");
 }
 
 }  // namespace
 
+void RequireRun(Database& journal, const std::string& path) {
+  auto row = journal.Prepare("SELECT 1 FROM sqlite_schema WHERE name = 'meta'");
+  if (row.Step()) return;
+  throw Error(fmt::format(
+      "there is no run in the journal '{}': it was never finished, or its log '{}-wal' is missing; "
+      "--fresh moves the run directory aside and starts anew",
+      path, path));
+}
+
 Database OpenJournal(const std::string& path) {
   Database journal(path, Database::Mode::kWrite);
+  RequireRun(journal, path);
   SetUpJournal(journal);
+  if (MetaNumber(journal, "format") == 1) {
+    journal.Execute(
+        "BEGIN IMMEDIATE; ALTER TABLE workers ADD COLUMN waits_for TEXT NOT NULL DEFAULT '';"
+        "ALTER TABLE allocations ADD COLUMN pool INTEGER NOT NULL DEFAULT 0;"
+        "UPDATE meta SET value = 2 WHERE name = 'format'; COMMIT");
+  }
   const int64_t format = MetaNumber(journal, "format");
   if (format != kJournalFormat) {
     throw Error(fmt::format(
@@ -112,13 +143,16 @@ Epoch StartEpoch(Database& journal, const Restart& restart) {
     }
   }
   for (const TaskId task : restart.removed) {
-    for (const char* table : {"results", "failures", "output"}) {
+    for (const char* table : {"results", "failures", "blobs"}) {
       journal.Prepare(fmt::format("DELETE FROM {} WHERE task = ?1", table))
           .Bind(1, static_cast<int64_t>(task))
           .Run();
     }
   }
   if (restart.rerun != Restart::Rerun::kNothing) TakeBack(journal, epoch, restart.rerun);
+  // What was printed by attempts of earlier masters: those that live on send it anew.
+  journal.Execute("DELETE FROM output");
+  if (!restart.removed.empty() || restart.rerun != Restart::Rerun::kNothing) ForgetNames(journal);
   journal
       .Prepare(
           "UPDATE workers SET ended_us = ?1, ended = 'its master was gone'"
@@ -134,10 +168,11 @@ Epoch StartEpoch(Database& journal, const Restart& restart) {
 std::vector<OpenAllocation> OpenAllocations(Database& journal) {
   std::vector<OpenAllocation> open;
   auto rows = journal.Prepare(
-      "SELECT token, scheduler, workers, job FROM allocations WHERE ended_us IS NULL");
+      "SELECT token, scheduler, workers, job, pool FROM allocations WHERE ended_us IS NULL");
   while (rows.Step()) {
     open.push_back({std::string(rows.Text(0)), std::string(rows.Text(1)),
-                    static_cast<uint64_t>(rows.Int(2)), std::string(rows.Text(3))});
+                    static_cast<uint64_t>(rows.Int(4)), static_cast<uint64_t>(rows.Int(2)),
+                    std::string(rows.Text(3))});
   }
   return open;
 }

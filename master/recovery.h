@@ -17,10 +17,14 @@ namespace cq {
 struct OpenAllocation {
   std::string token;
   std::string scheduler;
+  uint64_t pool = 0;
   uint64_t workers = 0;
   /// Empty: the master died before it knew the scheduler's id.
   std::string job;
 };
+
+/// Throws Error where the journal at `path` has no run in it.
+void RequireRun(Database& journal, const std::string& path);
 
 /// Opens the journal of an existing run. Throws Error for one that is damaged or of a newer cq.
 Database OpenJournal(const std::string& path);

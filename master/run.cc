@@ -22,6 +22,7 @@
 #include "master/input.h"
 #include "master/journal.h"
 #include "master/master_loop.h"
+#include "master/output_file.h"
 #include "master/recovery.h"
 #include "master/row_matching.h"
 #include "master/run_definition.h"
@@ -96,34 +97,16 @@ std::string RunDirectoryPath(const RunOptions& options) {
 }
 
 void CheckOutput(const RunOptions& options) {
-  const std::string& output = options.output;
-  struct stat status {};
-  if (output == "-") return;
-  struct stat input {};
-  if (stat(options.input.c_str(), &input) == 0 && stat(output.c_str(), &status) == 0 &&
-      S_ISREG(status.st_mode) && input.st_dev == status.st_dev && input.st_ino == status.st_ino) {
-    throw UsageError(
-        fmt::format("the results would replace the input '{}': choose another --output", output));
-  }
-  const std::filesystem::path path = AbsolutePath(output);
-  if (path.parent_path() == RunDirectoryPath(options) && path.filename() != "results.csv") {
+  if (options.output.empty()) return;
+  // Its own run directory may not be there yet.
+  const std::filesystem::path path = AbsolutePath(options.output);
+  if (options.output != "-" && path.filename() != "results.csv" &&
+      path.parent_path() == RunDirectoryPath(options)) {
     throw UsageError(fmt::format(
-        "'{}' is in the run directory, whose files are cq's own: choose another --output", output));
+        "'{}' is in the run directory, whose files are cq's own: choose another --output",
+        options.output));
   }
-  if (stat(output.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
-    if (S_ISDIR(status.st_mode)) {
-      throw UsageError(fmt::format("cannot write the results to '{}': it is a directory", output));
-    }
-    return;
-  }
-  const std::string folder = std::filesystem::path(AbsolutePath(output)).parent_path().string();
-  if (stat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
-    throw UsageError(
-        fmt::format("cannot write the results to '{}': there is no folder '{}'", output, folder));
-  }
-  if (access(folder.c_str(), W_OK) != 0) {
-    throw UsageError(fmt::format("cannot write the results to '{}': {}", output, strerror(errno)));
-  }
+  cq::CheckOutput(options.output, options.input, options.depends);
 }
 
 PoolOptions PlanPool(const RunOptions& options) {
@@ -168,6 +151,31 @@ std::string TasksDirectory(const RunOptions& options) {
   return cwd;
 }
 
+// What each value of a column must be, as the options say.
+std::vector<RowCheck> ChecksOf(const RunOptions& options) {
+  std::vector<RowCheck> checks;
+  if (!options.task_timeout_column.empty()) {
+    checks.push_back({options.task_timeout_column, "--task-timeout", true,
+                      [](const std::string& value) { ParseDuration(value, "--task-timeout"); }});
+  }
+  if (!options.cost_column.empty()) {
+    checks.push_back({options.cost_column, "--cost", false, [](const std::string& value) {
+                        if (!ParseCost(value)) {
+                          throw UsageError(fmt::format("--cost: '{}' is no number", value));
+                        }
+                      }});
+  }
+  for (const auto& [column, name] : options.types) {
+    const ColumnType type = ParseColumnType(name, "--types " + column);
+    checks.push_back({column, "--types", true, [type](const std::string& value) {
+                        if (IsOfType(value, type)) return;
+                        throw UsageError(
+                            fmt::format("--types: '{}' is no {}", value, NameOf(type)));
+                      }});
+  }
+  return checks;
+}
+
 std::vector<ColumnType> ColumnTypes(const RunOptions& options, const InputSummary& input) {
   auto types = input.types;
   for (const auto& [column, type] : options.types) {
@@ -184,7 +192,7 @@ class Setup {
       : options_(options), observer_(observer), plan_(PlanPool(options)), pool_(plan_) {}
 
   RunSummary Run() {
-    if (!options_.output.empty()) CheckOutput(options_);
+    CheckOutput(options_);
     const std::string cwd = TasksDirectory(options_);
     if (IsRunDirectory(plan_.run_dir) && !options_.fresh) return Resume(cwd);
     RunDirectory directory = RunDirectory::Make(plan_.run_dir, options_.fresh);
@@ -198,8 +206,10 @@ class Setup {
     ranges_ = {{1, 1, definition_.rows}};
     Order(directory);
     const auto fingerprints = TakeFingerprints(definition_, options_.depends);
+    // Whole before it has its name: whoever finds the directory finds a run.
+    CreateJournal(directory.File("journal.db"), Meta(fingerprints), ranges_);
     directory.Publish();
-    Database journal = CreateJournal(directory.File("journal.db"), Meta(fingerprints), ranges_);
+    Database journal = OpenJournal(directory.File("journal.db"));
     Recovered recovered = Recover(journal, ranges_, definition_.limit);
     return Work(directory, std::move(journal), 1, std::move(recovered));
   }
@@ -221,16 +231,23 @@ class Setup {
       progress.seconds = Seconds();
       observer_.Progress(progress);
     };
-    return ReadInput(path, copy, report, options_.signal_fd, TimeoutCheck(), served());
+    return ReadInput({.path = path,
+                      .copy = copy,
+                      .separator = path == options_.input ? options_.separator : "",
+                      .progress = report,
+                      .interrupt_fd = options_.signal_fd,
+                      .checks = Checks(),
+                      .find_types = served()});
   }
 
   bool served() const { return !options_.program.empty() || !options_.function.empty(); }
 
-  // Checks the column that holds each task's time limit.
-  RowCheck TimeoutCheck() const {
-    if (options_.task_timeout_column.empty()) return {};
-    return {options_.task_timeout_column,
-            [](const std::string& value) { ParseDuration(value, "--task-timeout"); }};
+  std::vector<RowCheck> Checks() const { return ChecksOf(options_); }
+
+  // Options that came with a resume and say something about rows that are not read anew.
+  void CheckCopy(const std::string& copy) const {
+    if (Checks().empty()) return;
+    ReadInput({.path = copy, .interrupt_fd = options_.signal_fd, .checks = Checks()});
   }
 
   std::optional<size_t> ColumnOf(const std::string& name, const char* option) const {
@@ -240,6 +257,7 @@ class Setup {
 
   // Everything but what makes the run that run.
   void Define(const RunDirectory& directory, const std::string& cwd) {
+    MakeRoom({{&pool_, plan_.workers}});
     for (const auto& [name, value] : options_.constants) {
       const auto& columns = definition_.columns;
       if (std::find(columns.begin(), columns.end(), name) != columns.end()) {
@@ -273,6 +291,22 @@ class Setup {
     timeout_column_ = ColumnOf(options_.task_timeout_column, "--task-timeout");
     cost_column_ = ColumnOf(options_.cost_column, "--cost");
     group_column_ = ColumnOf(options_.group_column, "--group");
+    WarnOfNoHeader();
+  }
+
+  // A list has no header: its first row would be missing, unnoticed.
+  void WarnOfNoHeader() const {
+    if (served() || !command_.columns.empty()) return;
+    const auto is_data = [](const std::string& name) {
+      return TypeOf(name) != ColumnType::kText || name.find_first_of("/\\ ") != name.npos;
+    };
+    const auto found =
+        std::find_if(definition_.columns.begin(), definition_.columns.end(), is_data);
+    if (found == definition_.columns.end()) return;
+    observer_.Warning(fmt::format(
+        "the command uses no column, and the first line, which names the columns, looks like a row "
+        "('{}'): does the input have a header?",
+        *found));
   }
 
   void Order(const RunDirectory& directory) {
@@ -286,7 +320,8 @@ class Setup {
 
   RunSummary Resume(const std::string& cwd) {
     if (!options_.resume) RequireFree(plan_.run_dir, false);
-    RunDirectory directory = RunDirectory::Open(plan_.run_dir, options_.take_over);
+    RunDirectory directory =
+        RunDirectory::Open(plan_.run_dir, options_.take_over, options_.trust_owner);
     Database journal = OpenJournal(directory.File("journal.db"));
     definition_ = ReadDefinition(journal);
     FinishReplacement(directory, journal);
@@ -341,29 +376,63 @@ class Setup {
     journal.Execute("DELETE FROM meta WHERE name = 'copy_pending'");
   }
 
+  // Another file's rows are never an edit of this one's, and its results are not theirs. A folder
+  // that was moved as a whole has the same bytes at another path.
+  void RequireSameInput(const std::string& copy, bool same_bytes) const {
+    const auto name = [](const std::string& path) {
+      return path == "-" ? std::string("standard input") : fmt::format("'{}'", path);
+    };
+    const std::string& before = definition_.input;
+    const std::string now = options_.input == "-" ? "-" : AbsolutePath(options_.input);
+    std::error_code none;
+    const bool same_file = now != "-" && before != "-" &&
+                           (now == before || std::filesystem::equivalent(now, before, none));
+    const bool moved = before == "-" ? now == "-" : now != "-" && access(before.c_str(), F_OK) != 0;
+    if (same_file || (moved && same_bytes)) return;
+    throw UsageError(fmt::format(
+        "the run in '{}' is of {}, not of {}: to go on with it, 'cq resume {}'; for another run, "
+        "--run-dir DIR, or --fresh, which moves the old one aside{}",
+        plan_.run_dir, name(before), now == before ? "this " + name(now) : name(now),
+        ShellQuote(plan_.run_dir),
+        now == "-" ? fmt::format(" (its rows were kept as '{}')", copy) : ""));
+  }
+
   void CompareInput(const RunDirectory& directory, Database& journal, Restart& restart) {
     const std::string& input = options_.input;
     ranges_ = ReadRanges(journal);
     if (input.empty()) {
       observer_.Resumed("the rows are those of the copy in the run directory");
+      CheckCopy(directory.File("params.csv"));
       return;
     }
     if (input != "-" && access(input.c_str(), F_OK) != 0) {
+      if (AbsolutePath(input) != definition_.input) RequireSameInput({}, false);
       observer_.Resumed(
           fmt::format("'{}' is gone: the rows are those of the copy in the run directory", input));
+      CheckCopy(directory.File("params.csv"));
       return;
     }
     const std::string copy = directory.File("params.csv");
     struct stat status {};
     const bool regular =
         input != "-" && stat(input.c_str(), &status) == 0 && S_ISREG(status.st_mode);
-    if (regular && SameBytes(input, copy)) return;
+    const bool same = regular && SameBytes(input, copy);
+    if (input != "-") RequireSameInput(copy, same);
+    if (same) {
+      CheckCopy(copy);
+      return;
+    }
     const std::string edited = directory.File("params.csv.new");
     struct Remove {
       const std::string& path;
       ~Remove() { unlink(path.c_str()); }
     } remove{edited};
     const auto summary = Read(input, edited);
+    if (input == "-") {
+      RequireSameInput(copy, SameBytes(edited, copy));
+      CheckCopy(copy);
+      return;
+    }
     if (summary.columns != definition_.columns) {
       throw UsageError(fmt::format(
           "the columns of '{}' are {}; those of the run in '{}' are {}: --fresh moves it aside and "
@@ -518,7 +587,6 @@ class Setup {
       return Nothing(directory, recovered);
     }
     const std::vector<PoolShare> pools{{&pool_, plan_.workers}};
-    MakeRoom(pools);
     // Workers of another scheduler could not be watched any more.
     SayCancelled(CancelAllocations(journal, options_.scheduler));
     RunKeys keys(directory, definition_.run);
@@ -642,13 +710,15 @@ RunSummary Run(const RunOptions& options, RunObserver& observer) {
 std::string DryRun(const RunOptions& options) {
   CheckOptions(options);
   const bool served = !options.program.empty() || !options.function.empty();
-  const auto summary = ReadInput(
-      options.input, {}, [](uint64_t, uint64_t) {}, -1, {}, served);
+  const auto summary = ReadInput({.path = options.input,
+                                  .separator = options.separator,
+                                  .checks = ChecksOf(options),
+                                  .find_types = served});
   const CompiledCommand command =
       CompileCommand(options.command, summary.columns, options.constants, options.shell);
   ColumnIndices(options.seed_by, "--seed-by", summary.columns);
   const std::string cwd = TasksDirectory(options);
-  if (!options.output.empty()) CheckOutput(options);
+  CheckOutput(options);
   const PoolOptions plan = PlanPool(options);
   const Pool checked(plan);
 

@@ -4,12 +4,15 @@
 #include <fmt/format.h>
 #include <netdb.h>
 #include <poll.h>
+#include <pwd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -29,6 +32,19 @@ struct flock WholeFile(short type) {
   lock.l_type = type;
   lock.l_whence = SEEK_SET;
   return lock;
+}
+
+/// What a directory that is being made has behind its name, and six letters.
+constexpr const char* kMaking = ".cqmake-";
+
+// Only its user's, whatever the umask.
+void MakeFolder(const std::string& path) {
+  if (mkdir(path.c_str(), 0700) == 0) chmod(path.c_str(), 0700);
+}
+
+// Never through a link: it could lead out of the directory.
+Fd OpenLock(const std::string& path) {
+  return Fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
 }
 
 bool Exists(const std::string& path) {
@@ -53,6 +69,36 @@ std::string FreeName(const std::string& path) {
   for (int i = 1;; ++i) {
     const std::string name = fmt::format("{}.{}", path, i);
     if (!Exists(name)) return name;
+  }
+}
+
+// Whether nobody has written there lately.
+bool IsOld(const fs::path& directory) {
+  constexpr auto kOld = std::chrono::minutes(1);
+  std::error_code error;
+  auto newest = fs::last_write_time(directory, error);
+  for (const auto& entry : fs::directory_iterator(directory, error)) {
+    std::error_code gone;
+    newest = std::max(newest, entry.last_write_time(gone));
+  }
+  return !error && fs::file_time_type::clock::now() - newest > kOld;
+}
+
+// Directories that were being made when their masters were killed. A lock that is free says so at
+// once; where there is none, or where locks do not reach, it is their age.
+void RemoveLeftBehind(const std::string& path) {
+  const fs::path folder = fs::path(path).parent_path();
+  const std::string name = fs::path(path).filename().string() + kMaking;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string other = entry.path().filename().string();
+    struct stat status {};
+    const bool ours = other.starts_with(name) && other.size() == name.size() + 6 &&
+                      lstat(entry.path().c_str(), &status) == 0 && S_ISDIR(status.st_mode) &&
+                      status.st_uid == geteuid();
+    if (ours && !HeldByMaster(entry.path().string()) && IsOld(entry.path())) {
+      fs::remove_all(entry.path(), ignored);
+    }
   }
 }
 
@@ -102,7 +148,7 @@ std::string BootId() {
 // Shared by the workers of this master, which inherit the descriptor: the lock goes with the last
 // of them, however they end.
 Fd LockOfWorkers(const std::string& path) {
-  Fd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  Fd fd = OpenLock(path);
   struct flock lock = WholeFile(F_RDLCK);
   if (fd) fcntl(fd.get(), F_OFD_SETLK, &lock);
   // Above the numbers at which workers get their descriptors.
@@ -141,22 +187,22 @@ void CheckOwner(const std::string& path, bool take_over) {
   const auto field = [&](const char* name) {
     return owner.contains(name) && owner[name].is_string() ? owner[name].get<std::string>() : "";
   };
+  const auto number = [&](const char* name) -> int64_t {
+    return owner.contains(name) && owner[name].is_number_integer() ? owner[name].get<int64_t>() : 0;
+  };
   if (field("host") == HostName()) {
     // After a reboot, or with its process gone, it does not live; nor if the pid is another's now.
-    if (field("boot_id") != BootId() || !owner.contains("pid") || !owner["pid"].is_number()) return;
-    const auto start = StartTimeOf(owner["pid"].get<int>());
-    if (!start || !owner.contains("start_ticks") ||
-        *start != owner["start_ticks"].get<uint64_t>()) {
-      return;
-    }
+    if (field("boot_id") != BootId()) return;
+    const auto start = StartTimeOf(static_cast<pid_t>(number("pid")));
+    if (!start || *start != static_cast<uint64_t>(number("start_ticks"))) return;
     throw UsageError(InUse(path));
   }
   const auto now = std::chrono::duration_cast<std::chrono::seconds>(
                        std::chrono::system_clock::now().time_since_epoch())
                        .count();
-  const int64_t renewed =
-      owner.contains("time") && owner["time"].is_number() ? owner["time"].get<int64_t>() : 0;
-  if (now - renewed > 30 && !Answers(field("address"))) return;
+  // A clock that is wrong, here or there, is as good as one that has stopped.
+  const int64_t renewed = number("time");
+  if (std::abs(now - renewed) > 30 && !Answers(field("address"))) return;
   throw UsageError(fmt::format(
       "the run directory '{}' is in use by a master on {} ({}), which renewed its claim {} s ago; "
       "if it is surely gone: --take-over",
@@ -192,6 +238,26 @@ void RequireFree(const std::string& path, bool fresh) {
   }
 }
 
+bool IsOwn(const std::string& path) {
+  struct stat status {};
+  return stat(path.c_str(), &status) == 0 && status.st_uid == geteuid();
+}
+
+void RequireOwn(const std::string& path, const std::string& trusted) {
+  struct stat status {};
+  if (stat(path.c_str(), &status) != 0 || status.st_uid == geteuid()) return;
+  std::array<char, 4096> buffer{};
+  passwd entry{};
+  passwd* found = nullptr;
+  getpwuid_r(status.st_uid, &entry, buffer.data(), buffer.size(), &found);
+  const std::string owner = found != nullptr ? found->pw_name : std::to_string(status.st_uid);
+  if (trusted == owner) return;
+  throw UsageError(fmt::format(
+      "the run directory '{}' belongs to the user {}, and its command would run in your name: if "
+      "you trust it, --trust-owner {}",
+      path, owner, owner));
+}
+
 bool IsRunDirectory(const std::string& path) { return Exists(path + "/journal.db"); }
 
 std::string AbsolutePath(const std::string& path) {
@@ -212,7 +278,8 @@ std::string DefaultRunDirectory(const std::string& input) {
 }
 
 bool HeldByMaster(const std::string& path) {
-  const Fd fd(open((path + "/lock").c_str(), O_RDWR | O_CLOEXEC));
+  // To ask takes no right to write.
+  const Fd fd(open((path + "/lock").c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd) return false;
   struct flock lock = WholeFile(F_WRLCK);
   return fcntl(fd.get(), F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
@@ -225,16 +292,17 @@ RunDirectory RunDirectory::Make(const std::string& path, bool fresh) {
   if (fresh && Exists(directory.path_) && !EmptyDirectory(directory.path_)) {
     directory.moved_aside_to_ = FreeName(directory.path_);
   }
-  const std::string temporary = fmt::format("{}.{}.tmp", directory.path_, getpid());
-  if (mkdir(temporary.c_str(), 0777) != 0) {
+  RemoveLeftBehind(directory.path_);
+  std::string temporary = directory.path_ + kMaking + "XXXXXX";
+  if (mkdtemp(temporary.data()) == nullptr || chmod(temporary.c_str(), 0700) != 0) {
     throw UsageError(
         fmt::format("cannot make the run directory '{}': {}; --run-dir DIR puts it "
                     "elsewhere",
                     directory.path_, strerror(errno)));
   }
   directory.current_ = temporary;
-  for (const char* name : {"logs", "spool"}) mkdir(directory.File(name).c_str(), 0777);
-  directory.lock_ = Fd(open(directory.File("lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  for (const char* name : {"logs", "spool"}) MakeFolder(directory.File(name));
+  directory.lock_ = OpenLock(directory.File("lock"));
   struct flock lock = WholeFile(F_WRLCK);
   if (!directory.lock_ || fcntl(directory.lock_.get(), F_OFD_SETLK, &lock) != 0) {
     throw UsageError(
@@ -244,13 +312,15 @@ RunDirectory RunDirectory::Make(const std::string& path, bool fresh) {
   return directory;
 }
 
-RunDirectory RunDirectory::Open(const std::string& path, bool take_over) {
+RunDirectory RunDirectory::Open(const std::string& path, bool take_over,
+                                const std::string& trusted) {
+  RequireOwn(path, trusted);
   RunDirectory directory;
   directory.path_ = AbsolutePath(path);
   directory.current_ = directory.path_;
   directory.published_ = true;
   directory.keep_ = true;
-  directory.lock_ = Fd(open(directory.File("lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  directory.lock_ = OpenLock(directory.File("lock"));
   if (!directory.lock_) {
     throw UsageError(
         fmt::format("cannot use the run directory '{}': {}", directory.path_, strerror(errno)));
@@ -260,13 +330,14 @@ RunDirectory RunDirectory::Open(const std::string& path, bool take_over) {
     throw UsageError(InUse(directory.path_));
   }
   CheckOwner(directory.path_, take_over);
-  for (const char* name : {"logs", "spool"}) mkdir(directory.File(name).c_str(), 0777);
+  for (const char* name : {"logs", "spool"}) MakeFolder(directory.File(name));
   WaitForLocalWorkers(directory.File("workers.lock"));
   directory.workers_lock_ = LockOfWorkers(directory.File("workers.lock"));
   return directory;
 }
 
 void RunDirectory::Publish() {
+  SyncDirectory(current_);
   // Another one may have been made there while the input was read.
   if (HeldByMaster(path_)) RequireFree(path_, true);
   if (!moved_aside_to_.empty() && rename(path_.c_str(), moved_aside_to_.c_str()) != 0) {
@@ -277,6 +348,7 @@ void RunDirectory::Publish() {
   if (rename(current_.c_str(), path_.c_str()) != 0) {
     throw UsageError(fmt::format("cannot make the run directory '{}': {}", path_, strerror(errno)));
   }
+  SyncDirectory(fs::path(path_).parent_path().string());
   current_ = path_;
   published_ = true;
 }

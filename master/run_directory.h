@@ -18,7 +18,9 @@ class RunDirectory {
 
   /// Takes hold of an existing run whose master is gone, once its local workers are, too.
   /// `take_over`: though a master on another host may live. Throws UsageError while a master lives.
-  static RunDirectory Open(const std::string& path, bool take_over);
+  /// `trusted`: the user whose directory it may be besides this process's (RequireOwn).
+  static RunDirectory Open(const std::string& path, bool take_over,
+                           const std::string& trusted = {});
 
   RunDirectory(RunDirectory&&) = default;
   RunDirectory& operator=(RunDirectory&&) = default;
@@ -64,6 +66,13 @@ bool HeldByMaster(const std::string& path);
 
 /// Whether a master may hold the directory, here or on another host.
 bool MasterMayLive(const std::string& path);
+
+/// Throws UsageError for a run directory of another user than this process's or `trusted` (a name):
+/// what it says would be run in this user's name.
+void RequireOwn(const std::string& path, const std::string& trusted);
+
+/// Whether this user owns the directory.
+bool IsOwn(const std::string& path);
 
 /// Whether there is a run in this directory.
 bool IsRunDirectory(const std::string& path);

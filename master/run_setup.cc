@@ -23,7 +23,12 @@ uint64_t Random64() {
 void MakeRoom(const std::vector<PoolShare>& pools) {
   uint64_t workers = 0;
   for (const PoolShare& share : pools) workers += share.workers;
-  RequireDescriptors(kOwnDescriptors + kDescriptorsOfWorker * workers);
+  try {
+    RequireDescriptors(kOwnDescriptors + kDescriptorsOfWorker * workers);
+  } catch (const Error& error) {
+    // Before anything has started.
+    throw UsageError(error.what());
+  }
   // Strangers may hold connections open without speaking: the more the better.
   const uint64_t before = RaiseDescriptorLimit();
   for (const PoolShare& share : pools) share.pool->KeepDescriptorLimit(before);
@@ -31,6 +36,8 @@ void MakeRoom(const std::vector<PoolShare>& pools) {
 
 Transport Listen(const std::vector<PoolShare>& pools, const RunDirectory& directory, RunKeys& keys,
                  RunObserver& observer, std::string& address) {
+  // The transport's, the journal's, and those of the pools: libzmq would abort for want of one.
+  RequireThreads(4 + pools.size());
   Transport transport(keys.server(), keys.client_public());
   using Reach = Transport::Reach;
   Reach reach = Reach::kLoopback;
@@ -61,9 +68,15 @@ Transport Listen(const std::vector<PoolShare>& pools, const RunDirectory& direct
 void TakeOver(const std::vector<PoolShare>& pools, Database& journal, Recovered& recovered) {
   std::set<std::string> watched;
   for (const OpenAllocation& open : OpenAllocations(journal)) {
-    const auto share = std::find_if(pools.begin(), pools.end(), [&](const PoolShare& p) {
-      return p.pool->scheduler() == open.scheduler;
+    // Where the pools are others now: any of that scheduler can watch them.
+    auto share = std::find_if(pools.begin(), pools.end(), [&](const PoolShare& p) {
+      return p.pool->scheduler() == open.scheduler && p.pool->place() == open.pool;
     });
+    if (share == pools.end()) {
+      share = std::find_if(pools.begin(), pools.end(), [&](const PoolShare& p) {
+        return p.pool->scheduler() == open.scheduler;
+      });
+    }
     if (share == pools.end()) continue;
     share->pool->Adopt(open.token, open.job, static_cast<unsigned>(open.workers));
     watched.insert(fmt::format("{} {}_", open.scheduler, open.job.substr(0, open.job.find(';'))));

@@ -113,5 +113,6 @@ CREATE TABLE allocations(
   workers INTEGER NOT NULL,
   intended_us INTEGER NOT NULL,
   job TEXT,                     -- the scheduler's id; NULL while not known
-  ended_us INTEGER
+  ended_us INTEGER,
+  pool INTEGER NOT NULL DEFAULT 0  -- its place among the pools of the run, from 0
 ) WITHOUT ROWID;

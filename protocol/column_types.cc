@@ -30,6 +30,13 @@ std::optional<int64_t> Integer(std::string_view field) {
   return value;
 }
 
+// Whether there is a double of that value.
+bool IsExact(int64_t whole) {
+  constexpr double kTwoTo63 = 9223372036854775808.0;
+  const auto rounded = static_cast<double>(whole);
+  return rounded < kTwoTo63 && static_cast<int64_t>(rounded) == whole;
+}
+
 std::optional<double> Number(std::string_view field) {
   if (field.empty()) return std::nullopt;
   const char last = static_cast<char>(field.back() | 0x20);
@@ -50,12 +57,17 @@ std::optional<double> Number(std::string_view field) {
   if (end != field.data() + field.size()) return std::nullopt;
   // Beyond the largest or below the least double: not to be had exactly, so text.
   if (error != std::errc()) return std::nullopt;
+  // Digits and nothing else may be a name, such as an id, and must not be rounded.
+  if (field.find_first_not_of("0123456789", first) != std::string_view::npos) return value;
+  const auto whole = Integer(field);
+  const bool minus_zero = field == "-0";
+  if (!minus_zero && !(whole && IsExact(*whole))) return std::nullopt;
   return value;
 }
 
 std::optional<bool> Boolean(std::string_view field) {
-  if (field == "true" || field == "TRUE") return true;
-  if (field == "false" || field == "FALSE") return false;
+  if (field == "true" || field == "TRUE" || field == "True") return true;
+  if (field == "false" || field == "FALSE" || field == "False") return false;
   return std::nullopt;
 }
 
@@ -80,9 +92,13 @@ bool IsMissing(std::string_view field) { return field.empty() || field == "NA"; 
 void TypeFinder::Add(std::string_view field) {
   if (!(integer_ || number_ || boolean_) || IsMissing(field)) return;
   some_ = true;
-  integer_ = integer_ && Integer(field);
-  // What is an integer is a number, too.
-  if (!integer_) number_ = number_ && Number(field);
+  if (integer_) {
+    const auto whole = Integer(field);
+    integer_ = whole.has_value();
+    // What is an integer is a number, too, but for those that no double has.
+    if (whole) inexact_ = inexact_ || !IsExact(*whole);
+  }
+  if (!integer_) number_ = number_ && !inexact_ && Number(field);
   boolean_ = boolean_ && Boolean(field);
 }
 
@@ -104,6 +120,11 @@ Value TypedValue(std::string_view field, ColumnType type) {
     if (const auto value = Boolean(field)) return *value;
   }
   return std::string(field);
+}
+
+bool IsOfType(std::string_view field, ColumnType type) {
+  return type == ColumnType::kText || IsMissing(field) ||
+         !std::holds_alternative<std::string>(TypedValue(field, type));
 }
 
 ColumnType TypeOf(std::string_view field) {

@@ -12,8 +12,9 @@ namespace cq {
 const char* NameOf(ColumnType type);
 
 /// What all fields of one column could be, found out in one pass. An integer is canonical (no
-/// leading zero or plus) and fits 64 bits; `NaN`, `Inf` and `-Inf` in any case are numbers; true,
-/// false, TRUE and FALSE are Booleans; empty and NA are missing.
+/// leading zero or plus) and fits 64 bits; `NaN`, `Inf` and `-Inf` in any case are numbers; digits
+/// alone that no double has exactly are text; true, false, TRUE, FALSE, True and False are
+/// Booleans; empty and NA are missing.
 class TypeFinder {
  public:
   void Add(std::string_view field);
@@ -24,6 +25,7 @@ class TypeFinder {
   bool integer_ = true;
   bool number_ = true;
   bool boolean_ = true;
+  bool inexact_ = false;
   bool some_ = false;
 };
 
@@ -35,6 +37,9 @@ bool IsMissing(std::string_view field);
 
 /// A field of a column of that type; missing is null. A field that is not of the type is text.
 Value TypedValue(std::string_view field, ColumnType type);
+
+/// Whether a field can stand in a column of that type.
+bool IsOfType(std::string_view field, ColumnType type);
 
 /// The type of a single value, such as a constant.
 ColumnType TypeOf(std::string_view field);

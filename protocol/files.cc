@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -11,6 +13,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <filesystem>
 #include <future>
 #include <system_error>
 #include <thread>
@@ -87,9 +90,12 @@ uint64_t DescriptorLimit() {
   return limit.rlim_max;
 }
 
-std::string ReadFile(const std::string& path) {
-  const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) throw Error(fmt::format("cannot read '{}': {}", path, strerror(errno)));
+namespace {
+std::string ReadAll(const Fd& fd, const std::string& path) {
+  if (!fd) {
+    throw Error(fmt::format("cannot read '{}': {}", path,
+                            errno == EINVAL ? "it is no regular file" : strerror(errno)));
+  }
   std::string text;
   std::array<char, 65536> buffer{};
   for (;;) {
@@ -99,6 +105,13 @@ std::string ReadFile(const std::string& path) {
     if (n == 0) return text;
     text.append(buffer.data(), static_cast<size_t>(n));
   }
+}
+}  // namespace
+
+std::string ReadFile(const std::string& path) { return ReadAll(OpenRegular(path), path); }
+
+std::string ReadStream(const std::string& path) {
+  return ReadAll(Fd(open(path.c_str(), O_RDONLY | O_CLOEXEC)), path);
 }
 
 bool WriteAll(int fd, std::string_view text) {
@@ -111,21 +124,111 @@ bool WriteAll(int fd, std::string_view text) {
   return true;
 }
 
-void ReplaceFile(const std::string& path, std::string_view text, mode_t mode) {
-  const std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
-  unlink(temporary.c_str());
-  Fd fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
-  const bool written = fd && WriteAll(fd.get(), text) && fsync(fd.get()) == 0 &&
-                       rename(temporary.c_str(), path.c_str()) == 0;
-  if (!written) {
-    const int error = errno;
-    unlink(temporary.c_str());
-    throw Error(fmt::format("cannot write '{}': {}", path, strerror(error)));
+namespace {
+
+constexpr std::string_view kTemporary = ".cqtmp";
+constexpr size_t kRandomLetters = 6;
+
+std::string FolderOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+// A name beside `path` that is likely free.
+std::string TemporaryName(const std::string& path) {
+  constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789";
+  std::array<unsigned char, kRandomLetters> random{};
+  if (getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) {
+    throw Error("the system gives no random numbers");
+  }
+  std::string name = path + ".";
+  for (const unsigned char byte : random) name += kLetters[byte % kLetters.size()];
+  return name.append(kTemporary);
+}
+
+// Temporary files of writers that were killed: nobody holds their locks.
+void RemoveLeftBehind(const std::string& path) {
+  const std::string folder = FolderOf(path);
+  const std::string name = path.substr(path.rfind('/') + 1) + ".";
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    const std::string other = entry.path().filename().string();
+    if (other.size() != name.size() + kRandomLetters + kTemporary.size() ||
+        !other.starts_with(name) || !other.ends_with(kTemporary)) {
+      continue;
+    }
+    const std::string full = folder + "/" + other;
+    const Fd fd(open(full.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    if (fd && flock(fd.get(), LOCK_EX | LOCK_NB) == 0) unlink(full.c_str());
   }
 }
 
+}  // namespace
+
+NewFile::NewFile(std::string path, mode_t mode) : path_(std::move(path)) {
+  fd_ = Fd(open(FolderOf(path_).c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, mode));
+  if (fd_ && flock(fd_.get(), LOCK_EX | LOCK_NB) == 0) return;
+  RemoveLeftBehind(path_);
+  for (int tries = 0; !fd_ && tries < 100; ++tries) {
+    temporary_ = TemporaryName(path_);
+    fd_ = Fd(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+    if (!fd_ && errno != EEXIST) break;
+  }
+  if (!fd_) {
+    temporary_.clear();
+    Fail();
+  }
+  flock(fd_.get(), LOCK_EX | LOCK_NB);
+}
+
+NewFile::~NewFile() {
+  if (!temporary_.empty()) unlink(temporary_.c_str());
+}
+
+void NewFile::Publish() {
+  if (fsync(fd_.get()) != 0) Fail();
+  const std::string self = fmt::format("/proc/self/fd/{}", fd_.get());
+  for (int tries = 0; temporary_.empty() && tries < 100; ++tries) {
+    const std::string name = TemporaryName(path_);
+    if (linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+      temporary_ = name;
+    } else if (errno != EEXIST) {
+      Fail();
+    }
+  }
+  if (temporary_.empty() || rename(temporary_.c_str(), path_.c_str()) != 0) Fail();
+  temporary_.clear();
+}
+
+void NewFile::Fail() const {
+  throw Error(fmt::format("cannot write '{}': {}", path_, strerror(errno)));
+}
+
+void ReplaceFile(const std::string& path, std::string_view text, mode_t mode) {
+  NewFile file(path, mode);
+  if (!WriteAll(file.fd(), text)) {
+    throw Error(fmt::format("cannot write '{}': {}", path, strerror(errno)));
+  }
+  file.Publish();
+}
+
+void SyncDirectory(const std::string& path) {
+  const Fd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd) fsync(fd.get());
+}
+
+Fd OpenRegular(const std::string& path) {
+  Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat status {};
+  if (!fd || fstat(fd.get(), &status) != 0) return {};
+  if (S_ISREG(status.st_mode)) return fd;
+  fd.Close();
+  errno = EINVAL;
+  return {};
+}
+
 bool KeepsFilesPrivate(const std::string& directory) {
-  const std::string probe = fmt::format("{}/.private.{}.tmp", directory, getpid());
+  const std::string probe = TemporaryName(directory + "/.private");
   const Fd fd(open(probe.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   struct stat status {};
   const bool known = fd && stat(probe.c_str(), &status) == 0;

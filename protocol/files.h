@@ -55,12 +55,46 @@ uint64_t RaiseDescriptorLimit();
 /// How many descriptors this process may have at most.
 uint64_t DescriptorLimit();
 
-/// The whole file. Throws Error that names it.
+/// The whole of a regular file, or of one of /proc. Throws Error that names it.
 std::string ReadFile(const std::string& path);
 
-/// Writes `text` to a temporary name beside `path`, syncs it, and renames it to `path`. Throws
-/// Error.
+/// The same of whatever the user names: a pipe, a terminal.
+std::string ReadStream(const std::string& path);
+
+/// A file that takes the place of another once it is whole. Until then nobody can open it, and a
+/// kill leaves nothing; where the file system cannot do that (O_TMPFILE) it stands beside the other
+/// one as NAME.XXXXXX.cqtmp, locked, and the next writer removes what a killed one left.
+class NewFile {
+ public:
+  /// Throws Error that names `path`.
+  NewFile(std::string path, mode_t mode);
+  NewFile(NewFile&&) = default;
+  NewFile& operator=(NewFile&&) = delete;
+  /// Removes what was not published.
+  ~NewFile();
+
+  int fd() const { return fd_.get(); }
+  /// Syncs it and gives it its name. Throws Error.
+  void Publish();
+
+ private:
+  [[noreturn]] void Fail() const;
+
+  std::string path_;
+  /// Its name so far, if it has one.
+  std::string temporary_;
+  Fd fd_;
+};
+
+/// Puts a file with this text in the place of `path` (NewFile). Throws Error.
 void ReplaceFile(const std::string& path, std::string_view text, mode_t mode);
+
+/// Makes durable which names this directory has. What cannot be synced is left as it is.
+void SyncDirectory(const std::string& path);
+
+/// Opens a regular file to read it. Nothing else: a FIFO would be waited for, and a device read
+/// without end. None, with errno, where it cannot be opened; EINVAL for what is no regular file.
+Fd OpenRegular(const std::string& path);
 
 /// Whether a file in this directory can be made that nobody else reads; some file systems have no
 /// permissions.

@@ -101,46 +101,71 @@ void Core::DrainWorker(Worker& worker, const std::string& reason) {
   worker.leaving = true;
 }
 
-// How a task ended is counted for its host. What is common to all hosts is the tasks' own fault.
-void Core::NoteEnd(const Worker& worker, bool ok, uint64_t tasks, const std::string& error) {
-  Host& host = workers_.HostOf(worker);
+// How a task ended is counted for its host: `elsewhere` are workers with which it had failed.
+void Core::NoteEnd(const Worker& worker, bool ok, uint64_t tasks,
+                   const std::vector<WorkerIndex>& elsewhere) {
   constexpr double kEach = 1 - 1 / kResultsKept;
   const double kept = tasks == 1 ? kEach : std::pow(kEach, static_cast<double>(tasks));
+  Host& host = workers_.HostOf(worker);
   host.results = host.results * kept + (1 - kept) * kResultsKept;
   host.errors = host.errors * kept + (ok ? 0 : (1 - kept) * kResultsKept);
   host.failing = !ok;
-  if (ok || host.avoided || host.results < kResultsNeeded || host.errors < host.results / 2) return;
+  for (const WorkerIndex before : elsewhere) {
+    Host& other = workers_.HostOf(workers_[before]);
+    if (&other == &host) continue;
+    if (ok) {
+      ++other.refuted;
+      LeaveAloneIfBad(other);
+    } else {
+      // It was the task's own fault, here as there.
+      other.results = std::max(other.results - 1, 0.0);
+      other.errors = std::max(other.errors - 1, 0.0);
+    }
+  }
+  if (!ok) LeaveAloneIfBad(host);
+}
+
+// Whether so many tasks fail on a host that it cannot be chance, as they end elsewhere.
+bool Core::IsSuspect(const Host& host) const {
+  if (host.avoided || host.results < kResultsNeeded || host.errors < host.results / 2) return false;
   double results = 0;
   double errors = 0;
-  uint64_t avoided = 0;
   for (const Host& other : workers_.hosts()) {
-    avoided += other.avoided ? 1 : 0;
     if (&other == &host || other.avoided) continue;
     results += other.results;
     errors += other.errors;
   }
-  // Rows that fail wherever they run may stand together in the input, and so have come to one host:
-  // by its errors alone never more than a quarter of all hosts is left out.
-  const uint64_t most = std::max<uint64_t>(workers_.hosts().size() / 4, 1);
-  if (results < kResultsNeeded || avoided >= most) return;
-  // Chernoff's bound, with the others' rate as it is at least likely to be.
+  if (results < kResultsNeeded) return false;
+  // Chernoff's bound, with the others' rate as high as it may well be.
   const double here = host.errors / host.results;
   const double there = (errors + 1) / (results + 2);
-  if (there >= here) return;
+  if (there >= here) return false;
   const double rest = here < 1 ? (1 - here) * std::log((1 - here) / (1 - there)) : 0;
-  if (host.results * (here * std::log(here / there) + rest) < kImprobable) return;
-  host.avoided = true;
-  LeaveAlone(worker.host_index,
-             fmt::format("of the last {:.0f} tasks on {} {:.0f} failed, elsewhere {:.0f} of {:.0f} "
-                         "(the last one: {})",
-                         host.results, host.name, host.errors, errors, results, error));
+  return host.results * (here * std::log(here / there) + rest) >= kImprobable;
 }
 
-void Core::LeaveAlone(HostIndex host, const std::string& reason) {
+// Rows that fail wherever they run may all have come to one host. So a host is left alone only if
+// one of those that failed there has ended well elsewhere; without --retries a few are tried again
+// for that (MayBeItsHosts).
+void Core::LeaveAloneIfBad(Host& host) {
+  if (host.refuted == 0 || !IsSuspect(host)) return;
+  host.avoided = true;
+  const std::string reason =
+      fmt::format("{:.0f} of the last {:.0f} tasks on {} failed, and elsewhere they do not",
+                  host.errors, host.results, host.name);
+  const auto index = static_cast<HostIndex>(&host - workers_.hosts().data());
   for (Worker& worker : workers_.all()) {
-    if (worker.host_index == host && !worker.leaving && !worker.ended) DrainWorker(worker, reason);
+    if (worker.host_index == index && !worker.leaving && !worker.ended) DrainWorker(worker, reason);
   }
-  actions_.emplace_back(AvoidHost{workers_.hosts()[host].name});
+  actions_.emplace_back(AvoidHost{host.name});
+}
+
+bool Core::MayBeItsHosts(const Worker& worker, const OpenTask& open) {
+  constexpr uint64_t kTrials = 3;
+  Host& host = workers_.HostOf(worker);
+  if (!open.failed_on.empty() || host.trials == kTrials || !IsSuspect(host)) return false;
+  ++host.trials;
+  return true;
 }
 
 // What nobody who is left could start has failed.

@@ -194,9 +194,12 @@ class Core {
   bool Refused(const OpenTask& open, const Worker& worker) const;
   void Refute(const OpenTask& open);
   void DrainBlackHoles();
-  void NoteEnd(const Worker& worker, bool ok, uint64_t tasks, const std::string& error);
+  void NoteEnd(const Worker& worker, bool ok, uint64_t tasks,
+               const std::vector<WorkerIndex>& elsewhere);
+  bool IsSuspect(const Host& host) const;
+  void LeaveAloneIfBad(Host& host);
+  bool MayBeItsHosts(const Worker& worker, const OpenTask& open);
   void DrainWorker(Worker& worker, const std::string& reason);
-  void LeaveAlone(HostIndex host, const std::string& reason);
   void FinishRefused();
 
   /// Into the journal, together with what is written before and after it.

@@ -70,11 +70,16 @@ void Dispatcher::Give() {
   }
   const uint64_t total =
       std::max({core_.workers_.live_slots(), core_.options_.expected_slots, uint64_t{1}});
-  // The emptiest first: at the tail the few that are left go where slots idle.
-  std::sort(dirty.begin(), dirty.end(), [this](WorkerIndex a, WorkerIndex b) {
-    const size_t of_a = core_.workers_[a].held.size();
-    const size_t of_b = core_.workers_[b].held.size();
-    return of_a != of_b ? of_a < of_b : a < b;
+  // Those with most idle slots first: at the tail the few that are left go where slots idle, and
+  // what was asked back for one does not return to whom it was taken from.
+  const auto idle = [this](WorkerIndex index) {
+    const Worker& worker = core_.workers_[index];
+    return static_cast<int64_t>(worker.slots) - static_cast<int64_t>(worker.held.size());
+  };
+  std::sort(dirty.begin(), dirty.end(), [&idle](WorkerIndex a, WorkerIndex b) {
+    const int64_t of_a = idle(a);
+    const int64_t of_b = idle(b);
+    return of_a != of_b ? of_a > of_b : a < b;
   });
   for (const WorkerIndex index : dirty) GiveTo(core_.workers_[index], total);
 }

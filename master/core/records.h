@@ -55,6 +55,8 @@ struct WorkerWaitsRecord {
 struct AllocationIntent {
   std::string token;
   std::string scheduler;
+  /// The place of its pool among those of the run.
+  uint64_t pool = 0;
   uint64_t workers = 0;
 };
 struct AllocationSubmitted {

@@ -217,11 +217,17 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
     MarkDirty(*worker);
     worker->unstartable = 0;
     const bool ok = result.outcome == Outcome::kOk;
-    if (ok || result.outcome == Outcome::kError) NoteEnd(*worker, ok, 1, result.details->error);
+    static const std::vector<WorkerIndex> kNowhere;
+    if (ok || result.outcome == Outcome::kError) {
+      NoteEnd(*worker, ok, 1, open == nullptr ? kNowhere : open->failed_on);
+    }
   }
   if (open != nullptr && !open->refused.empty()) Refute(*open);
   const bool failed = result.outcome == Outcome::kError || result.outcome == Outcome::kTimeout;
-  if (failed && (open == nullptr || open->failures < options_.retries) && options_.retries > 0) {
+  const bool again = options_.retries > 0 && (open == nullptr || open->failures < options_.retries);
+  const bool elsewhere = failed && current && worker != nullptr && !again &&
+                         result.outcome == Outcome::kError && MayBeItsHosts(*worker, *open);
+  if (failed && (again || elsewhere)) {
     Retry(now, worker, result, tasks_.OpenUp(result.task));
     if (worker != nullptr) FindUncommitted(result.attempt)->worker = worker->index;
     return;

@@ -66,6 +66,9 @@ struct Host {
   /// Results that were `ok` or `error`, and those that were `error`: older ones count less.
   double results = 0;
   double errors = 0;
+  /// Tasks that failed here and ended well elsewhere; and those that were tried elsewhere for that.
+  uint64_t refuted = 0;
+  uint64_t trials = 0;
   /// The last result was an error.
   bool failing = false;
   /// No worker there is given anything more.
@@ -164,7 +167,7 @@ class WorkerTable {
   void set_last_number(uint64_t number) { last_number_ = number; }
   void SetHost(Worker& worker, const std::string& name);
   Host& HostOf(const Worker& worker) { return hosts_[worker.host_index]; }
-  std::vector<Host>& hosts() { return hosts_; }
+  const std::vector<Host>& hosts() const { return hosts_; }
   /// nullptr for a number that no worker has.
   Worker* WithNumber(uint64_t number);
 

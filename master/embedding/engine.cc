@@ -348,12 +348,16 @@ class MasterEngine final : public detail::Engine {
     directory_ = std::make_unique<RunDirectory>(RunDirectory::Make(run_dir_, options_.fresh));
     const auto fingerprints =
         private_ == nullptr ? TakeFingerprints(definition_, {}) : Fingerprints();
-    directory_->Publish();
-    if (private_ != nullptr) return;
+    if (private_ != nullptr) {
+      directory_->Publish();
+      return;
+    }
     auto meta = definition_.ToMeta();
     meta["fingerprints"] = ToJson(fingerprints);
     meta["record"] = "null";
-    journal_ = CreateJournal(directory_->File("journal.db"), meta, {});
+    CreateJournal(directory_->File("journal.db"), meta, {});
+    directory_->Publish();
+    journal_ = OpenJournal(directory_->File("journal.db"));
   }
 
   void Resume() {

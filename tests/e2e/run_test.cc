@@ -76,9 +76,40 @@ TEST_F(RunTest, ValuesArriveByteForByte) {
   EXPECT_EQ(ended.status, 0) << ended.err;
   // Of what it prints the first 16 and the last 48 KiB are kept.
   EXPECT_EQ(Column("cq_stdout")[0].substr(0, 16384), text.substr(0, 16384));
+  // The journal has the bytes; a CSV is UTF-8.
+  const std::string shown = text.substr(0, text.size() - 2) + "\xEF\xBF\xBD\xEF\xBF\xBD";
   EXPECT_EQ(Column("cq_stdout")[0].substr(Column("cq_stdout")[0].size() - 49152),
-            text.substr(text.size() - 49152));
-  EXPECT_EQ(Column("a")[0], text);
+            shown.substr(shown.size() - 49152));
+  EXPECT_EQ(Column("a")[0], shown);
+  const Ended kept =
+      Cq({"query", "in.cq", "SELECT hex(substr(stdout, -2)) AS x FROM results"}, directory_.path());
+  EXPECT_EQ(kept.out, "x\nFFFE\n");
+}
+
+// Cut within a character, bytes that are none, NUL.
+TEST_F(RunTest, EveryFileThatIsWrittenIsUtf8) {
+  WriteProgram(directory_.File("print"), "#!/bin/sh\nprintf \"$1\"; printf \"$1\" >&2; exit 1\n");
+  const Ended ended = Run("a,b\nx\\377y,1\nn\\000l,2\n" + std::string(4095, 'a') + "\xC3\xA9z,3\n",
+                          {}, {"./print", "{a}"});
+  EXPECT_EQ(ended.status, 1) << ended.err;
+  EXPECT_EQ(Column("cq_stdout"),
+            (Words{"x\xEF\xBF\xBDy", "n\xEF\xBF\xBDl", std::string(4095, 'a')}));
+  EXPECT_EQ(Column("cq_error")[0], "x\xEF\xBF\xBDy");
+  EXPECT_EQ(Column("cq_error")[1], "n\xEF\xBF\xBDl");
+  const Ended log = Cq({"log", "in.cq", "1"}, directory_.path());
+  EXPECT_NE(log.out.find("x\xEF\xBF\xBDy"), std::string::npos) << log.out;
+}
+
+TEST_F(RunTest, WhatIsShownHasNoControlCharacters) {
+  WriteProgram(directory_.File("print"),
+               "#!/bin/sh\nprintf '\\033[31mred\\007\\n\\302\\233x\\tok'; cat; exit 1\n");
+  Run("a,b\n1,2\n", {}, {"./print"});
+  const Ended log = Cq({"log", "in.cq", "1"}, directory_.path());
+  EXPECT_NE(log.out.find("\tok"), std::string::npos) << log.out;
+  for (const char c : log.out) EXPECT_TRUE(c == '\n' || c == '\t' || (c & 0xe0) != 0) << int{c};
+  EXPECT_EQ(log.out.find("\xC2\x9B"), std::string::npos);
+  const Ended unknown = Cq({"log", "in.cq\033[31m", "1"}, directory_.path());
+  EXPECT_EQ(unknown.err.find('\033'), std::string::npos) << unknown.err;
 }
 
 TEST_F(RunTest, WhatCannotBeAnArgumentEndsThatTaskAlone) {
@@ -246,7 +277,7 @@ TEST_F(RunTest, BadInputIsToldBeforeAnythingStarts) {
 
 TEST_F(RunTest, BadOptionsAreToldBeforeAnythingStarts) {
   ExpectRefused(Run("a\n1\nx\n", {"--order", "lpt", "--cost", "a"}, {"true"}),
-                "in.csv:3: --cost: 'x' in column 'a' is no number");
+                "in.csv:3: column 'a': --cost: 'x' is no number");
   ExpectRefused(Run("a\n1\n", {"--order", "lpt"}, {"true"}), "go together");
   ExpectRefused(Run("a\n1\n", {"--order", "best"}, {"true"}), "there are fifo and lpt");
   ExpectRefused(Run("a\n1\n", {"--group", "b"}, {"true"}), "there is no column 'b'");
@@ -300,19 +331,131 @@ TEST_F(RunTest, TheOutputReplacesNeitherTheInputNorTheJournal) {
   ExpectRefused(Run("a,b\n1,2\n", {"-o", "in.cq/journal.db"}, {"true"}), "run directory");
 }
 
+TEST_F(RunTest, NoCommandWritesOverTheFilesOfARun) {
+  ASSERT_EQ(Run("a,b\n1,2\n", {}, {"true"}).status, 0);
+  std::filesystem::create_symlink("in.cq", directory_.File("link"));
+  std::filesystem::create_symlink("in.cq/journal.db", directory_.File("link.csv"));
+  WriteFile(directory_.File("other.csv"), "a\n1\n");
+  for (const std::string output : {"in.cq/journal.db", "link/journal.db", "link.csv",
+                                   "in.cq/params.csv", "in.cq/spool/x", "in.csv"}) {
+    const Ended exported = Cq({"export", "in.cq", "-o", output}, directory_.path());
+    EXPECT_EQ(exported.status, 2) << output << exported.err;
+    EXPECT_EQ(Cq({"export", "in.cq", "--blob", "1", "-o", output}, directory_.path()).status, 2);
+    if (output == "in.csv") continue;
+    EXPECT_EQ(Cq({"run", "other.csv", "-o", output, "--", "true"}, directory_.path()).status, 2);
+  }
+  EXPECT_EQ(Cq({"status", "in.cq"}, directory_.path()).status, 0);
+  EXPECT_EQ(Cq({"export", "in.cq", "-o", "link/results.csv"}, directory_.path()).status, 0);
+}
+
+// No other's file, and none that a killed one left.
+TEST_F(RunTest, ResultsGoThroughNoNameThatCouldBeGuessed) {
+  ASSERT_EQ(Run("a,b\n1,2\n", {}, {"true"}).status, 0);
+  WriteFile(directory_.File("victim"), "mine");
+  const std::string command =
+      "ln -s victim out.csv.$$.tmp; exec " CQ_PROGRAM " export in.cq -o out.csv";
+  EXPECT_EQ(TestProcess({"sh", "-c", command}, directory_.path()).Wait().status, 0);
+  EXPECT_EQ(Slurp(directory_.File("victim")), "mine");
+  EXPECT_FALSE(std::filesystem::is_symlink(directory_.File("out.csv")));
+  EXPECT_EQ(cq::Column(directory_.File("out.csv"), "cq_status"), Words{"ok"});
+}
+
+TEST_F(RunTest, CompressedAndOtherwiseSeparatedInputIsRead) {
+  WriteFile(directory_.File("plain.csv"), "a,b\n1,\"x;y\"\n2,z\n");
+  for (const std::string make :
+       {"gzip <plain.csv >in.csv.gz", "zstd -q <plain.csv >in.csv.zst",
+        "sed 's/,/;/g; s/x;y/x,y/' <plain.csv >in.csv", "tr , '\\t' <plain.csv >in.tsv"}) {
+    const std::string name = make.substr(make.rfind('>') + 1);
+    TestProcess({"sh", "-c", make}, directory_.path()).Wait();
+    Words words = {"run", name, "--run-dir", "r.cq", "--fresh"};
+    if (name == "in.csv") words.insert(words.end(), {"--separator", ";"});
+    words.insert(words.end(), {"--", "echo", "{b}"});
+    const Ended ended = Cq(words, directory_.path());
+    EXPECT_EQ(ended.status, 0) << make << ended.err;
+    const std::string first = name == "in.csv" ? "x,y" : "x;y";
+    EXPECT_EQ(cq::Column(directory_.File("r.cq/results.csv"), "cq_stdout"), (Words{first, "z"}))
+        << make;
+    // Nothing runs again.
+    words.erase(words.begin() + 4);
+    const Ended again = Cq(words, directory_.path());
+    EXPECT_EQ(again.status, 0) << again.err;
+    EXPECT_EQ(again.err.find("changed"), std::string::npos) << again.err;
+  }
+  WriteFile(directory_.File("bad.csv.gz"), "a,b\n1,2\n");
+  EXPECT_EQ(Cq({"run", "bad.csv.gz", "--", "true"}, directory_.path()).status, 0)
+      << "not compressed";
+  TestProcess({"sh", "-c", "gzip <plain.csv | head -c 30 >cut.csv.gz"}, directory_.path()).Wait();
+  const Ended cut = Cq({"run", "cut.csv.gz", "--", "true"}, directory_.path());
+  EXPECT_EQ(cut.status, 2);
+  EXPECT_NE(cut.err.find("decompress"), std::string::npos) << cut.err;
+}
+
+TEST_F(RunTest, ValuesThatDoNotFitAreToldBeforeAnythingStarts) {
+  const std::string csv = "a,b\n1,2\nx,3\n";
+  const auto program = [&](const Words& options) {
+    Words words = options;
+    words.insert(words.end(), {"--program", "python3 none.py"});
+    WriteFile(directory_.File("in.csv"), csv);
+    words.insert(words.begin(), {"run", "in.csv"});
+    return Cq(words, directory_.path());
+  };
+  ExpectRefused(program({"--types", "a=integer"}),
+                "in.csv:3: column 'a': --types: 'x' is no integer");
+  ExpectRefused(program({"--order", "lpt", "--cost", "a"}), "in.csv:3: column 'a'");
+  ExpectRefused(program({"--order", "lpt", "--cost", "none"}), "there is no column 'none'");
+  ExpectRefused(program({"--order", "lpt", "--cost", "a", "--dry-run"}), "in.csv:3: column 'a'");
+}
+
+TEST_F(RunTest, AnInputAtAnotherPathIsNoEditOfTheFirst) {
+  std::filesystem::create_directory(directory_.File("d"));
+  WriteFile(directory_.File("in.csv"), "a\n1\n2\n");
+  WriteFile(directory_.File("d/in.csv"), "a\n3\n");
+  ASSERT_EQ(Cq({"run", "in.csv", "--", "echo", "{a}"}, directory_.path()).status, 0);
+  const Ended other = Cq({"run", "d/in.csv", "--", "echo", "{a}"}, directory_.path());
+  EXPECT_EQ(other.status, 2) << other.err;
+  EXPECT_NE(other.err.find("/in.csv'"), std::string::npos);
+  EXPECT_NE(other.err.find("/d/in.csv'"), std::string::npos) << other.err;
+  EXPECT_EQ(Column("cq_stdout"), (Words{"1", "2"}));
+  // The same file by another name.
+  EXPECT_EQ(Cq({"run", "./d/../in.csv", "--", "echo", "{a}"}, directory_.path()).status, 0);
+  // The folder was moved as a whole.
+  std::filesystem::rename(directory_.File("in.csv"), directory_.File("d/in.csv"));
+  EXPECT_EQ(Cq({"run", "d/in.csv", "--", "echo", "{a}"}, directory_.path()).status, 0);
+  const auto from_stdin = [&](const std::string& csv) {
+    return TestProcess({"sh", "-c", "printf '" + csv + "' | " CQ_PROGRAM " run - -- echo {a}"},
+                       directory_.path())
+        .Wait();
+  };
+  EXPECT_EQ(from_stdin("a\\n1\\n").status, 0);
+  EXPECT_EQ(from_stdin("a\\n1\\n").status, 0);
+  const Ended second = from_stdin("a\\n1\\n2\\n");
+  EXPECT_EQ(second.status, 2);
+  EXPECT_NE(second.err.find("standard input"), std::string::npos) << second.err;
+}
+
 TEST_F(RunTest, ClosedStandardStreamsDoNoHarm) {
   WriteFile(directory_.File("in.csv"), "a,b\n1,2\n");
   const auto shell = [&](const std::string& redirections) {
     return TestProcess(
-               {"sh", "-c",
-                std::string(CQ_PROGRAM) + " run in.csv --fresh --json -- true " + redirections},
+               {"bash", "-c", std::string(CQ_PROGRAM) + " run in.csv --fresh " + redirections},
                directory_.path())
         .Wait()
         .status;
   };
-  EXPECT_EQ(shell("2>&-"), 0);
-  EXPECT_EQ(shell("<&- 2>&- >&-"), 0);
-  EXPECT_EQ(shell(">/dev/full"), 3);
+  for (const std::string options : {"-- true", "--quiet -- true"}) {
+    EXPECT_EQ(shell(options + " 2>&-"), 0);
+    EXPECT_EQ(shell(options + " <&- 2>&- >&-"), 0);
+    EXPECT_EQ(shell(options + " 2>/dev/full >/dev/full"), 0);
+    // A pipe whose reader has left.
+    EXPECT_EQ(shell(options + " 2>&1 | true; exit ${PIPESTATUS[0]}"), 0);
+    EXPECT_EQ(Column("cq_status"), Words{"ok"});
+  }
+  // What was asked for and cannot be given is an error.
+  for (const std::string options : {"--json -- true", "-o - -- true"}) {
+    EXPECT_EQ(shell(options + " >/dev/full"), 3);
+    EXPECT_EQ(shell(options + " >&-"), 3);
+  }
+  EXPECT_EQ(shell("- -- true <&-"), 2);
 }
 
 TEST_F(RunTest, ARunDirectoryInUseIsRefusedEvenWithFresh) {

@@ -344,6 +344,22 @@ TEST_F(CoreTest, ACancelledThatNobodyAskedForIsTriedAgain) {
   EXPECT_EQ(Given(actions, 1).size(), 1u);
 }
 
+// Workers of different sizes hold the same number: the idle slot gets it.
+TEST_F(CoreTest, WhatIsAskedBackForAnIdleSlotGoesThere) {
+  Start(3);
+  const auto given = Given(Join(1, 1, 1), 1);
+  ASSERT_EQ(given.size(), 2u);
+  Report(1, Started{kRun, {{given[0].task, given[0].attempt, 0}}});
+  const auto joined = Join(2, 2, 2);
+  ASSERT_EQ(Given(joined, 2).size(), 1u);
+  const auto asked = std::get<Retract>(Only<Retract>(joined).message).attempts;
+  ASSERT_EQ(asked.size(), 1u);
+  const auto back = Report(
+      1, Returned{kRun, {{asked[0].task, asked[0].attempt, ReturnReason::kRetracted, 0, ""}}});
+  EXPECT_EQ(Given(back, 2).size(), 1u);
+  EXPECT_TRUE(Given(back, 1).empty());
+}
+
 TEST_F(CoreTest, AStalledMastersOwnGapIsNobodysSilence) {
   Start(1);
   Join(1, 1, 1);

@@ -1,6 +1,7 @@
 #include "master/csv_reader.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <thread>
@@ -31,8 +32,7 @@ class CsvReaderTest : public ::testing::Test {
   std::string InputError(const std::string& text) {
     ReplaceFile(path_, text, 0600);
     try {
-      ReadInput(
-          path_, {}, [](uint64_t, uint64_t) {}, -1);
+      ReadInput({.path = path_});
     } catch (const UsageError& error) {
       return std::string(error.what()).substr(directory_.path().size() + 1);
     }
@@ -47,6 +47,93 @@ TEST_F(CsvReaderTest, ReadsQuotesNewlinesAndLineEnds) {
   EXPECT_EQ(ReadAll("\xEF\xBB\xBF"
                     "a,b\r\n\"x\r\ny\",\"q\"\"q\"\n 1 ,\n"),
             (std::vector<Fields>{{"a", "b"}, {"x\r\ny", "q\"q"}, {" 1 ", ""}}));
+}
+
+// Wherever reads end: a pipe that gives a byte at a time.
+TEST_F(CsvReaderTest, RowsAreTheSameHoweverTheyAreRead) {
+  const auto by_bytes = [](const std::string& text) {
+    Pipe pipe = MakePipe();
+    std::thread writer([&] {
+      for (const char c : text) WriteAll(pipe.write.get(), {&c, 1});
+      pipe.write.Close();
+    });
+    std::string rows;
+    try {
+      CsvReader reader(std::move(pipe.read), "input");
+      for (CsvRow row; reader.Next(row);) {
+        for (const auto& field : row.fields) rows += fmt::format("[{}]", field);
+        rows += fmt::format("@{},{};", row.line, row.offset);
+      }
+    } catch (const UsageError& error) {
+      rows = error.what();
+    }
+    writer.join();
+    return rows;
+  };
+  const auto whole = [this](const std::string& text) {
+    std::string rows;
+    try {
+      ReplaceFile(path_, text, 0600);
+      CsvReader reader(OpenRegular(path_), "input");
+      for (CsvRow row; reader.Next(row);) {
+        for (const auto& field : row.fields) rows += fmt::format("[{}]", field);
+        rows += fmt::format("@{},{};", row.line, row.offset);
+      }
+    } catch (const UsageError& error) {
+      rows = error.what();
+    }
+    return rows;
+  };
+  for (const std::string text : {"a,b\n1,\"x\r\ny\"\r\n\r\n3,4", "a,b\r1,2\r", "a,b\n1,x\r2,y\n",
+                                 "\ra,b\n", "a,b\n1,x\r\r\n", "a,b\n1,x\r", "a,b\n1,\"x\"y\n",
+                                 "\"a\"x,b\n1,2\n", "a,b\n5\" pipe,x\"y\"z\n", "a,b\n1,\"x",
+                                 "\xEF\xBB\xBF"
+                                 "a,b\n1,2\n",
+                                 "a,b\n\r\n\n1,2\n"}) {
+    EXPECT_EQ(by_bytes(text), whole(text)) << text;
+  }
+}
+
+TEST_F(CsvReaderTest, TextBehindAClosingQuoteIsRefusedWithItsLine) {
+  const std::string reason =
+      "text behind a closing quote; a quote within quotes is written twice (\"\")";
+  EXPECT_EQ(InputError("a,b\n1,\"a\"b\n2,\"c\"\n3,y\n"), "in.csv:2: " + reason);
+  EXPECT_EQ(InputError("\"a\"x,b\n1,\"2\"\n"), "in.csv:1: " + reason);
+  EXPECT_EQ(InputError("a,b\n1,2\n1,\"b\" \n"), "in.csv:3: " + reason);
+  EXPECT_EQ(InputError("a,b\n1,\"a\" \"b\"\n"), "in.csv:2: " + reason);
+}
+
+TEST_F(CsvReaderTest, ALoneCarriageReturnIsRefusedWhereverItStands) {
+  for (const std::string text :
+       {"a,b\n1,x\r2,y\n", "a,b\n\r1,x\n", "a,b\n1,x\r\r\n", "a,b\n1,x\r", "a,b\r1,x\r"}) {
+    EXPECT_NE(InputError(text).find("a carriage return without a newline"), std::string::npos)
+        << text << InputError(text);
+  }
+  // At the end of what is read at a time, too.
+  for (const size_t before : {(256u << 10) - 3, (256u << 10) - 2, (256u << 10) - 1, 256u << 10}) {
+    std::string text = "a,b\n";
+    text += std::string(before - text.size() - 2, '1') + ",x\r2,y\n";
+    EXPECT_NE(InputError(text).find("a carriage return without a newline"), std::string::npos);
+  }
+}
+
+TEST_F(CsvReaderTest, WhatIsNoCsvOfCommasIsNamed) {
+  using namespace std::string_literals;
+  const std::pair<std::string, std::string> cases[] = {
+      {"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03"s, "gzip"},
+      {"PK\x03\x04\x14\x00\x00\x00\x08"s, "zip archive"},
+      {"\xff\xfe"s + "a\0,\0b\0\n\0"s, "UTF-16"},
+      {"\xfe\xff\0a\0,\0b\0\n"s, "UTF-16"},
+      {"a\0,\0b\0\n\0"s, "UTF-16"},
+      {"X\n\0\0\0\3\0\4"s, "saveRDS"},
+      {"RDX3\nX\n\0\0"s, "save()"},
+      {"a;b\n1;2\n", "--separator ';'"},
+      {"a\tb\n1\t2\n", "--separator tab"},
+      {"\"\",\"x\"\n\"1\",2\n", "row.names = FALSE"},
+  };
+  for (const auto& [text, what] : cases) {
+    EXPECT_NE(InputError(text).find(what), std::string::npos) << what << ": " << InputError(text);
+  }
 }
 
 TEST_F(CsvReaderTest, TheLastLineNeedsNoNewline) {

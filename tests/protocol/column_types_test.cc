@@ -20,7 +20,7 @@ TEST(ColumnTypesTest, AColumnIsWhatAllOfItsFieldsAre) {
   EXPECT_EQ(TypeOfAll({"1", "", "NA", "3"}), ColumnType::kInteger);
   EXPECT_EQ(TypeOfAll({"1", "2.5"}), ColumnType::kNumber);
   EXPECT_EQ(TypeOfAll({"1", "NaN", "-inf", "1e5", "INF"}), ColumnType::kNumber);
-  EXPECT_EQ(TypeOfAll({"true", "FALSE", ""}), ColumnType::kBool);
+  EXPECT_EQ(TypeOfAll({"true", "FALSE", "", "True", "False"}), ColumnType::kBool);
   EXPECT_EQ(TypeOfAll({"true", "1"}), ColumnType::kText);
   EXPECT_EQ(TypeOfAll({"1", "x"}), ColumnType::kText);
   EXPECT_EQ(TypeOfAll({"", "NA"}), ColumnType::kText);
@@ -30,7 +30,12 @@ TEST(ColumnTypesTest, AColumnIsWhatAllOfItsFieldsAre) {
 TEST(ColumnTypesTest, WhatIsNotCanonicalIsNoInteger) {
   EXPECT_EQ(TypeOfAll({"9223372036854775807"}), ColumnType::kInteger);
   EXPECT_EQ(TypeOfAll({"-9223372036854775808"}), ColumnType::kInteger);
-  EXPECT_EQ(TypeOfAll({"9223372036854775808"}), ColumnType::kNumber);
+  // Ids are never rounded.
+  EXPECT_EQ(TypeOfAll({"9223372036854775808"}), ColumnType::kText);
+  EXPECT_EQ(TypeOfAll({"123456789012345678901", "0.5"}), ColumnType::kText);
+  EXPECT_EQ(TypeOfAll({"9007199254740993", "0.5"}), ColumnType::kText);
+  EXPECT_EQ(TypeOfAll({"0.5", "-9007199254740993"}), ColumnType::kText);
+  EXPECT_EQ(TypeOfAll({"9007199254740994", "0.5"}), ColumnType::kNumber);
   EXPECT_EQ(TypeOfAll({"-0"}), ColumnType::kNumber);
   for (const char* text :
        {"007", "+1", " 1", "1 ", "0x10", "1,5", "--1", "1e400", "nano", "00.5"}) {

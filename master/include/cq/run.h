@@ -40,6 +40,11 @@ struct RunOptions {
   bool rerun = false;
   /// Of a resume: results that are older than a changed program or input file stay.
   bool keep = false;
+  /// What stands between the fields of the input: one character, or "tab"; empty: a comma, or a tab
+  /// for a .tsv.
+  std::string separator;
+  /// Of a resume: the directory may belong to the user of this name, whose words are trusted.
+  std::string trust_owner;
   /// Of a resume: though a master on another host may hold the directory.
   bool take_over = false;
   /// More files that results depend on, besides the program and arguments that name files.

@@ -1,0 +1,86 @@
+#include "master/input_stream.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <memory>
+
+#include "cq/error.h"
+
+namespace cq {
+namespace {
+
+bool IsCompressed(const std::string& path) {
+  for (const char* ending : {".gz", ".zst", ".xz", ".bz2"}) {
+    if (path.ends_with(ending)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+InputStream::InputStream(const std::string& path) : path_(path) {
+  if (path == "-") {
+    fd_ = Fd(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
+    if (!fd_) throw UsageError(fmt::format("cannot read standard input: {}", strerror(errno)));
+    return;
+  }
+  fd_ = Fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd_) throw UsageError(fmt::format("cannot read '{}': {}", path, strerror(errno)));
+  struct stat status {};
+  if (fstat(fd_.get(), &status) == 0 && S_ISDIR(status.st_mode)) {
+    throw UsageError(fmt::format("cannot read '{}': it is a directory", path));
+  }
+  if (!IsCompressed(path)) return;
+  Pipe pipe = MakePipe();
+  fd_ = std::move(pipe.read);
+  thread_ =
+      std::thread([this, to = std::move(pipe.write)]() mutable { Decompress(std::move(to)); });
+}
+
+InputStream::~InputStream() {
+  fd_.Close();
+  if (thread_.joinable()) thread_.join();
+}
+
+void InputStream::Decompress(Fd to) {
+  // Whoever reads may have seen enough.
+  sigset_t broken;
+  sigemptyset(&broken);
+  sigaddset(&broken, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &broken, nullptr);
+  const std::unique_ptr<archive, int (*)(archive*)> from(archive_read_new(), archive_read_free);
+  archive_read_support_filter_all(from.get());
+  archive_read_support_format_raw(from.get());
+  archive_entry* entry = nullptr;
+  constexpr size_t kBlock = 1u << 16;
+  std::array<char, kBlock> buffer;
+  la_ssize_t n = -1;
+  if (archive_read_open_filename(from.get(), path_.c_str(), kBlock) == ARCHIVE_OK &&
+      archive_read_next_header(from.get(), &entry) == ARCHIVE_OK) {
+    while ((n = archive_read_data(from.get(), buffer.data(), buffer.size())) > 0) {
+      if (!WriteAll(to.get(), {buffer.data(), static_cast<size_t>(n)})) return;
+    }
+  }
+  if (n >= 0) return;
+  const char* why = archive_error_string(from.get());
+  problem_ = why == nullptr ? "it is damaged" : why;
+}
+
+void InputStream::Finish() {
+  if (!thread_.joinable()) return;
+  thread_.join();
+  if (!problem_.empty()) {
+    throw UsageError(fmt::format("cannot decompress '{}': {}", path_, problem_));
+  }
+}
+
+}  // namespace cq
