@@ -30,7 +30,7 @@ constexpr int kFramesAtOnce = 1000;
 size_t BytesOf(const Task& task) {
   size_t bytes = 0;
   for (const std::string& value : task.values) bytes += value.size();
-  return bytes;
+  return bytes + task.group.size() + task.details->problem.size();
 }
 
 }  // namespace
@@ -125,8 +125,8 @@ void MasterLoop::ReadAll() {
             kVersion, kProtocolVersion);
         transport_.Send(incoming->from, 0, Refuse{kVersion, OwnExecutable(), text});
         observer_.Warning(text);
-      } else if (unreadable_++ == 0) {
-        observer_.Warning(fmt::format("a worker's message was dropped: {}", error->reason));
+      } else {
+        OnUnreadable(incoming->from, error->reason);
       }
       continue;
     }
@@ -138,6 +138,19 @@ void MasterLoop::ReadAll() {
     }
     core_.OnMessage(Now(), incoming->from, envelope, std::move(message));
   }
+}
+
+// It would be sent again for ever: whoever speaks another language has to go.
+void MasterLoop::OnUnreadable(ConnectionId from, const std::string& reason) {
+  constexpr uint64_t kPatience = 8;
+  if (unreadable_++ == 0) {
+    observer_.Warning(fmt::format("a worker's message was dropped: {}", reason));
+  }
+  if (++unreadable_of_[from] % kPatience != 0) return;
+  const std::string text =
+      fmt::format("{} messages of this worker could not be read: {}", kPatience, reason);
+  transport_.Send(from, 0, Refuse{kVersion, OwnExecutable(), text});
+  observer_.Warning(text);
 }
 
 void MasterLoop::ReadMail() {
@@ -312,6 +325,7 @@ Task MasterLoop::TaskOf(const Give::Grant& grant) {
   if (row.timeout_ms != 0) task.details.Edit().timeout_ms = row.timeout_ms;
   size_t size = 0;
   for (const std::string& value : row.values) size += value.size();
+  size += row.group.size();
   if (size > kTaskBytesMax) {
     task.details.Edit().problem = fmt::format(
         "the values of this row that the command uses have {} bytes; at "

@@ -79,6 +79,7 @@ class MasterLoop {
   void Turn();
   void ReadAll();
   void ReadMail();
+  void OnUnreadable(ConnectionId from, const std::string& reason);
   void ReadSpool();
   void OnMail(Committed& committed);
   void OnMail(JournalFailed& failed);
@@ -128,6 +129,7 @@ class MasterLoop {
   uint64_t copies_made_ = 0;
 
   uint64_t unreadable_ = 0;
+  std::map<ConnectionId, uint64_t> unreadable_of_;
 };
 
 }  // namespace cq

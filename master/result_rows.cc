@@ -5,6 +5,7 @@
 
 #include "master/value_text.h"
 #include "protocol/spans.h"
+#include "protocol/text.h"
 
 namespace cq {
 namespace {
@@ -118,6 +119,7 @@ void ResultRows::Bind(Statement& statement, int& at, const Row& row, bool plain)
   static const TaskResult kNothing;
   const TaskResult& r = row.details == nullptr ? kNothing : *row.details;
   const auto number = [&](auto value) { statement.Bind(++at, static_cast<int64_t>(value)); };
+  const auto null = [&] { statement.BindNull(++at); };
   const auto text = [&](std::string_view value) {
     value.empty() ? statement.BindNull(++at) : statement.BindText(++at, value);
   };
@@ -135,9 +137,11 @@ void ResultRows::Bind(Statement& statement, int& at, const Row& row, bool plain)
   number(row.started_us);
   number(row.wall_us);
   if (!plain) {
-    number(r.details->user_us);
-    number(r.details->system_us);
-    number(r.details->max_rss_kb);
+    // What was not measured is missing.
+    const bool measured = r.details->max_rss_kb > 0;
+    measured ? number(r.details->user_us) : null();
+    measured ? number(r.details->system_us) : null();
+    measured ? number(r.details->max_rss_kb) : null();
     text(r.details->error);
   }
   text(row.json);
@@ -150,6 +154,7 @@ void ResultRows::Bind(Statement& statement, int& at, const Row& row, bool plain)
 // The order of the exported columns must not depend on which task ended first, so each name goes by
 // the lowest number of a task that returned it.
 void ResultRows::NoteName(std::string_view name, TaskId task, size_t place) {
+  if (!IsUtf8(name)) return NoteName(ValidText(name), task, place);
   auto known = names_.find(name);
   if (known == names_.end()) known = names_.try_emplace(std::string(name), UINT64_MAX, 0).first;
   if (task >= known->second.first) return;

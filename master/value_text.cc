@@ -9,9 +9,10 @@
 #include <charconv>
 #include <cmath>
 #include <msgpack.hpp>
-#include <nlohmann/json.hpp>
+#include <optional>
 
 #include "cq/error.h"
+#include "protocol/json_record.h"
 #include "protocol/json_text.h"
 #include "protocol/packed_values.h"
 #include "protocol/text.h"
@@ -67,14 +68,19 @@ struct AppendValue {
   void operator()(const Json& j) const { out += j.text; }
 };
 
+// A name is a title of a column: it is text.
+void AppendName(std::string& out, std::string_view name) {
+  IsUtf8(name) ? AppendJsonText(out, name) : AppendJsonText(out, ValidText(name));
+  out += ':';
+}
+
 }  // namespace
 
 void AppendJson(std::string& out, const std::vector<std::pair<std::string, Value>>& values) {
   char before = '{';
   for (const auto& [name, value] : values) {
     out += std::exchange(before, ',');
-    AppendJsonText(out, name);
-    out += ':';
+    AppendName(out, name);
     std::visit(AppendValue{out}, value);
   }
   if (values.empty()) out += '{';
@@ -123,8 +129,7 @@ class ScalarJson : public msgpack::null_visitor {
   void Name(std::string_view name) {
     out_ += names_.empty() ? '{' : ',';
     names_.emplace_back(name);
-    AppendJsonText(out_, name);
-    out_ += ':';
+    AppendName(out_, name);
   }
   template <class T>
   bool Put(const T& value) {
@@ -202,22 +207,33 @@ class ScalarCells : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Scala
   bool outside_ = true;
 };
 
+// {"$bytes": "…"}: a text that is no UTF-8.
+std::optional<std::string> BytesIn(const std::string& json) {
+  if (!json.starts_with("{\"$bytes\"")) return std::nullopt;
+  JsonRecord record;
+  if (!record.Read(json).empty() || record.members().size() != 1) return std::nullopt;
+  const Value* text = record.Find(kBytes);
+  const auto* bytes = text == nullptr ? nullptr : std::get_if<std::string>(text);
+  return bytes == nullptr ? std::nullopt : std::optional(BytesOf(*bytes));
+}
+
+// Lists and records stay as they were written.
 Cells NestedCells(std::string_view json) {
   Cells cells;
-  const auto object = nlohmann::ordered_json::parse(json, nullptr, false);
-  if (!object.is_object()) return cells;
-  for (const auto& [name, value] : object.items()) {
+  JsonRecord record;
+  if (!record.Read(json).empty() || !record.is_object()) return cells;
+  for (auto& [name, value] : record.members()) {
     std::string text;
-    if (value.is_string()) {
-      text = value.get<std::string>();
-    } else if (value.is_object() && value.size() == 1 && value.contains(kBytes) &&
-               value[kBytes].is_string()) {
-      text = BytesOf(value[kBytes].get<std::string>());
-    } else if (value.is_number_float()) {
+    if (auto* string = std::get_if<std::string>(&value)) {
+      text = std::move(*string);
+    } else if (auto* nested = std::get_if<Json>(&value)) {
+      auto bytes = BytesIn(nested->text);
+      text = bytes ? std::move(*bytes) : std::move(nested->text);
+    } else if (const auto* number = std::get_if<double>(&value)) {
       std::array<char, 32> buffer;
-      text = Digits(value.get<double>(), buffer);
-    } else if (!value.is_null()) {
-      text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+      text = Digits(*number, buffer);
+    } else if (!std::holds_alternative<std::monostate>(value)) {
+      std::visit(AppendValue{text}, value);
     }
     cells.emplace_back(name, std::move(text));
   }

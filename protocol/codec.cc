@@ -6,6 +6,7 @@
 #include <tuple>
 #include <type_traits>
 
+#include "protocol/json_record.h"
 #include "protocol/limits.h"
 #include "protocol/msgpack_double.h"
 #include "protocol/spans.h"
@@ -432,7 +433,10 @@ bool UnpackValue(const Object& o, Value& value) {
     case type::STR:
       return UnpackText(o, value.emplace<std::string>());
     case type::EXT:
-      if (o.via.ext.type() != kJsonExtension) return false;
+      // It goes into the journal as it is.
+      if (o.via.ext.type() != kJsonExtension || !IsJson({o.via.ext.data(), o.via.ext.size})) {
+        return false;
+      }
       value = Json{std::string(o.via.ext.data(), o.via.ext.size)};
       return true;
     default:

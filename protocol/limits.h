@@ -17,6 +17,12 @@ inline constexpr uint64_t kPrefetchMax = 4096;
 inline constexpr size_t kTaskBytesMax = 8u << 20;
 /// What may be said of one task in a span of results.
 inline constexpr size_t kAnswerBytesMax = 16u << 20;
+/// How many names the values of one result may have.
+inline constexpr size_t kNamesMax = 65536;
+/// The bytes of the values, and of the object, that one task returns; and of a message of a slot.
+inline constexpr size_t kResultBytesMax = 16u << 20;
+/// What is kept of the text of an error and of its traceback.
+inline constexpr size_t kErrorTextMax = 64u << 10;
 inline constexpr uint64_t kSlotsMax = 10000;
 inline constexpr size_t kNestingMax = 8;
 /// Linux's MAX_ARG_STRLEN less the final NUL: the longest single argument of a command.

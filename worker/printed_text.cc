@@ -5,30 +5,43 @@
 #include <utility>
 
 namespace cq {
+namespace {
+/// Of the number in a mark.
+constexpr size_t kDigitsMax = 20;
+/// More than a program is given at a time.
+constexpr size_t kTasksMax = 8192;
+}  // namespace
 
 void PrintedText::Append(std::string_view bytes) {
-  held_ += bytes;
+  const std::string text = std::exchange(held_, {}) + std::string(bytes);
+  std::string_view rest = text;
   for (;;) {
-    const size_t mark = held_.find('\x1e');
-    if (mark == std::string::npos) break;
-    open_.Append(std::string_view(held_).substr(0, mark));
-    held_.erase(0, mark);
-    const size_t known = std::min(held_.size(), head_.size());
-    const bool ours = held_.compare(0, known, head_, 0, known) == 0;
-    if (ours) {
-      const size_t end = held_.find('\x1e', 1);
-      if (end == std::string::npos && held_.size() < head_.size() + 24) return;
-      if (end != std::string::npos) {
-        of_task_[std::strtoull(held_.c_str() + head_.size(), nullptr, 10)] =
-            std::exchange(open_, {});
-        held_.erase(0, end + 1);
+    const size_t mark = rest.find('\x1e');
+    open_.Append(rest.substr(0, mark));
+    if (mark == std::string_view::npos) return;
+    rest.remove_prefix(mark);
+    const size_t known = std::min(rest.size(), head_.size());
+    if (rest.substr(0, known) == std::string_view(head_).substr(0, known)) {
+      const size_t end = rest.substr(0, head_.size() + kDigitsMax + 1).find('\x1e', 1);
+      if (end != std::string_view::npos) {
+        Mark(std::strtoull(rest.data() + head_.size(), nullptr, 10));
+        rest.remove_prefix(end + 1);
         continue;
       }
+      if (rest.size() < head_.size() + kDigitsMax + 1) {
+        held_ = rest;
+        return;
+      }
     }
-    open_.Append(held_.substr(0, 1));
-    held_.erase(0, 1);
+    open_.Append(rest.substr(0, 1));
+    rest.remove_prefix(1);
   }
-  open_.Append(std::exchange(held_, {}));
+}
+
+// A program that makes up tasks costs nothing but what it prints of its own.
+void PrintedText::Mark(TaskId task) {
+  if (of_task_.size() >= kTasksMax) of_task_.clear();
+  of_task_[task] = std::exchange(open_, {});
 }
 
 std::string PrintedText::Take(TaskId task) {

@@ -27,6 +27,8 @@ class PrintedText {
   std::string LastLines() const { return open_.LastLines(20); }
 
  private:
+  void Mark(TaskId task);
+
   std::string head_;
   std::string held_;
   KeptOutput open_;

@@ -20,6 +20,9 @@
 namespace cq {
 namespace {
 
+/// What a program may leave unread while it is sent more: a batch is one message, whatever its
+/// size.
+constexpr size_t kUnsentMax = 1u << 20;
 /// The descriptors at which a program finds its pipes.
 constexpr int kProgramIn = 3;
 constexpr int kProgramOut = 4;
@@ -68,8 +71,11 @@ std::vector<std::string> ProgramEnvironment(const RunContext& run, const std::st
 // for ever.
 template <class F>
 bool ReadAll(Fd& fd, const F& take) {
+  // One that never stops is read on at the next look.
+  constexpr int kReadsAtOnce = 32;
   std::array<char, 65536> buffer;
-  for (bool any = false;; any = true) {
+  bool any = false;
+  for (int i = 0; i < kReadsAtOnce; ++i, any = true) {
     ssize_t n = 0;
     while ((n = read(fd.get(), buffer.data(), buffer.size())) < 0 && errno == EINTR) {
     }
@@ -78,12 +84,13 @@ bool ReadAll(Fd& fd, const F& take) {
     take(std::string_view(buffer.data(), static_cast<size_t>(n)));
     if (static_cast<size_t>(n) < buffer.size()) return true;
   }
+  return any;
 }
 
 }  // namespace
 
 ProgramProcess::ProgramProcess(const RunContext& run, const CommandRunner::Slot& slot)
-    : slot_(slot), token_(RandomToken()), out_text(token_), err_text(token_) {
+    : slot_(slot), text_(run.text()), token_(RandomToken()), out_text(token_), err_text(token_) {
   in_ = MakePipe();
   out_ = MakePipe();
   stdout_ = MakePipe();
@@ -129,6 +136,19 @@ bool ProgramProcess::Read() {
   any |= ReadAll(stdout_.read, [this](std::string_view bytes) { out_text.Append(bytes); });
   any |= ReadAll(stderr_.read, [this](std::string_view bytes) { err_text.Append(bytes); });
   return any;
+}
+
+bool ProgramProcess::Serves(const RunText& text) const {
+  return text.program == text_.program && text.env == text_.env && text.cwd == text_.cwd &&
+         text.run_dir == text_.run_dir && text.memory_bytes == text_.memory_bytes &&
+         text.cpus == text_.cpus;
+}
+
+void ProgramProcess::Write(std::string bytes) {
+  if (unsent_.size() > kUnsentMax) {
+    throw Error("it asks for things and does not read the answers");
+  }
+  unsent_ += bytes;
 }
 
 bool ProgramProcess::Look() {

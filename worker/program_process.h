@@ -36,7 +36,10 @@ class ProgramProcess {
   /// Whether there is something printed that was not taken yet.
   bool printed() const { return !out_text.empty() || !err_text.empty(); }
 
-  void Write(std::string bytes) { unsent_ += bytes; }
+  /// Throws Error where it does not read what was sent before.
+  void Write(std::string bytes);
+  /// Whether it was started for this run as it is now: a resumed master may have another text.
+  bool Serves(const RunText& text) const;
   /// Passes on as much as the pipe takes now. False if there is more.
   bool Send();
   /// Takes what it has written until now. False if that is nothing, and it lives.
@@ -60,6 +63,7 @@ class ProgramProcess {
   void Spawn(const RunContext& run);
 
   const CommandRunner::Slot& slot_;
+  const RunText text_;
   const std::string token_;
   Pipe in_, out_, stdout_, stderr_;
   std::unique_ptr<MemoryCgroup> cgroup_;

@@ -114,7 +114,7 @@ class ProgramRunner::Batch {
       TakeTexts();
       return;
     }
-    if (!runner_.process_) {
+    if (!runner_.process_ || !process().Serves(run_.text())) {
       tasks_ = TasksOf(span_);
       return;
     }
@@ -152,6 +152,11 @@ class ProgramRunner::Batch {
     for (Task& task : tasks_) {
       try {
         UnpackRow(std::exchange(task.packed, {}), task);
+        const size_t columns = run_.text().program.columns.size();
+        if (task.values.size() != columns) {
+          throw Error(fmt::format("the task came with {} values, and its run has {} columns",
+                                  task.values.size(), columns));
+        }
       } catch (const Error& error) {
         task.details.Edit().problem = error.what();
       }
@@ -203,7 +208,8 @@ class ProgramRunner::Batch {
 
   // Makes sure that a program is ready; ends the next task where that is not possible.
   bool Ready() {
-    if (runner_.process_) return true;
+    if (runner_.process_ && process().Serves(run_.text())) return true;
+    runner_.process_.reset();
     const std::string problem = runner_.Prepare(run_);
     if (problem.empty()) return true;
     CommandEnd end = NewEnd();
@@ -350,6 +356,7 @@ class ProgramRunner::Batch {
         OnAnswer(one, end);
       }
     } else if (const auto* other = std::get_if<SlotOther>(&message)) {
+      if (other->type == "unsupported") return;
       process().Write(EncodeUnsupported(process().format(), *other));
     } else {
       throw Error("a second greeting");
@@ -598,10 +605,10 @@ std::string ProgramRunner::Greet(const RunContext& run) {
         return {};
       }
       if (const auto* refuse = std::get_if<SlotRefuse>(&*message)) return refuse->message;
-      if (!greeted && std::holds_alternative<SlotHello>(*message)) {
-        greeted = true;
-        process_->Write(EncodeStart(process_->format(), process_->NextId(), run.text().program));
-      }
+      if (!std::holds_alternative<SlotHello>(*message)) continue;
+      if (greeted) throw Error("a second greeting");
+      greeted = true;
+      process_->Write(EncodeStart(process_->format(), process_->NextId(), run.text().program));
     }
     if (!lives || killed) return EndedEarly(killed);
     if (steady_clock::now() - begin < kTellAfter) continue;
@@ -631,8 +638,8 @@ void ProgramRunner::Run(const RunContext& run, std::vector<Task> batch, const Li
 }
 
 bool ProgramRunner::MayBegin(const RunContext& run, const Task& task) const {
-  return process_ != nullptr && run.LimitOf(task).count() == 0 && run.text().memory_bytes == 0 &&
-         Batch::Unsayable(*process_, run, task).empty();
+  return process_ != nullptr && process_->Serves(run.text()) && run.LimitOf(task).count() == 0 &&
+         run.text().memory_bytes == 0 && Batch::Unsayable(*process_, run, task).empty();
 }
 
 bool ProgramRunner::Begin(std::shared_ptr<const RunContext> run, Task task,

@@ -12,12 +12,13 @@
 
 #include "cq/error.h"
 #include "protocol/column_types.h"
+#include "protocol/json_record.h"
 #include "protocol/json_text.h"
+#include "protocol/limits.h"
 #include "protocol/packed_values.h"
 #include "protocol/pieces.h"
 #include "protocol/spans.h"
 #include "protocol/text.h"
-#include "worker/json_values.h"
 
 namespace cq {
 namespace {
@@ -27,6 +28,8 @@ using Object = msgpack::object;
 namespace type = msgpack::type;
 
 constexpr size_t kHeadBytes = 4;
+/// So much of the name of an unknown type is sent back.
+constexpr size_t kTypeNameMax = 100;
 
 const char* NameOf(SlotType t) {
   switch (t) {
@@ -83,12 +86,12 @@ uint64_t NumberOf(const Object& o) {
   return o.via.u64;
 }
 
-void SetError(TaskResult& answer, std::string message, std::string traceback) {
+void SetError(TaskResult& answer, std::string_view message, std::string_view traceback) {
   answer.outcome = Outcome::kError;
   ResultDetails& details = answer.details.Edit();
   details.exit = 1;
-  details.error = std::move(message);
-  details.err = std::move(traceback);
+  details.error = CutText(message, kErrorTextMax);
+  details.err = CutText(traceback, kErrorTextMax);
 }
 
 void SetBlob(TaskResult& answer, std::string format, std::string bytes) {
@@ -155,23 +158,55 @@ std::string Base64(const std::string& text) {
   }
 }
 
-// The library turns any number into one of these, whatever becomes of it.
-uint64_t NumberOf(const OrderedJson& json) {
-  if (!json.is_number_unsigned()) throw Error("an unsigned integer of 64 bits was expected");
-  return json.get<uint64_t>();
+// ---- the members of a line ----
+
+const std::string* TextIn(const JsonRecord& line, std::string_view name) {
+  const Value* value = line.Find(name);
+  return value == nullptr ? nullptr : std::get_if<std::string>(value);
 }
 
-TaskResult AnswerOf(const OrderedJson& json) {
+std::string TextOr(const JsonRecord& line, std::string_view name, const char* otherwise) {
+  const std::string* text = TextIn(line, name);
+  return text == nullptr ? otherwise : *text;
+}
+
+uint64_t NumberIn(const JsonRecord& line, std::string_view name) {
+  const Value* value = line.Find(name);
+  const auto* number = value == nullptr ? nullptr : std::get_if<int64_t>(value);
+  if (number == nullptr || *number < 0) {
+    throw Error(fmt::format("'{}' must be an unsigned integer of 63 bits", name));
+  }
+  return static_cast<uint64_t>(*number);
+}
+
+// A record's members, or the value itself under the name `result`. What cannot be kept is the
+// task's error.
+void SetValues(TaskResult& answer, Value value) {
+  const auto* json = std::get_if<Json>(&value);
+  if (json == nullptr || !json->text.starts_with('{')) {
+    answer.values.emplace_back("result", std::move(value));
+    return;
+  }
+  JsonRecord record;
+  const std::string problem = record.Read(json->text);
+  if (problem.empty()) {
+    answer.values = std::move(record.members());
+  } else {
+    SetError(answer, fmt::format("it returned a value that cannot be kept: {}", problem), {});
+  }
+}
+
+TaskResult AnswerOf(JsonRecord& line) {
   TaskResult answer;
-  answer.task = NumberOf(json.at("task"));
-  if (json.contains("us")) answer.wall_us = NumberOf(json["us"]);
-  if (json.contains("error")) {
-    SetError(answer, json["error"].get<std::string>(), json.value("traceback", ""));
+  answer.task = NumberIn(line, "task");
+  if (line.Find("us") != nullptr) answer.wall_us = NumberIn(line, "us");
+  if (line.Find("error") != nullptr) {
+    SetError(answer, TextOr(line, "error", "?"), TextOr(line, "traceback", ""));
     return answer;
   }
-  if (json.contains("value")) answer.values = NamedValuesOf(json["value"]);
-  if (json.contains("blob")) {
-    SetBlob(answer, json.at("format").get<std::string>(), Base64(json["blob"].get<std::string>()));
+  if (const Value* value = line.Find("value")) SetValues(answer, *value);
+  if (const std::string* blob = TextIn(line, "blob")) {
+    SetBlob(answer, TextOr(line, "format", "bytes"), Base64(*blob));
   }
   return answer;
 }
@@ -201,31 +236,29 @@ std::optional<FromProgram> ProgramReader::Next() {
 
 std::optional<FromProgram> ProgramReader::NextLine() {
   const size_t end = buffer_.find('\n', begin_);
-  if (end == std::string::npos) {
-    if (buffer_.size() - begin_ > kSlotFrameMax) throw Error("a line of more than 16 MiB");
-    return std::nullopt;
-  }
-  const std::string_view line(buffer_.data() + begin_, end - begin_);
-  const auto json = ParseJson(line);
-  if (!json.is_object() || !json.contains("type") || !json["type"].is_string()) {
-    throw Error(fmt::format("a line that is no JSON object with a type: {}", line.substr(0, 100)));
+  const size_t size = (end == std::string::npos ? buffer_.size() : end) - begin_;
+  if (size > kSlotFrameMax) throw Error("a line of more than 16 MiB");
+  if (end == std::string::npos) return std::nullopt;
+  const std::string_view text(buffer_.data() + begin_, size);
+  JsonRecord line;
+  const std::string problem = line.Read(text);
+  const std::string* name = TextIn(line, "type");
+  if (!problem.empty() || !line.is_object() || name == nullptr) {
+    throw Error(fmt::format("a line that is no JSON object with a type{}{}: {}",
+                            problem.empty() ? "" : ", since ", problem, CutText(text, 100)));
   }
   FromProgram message;
-  const auto name = json["type"].get<std::string>();
-  try {
-    if (name == "hello") {
-      message = SlotHello{json.value("helper", "")};
-    } else if (name == "ready") {
-      message = SlotReady{};
-    } else if (name == "refuse") {
-      message = SlotRefuse{json.value("message", "")};
-    } else if (name == "result") {
-      message = AnswerOf(json);
-    } else {
-      message = SlotOther{json.contains("id") ? NumberOf(json["id"]) : 0, name};
-    }
-  } catch (const OrderedJson::exception& error) {
-    throw Error(fmt::format("a line with wrong fields: {}", error.what()));
+  if (*name == "hello") {
+    message = SlotHello{TextOr(line, "helper", "")};
+  } else if (*name == "ready") {
+    message = SlotReady{};
+  } else if (*name == "refuse") {
+    message = SlotRefuse{TextOr(line, "message", "")};
+  } else if (*name == "result") {
+    message = AnswerOf(line);
+  } else {
+    message = SlotOther{line.Find("id") != nullptr ? NumberIn(line, "id") : 0,
+                        std::string(CutText(*name, kTypeNameMax))};
   }
   Drop(end + 1 - begin_);
   return message;

@@ -1,5 +1,7 @@
 #include "worker/worker_core.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <csignal>
 
@@ -33,12 +35,52 @@ bool EndedBySignalOfOthers(const TaskResult& result) {
          result.details->exit == -SIGKILL;
 }
 
+size_t BytesOf(const Value& value) {
+  if (const auto* text = std::get_if<std::string>(&value)) return text->size();
+  if (const auto* json = std::get_if<Json>(&value)) return json->text.size();
+  return sizeof value;
+}
+
 size_t BytesOf(const TaskResult& result) {
   const ResultDetails& details = *result.details;
   size_t bytes = 128 + details.out.size() + details.err.size() + details.error.size() +
                  result.blob->bytes.size();
-  for (const auto& [name, value] : result.values) bytes += 64 + name.size();
+  for (const auto& [name, value] : result.values) bytes += 16 + name.size() + BytesOf(value);
   return bytes;
+}
+
+// Why the master could not take it; empty if it can.
+std::string Oversize(const TaskResult& result) {
+  if (result.values.size() > kNamesMax) {
+    return fmt::format("it returned {} names; a result may have {}", result.values.size(),
+                       kNamesMax);
+  }
+  const size_t bytes = BytesOf(result) - result.details->out.size() - result.details->err.size() -
+                       result.details->error.size();
+  if (bytes <= kResultBytesMax) return {};
+  return fmt::format("it returned {} bytes; a result may have {} ({} MiB): write it to a file",
+                     bytes, kResultBytesMax, kResultBytesMax >> 20);
+}
+
+// Why this worker cannot run tasks of this run, whoever made it up; empty if it can.
+std::string Fault(const RunText& text) {
+  const Program& program = text.program;
+  if (program.empty() && text.command.empty()) return "the run has no command";
+  if (!program.empty() && !program.calls && program.columns.size() != program.types.size()) {
+    return fmt::format("the run has {} columns of {} types", program.columns.size(),
+                       program.types.size());
+  }
+  return {};
+}
+
+// Why this task of it cannot run.
+std::string Fault(const RunText& text, size_t values) {
+  const Program& program = text.program;
+  if (program.empty()) return {};  // RenderCommand looks at what it needs
+  const size_t wanted = program.calls ? 2 : program.columns.size();
+  const bool enough = program.calls ? values >= wanted : values == wanted;
+  if (enough) return {};
+  return fmt::format("the task came with {} values, and its run has {} columns", values, wanted);
 }
 
 }  // namespace
@@ -201,8 +243,16 @@ void WorkerCore::OnMessage(Time now, Envelope envelope, ToWorker message) {
       if (m.run != core.options_.run) return;
       // A resumed master has fewer to run: that is no other text.
       if (core.text_) m.tasks = core.text_->tasks;
+      // Longer than a century is for ever; and the clock has room for no more.
+      constexpr uint64_t kCenturyMs = 100ull * 365 * 24 * 3600 * 1000;
+      m.timeout_ms = std::min(m.timeout_ms, kCenturyMs);
+      m.on_master_loss_ms = std::min(m.on_master_loss_ms, kCenturyMs);
       if (core.text_ == m) return;
       core.text_ = m;
+      if (const std::string fault = Fault(m); !fault.empty()) {
+        core.OnPrepared(fault);
+        return;
+      }
       core.actions_.emplace_back(Prepare{std::move(m)});
     }
     void operator()(Assign& m) { core.OnAssign(m); }
@@ -302,8 +352,16 @@ void WorkerCore::OnAssign(Assign& assign) {
   if (assign.run != options_.run) return;
   std::vector<Task> fresh;
   fresh.reserve(assign.tasks.size());
+  constexpr uint64_t kCenturyMs = 100ull * 365 * 24 * 3600 * 1000;
   for (Task& task : assign.tasks) {
     const AttemptRef ref{task.task, task.attempt};
+    // Numbers that no master gives: they are ours for what is no task.
+    if (ref.task == 0 || EpochOf(ref.attempt) == 0 || held_.size() >= kHeldMax) continue;
+    if (text_) {
+      std::string fault = Fault(*text_, task.values.size());
+      if (!fault.empty()) task.details.Edit().problem = std::move(fault);
+    }
+    if (task.details->timeout_ms > kCenturyMs) task.details.Edit().timeout_ms = kCenturyMs;
     const auto [held, added] = held_.Add(task.attempt);
     if (!added) continue;
     held.ref = ref;
@@ -313,6 +371,7 @@ void WorkerCore::OnAssign(Assign& assign) {
   std::vector<TaskSpan> spans;
   for (TaskSpan& span : assign.spans) {
     const AttemptSpan& all = span.span;
+    if (all.task == 0 || EpochOf(all.attempt) == 0 || held_.size() + all.count > kHeldMax) continue;
     if (held_.Containing(all.attempt) != nullptr) continue;
     held_.Add(all.attempt, all.count).first.ref = {all.task, all.attempt};
     spans.push_back(std::move(span));
@@ -446,6 +505,13 @@ void WorkerCore::OnWaits(const std::string& text) {
 void WorkerCore::Keep(Time now, TaskResult result) {
   HeldTask* held = held_.Find(result.attempt);
   if (held == nullptr) return;
+  if (std::string problem = Oversize(result); !problem.empty()) {
+    result.values.clear();
+    result.blob = {};
+    result.outcome = Outcome::kError;
+    result.details.Edit().error = std::move(problem);
+    result.details.Edit().exit = 1;
+  }
   held->result = std::move(result);
   --running_;
   QueueToSend(now, *held);
@@ -478,7 +544,17 @@ void WorkerCore::OnOutput(std::vector<OutputPart> parts) {
     const HeldTask* held = held_.Containing(part.attempt);
     return held == nullptr || held->state != HeldState::kRunning;
   });
-  if (welcomed_ && !parts.empty()) Send(Output{options_.run, std::move(parts)});
+  if (!welcomed_) return;
+  Output message{options_.run, {}};
+  size_t bytes = 0;
+  for (OutputPart& part : parts) {
+    bytes += part.out.size() + part.err.size();
+    message.parts.push_back(std::move(part));
+    if (bytes < kFrameBytesSoft) continue;
+    Send(std::exchange(message, Output{options_.run, {}}));
+    bytes = 0;
+  }
+  if (!message.parts.empty()) Send(std::move(message));
 }
 
 // ---- reports ----
@@ -486,7 +562,12 @@ void WorkerCore::OnOutput(std::vector<OutputPart> parts) {
 void WorkerCore::Report(Time now) {
   if (!welcomed_) return;
   while (!returned_.empty()) {
-    const auto count = static_cast<ptrdiff_t>(std::min(returned_.size(), kBatchMax));
+    ptrdiff_t count = 0;
+    for (size_t bytes = 0; count < static_cast<ptrdiff_t>(std::min(returned_.size(), kBatchMax)) &&
+                           bytes < kFrameBytesSoft;
+         ++count) {
+      bytes += returned_[static_cast<size_t>(count)].text.size();
+    }
     Returned message;
     message.run = options_.run;
     message.attempts.assign(returned_.begin(), returned_.begin() + count);

@@ -353,6 +353,7 @@ void Core::Detach(OpenTask& open) {
   open.running = false;
   open.retracting = false;
   open.given_up = open.attempt;
+  if (open.count == 1) open.earlier.emplace_back(open.attempt, open.worker);
   MarkDirty(worker);
 }
 

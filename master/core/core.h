@@ -161,6 +161,7 @@ class Core {
   void CancelOthers(TaskId task, AttemptId attempt);
   bool GivenOut(TaskId task, AttemptId attempt) const;
   bool Rejected(Worker* worker, AttemptRef ref);
+  bool MayKnow(const Worker& worker, const TaskResult& result, const OpenTask* open) const;
   bool Plausible(TaskId task, AttemptId attempt) const;
   void WakeDue(Time now);
   bool MayWake(Time now, const OpenTask& open) const;

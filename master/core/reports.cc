@@ -78,6 +78,16 @@ void Core::OnWaits(Worker& worker, const std::string& text) {
                                                                worker.number, worker.host, text)});
 }
 
+// Whether this worker may have had an attempt that is not out with it now: one of this master's it
+// was given, of an earlier master's nobody knows.
+bool Core::MayKnow(const Worker& worker, const TaskResult& result, const OpenTask* open) const {
+  if (EpochOf(result.attempt) < options_.epoch) return true;
+  if (open == nullptr) return false;
+  return std::any_of(open->earlier.begin(), open->earlier.end(), [&](const auto& held) {
+    return held.first == result.attempt && held.second == worker.index;
+  });
+}
+
 // What this run never gave out is the word of a broken peer: told once of each worker.
 bool Core::Rejected(Worker* worker, AttemptRef ref) {
   if (GivenOut(ref.task, ref.attempt)) return false;
@@ -163,6 +173,11 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
     Acknowledge(worker, {ref.task, ref.attempt});
     return;
   }
+  // That one is the master's to say.
+  if (result.outcome == Outcome::kSkipped) {
+    Drop(worker, ref);
+    return;
+  }
   if (!Plausible(result.task, result.attempt)) {
     Drop(worker, ref);
     return;
@@ -191,6 +206,10 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
   const bool current = open != nullptr && open->attempt == result.attempt &&
                        (worker == nullptr || open->worker == worker->index);
   const bool unclaimed = open == nullptr || (open->attempt == 0 && result.attempt > open->given_up);
+  if (!current && worker != nullptr && !MayKnow(*worker, result, open)) {
+    Drop(worker, ref);
+    return;
+  }
   if (!current && !unclaimed && result.outcome != Outcome::kOk) {
     Drop(worker, ref);
     return;

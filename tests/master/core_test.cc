@@ -384,5 +384,21 @@ TEST_F(CoreTest, TheReasonOfAWorkerThatTakesNothingIsKnown) {
   EXPECT_EQ(core_->CommonProblem(), "no such directory");
 }
 
+// Nobody reports what another worker has, or what nobody was given.
+TEST_F(CoreTest, AResultCountsOnlyFromAWorkerThatHasOrHadTheAttempt) {
+  Start(50);
+  const auto given = Given(Join(1, 1, 1), 1);
+  Join(2, 2, 1);
+  for (const Outcome outcome : {Outcome::kOk, Outcome::kError, Outcome::kSkipped}) {
+    EXPECT_TRUE(Written<ResultRecord>(Finish(2, given[0], outcome)).empty());
+    // A task that is fresh, with an attempt of another.
+    EXPECT_TRUE(Written<ResultRecord>(Finish(2, {40, given[0].attempt}, outcome)).empty());
+  }
+  // It was handed back, and done all the same.
+  Report(1, Returned{kRun, {{given[0].task, given[0].attempt, ReturnReason::kRetracted, 0, ""}}});
+  EXPECT_TRUE(Written<ResultRecord>(Finish(2, given[0])).empty());
+  EXPECT_EQ(Written<ResultRecord>(Finish(1, given[0])).size(), 1u);
+}
+
 }  // namespace
 }  // namespace cq

@@ -289,6 +289,7 @@ class Simulation {
     CoreOptions options;
     options.epoch = journal_.epoch;
     options.text.run = kRun;
+    options.text.command = {{"true"}};
     options.text.fence = world_.fence;
     options.text.on_master_loss_ms = 120'000;
     options.tasks = world_.tasks;

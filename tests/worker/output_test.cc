@@ -53,5 +53,33 @@ TEST(JsonValuesTest, WhatIsNoObjectIsAReason) {
   }
 }
 
+// What the last words of R, Python, Java, a shell and progress bars say.
+TEST(ReasonTest, IsTheLineThatSaysWhy) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"Error in f(x) : no data\nCalls: f -> g\nExecution halted\n", "Error in f(x) : no data"},
+      {"Error in f(x) : \n  a long message\nExecution halted\n", "Error in f(x) : a long message"},
+      {"Traceback (most recent call last):\n  File \"m.py\", line 1\nValueError: no\n",
+       "ValueError: no"},
+      {"Exception in thread \"main\" java.lang.Error: no data\n\tat Main.f(Main.java:2)\n\tat "
+       "Main.main(Main.java:5)\n\t... 3 more\n",
+       "Exception in thread \"main\" java.lang.Error: no data"},
+      {"sh: 1: nope: not found\n   \n\n", "sh: 1: nope: not found"},
+      {"could not fit\n\r10%|=  | 1/10\r 50%|=====     | 5/10", "could not fit"},
+      {" 50%|=====     | 5/10", "50%|=====     | 5/10"},
+      {"", ""},
+      {"\n\n", ""},
+  };
+  for (const auto& [text, reason] : cases) EXPECT_EQ(ReasonIn(text), reason) << text;
+}
+
+TEST(KeptOutputTest, HasItsLastLines) {
+  KeptOutput output;
+  output.Append("a\nb\nc\n\n");
+  EXPECT_EQ(output.LastLine(), "c");
+  EXPECT_EQ(output.LastLines(2), "b\nc");
+  EXPECT_EQ(output.LastLines(9), "a\nb\nc");
+  EXPECT_EQ(KeptOutput().LastLines(2), "");
+}
+
 }  // namespace
 }  // namespace cq

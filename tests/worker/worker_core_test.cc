@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include "protocol/limits.h"
 #include "protocol/pieces.h"
 #include "protocol/spans.h"
 
@@ -36,6 +37,7 @@ class WorkerCoreTest : public ::testing::Test {
     Tell(Who{});
     Tell(Welcome{10'000, 30'000, {}});
     RunText text;
+    text.command = {{"true"}};
     text.run = kRun;
     Tell(text);
     core_->OnPrepared("");
@@ -223,6 +225,7 @@ TEST_F(WorkerCoreTest, AWorkerThatLacksTheDirectoryTakesNothingAndSaysSo) {
   Tell(Who{});
   Tell(Welcome{10'000, 30'000, {}});
   RunText text;
+  text.command = {{"true"}};
   text.run = kRun;
   Tell(text);
   Tell(TasksOf(1, 1));
@@ -301,6 +304,7 @@ TEST_F(WorkerCoreTest, AFencedWorkerKillsWhatRunsAtTheEndOfItsLease) {
   Tell(Who{});
   Tell(Welcome{10'000, 30'000, {}});
   RunText text;
+  text.command = {{"true"}};
   text.run = kRun;
   text.fence = true;
   Tell(text);
@@ -359,6 +363,7 @@ TEST_F(WorkerCoreTest, WithoutAnyAnswerItLeavesAfterAMinute) {
 TEST_F(WorkerCoreTest, AResumedMastersTextIsTheSameThoughFewerTasksAreLeft) {
   Join();
   RunText text;
+  text.command = {{"true"}};
   text.run = kRun;
   text.tasks = 10;
   text.cpus = 3;
@@ -515,6 +520,79 @@ TEST_F(WorkerSpanTest, ToldToGoItGivesBackWhatDoesNotRun) {
   Answer(1, 1);
   Tell(Ack{kRun, {Span(1, 1)}});
   EXPECT_EQ(Sent<Goodbye>(Tick()).size(), 1u);
+}
+
+// Whatever a master sends: a worker lives, and says what is wrong.
+TEST_F(WorkerCoreTest, AMasterCannotGiveItWhatWouldEndIt) {
+  Tell(Who{});
+  Tell(Welcome{10'000, 30'000, {}});
+  RunText text;
+  text.run = kRun;
+  const auto no_command = Sent<WorkerHeartbeat>(Tell(text));
+  ASSERT_EQ(no_command.size(), 1u);
+  EXPECT_EQ(no_command[0].problem, "the run has no command");
+  text.program.words = {"python3"};
+  text.program.columns = {"a", "b"};
+  text.program.types = {ColumnType::kText};
+  const auto no_types = Sent<WorkerHeartbeat>(Tell(text));
+  ASSERT_EQ(no_types.size(), 1u);
+  EXPECT_EQ(no_types[0].problem, "the run has 2 columns of 1 types");
+  text.program.types.push_back(ColumnType::kText);
+  text.timeout_ms = UINT64_MAX;
+  const auto good = Done<Prepare>(Tell(text));
+  ASSERT_EQ(good.size(), 1u);
+  EXPECT_LT(good[0].text.timeout_ms, uint64_t{1} << 43);
+  core_->OnPrepared("");
+  Take();
+  Assign assign = TasksOf(1, 3);
+  assign.tasks[0].values = {"1", "2"};
+  assign.tasks[0].details.Edit().timeout_ms = UINT64_MAX;
+  assign.tasks[1].values = {"1"};
+  assign.tasks[2].task = 0;
+  assign.tasks.push_back({4, 1, 1, 1, {"1", "2"}, {}, {}});
+  const auto queued = Done<Enqueue>(Tell(assign));
+  ASSERT_EQ(queued.size(), 1u);
+  ASSERT_EQ(queued[0].tasks.size(), 2u);
+  EXPECT_LT(queued[0].tasks[0].details->timeout_ms, uint64_t{1} << 43);
+  EXPECT_EQ(queued[0].tasks[1].details->problem,
+            "the task came with 1 values, and its run has 2 columns");
+}
+
+// What the master would refuse is never sent, and so never sent again.
+TEST_F(WorkerCoreTest, AResultBeyondALimitIsAnErrorThatNamesIt) {
+  Join();
+  Tell(TasksOf(1, 2));
+  Run(1);
+  TaskResult names = ResultOf(1, Outcome::kOk, 0);
+  for (size_t i = 0; i <= kNamesMax; ++i) names.values.emplace_back(std::to_string(i), int64_t{1});
+  core_->OnFinished(now_, std::move(names), false);
+  Run(2);
+  TaskResult bytes = ResultOf(2, Outcome::kOk, 0);
+  bytes.values.emplace_back("x", std::string(kResultBytesMax, 'x'));
+  core_->OnFinished(now_, std::move(bytes), false);
+  std::vector<TaskResult> sent;
+  for (const Results& message : Sent<Results>(Tick(seconds(1)))) {
+    sent.insert(sent.end(), message.results.begin(), message.results.end());
+  }
+  ASSERT_EQ(sent.size(), 2u);
+  EXPECT_EQ(sent[0].outcome, Outcome::kError);
+  EXPECT_EQ(sent[0].details->error, "it returned 65537 names; a result may have 65536");
+  EXPECT_EQ(sent[1].outcome, Outcome::kError);
+  EXPECT_NE(sent[1].details->error.find("(16 MiB)"), std::string::npos);
+}
+
+TEST_F(WorkerCoreTest, ATaskWithoutRoomIsHandedBackAndNoOtherIsTakenForAWhile) {
+  Join();
+  Tell(TasksOf(1, 2));
+  Run(1);
+  core_->OnNoRoom(now_, Ref(1), "no room");
+  const auto told = Tick();
+  ASSERT_EQ(Sent<Returned>(told).size(), 1u);
+  EXPECT_EQ(Sent<Returned>(told)[0].attempts[0].reason, ReturnReason::kRefused);
+  const auto later = Sent<WorkerHeartbeat>(Tick(seconds(31)));
+  ASSERT_FALSE(later.empty());
+  EXPECT_EQ(later[0].problem, "");
+  EXPECT_GT(later[0].capacity, 0u);
 }
 
 }  // namespace
