@@ -34,8 +34,6 @@ using std::chrono::steady_clock;
 /// A task that ends sooner is spared what only matters for one that takes much memory: it costs as
 /// much as a hundredth of a trivial task.
 constexpr milliseconds kYoung{20};
-/// From then on a task's output is sent while it runs.
-constexpr milliseconds kLongRunning{10'000};
 
 uint64_t MicrosOf(const timeval& t) {
   return static_cast<uint64_t>(t.tv_sec) * 1'000'000 + static_cast<uint64_t>(t.tv_usec);
@@ -166,6 +164,7 @@ class CommandRunner::Running {
            fmt::format("cannot run '{}': {}{}", program, strerror(error), Hint(error, file)));
       return false;
     }
+    MarkProcess(pid_, task_.attempt);
     pidfd_ = OpenPidfd(pid_);
     PlanChecks();
     return true;
@@ -182,7 +181,7 @@ class CommandRunner::Running {
   // Everything that this task has started and that lives.
   std::vector<pid_t> Processes() const {
     std::vector<pid_t> all = ProcessTree(pid_);
-    for (const pid_t pid : slot_.adopted->Of({task_.task, task_.attempt})) {
+    for (const pid_t pid : slot_.adopted->Of(task_.attempt)) {
       for (const pid_t below : ProcessTree(pid)) all.push_back(below);
     }
     return all;
@@ -226,7 +225,7 @@ class CommandRunner::Running {
       const auto all = Processes();
       if (cgroup_ != nullptr && !cgroup_->Holds(pid_)) cgroup_ = nullptr;
       const bool over =
-          cgroup_ != nullptr ? cgroup_->HasKilled() : ResidentBytes(all) > run_.text().memory_bytes;
+          cgroup_ != nullptr ? cgroup_->HasKilled() : HaveMoreThan(run_.text().memory_bytes, all);
       if (over) {
         verdict_ = Outcome::kMemory;
         SignalAll(SIGKILL);
@@ -317,8 +316,7 @@ class CommandRunner::Running {
   void End() {
     // The group goes before its leader is reaped: a freed id is soon another task's.
     kill(-pid_, SIGKILL);
-    end_.left_behind =
-        slot_.adopted->EndThoseOf({task_.task, task_.attempt}, slot_.others_run, slot_.alone);
+    end_.left_behind = slot_.adopted->EndThoseOf(task_.attempt, slot_.others_run, slot_.alone);
     int status = 0;
     rusage usage{};
     pid_t waited = 0;

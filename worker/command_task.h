@@ -14,6 +14,8 @@ namespace cq {
 
 /// Between TERM and KILL of a task that met its time limit.
 inline constexpr std::chrono::milliseconds kTermGrace{5'000};
+/// From then on a task's output is sent while it runs.
+inline constexpr std::chrono::milliseconds kLongRunning{10'000};
 /// How long a slot waits for room for a process.
 inline constexpr std::chrono::milliseconds kRoomPatience{60'000};
 /// How often the memory of a task's processes is summed up.
@@ -43,7 +45,7 @@ class CommandRunner {
     OomCounter* oom = nullptr;
     LiveOutput* live = nullptr;
     /// Whether another slot runs this attempt now, and whether no other slot runs anything.
-    std::function<bool(const AttemptRef&)> others_run;
+    std::function<bool(AttemptId)> others_run;
     std::function<bool()> alone;
     /// Tells the user what this slot waits for; nothing any more.
     std::function<void(const std::string&)> tell;

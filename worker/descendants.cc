@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -129,7 +130,19 @@ std::vector<pid_t> AdoptedChildren::List() const {
   return pids;
 }
 
-std::optional<AttemptRef> AttemptOfProcess(pid_t pid) {
+// RLIMIT_LOCKS has had no effect since Linux 2.4.25. It is inherited over fork, exec, setsid and an
+// emptied environment, and has 64 bits.
+void MarkProcess(pid_t pid, AttemptId attempt) {
+  const rlimit mark{attempt, RLIM_INFINITY};
+  prlimit(pid, RLIMIT_LOCKS, &mark, nullptr);
+}
+
+std::optional<AttemptId> AttemptOfProcess(pid_t pid) {
+  rlimit mark{};
+  if (prlimit(pid, RLIMIT_LOCKS, nullptr, &mark) == 0 && mark.rlim_cur != RLIM_INFINITY) {
+    return mark.rlim_cur;
+  }
+  // One that was started before it was marked, or may not be asked.
   std::string text;
   try {
     text = ReadFile(fmt::format("/proc/{}/environ", pid));
@@ -137,29 +150,23 @@ std::optional<AttemptRef> AttemptOfProcess(pid_t pid) {
     return std::nullopt;
   }
   text.insert(0, 1, '\0');
-  const auto number = [&text](const char* name) -> uint64_t {
-    const std::string key = std::string(1, '\0') + name + "=";
-    const size_t at = text.find(key);
-    uint64_t value = 0;
-    if (at != std::string::npos) {
-      std::from_chars(text.data() + at + key.size(), text.data() + text.size(), value);
-    }
-    return value;
-  };
-  const AttemptRef ref{number("CQ_TASK"), number("CQ_ATTEMPT_ID")};
-  if (ref.task == 0 && ref.attempt == 0) return std::nullopt;
-  return ref;
+  const std::string key = std::string(1, '\0') + "CQ_ATTEMPT_ID=";
+  const size_t at = text.find(key);
+  if (at == std::string::npos) return std::nullopt;
+  AttemptId attempt = 0;
+  std::from_chars(text.data() + at + key.size(), text.data() + text.size(), attempt);
+  return attempt == 0 ? std::nullopt : std::optional(attempt);
 }
 
-AdoptedChildren::Swept AdoptedChildren::Sweep(
-    const AttemptRef& ended, const std::function<bool(const AttemptRef&)>& others_run,
-    const std::function<bool()>& alone) {
+AdoptedChildren::Swept AdoptedChildren::Sweep(AttemptId ended,
+                                              const std::function<bool(AttemptId)>& others_run,
+                                              const std::function<bool()>& alone) {
   const std::lock_guard lock(mutex_);
   Swept swept = Swept::kNoneLeft;
   for (const pid_t pid : List()) {
     if (waitpid(pid, nullptr, WNOHANG) == pid) continue;
-    const auto ref = AttemptOfProcess(pid);
-    const bool goes = ref ? (*ref == ended || !others_run(*ref)) : alone();
+    const auto attempt = AttemptOfProcess(pid);
+    const bool goes = attempt ? (*attempt == ended || !others_run(*attempt)) : alone();
     if (!goes) {
       swept = std::max(swept, Swept::kOthersLeft);
       continue;
@@ -172,15 +179,14 @@ AdoptedChildren::Swept AdoptedChildren::Sweep(
   return swept;
 }
 
-std::vector<pid_t> AdoptedChildren::Of(const AttemptRef& task) {
+std::vector<pid_t> AdoptedChildren::Of(AttemptId attempt) {
   const std::lock_guard lock(mutex_);
   std::vector<pid_t> found = List();
-  std::erase_if(found, [&](pid_t pid) { return AttemptOfProcess(pid) != task; });
+  std::erase_if(found, [&](pid_t pid) { return AttemptOfProcess(pid) != attempt; });
   return found;
 }
 
-bool AdoptedChildren::EndThoseOf(const AttemptRef& ended,
-                                 const std::function<bool(const AttemptRef&)>& others_run,
+bool AdoptedChildren::EndThoseOf(AttemptId ended, const std::function<bool(AttemptId)>& others_run,
                                  const std::function<bool()>& alone) {
   const auto deadline = steady_clock::now() + std::chrono::seconds(5);
   Swept swept = Sweep(ended, others_run, alone);

@@ -30,18 +30,18 @@ class AdoptedChildren {
   /// Call in the first thread.
   AdoptedChildren();
 
-  /// The adopted processes that say that they belong to `task`.
-  std::vector<pid_t> Of(const AttemptRef& task);
+  /// The adopted processes that belong to this attempt.
+  std::vector<pid_t> Of(AttemptId attempt);
   /// Ends and reaps what `ended` left behind, and reaps whatever else has ended. `others_run` tells
   /// whether the attempt is one that another slot runs now, and `alone` whether no other slot runs
   /// anything: then a process that does not say whose it is goes, too. Returns whether any is left.
-  bool EndThoseOf(const AttemptRef& ended, const std::function<bool(const AttemptRef&)>& others_run,
+  bool EndThoseOf(AttemptId ended, const std::function<bool(AttemptId)>& others_run,
                   const std::function<bool()>& alone);
 
  private:
   std::vector<pid_t> List() const;
   enum class Swept { kNoneLeft, kOthersLeft, kEnding };
-  Swept Sweep(const AttemptRef& ended, const std::function<bool(const AttemptRef&)>& others_run,
+  Swept Sweep(AttemptId ended, const std::function<bool(AttemptId)>& others_run,
               const std::function<bool()>& alone);
 
   Fd children_;
@@ -49,7 +49,10 @@ class AdoptedChildren {
   std::mutex mutex_;
 };
 
-/// The task and attempt that a process carries in its environment.
-std::optional<AttemptRef> AttemptOfProcess(pid_t pid);
+/// Makes it, and whatever it starts from now on, known as this attempt's.
+void MarkProcess(pid_t pid, AttemptId attempt);
+
+/// The attempt whose process it is, as far as that can be told.
+std::optional<AttemptId> AttemptOfProcess(pid_t pid);
 
 }  // namespace cq

@@ -21,6 +21,8 @@ class PrintedText {
   /// What was printed without a mark.
   std::string TakeRest();
   bool empty() const { return held_.empty() && open_.empty() && of_task_.empty(); }
+  /// What came behind the last mark.
+  std::string Unmarked() const { return open_.Text(); }
   /// Why its program ended, as its last words tell (ReasonIn).
   std::string Reason() const { return ReasonIn(open_.Text()); }
   /// Its last words, for somebody who has nothing else to go by.

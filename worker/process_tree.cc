@@ -5,8 +5,11 @@
 #include <unistd.h>
 
 #include <charconv>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <optional>
+#include <string>
 
 #include "cq/error.h"
 #include "protocol/files.h"
@@ -47,16 +50,38 @@ std::vector<pid_t> ProcessTree(pid_t root) {
   return found;
 }
 
-uint64_t ResidentBytes(const std::vector<pid_t>& processes) {
+namespace {
+
+uint64_t ResidentBytes(pid_t pid) {
   static const auto kPage = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  uint64_t pages = 0;
-  for (const pid_t pid : processes) {
-    std::ifstream file(fmt::format("/proc/{}/statm", pid));
-    uint64_t total = 0;
-    uint64_t resident = 0;
-    if (file >> total >> resident) pages += resident;
+  std::ifstream file(fmt::format("/proc/{}/statm", pid));
+  uint64_t total = 0;
+  uint64_t resident = 0;
+  return file >> total >> resident ? resident * kPage : 0;
+}
+
+// Of a page that n processes share, a part in n. None where that cannot be read.
+std::optional<uint64_t> ProportionalBytes(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/smaps_rollup", pid));
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with("Pss:")) continue;
+    return std::strtoull(line.c_str() + 4, nullptr, 10) * 1024;
   }
-  return pages * kPage;
+  return std::nullopt;
+}
+
+}  // namespace
+
+bool HaveMoreThan(uint64_t bytes, const std::vector<pid_t>& processes) {
+  uint64_t resident = 0;
+  for (const pid_t pid : processes) resident += ResidentBytes(pid);
+  if (resident <= bytes || processes.size() == 1) return resident > bytes;
+  uint64_t proportional = 0;
+  for (const pid_t pid : processes) {
+    const auto own = ProportionalBytes(pid);
+    proportional += own ? *own : ResidentBytes(pid);
+  }
+  return proportional > bytes;
 }
 
 void BeFirstVictims(const std::vector<pid_t>& processes) {

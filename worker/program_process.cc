@@ -133,9 +133,33 @@ bool ProgramProcess::Wait(std::chrono::milliseconds wait, bool& killed) {
 // there, too.
 bool ProgramProcess::Read() {
   bool any = ReadAll(out_.read, [this](std::string_view bytes) { reader_.Append(bytes); });
-  any |= ReadAll(stdout_.read, [this](std::string_view bytes) { out_text.Append(bytes); });
-  any |= ReadAll(stderr_.read, [this](std::string_view bytes) { err_text.Append(bytes); });
+  any |= ReadAll(stdout_.read, [this](std::string_view bytes) {
+    out_text.Append(bytes);
+    if (shown_) slot_.live->Append(false, bytes);
+  });
+  any |= ReadAll(stderr_.read, [this](std::string_view bytes) {
+    err_text.Append(bytes);
+    if (shown_) slot_.live->Append(true, bytes);
+  });
   return any;
+}
+
+std::vector<pid_t> ProgramProcess::Family() const {
+  std::vector<pid_t> family = ProcessTree(pid_);
+  for (const pid_t pid : slot_.adopted->Of(slot_.number + 1)) {
+    for (const pid_t below : ProcessTree(pid)) family.push_back(below);
+  }
+  return family;
+}
+
+void ProgramProcess::ShowFrom(const AttemptRef& task) {
+  shown_ = true;
+  slot_.live->Begin(task, out_text.Unmarked(), err_text.Unmarked());
+}
+
+void ProgramProcess::ShowNoMore() {
+  shown_ = false;
+  slot_.live->End();
 }
 
 bool ProgramProcess::Serves(const RunText& text) const {
@@ -163,14 +187,14 @@ void ProgramProcess::Signal(int number) const {
 
 int ProgramProcess::End(int number) {
   if (pid_ <= 0) return status_;
-  std::vector<pid_t> family = ProcessTree(pid_);
+  const std::vector<pid_t> family = Family();
   Signal(number);
   for (const pid_t process : family) {
     if (process != pid_) kill(process, SIGKILL);
   }
   if (!WaitFor(pid_, status_)) status_ = SIGKILL;
   Read();
-  slot_.adopted->EndThoseOf({0, slot_.number + 1}, slot_.others_run, slot_.alone);
+  slot_.adopted->EndThoseOf(slot_.number + 1, slot_.others_run, slot_.alone);
   pid_ = -1;
   return status_;
 }
@@ -214,7 +238,11 @@ void ProgramProcess::Spawn(const RunContext& run) {
   spawner.StartIn(run.text().cwd);
   start_error_ = spawner.StartPatiently(pid_, file, words, ArgumentPointers(environment).data(),
                                         kRoomPatience, slot_.kill_fd);
-  if (start_error_ != 0) pid_ = -1;
+  if (start_error_ != 0) {
+    pid_ = -1;
+  } else {
+    MarkProcess(pid_, slot_.number + 1);
+  }
 }
 
 }  // namespace cq

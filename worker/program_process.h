@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "protocol/files.h"
 #include "worker/command_task.h"
@@ -53,6 +54,12 @@ class ProgramProcess {
   bool Wait(std::chrono::milliseconds wait, bool& killed);
   std::optional<FromProgram> Next() { return reader_.Next(); }
 
+  /// All that it has started and that lives.
+  std::vector<pid_t> Family() const;
+  /// What it prints from its last mark on is this task's, and is shown while it runs; no more.
+  void ShowFrom(const AttemptRef& task);
+  void ShowNoMore();
+
   void Signal(int number) const;
   /// Ends it with all that it started, and reaps it. The wait status.
   int End(int number);
@@ -75,6 +82,7 @@ class ProgramProcess {
   pid_t pid_ = -1;
   Fd pidfd_;
   uint64_t id_ = 0;
+  bool shown_ = false;
 
  public:
   PrintedText out_text;

@@ -33,6 +33,8 @@ using std::chrono::steady_clock;
 /// What a batch should take: long against a round trip, short against what a user notices.
 constexpr milliseconds kBatchTime{50};
 constexpr size_t kBatchLargest = 1024;
+/// Memory is looked at for no more than a part in so many of the time.
+constexpr int kLookShare = 20;
 /// While a program is busy with its batch, its answers are looked at no more often than after half
 /// of the time that is left, or after the longer of these; for less than the shorter it is not
 /// worth it.
@@ -260,12 +262,13 @@ class ProgramRunner::Batch {
     first_ = at_;
     std::vector<const Task*> tasks;
     for (size_t i = at_; i < end; ++i) tasks.push_back(&tasks_[i]);
-    process().Write(
-        EncodeTasks(process().format(), process().NextId(), run_.text().program, tasks));
+    process().Write(EncodeTasks(process().format(), process().NextId(), run_.text().program, tasks,
+                                runner_.prints_));
     Begin();
   }
 
   void NoteTime() {
+    if (std::exchange(live_, false)) process().ShowNoMore();
     task_begin_ = steady_clock::now();
     started_us_ = static_cast<uint64_t>(UnixMicroseconds());
   }
@@ -326,6 +329,7 @@ class ProgramRunner::Batch {
     if (limit.count() > 0) {
       until = std::min(until, term_at_ ? *term_at_ + kTermGrace : task_begin_ + limit);
     }
+    if (!live_) until = std::min(until, task_begin_ + kLongRunning);
     if (until == steady_clock::time_point::max()) return milliseconds(60'000);
     const auto left = std::chrono::ceil<milliseconds>(until - steady_clock::now());
     return std::clamp(left, milliseconds(0), milliseconds(60'000));
@@ -333,6 +337,10 @@ class ProgramRunner::Batch {
 
   bool CheckLimits() {
     const auto now = steady_clock::now();
+    if (!live_ && now >= task_begin_ + kLongRunning) {
+      live_ = true;
+      process().ShowFrom({tasks_[at_].task, tasks_[at_].attempt});
+    }
     const auto limit = run_.LimitOf(tasks_[at_]);
     if (limit.count() > 0 && !term_at_ && now >= task_begin_ + limit) {
       term_at_ = now;
@@ -342,7 +350,14 @@ class ProgramRunner::Batch {
     if (term_at_ && now >= *term_at_ + kTermGrace) return false;
     if (now < memory_at_) return true;
     memory_at_ = now + kMemoryEvery;
-    if (ResidentBytes(ProcessTree(process().pid())) <= run_.text().memory_bytes) return true;
+    // A cgroup counts by itself.
+    MemoryCgroup* cgroup = process().cgroup();
+    const bool over = cgroup != nullptr && cgroup->Holds(process().pid())
+                          ? cgroup->HasKilled()
+                          : HaveMoreThan(run_.text().memory_bytes, process().Family());
+    // To look may take long itself.
+    memory_at_ = std::max(memory_at_, now + kLookShare * (steady_clock::now() - now));
+    if (!over) return true;
     verdict_ = Outcome::kMemory;
     return false;
   }
@@ -387,8 +402,12 @@ class ProgramRunner::Batch {
     std::string out = process().out_text.Take(answer.task);
     std::string err = process().err_text.Take(answer.task);
     if (last) {
-      out += OfBatch(process().out_text.TakeRest());
-      err += OfBatch(process().err_text.TakeRest());
+      std::string out_rest = process().out_text.TakeRest();
+      std::string err_rest = process().err_text.TakeRest();
+      // What has no mark is nobody's for certain: from now on each task gets one.
+      if (!out_rest.empty() || !err_rest.empty()) runner_.prints_ = true;
+      out += OfBatch(std::move(out_rest));
+      err += OfBatch(std::move(err_rest));
     }
     if (!err.empty() && !answer.details->err.empty() && !err.ends_with('\n')) err += '\n';
     err += answer.details->err;
@@ -464,6 +483,7 @@ class ProgramRunner::Batch {
   // have been on their way, and nobody knows whose fault it was.
   void OnEnded(bool alone) {
     const int status = process().End(SIGKILL);
+    if (std::exchange(live_, false)) process().ShowNoMore();
     const bool memory = verdict_ == Outcome::kOk && !killed_ &&
                         ((process().cgroup() != nullptr && process().cgroup()->HasKilled()) ||
                          (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && fault_.empty() &&
@@ -562,6 +582,8 @@ class ProgramRunner::Batch {
   std::vector<CommandEnd> ended_;
   steady_clock::time_point memory_at_{};
   std::optional<steady_clock::time_point> term_at_;
+  /// What the task that runs prints is sent while it runs.
+  bool live_ = false;
 };
 
 ProgramRunner::ProgramRunner(CommandRunner::Slot slot) : slot_(std::move(slot)) {}
@@ -687,6 +709,8 @@ void ProgramRunner::Run(const RunContext& run, TaskSpan span, const Listener& li
 }
 
 size_t ProgramRunner::BatchSize() {
+  // Helpers that know no marks tell whose a print is by having no other task.
+  if (prints_ && process_ != nullptr && process_->format() == SlotFormat::kMessagePack) return 1;
   if (mean_ == 0) return 1;
   const double expected = std::max(mean_ + 2 * deviation_ + longest_ / 64, pace_);
   const double budget = std::chrono::nanoseconds(kBatchTime).count();

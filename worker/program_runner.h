@@ -71,6 +71,8 @@ class ProgramRunner {
 
   CommandRunner::Slot slot_;
   std::unique_ptr<ProgramProcess> process_;
+  /// It printed what its helper did not mark as a task's.
+  bool prints_ = false;
   /// The last start failed for want of room on this machine.
   bool no_room_ = false;
   /// What Begin began, and of which run it is.

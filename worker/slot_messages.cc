@@ -339,13 +339,14 @@ std::string EncodeStart(SlotFormat format, uint64_t id, const Program& program) 
 }
 
 std::string EncodeTasks(SlotFormat format, uint64_t id, const Program& program,
-                        const std::vector<const Task*>& tasks) {
+                        const std::vector<const Task*>& tasks, bool mark) {
   const auto value_of = [&](const Task& task, size_t column) {
     return TypedValue(task.values[column], program.types[column]);
   };
   if (format == SlotFormat::kJson) {
     // Written without a tree: in a batch of short tasks that was half of a slot's time.
-    std::string line = fmt::format(R"({{"type":"tasks","id":{},"tasks":[)", id);
+    std::string line =
+        fmt::format(R"({{"type":"tasks","id":{},{}"tasks":[)", id, mark ? R"("mark":true,)" : "");
     for (const Task* task : tasks) {
       fmt::format_to(std::back_inserter(line), FMT_COMPILE("{}[{},{},{},"),
                      task == tasks[0] ? "" : ",", task->task, task->attempt_number, task->seed);

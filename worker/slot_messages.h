@@ -60,7 +60,7 @@ class ProgramReader {
 
 std::string EncodeStart(SlotFormat format, uint64_t id, const Program& program);
 std::string EncodeTasks(SlotFormat format, uint64_t id, const Program& program,
-                        const std::vector<const Task*>& tasks);
+                        const std::vector<const Task*>& tasks, bool mark = false);
 /// In MessagePack.
 std::string EncodeTasks(uint64_t id, const TaskSpan& span);
 std::string EncodeUnsupported(SlotFormat format, const SlotOther& what);

@@ -304,12 +304,13 @@ std::vector<RunningTask> Slots::Running() {
   return running;
 }
 
-bool Slots::Runs(const AttemptRef& ref) {
+bool Slots::Runs(AttemptId attempt) {
   const std::lock_guard lock(mutex_);
   // What a program has started carries the number of its slot (ProgramRunner).
-  if (ref.attempt <= slots_.size()) return true;
-  return std::any_of(slots_.begin(), slots_.end(),
-                     [&](const Slot& slot) { return slot.busy && slot.current == ref; });
+  if (attempt <= slots_.size()) return true;
+  return std::any_of(slots_.begin(), slots_.end(), [&](const Slot& slot) {
+    return slot.busy && slot.current.attempt == attempt;
+  });
 }
 
 bool Slots::Alone(uint64_t index) {
@@ -333,8 +334,8 @@ void Slots::OwnerSleeps(bool for_long) {
 
 void Slots::Serve(uint64_t index) {
   Slot& slot = slots_[index];
-  const auto others_run = [this, &slot, index](const AttemptRef& ref) {
-    return ref != slot.current && ref.attempt != index + 1 && Runs(ref);
+  const auto others_run = [this, &slot, index](AttemptId attempt) {
+    return attempt != slot.current.attempt && attempt != index + 1 && Runs(attempt);
   };
   const CommandRunner::Slot of_runners{index,
                                        slot.kill.get(),

@@ -138,7 +138,7 @@ class Slots {
   void SpanEnded(Slot& slot, ResultSpan results);
   void TellEnded();
   void CountEnded(Slot& slot, size_t tasks, std::chrono::nanoseconds ran);
-  bool Runs(const AttemptRef& ref);
+  bool Runs(AttemptId attempt);
   bool Alone(uint64_t index);
   void Wake();
   void KillSlot(Slot& slot);

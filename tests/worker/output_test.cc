@@ -65,7 +65,7 @@ TEST(ReasonTest, IsTheLineThatSaysWhy) {
        "Exception in thread \"main\" java.lang.Error: no data"},
       {"sh: 1: nope: not found\n   \n\n", "sh: 1: nope: not found"},
       {"could not fit\n\r10%|=  | 1/10\r 50%|=====     | 5/10", "could not fit"},
-      {" 50%|=====     | 5/10", "50%|=====     | 5/10"},
+      {" 50%|=====     | 5/10", " 50%|=====     | 5/10"},
       {"", ""},
       {"\n\n", ""},
   };

@@ -1,17 +1,26 @@
 # Answers the rows of `cq run --program 'Rscript model.R'` with a function:
 #
 #   source(Sys.getenv("CQ_R"))
-#   cq_serve(function(alpha, n) ...)      # calls do.call(f, row)
+#   cq_serve(function(alpha, n) ...)      # calls it with the row
 #
-# A result is one number, text or logical, NULL, or a list of these, each of whose names becomes a column. Any other object travels as
-# saveRDS writes it (`cq export --blob TASK`); cq_result(value, blob) returns both. Needs jsonlite. SLOT_PROTOCOL.md describes what is said
-# over the pipes.
+# A result is one number, text or logical, NULL, or a list, a vector or a one-row data frame with names, each of which becomes a column.
+# Dates and times are ISO text (UTC), a difftime is seconds, bit64's integers are integers. Unnamed entries are V1, V2, ..., repeated names
+# get .1, .2. Any other object travels as R serialises it (`cq export --blob TASK`, readRDS reads it); an entry of a list that is none of
+# these is missing in its column, and the whole list travels so, too. cq_result(value, blob) returns both. After each call options, the
+# working directory and sinks are as they were, and the generators' kinds; what it prints is its own. quit() is its error.
+# Needs jsonlite. SLOT_PROTOCOL.md describes what is said over the pipes.
 
 cq_result <- function(value, blob) structure(list(value = value, blob = blob), class = "cq_result")
 
+# Nothing that the user defines or attaches may stand in the way of what is called here.
 local({
+  clean_text <- function(text) {
+    text <- as.character(text)
+    bad <- Encoding(text) == "bytes" || !validUTF8(enc2utf8(text))
+    if (bad) iconv(text, "UTF-8", "UTF-8", sub = "byte") else enc2utf8(text)
+  }
   quote_text <- function(text) {
-    text <- enc2utf8(text)
+    text <- clean_text(text)
     if (!grepl("[\"\\\\[:cntrl:]]", text)) return(paste0("\"", text, "\""))
     substring(jsonlite::toJSON(text, auto_unbox = TRUE), 1)
   }
@@ -28,47 +37,119 @@ local({
     sprintf(if (x == trunc(x) && abs(x) < 1e17) "%.17g.0" else "%.17g", x)
   }
 
-  is_scalar <- function(x) is.null(x) || (is.atomic(x) && length(x) == 1 && !is.raw(x) && !is.complex(x))
+  # The digits of bit64's integers, which are doubles with the bits of an integer: without bit64.
+  integer64_text <- function(x) {
+    words <- readBin(writeBin(as.vector(unclass(x)), raw(), endian = "big"), integer(), 2, endian = "big")
+    word <- function(i) if (is.na(words[[i]])) 2^31 else words[[i]] %% 2^32
+    high <- word(1)
+    low <- word(2)
+    negative <- high >= 2^31
+    if (negative) {
+      if (high == 2^31 && low == 0) return("null")  # NA_integer64_
+      low <- 2^32 - low
+      high <- 2^32 - 1 - high
+      if (low == 2^32) {
+        low <- 0
+        high <- high + 1
+      }
+    }
+    # In parts of 16 bits, so that no double is too small for a remainder.
+    limbs <- c(high %/% 65536, high %% 65536, low %/% 65536, low %% 65536)
+    digits <- character()
+    repeat {
+      rest <- 0
+      for (i in 1:4) {
+        part <- rest * 65536 + limbs[[i]]
+        limbs[[i]] <- part %/% 1e4
+        rest <- part %% 1e4
+      }
+      digits <- c(sprintf("%04.0f", rest), digits)
+      if (!any(limbs > 0)) break
+    }
+    paste0(if (negative) "-", sub("^0+(?=.)", "", paste(digits, collapse = ""), perl = TRUE))
+  }
+
+  iso_time <- function(x) sub("\\.?0+Z$", "Z", format(as.POSIXct(x), "%Y-%m-%dT%H:%M:%OS6Z", tz = "UTC"))
+
+  is_scalar <- function(x) {
+    if (inherits(x, "POSIXlt")) return(length(x) == 1L)
+    is.null(x) || (is.atomic(x) && length(x) == 1L && !is.raw(x) && !is.complex(x))
+  }
 
   scalar_text <- function(x) {
     if (is.null(x)) return("null")
-    if (inherits(x, "cq_int64")) return(unclass(x))
-    if (is.factor(x)) x <- as.character(x)
+    if (is.object(x)) {
+      if (inherits(x, "cq_int64")) return(unclass(x))
+      if (inherits(x, "integer64")) return(integer64_text(x))
+      if (inherits(x, "POSIXt")) return(if (is.na(x)) "null" else paste0("\"", iso_time(x), "\""))
+      if (inherits(x, "Date")) return(if (is.na(x)) "null" else paste0("\"", format(as.Date(x), "%Y-%m-%d"), "\""))
+      if (inherits(x, "difftime")) return(number_text(as.numeric(x, units = "secs")))
+      if (is.factor(x)) x <- as.character(x)
+    }
     if (is.logical(x)) return(if (is.na(x)) "null" else if (x) "true" else "false")
     if (is.integer(x)) return(if (is.na(x)) "null" else sprintf("%d", x))
-    if (is.double(x)) return(number_text(as.numeric(x)))
-    if (is.na(x)) "null" else quote_text(as.character(x))
+    if (is.double(x)) return(number_text(as.vector(unclass(x))))
+    if (is.na(x)) "null" else quote_text(x)
   }
 
-  is_record <- function(x) is.list(x) && !is.data.frame(x) && !is.null(names(x)) && all(vapply(x, is_scalar, TRUE))
+  record_names <- function(x) {
+    n <- names(x)
+    n[is.na(n)] <- ""
+    blank <- !nzchar(n)
+    n[blank] <- paste0("V", seq_along(n))[blank]
+    make.unique(n)
+  }
 
-  value_text <- function(x) {
-    if (is_scalar(x)) return(scalar_text(x))
-    # A vector with names is a record, too.
-    if (is.atomic(x) && !is.null(names(x))) x <- as.list(x)
-    paste0("{", paste0(vapply(names(x), quote_text, ""), ":", vapply(x, scalar_text, ""), collapse = ","), "}")
+  # The columns of a result: NULL if it is none.
+  record_of <- function(x) {
+    if (inherits(x, "POSIXlt")) return(NULL)
+    if (is.data.frame(x)) {
+      if (nrow(x) != 1L || !length(x)) return(NULL)
+      entry <- function(i) if (is.list(x[[i]]) && length(x[[i]]) == 1L) x[[i]][[1L]] else x[[i]]
+      return(structure(lapply(seq_along(x), entry), names = names(x)))
+    }
+    if (is.null(names(x)) || length(dim(x)) > 1L) return(NULL)
+    if (is.list(x)) return(lapply(unclass(x), identity))
+    if (is.atomic(x)) structure(lapply(seq_along(x), function(i) x[i]), names = names(x))
   }
 
   answer_text <- function(result) {
-    blob <- NULL
     has_blob <- inherits(result, "cq_result")
+    blob <- NULL
     if (has_blob) {
       blob <- result$blob
       result <- result$value
     }
-    if (!is_scalar(result) && !is_record(result) && !(is.atomic(result) && !is.null(names(result)))) {
+    one_object <- function() {
       if (has_blob) stop("cq_result: the value is one number, text or logical, or a list of these with names")
-      blob <- result
-      has_blob <- TRUE
-      result <- NULL
+      blob <<- result
+      has_blob <<- TRUE
     }
-    text <- paste0("\"value\":", value_text(result))
+    record <- record_of(result)
+    if (!is.null(record)) {
+      odd <- !vapply(record, is_scalar, TRUE)
+      if (any(odd)) {
+        one_object()
+        record[odd] <- list(NULL)
+      }
+      members <- paste0(vapply(record_names(record), quote_text, ""), ":", vapply(record, scalar_text, ""), collapse = ",")
+      value <- if (length(record)) paste0("{", members, "}") else "{}"
+    } else if (is_scalar(result)) {
+      value <- scalar_text(result)
+    } else {
+      one_object()
+      value <- "null"
+    }
+    text <- paste0("\"value\":", value)
     if (!has_blob) return(text)
-    con <- rawConnection(raw(0), "wb")
-    on.exit(close(con))
-    saveRDS(blob, con)
-    bytes <- rawConnectionValue(con)
+    bytes <- serialize(blob, NULL)
+    if (length(bytes) > 12e6) stop(sprintf("its result takes %.0f MB; an object may take 12 MB: write it to a file", length(bytes) / 1e6))
     paste0(text, ",\"format\":\"rds\",\"blob\":\"", gsub("\n", "", jsonlite::base64_enc(bytes), fixed = TRUE), "\"")
+  }
+
+  error_text <- function(e) {
+    text <- tryCatch(paste(as.character(conditionMessage(e)), collapse = "\n"), error = function(e) "")
+    if (is.na(text) || !nzchar(text)) class(e)[[1]] else substring(clean_text(text), 1, 1e5)
   }
 
   # As the columns' types say: integers beyond 2^53 are texts of class cq_int64.
@@ -88,14 +169,15 @@ local({
     needed <- known[vapply(formals(args(f)), function(p) is.symbol(p) && !nzchar(p), TRUE)]
     missing <- setdiff(setdiff(needed, "..."), names)
     if (!length(unknown) && !length(missing)) return(NULL)
-    paste0("the function takes (", paste(known, collapse = ", "), ") and cannot be called with the columns ",
-           paste(names, collapse = ", "))
+    paste0("the function takes (", paste(known, collapse = ", "), ") and cannot be called with the columns ", paste(names, collapse = ", "))
   }
 
   # These functions of R spend most of their time around what they call, which is no part of R's interface, and may go.
   set_variables <- function(names, values) .Internal(Sys.setenv(names, values))
   now <- function() .Internal(Sys.time())
   promise <- function(name, expression, of, at) .Internal(delayedAssign(name, expression, of, at))
+  mark_to <- function(text, output) .Internal(writeLines(text, output, "", FALSE))
+  sinks <- function() .Internal(sink.number(TRUE))
   send <- function(line, output) {
     .Internal(writeLines(line, output, "\n", TRUE))
     .Internal(flush(output))
@@ -106,11 +188,14 @@ local({
     promise("promised", quote(1 + 1), here, here)
     nothing <- rawConnection(raw(0), "wb")
     send("a", nothing)
-    stopifnot(abs(now() - unclass(Sys.time())) < 3600, promised == 2, identical(rawToChar(rawConnectionValue(nothing)), "a\n"))
+    mark_to("b", nothing)
+    stopifnot(abs(now() - unclass(Sys.time())) < 3600, promised == 2, identical(rawToChar(rawConnectionValue(nothing)), "a\nb"), sinks() >= 0L)
     close(nothing)
   }, error = function(e) {
     set_variables <<- function(names, values) do.call(Sys.setenv, as.list(structure(values, names = names)))
     now <<- function() unclass(Sys.time())
+    mark_to <<- function(text, output) writeLines(text, output, sep = "")
+    sinks <<- function() sink.number()
     promise <<- function(name, expression, of, at) do.call(delayedAssign, list(name, expression, of, at))
     send <<- function(line, output) {
       writeLines(line, output, useBytes = TRUE)
@@ -118,12 +203,26 @@ local({
     }
   })
 
+  # What a function may do to the process is undone, or not done: these names of R are ours.
+  in_base <- function(name, value) {
+    unlockBinding(name, baseenv())
+    assign(name, value, baseenv())
+    lockBinding(name, baseenv())
+  }
+
   cq_serve <<- function(f) {
+    name <- if (is.symbol(substitute(f))) as.character(substitute(f)) else "f"
     fds <- Sys.getenv(c("CQ_SLOT_IN", "CQ_SLOT_OUT"))
     if (!all(nzchar(fds))) stop("cq_serve: started outside a slot: cq run params.csv --program 'Rscript model.R'")
-    input <- file(paste0("/dev/fd/", fds[[1]]), "rb", raw = TRUE, blocking = TRUE)
-    output <- file(paste0("/dev/fd/", fds[[2]]), "wb", raw = TRUE)
+    if (!all(startsWith(Sys.readlink(paste0("/proc/self/fd/", fds)), "pipe:")))
+      stop("cq_serve: the descriptors ", fds[[1]], " and ", fds[[2]], ", over which the worker speaks, are closed or are others': a wrapper ",
+           "(sudo, conda run, env -i, another program that starts this one) must leave them open")
+    # Not for what the function starts: opened anew, to be closed there, and the ones that were inherited closed here.
+    input <- file(paste0("/dev/fd/", fds[[1]]), "rbe", raw = TRUE, blocking = TRUE)
+    output <- file(paste0("/dev/fd/", fds[[2]]), "wbe", raw = TRUE)
+    tryCatch(get("closeFD", asNamespace("parallel"))(as.integer(fds)), error = function(e) NULL)
     mark <- paste0("\036", Sys.getenv("CQ_SLOT_MARK"), " ")
+    Sys.unsetenv(c("CQ_SLOT_IN", "CQ_SLOT_OUT", "CQ_SLOT_MARK"))
     # At once: what is next may take long.
     say <- function(text) send(text, output)
     say("{\"type\":\"hello\",\"protocol\":1,\"helper\":\"cq.R\"}")
@@ -133,11 +232,34 @@ local({
     attempt <- 0L
     group <- ""
     Sys.setenv(CQ_ATTEMPT = attempt, CQ_GROUP = group)
-    # What a function prints is held until it is known whose it is.
-    held <- rawConnection(raw(0), "wb")
-    sink(held)
-    depth <- sink.number()
-    on.exit(sink())
+    # A warning is of the row in which it came.
+    if (getOption("warn") < 1) options(warn = 1)
+    # Called by its name, which messages show.
+    calling <- new.env(parent = globalenv())
+    assign(name, f, calling)
+    standard <- list(stdout(), stderr())
+    pid <- Sys.getpid()
+    directory <- getwd()
+
+    was_options <- options()
+    changed <- FALSE
+    in_base("options", function(...) {
+      if (...length()) changed <<- TRUE
+      .Internal(options(...))
+    })
+    quit_ <- base::quit
+    refuse_quit <- function(save = "default", status = 0, runLast = TRUE) {
+      if (Sys.getpid() != pid) quit_(save, status, runLast)
+      stop(structure(class = c("cq_quit", "error", "condition"), list(message = sprintf("it called quit(status = %s)", format(status)), call = NULL)))
+    }
+    in_base("quit", refuse_quit)
+    in_base("q", refuse_quit)
+    in_base("closeAllConnections", function() {
+      while (sink.number() > 0) sink()
+      sink(type = "message")
+      for (con in setdiff(getAllConnections(), c(0:2, as.integer(input), as.integer(output), as.integer(held)))) close(getConnection(con))
+      invisible()
+    })
 
     row_of <- function(values) {
       for (i in seq_along(columns)) {
@@ -152,55 +274,69 @@ local({
     here <- environment()
     global <- globalenv()
     seed <- 1L
+    kinds <- RNGkind()
     seeded <- quote({
       rm(".Random.seed", envir = global)
-      set.seed(seed)
+      suppressWarnings(set.seed(seed, kinds[[1]], kinds[[2]], kinds[[3]]))
       get(".Random.seed", global)
     })
 
+    id <- "0"
     introduce <- function(task) {
       numbers <- c(task[[1]], task[[3]])
-      set_variables(c("CQ_TASK", "CQ_SEED"), if (is.integer(numbers)) as.character(numbers) else sprintf("%.0f", numbers))
+      numbers <- if (is.integer(numbers)) as.character(numbers) else sprintf("%.0f", numbers)
+      id <<- numbers[[1]]
+      set_variables(c("CQ_TASK", "CQ_SEED"), numbers)
       if (task[[2]] != attempt) Sys.setenv(CQ_ATTEMPT = attempt <<- task[[2]])
       if (task[[4]] != group) Sys.setenv(CQ_GROUP = group <<- task[[4]])
       seed <<- task[[3]]
       promise(".Random.seed", seeded, here, global)
     }
 
-    number_answers <- paste0("{\"type\":\"result\",\"task\":%.0f,\"us\":%.0f,\"value\":", c("%.17g.0", "%.17g"), "}")
-
-    show <- function(printed, task) {
-      restore_sink()
-      sink()
-      close(held)
-      cat(rawToChar(printed), mark, task[[1]], "\036", sep = "")
-      flush(stdout())
-      held <<- rawConnection(raw(0), "wb")
-      sink(held)
-    }
-
-    answer <- function(task, text, us) {
-      printed <- rawConnectionValue(held)
-      if (length(printed)) show(printed, task)
-      say(sprintf("{\"type\":\"result\",\"task\":%.0f,\"us\":%.0f,%s}", task[[1]], us, text))
-    }
-
-    # What most functions return, in as few steps.
-    answer_number <- function(task, x, us) {
-      if (length(rawConnectionValue(held)) || !is.finite(x)) return(answer(task, answer_text(x), us))
-      shape <- if (x == trunc(x) && abs(x) < 1e17) number_answers[[1]] else number_answers[[2]]
-      send(sprintf(shape, task[[1]], us, x), output)
-    }
+    # What R prints is noticed on its way: only then is there a mark to be written. Messages are noticed as conditions (below).
+    held <- rawConnection(raw(0), "wb")
+    sink(held, split = TRUE)
+    depth <- sink.number()
+    noticed <- FALSE
+    on.exit(sink())
 
     # A function may leave sinks of its own, or take ours away.
-    restore_sink <- function() {
-      deep <- sink.number()
-      if (deep > depth) for (i in seq_len(deep - depth)) sink()
-      if (deep < depth) sink(held)
+    restore_sinks <- function() {
+      while (sink.number() > depth) sink()
+      if (sink.number() < depth) sink(held, split = TRUE)
+    }
+
+    write_marks <- function() {
+      sink()
+      close(held)
+      for (stream in standard) mark_to(paste0(mark, id, "\036"), stream)
+      held <<- rawConnection(raw(0), "wb")
+      sink(held, split = TRUE)
+      noticed <<- FALSE
+    }
+
+    # As it was before the call. `marks`: something came to standard output or error by another way (C, a process): each task is marked.
+    finish <- function(marks) {
+      if (sinks() != depth) restore_sinks()
+      if (sink.number(type = "message") != 2L) sink(type = "message")
+      if (marks || noticed || length(rawConnectionValue(held))) write_marks()
+      if (changed) {
+        extra <- setdiff(names(options()), names(was_options))
+        do.call(options, c(was_options, structure(vector("list", length(extra)), names = extra)))
+        changed <<- FALSE
+      }
+      if (getwd() != directory) setwd(directory)
+    }
+
+    number_answers <- paste0("{\"type\":\"result\",\"task\":%s,\"us\":%.0f,\"value\":", c("%.17g.0", "%.17g"), "}")
+    line_of <- function(text, us) {
+      line <- paste0(sprintf("{\"type\":\"result\",\"task\":%s,\"us\":%.0f,", id, us), text, "}")
+      if (nchar(line, "bytes") >= 2^24) stop(sprintf("its result takes %.0f MiB; what a task returns may take 16: write it to a file", nchar(line, "bytes") / 2^20))
+      line
     }
 
     # Handlers cost as much as a short function: one pair stands around all tasks up to one that fails.
-    run <- function(tasks) {
+    run <- function(tasks, marks) {
       i <- 1L
       calls <- NULL
       begin <- now()
@@ -211,27 +347,42 @@ local({
         us
       }
       while (i <= length(tasks)) {
+        answered <- FALSE
         tryCatch(
-          withCallingHandlers(
+          withCallingHandlers({
             while (i <= length(tasks)) {
               task <- tasks[[i]]
               introduce(task)
-              result <- do.call(f, row_of(task[[5]]))
-              number <- is.double(result) && length(result) == 1L && is.null(attributes(result))
-              text <- if (!number) answer_text(result)
+              x <- do.call(name, row_of(task[[5]]), envir = calling)
+              line <- if (is.double(x) && length(x) == 1L && is.null(attributes(x)) && is.finite(x)) {
+                sprintf(if (x == trunc(x) && abs(x) < 1e17) number_answers[[1]] else number_answers[[2]], id, passed(), x)
+              } else line_of(answer_text(x), passed())
+              finish(marks)
+              answered <- TRUE
+              send(line, output)
               i <- i + 1L
-              if (number) answer_number(task, result, passed()) else answer(task, text, passed())
-            },
+              answered <- FALSE
+            }},
+            message = function(m) noticed <<- TRUE,
+            warning = function(w) noticed <<- TRUE,
             error = function(e) calls <<- sys.calls()),
           error = function(e) {
-            if (!identical(task, tasks[[i]])) stop(e)  # not of a task: its answer could not be sent
-            trace <- if (length(calls)) paste(rev(vapply(calls, function(call) deparse(call)[[1]], "")), collapse = "\n") else ""
+            if (answered) stop(e)  # not of a task: its answer could not be sent
             i <<- i + 1L
-            restore_sink()
-            answer(task, paste0("\"error\":", quote_text(conditionMessage(e)), ",\"traceback\":", quote_text(trace)), passed())
+            if (inherits(e, "cq_quit")) calls <<- NULL
+            trace <- if (length(calls)) {
+              # What stands around the call is ours.
+              at <- which(vapply(calls, function(call) identical(call[[1L]], quote(do.call)) && identical(call[[2L]], quote(name)), TRUE))
+              inner <- if (length(at)) calls[-seq_len(at[[length(at)]])] else calls
+              text <- vapply(inner, function(call) substring(deparse(call, nlines = 1L)[[1]], 1, 200), "")
+              text <- text[!grepl("^(h\\(simpleError|\\.handleSimpleError\\(|\\(function \\(e\\) )", text)]
+              paste(rev(text), collapse = "\n")
+            } else ""
+            line <- line_of(paste0("\"error\":", quote_text(error_text(e)), ",\"traceback\":", quote_text(trace)), passed())
+            finish(marks)
+            send(line, output)
           })
       }
-      restore_sink()
     }
 
     repeat {
@@ -247,10 +398,10 @@ local({
         say(if (is.null(reason)) sprintf("{\"type\":\"ready\",\"id\":%d}", message$id)
             else sprintf("{\"type\":\"refuse\",\"id\":%d,\"message\":%s}", message$id, quote_text(reason)))
       } else if (message$type == "tasks") {
-        run(message$tasks)
+        run(message$tasks, isTRUE(message$mark))
       } else if (message$type != "unsupported") {
         say(sprintf("{\"type\":\"unsupported\",\"id\":%d,\"what\":%s}", if (is.null(message$id)) 0L else message$id, quote_text(message$type)))
       }
     }
   }
-})
+}, envir = new.env(parent = baseenv()))

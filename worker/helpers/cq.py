@@ -5,8 +5,10 @@
     cq.serve(simulate)                  # calls simulate(**row)
 
 A result is a number, a text, a Boolean, None, or a dict of these, each of whose names becomes a
-column. Any other object travels as a pickle (`cq export --blob TASK`); `cq.Result(value, blob)`
-returns both. SLOT_PROTOCOL.md describes what is said over the pipes. Standard library only.
+column. Dates and times are ISO text, a timedelta is seconds; Decimal, Fraction, UUID and Path are
+text, and so are integers beyond 64 bits. Any other object travels as a pickle (`cq export --blob
+TASK`): of a dict with such an entry the whole, and the entry is missing in its column;
+`cq.Result(value, blob)` returns both. SLOT_PROTOCOL.md describes what is said over the pipes. Standard library only.
 """
 
 import base64
@@ -17,6 +19,7 @@ import json
 import math
 import os
 import pickle
+import stat
 import sys
 import threading
 import time
@@ -29,6 +32,8 @@ class Result:
     """A value, and one object more: bytes of a named format, or anything that can be pickled."""
 
     def __init__(self, value=None, blob=None, format=None):
+        if not isinstance(format, (str, type(None))):
+            raise TypeError("cq.Result: format must be a text")
         self.value = value
         self.blob = blob
         self.format = format
@@ -63,7 +68,7 @@ class _Stream:
         self.fd, self.printed = fd, False
         raw = _Raw(fd, "w", closefd=False)
         buffer = _Buffer(raw)
-        self.text = _Text(buffer, errors="backslashreplace")
+        self.text = _Text(buffer, errors="backslashreplace", line_buffering=True)
         raw.stream = buffer.stream = self.text.stream = self
 
     def mark(self, mark, task):
@@ -78,16 +83,37 @@ def _number_from(members):
     return float(members["$number"].lower()) if "$number" in members else members
 
 
-_encode = json.JSONEncoder().encode
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 _SCALARS = {bool: lambda value: "true" if value else "false",
-            int: int.__repr__, str: _encode, type(None): lambda value: "null",
+            int: lambda value: _encode(_plain(value)), str: _encode, type(None): lambda value: "null",
             float: lambda value: float.__repr__(value) if math.isfinite(value) else _encode(_plain(value))}
+
+
+_KINDS = (
+    ("enum", "Enum", lambda value: _plain(value.value)),
+    ("datetime", "date", lambda value: value.isoformat()),
+    ("datetime", "time", lambda value: value.isoformat()),
+    ("datetime", "timedelta", lambda value: value.total_seconds()),
+    ("decimal", "Decimal", str),
+    ("fractions", "Fraction", str),
+    ("uuid", "UUID", str),
+    ("pathlib", "PurePath", str),
+)
 
 
 def _plain(value):
     """The value as JSON can say it. Raises TypeError for what it cannot."""
-    if value is None or isinstance(value, (bool, int, str)):
+    if value is None or isinstance(value, (bool, str)):
         return value
+    if isinstance(value, int):
+        # What no column's integer holds is the text of its digits (hexadecimal from 4,300 digits on).
+        if -1 << 63 <= value < 1 << 63:
+            return int(value)
+        return str(int(value)) if value.bit_length() < 14000 else hex(value)
+    for module, name, plain in _KINDS:
+        # Who has such a value has loaded its module.
+        if module in sys.modules and isinstance(value, getattr(sys.modules[module], name)):
+            return plain(value)
     if isinstance(value, float):
         if math.isfinite(value):
             return value
@@ -101,6 +127,38 @@ def _plain(value):
     if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
         return _plain(value.item())  # a scalar of NumPy
     raise TypeError(type(value).__name__)
+
+
+def _plain_or_none(value):
+    try:
+        return _plain(value)
+    except (TypeError, RecursionError):
+        return None
+
+
+_FRAME_BYTES = (1 << 24) - 1
+
+
+def _bytes(answer):
+    """A line's members as they travel. Raises what it cannot say."""
+    data = answer.encode()  # a lone surrogate is no text
+    if len(data) > _FRAME_BYTES - 100:
+        raise ValueError("its result takes %.1f MiB; what a task returns may take 16 MiB" % (len(data) / (1 << 20)))
+    return data
+
+
+def _failure(error):
+    try:
+        text = str(error)
+    except Exception as second:
+        text = "(its str() raised %s)" % type(second).__name__
+    try:
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    except Exception:
+        trace = ""
+    text = "%s: %s" % (type(error).__name__, text) if text else type(error).__name__
+    clean = lambda s: s.encode("utf-8", "backslashreplace").decode()
+    return _members({"error": clean(text[:100000]), "traceback": clean(trace[-100000:])}).encode()
 
 
 def _members(answer):
@@ -118,10 +176,13 @@ def _answer(result):
         result, blob, kind = result.value, result.blob, result.format
     try:
         answer = {"value": _plain(result)}
-    except TypeError:
+    except (TypeError, RecursionError):
         if blob is not None:
             raise
         answer, blob = {"value": None}, result
+        # What can be said of a record stands in its columns all the same.
+        if isinstance(result, dict) and all(isinstance(name, str) for name in result):
+            answer["value"] = {name: _plain_or_none(entry) for name, entry in result.items()}
     if blob is not None:
         if not isinstance(blob, (bytes, bytearray)):
             blob, kind = pickle.dumps(blob), kind or "pickle"
@@ -192,12 +253,12 @@ class _Seeds:
 
     def set(self, seed):
         self._seed = seed
-        for module in self._there:
-            module.seed(seed)
+        for reseed in self._there:
+            reseed(seed)
 
     def _found(self, module):
         self._waiting.discard(module.__name__)
-        self._there.append(module)
+        self._there.append(module.seed)
 
     def find_spec(self, name, path, target=None):
         if name not in self._waiting:
@@ -238,13 +299,36 @@ class _Flusher:
             pass  # the worker has gone, or the program ends
 
 
+def _flush_of_c():
+    """The C library's fflush: what extensions print through it waits there."""
+    try:
+        import ctypes
+        return ctypes.CDLL(None).fflush
+    except (ImportError, OSError, AttributeError):
+        return lambda _: None
+
+
+def _is_pipe(fd):
+    try:
+        return stat.S_ISFIFO(os.fstat(fd).st_mode)
+    except OSError:
+        return False
+
+
 def serve(function):
     """Calls `function(**row)` for each row that the worker gives, until it gives no more."""
+    processes = sys.modules.get("multiprocessing.process")
+    if processes is not None and getattr(processes.current_process(), "_inheriting", False):
+        return  # a child of multiprocessing that imports the main module
     try:
-        fd_in, fd_out = int(os.environ["CQ_SLOT_IN"]), int(os.environ["CQ_SLOT_OUT"])
+        # Not for what the function starts.
+        fd_in, fd_out = int(os.environ.pop("CQ_SLOT_IN")), int(os.environ.pop("CQ_SLOT_OUT"))
     except KeyError:
         sys.exit("cq.serve: started outside a slot: cq run params.csv --program 'python3 %s'" % sys.argv[0])
-    mark = "\x1e%s %%d\x1e" % os.environ.get("CQ_SLOT_MARK", "")
+    if not (_is_pipe(fd_in) and _is_pipe(fd_out)):
+        sys.exit("cq.serve: the descriptors %d and %d, over which the worker speaks, are closed or are others': a wrapper (sudo, conda run, "
+                 "env -i, subprocess without pass_fds) must leave them open" % (fd_in, fd_out))
+    mark = "\x1e%s %%d\x1e" % os.environ.pop("CQ_SLOT_MARK", "")
     # What the function starts has no business in the pipes.
     os.set_inheritable(fd_in, False)
     os.set_inheritable(fd_out, False)
@@ -261,6 +345,8 @@ def serve(function):
     say({"type": "hello", "protocol": 1, "helper": "cq.py"})
     out.flush()
     columns, constants = [], {}
+    pid, directory = os.getpid(), os.getcwd()
+    flush_c = _flush_of_c()
     seeds = _Seeds()
     set_task, set_seed, set_attempt = (_Variable(name).set for name in ("CQ_TASK", "CQ_SEED", "CQ_ATTEMPT"))
     last_attempt = last_group = None
@@ -282,6 +368,8 @@ def serve(function):
                 say({"type": "unsupported", "id": message.get("id", 0), "what": message["type"]})
                 out.flush()
             continue
+        # Something was printed that we did not see: by C, by a process.
+        marks = message.get("mark", False)
         if len(message["tasks"]) > 1:
             flusher.arm()
         try:
@@ -299,18 +387,25 @@ def serve(function):
                 seeds.set(seed)
                 begin = time.monotonic()
                 try:
-                    answer = _answer(function(**row))
-                except Exception as error:
-                    answer = _members({
-                        "error": "%s: %s" % (type(error).__name__, error) if str(error) else
-                                 type(error).__name__,
-                        "traceback": traceback.format_exc()})
+                    answer = _bytes(_answer(function(**row)))
+                except BaseException as error:
+                    if os.getpid() != pid:
+                        raise  # a child that the function forked ends as it would anywhere
+                    answer = _failure(error)
+                if os.getpid() != pid:
+                    sys.stdout.flush()
+                    os._exit(0)
                 us = (time.monotonic() - begin) * 1e6
-                if out_stream.printed:
-                    out_stream.mark(mark, task)
-                if err_stream.printed:
-                    err_stream.mark(mark, task)
-                out.write(b'{"type":"result","task":%d,"us":%d%b\n' % (task, us, answer.encode()))
+                # A function may have put others in their place, or gone elsewhere.
+                sys.stdout, sys.stderr = out_stream.text, err_stream.text
+                if marks:
+                    flush_c(None)
+                for stream in (out_stream, err_stream):
+                    if marks or stream.printed:
+                        stream.mark(mark, task)
+                if os.getcwd() != directory:
+                    os.chdir(directory)
+                out.write(b'{"type":"result","task":%d,"us":%d%b\n' % (task, us, answer))
         finally:
             flusher.disarm()
         out.flush()
