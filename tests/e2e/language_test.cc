@@ -1,0 +1,305 @@
+// Functions in R and Python: what they return, print, leave behind and do to their process.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include "tests/support/process.h"
+
+namespace cq {
+namespace {
+
+using Words = std::vector<std::string>;
+
+class LanguageTest : public ::testing::Test {
+ protected:
+  Words R(const std::string& code) {
+    WriteFile(directory_.File("m.R"), "source(Sys.getenv('CQ_R'))\n" + code + "\n");
+    return {"--program", "Rscript m.R"};
+  }
+  Words Python(const std::string& code) {
+    WriteFile(directory_.File("m.py"), "import cq\n" + code + "\n");
+    return {"--program", "python3 m.py"};
+  }
+  Ended Run(int rows, Words program, const Words& options = {}) {
+    std::string csv = "x\n";
+    for (int i = 1; i <= rows; ++i) csv += fmt::format("{}\n", i);
+    WriteFile(directory_.File("in.csv"), csv);
+    Words words = {"run", "in.csv", "--fresh", "-w", "1"};
+    words.insert(words.end(), program.begin(), program.end());
+    words.insert(words.end(), options.begin(), options.end());
+    return Cq(words, directory_.path());
+  }
+  Words Column(const std::string& name) const {
+    return cq::Column(directory_.File("in.cq/results.csv"), name);
+  }
+  std::string Log(int task) const {
+    return Cq({"log", "in.cq", std::to_string(task)}, directory_.path()).out;
+  }
+  static bool Has(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  }
+
+  TemporaryDirectory directory_;
+};
+
+TEST_F(LanguageTest, WhatAnRFunctionPrintsIsKeptHoweverItEnds) {
+  const Ended ended =
+      Run(4,
+          R("cq_serve(function(x) {\n"
+            "  cat('out', x, '\\n'); message('msg ', x); system(paste('echo sys', x))\n"
+            "  if (x == 2) Sys.sleep(100)\n"
+            "  if (x == 3) tools::pskill(Sys.getpid(), 9)\n"
+            "  if (x == 4) quit('no', 3)\n"
+            "  x })"),
+          {"--task-timeout", "1s", "--crash-limit", "1"});
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_EQ(Column("cq_status"), (Words{"ok", "timeout", "crashed", "error"})) << ended.err;
+  EXPECT_TRUE(Has(Column("cq_error")[3], "quit(status = 3)")) << Column("cq_error")[3];
+  for (int task = 1; task <= 4; ++task) {
+    for (const char* what : {"out", "msg", "sys"}) {
+      EXPECT_TRUE(Has(Log(task), fmt::format("{} {}", what, task))) << Log(task);
+    }
+    EXPECT_FALSE(Has(Log(task), fmt::format("out {}", task % 4 + 1))) << Log(task);
+  }
+}
+
+TEST_F(LanguageTest, WhatAPythonFunctionPrintsIsKeptHoweverItEnds) {
+  const Ended ended = Run(3,
+                          Python("import os, sys, time, subprocess\n"
+                                 "def f(x):\n"
+                                 "  print('out', x); print('msg', x, file=sys.stderr)\n"
+                                 "  subprocess.run(['echo', f'sys {x}'])\n"
+                                 "  if x == 2: time.sleep(100)\n"
+                                 "  if x == 3: os._exit(9)\n"
+                                 "  return x\n"
+                                 "cq.serve(f)"),
+                          {"--task-timeout", "1s", "--crash-limit", "1"});
+  EXPECT_EQ(Column("cq_status"), (Words{"ok", "timeout", "crashed"})) << ended.err;
+  for (int task = 1; task <= 3; ++task) {
+    for (const char* what : {"out", "msg", "sys"}) {
+      EXPECT_TRUE(Has(Log(task), fmt::format("{} {}", what, task))) << Log(task);
+    }
+  }
+}
+
+TEST_F(LanguageTest, ALongTasksOutputIsThereWhileItRuns) {
+  for (const Words& program : {R("cq_serve(function(x) { cat('so far', x, '\\n'); while "
+                                 "(!file.exists('go')) Sys.sleep(0.05); x })"),
+                               Python("import os, time\n"
+                                      "def f(x):\n"
+                                      "  print('so far', x)\n"
+                                      "  while not os.path.exists('go'): time.sleep(0.05)\n"
+                                      "cq.serve(f)")}) {
+    std::filesystem::remove(directory_.File("go"));
+    WriteFile(directory_.File("in.csv"), "x\n1\n");
+    Words words = {CQ_PROGRAM, "run", "in.csv", "--fresh", "-w", "1"};
+    words.insert(words.end(), program.begin(), program.end());
+    TestProcess run(words, directory_.path());
+    EXPECT_TRUE(Eventually([&] { return Has(Log(1), "so far 1"); }, std::chrono::seconds(40)));
+    EXPECT_TRUE(Has(Log(1), "pending"));
+    WriteFile(directory_.File("go"), "");
+    EXPECT_EQ(run.Wait().status, 0);
+  }
+}
+
+TEST_F(LanguageTest, RValuesHaveTheirForms) {
+  const Ended ended = Run(
+      1, R("i64 <- function(high, low) structure(readBin(writeBin(c(low, high), raw()), 'double'), "
+           "class = 'integer64')\n"
+           "cq_serve(function(x) list(d = as.Date('2024-02-29'), t = as.POSIXct(1.5, tz = 'UTC', "
+           "origin "
+           "= '1970-01-01'), h = as.difftime(1.5, units = 'hours'), i = i64(2097152L, 1L), m = "
+           "i64(-1L, -1L), f = factor('level'), n = c(one = 5), 7, l = list(1, 2)))"));
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("d"), Words{"2024-02-29"});
+  EXPECT_EQ(Column("t"), Words{"1970-01-01T00:00:01.5Z"});
+  EXPECT_EQ(Column("h"), Words{"5400"});
+  EXPECT_EQ(Column("i"), Words{"9007199254740993"});
+  EXPECT_EQ(Column("m"), Words{"-1"});
+  EXPECT_EQ(Column("f"), Words{"level"});
+  EXPECT_EQ(Column("n"), Words{"5"});
+  EXPECT_EQ(Column("V8"), Words{"7"});
+  EXPECT_EQ(Column("l"), Words{""});
+  // The whole of it is an object, too, of which the user is told.
+  EXPECT_TRUE(Has(Log(1), "cq export --blob 1")) << Log(1);
+  ASSERT_EQ(
+      Run(1, R("cq_serve(function(x) data.frame(a = 1, b = 'two', a = 3, check.names = FALSE))"))
+          .status,
+      0);
+  EXPECT_EQ(Column("a"), Words{"1"});
+  EXPECT_EQ(Column("b"), Words{"two"});
+  EXPECT_EQ(Column("a.1"), Words{"3"});
+}
+
+TEST_F(LanguageTest, RowsOfRDoNotDependOnTheirNeighbours) {
+  const std::string draw = "c(u = runif(1), n = rnorm(1), s = sample(1000, 1))";
+  ASSERT_EQ(Run(6, R("cq_serve(function(x) " + draw + ")"), {"--seed", "1"}).status, 0);
+  const auto u = Column("u");
+  const auto n = Column("n");
+  const auto s = Column("s");
+  const Ended ended =
+      Run(6,
+          R("cq_serve(function(x) {\n"
+            "  r <- " +
+            draw +
+            "\n"
+            "  suppressWarnings(RNGkind('Wichmann-Hill', 'Box-Muller', 'Rounding'))\n"
+            "  options(digits = 2, OutDec = ','); setwd('/'); sink('/dev/null'); "
+            "closeAllConnections()\n"
+            "  if (getOption('digits') != 2) stop('options')\n"
+            "  r })"),
+          {"--seed", "1"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("u"), u);
+  EXPECT_EQ(Column("n"), n);
+  EXPECT_EQ(Column("s"), s);
+  const Ended left = Run(4, R("cq_serve(function(x) {\n"
+                              "  r <- list(d = getOption('digits'), w = basename(getwd()))\n"
+                              "  options(digits = 3); setwd('/'); r })"));
+  EXPECT_EQ(left.status, 0) << left.err;
+  EXPECT_EQ(Column("d"), (Words{"7", "7", "7", "7"}));
+  const std::string here = std::filesystem::path(directory_.path()).filename();
+  EXPECT_EQ(Column("w"), (Words{here, here, here, here}));
+}
+
+TEST_F(LanguageTest, WarningsStandInTheLogOfTheirTask) {
+  ASSERT_EQ(Run(9, R("cq_serve(function(x) { if (x %% 3 == 0) warning('odd ', x); x })")).status,
+            0);
+  for (int task = 1; task <= 9; ++task) {
+    EXPECT_EQ(Has(Log(task), "odd"), task % 3 == 0) << Log(task);
+    EXPECT_EQ(Has(Log(task), fmt::format("odd {}", task)), task % 3 == 0) << Log(task);
+  }
+}
+
+TEST_F(LanguageTest, AProgramThatDoesNotStartShowsAllThatItSaid) {
+  const Ended r = Run(1, R("f <- function(x) stop('no data')\nmessage('loading')\nf(1)"));
+  EXPECT_EQ(r.status, 3);
+  for (const char* part : {"loading", "Error in f(1) : no data"})
+    EXPECT_TRUE(Has(r.err, part)) << r.err;
+  // Through a wrapper that closes what the worker speaks over.
+  Python("cq.serve(lambda x: x)");
+  WriteFile(directory_.File("w.py"),
+            "import subprocess, sys\nsys.exit(subprocess.call([sys.executable, 'm.py']))\n");
+  const Ended wrapped = Run(1, {"--program", "python3 w.py"});
+  EXPECT_EQ(wrapped.status, 3);
+  EXPECT_TRUE(Has(wrapped.err, "descriptors 3 and 4")) << wrapped.err;
+  R("cq_serve(function(x) x)");
+  WriteFile(directory_.File("w.py"),
+            "import subprocess, sys\nsys.exit(subprocess.call(['Rscript', 'm.R']))\n");
+  const Ended wrapped_r = Run(1, {"--program", "python3 w.py"});
+  EXPECT_EQ(wrapped_r.status, 3);
+  EXPECT_TRUE(Has(wrapped_r.err, "descriptors 3 and 4")) << wrapped_r.err;
+}
+
+TEST_F(LanguageTest, WhatAFunctionStartsCannotSpeakForIt) {
+  const std::string meddle = "(cat <&3 & echo junk >&4; kill $!) 2>/dev/null; true";
+  EXPECT_EQ(Run(3, R("cq_serve(function(x) { system(\"" + meddle + "\"); x })")).status, 0);
+  EXPECT_EQ(Column("result"), (Words{"1", "2", "3"}));
+  EXPECT_EQ(Run(3, Python("import subprocess\n"
+                          "def f(x):\n"
+                          "  subprocess.run(\"\"\"" +
+                          meddle +
+                          "\"\"\", shell=True, close_fds=False)\n"
+                          "  return x\n"
+                          "cq.serve(f)"))
+                .status,
+            0);
+  EXPECT_EQ(Column("result"), (Words{"1", "2", "3"}));
+}
+
+TEST_F(LanguageTest, WhateverPythonReturnsOrRaisesIsAValueOrAnError) {
+  const Ended ended =
+      Run(9, Python("import datetime, decimal, sys\n"
+                    "class Bad(Exception):\n"
+                    "  def __str__(self): raise ValueError\n"
+                    "def f(x):\n"
+                    "  if x == 1: return {'a': 1, 'b': object()}\n"
+                    "  if x == 2: return '\\ud800'\n"
+                    "  if x == 3: raise ValueError('\\ud800')\n"
+                    "  if x == 4: return {'a': 10**400, 'b': 2**64, 'c': decimal.Decimal('0.10')}\n"
+                    "  if x == 5: sys.exit('said')\n"
+                    "  if x == 6: return {'a': datetime.date(2024, 2, 29), 'b': "
+                    "datetime.timedelta(hours=1)}\n"
+                    "  if x == 7: raise Bad\n"
+                    "  if x == 8: return {'\\udc00': 1}\n"
+                    "  if x == 9: raise KeyboardInterrupt\n"
+                    "cq.serve(f)"));
+  EXPECT_EQ(Column("cq_status"),
+            (Words{"ok", "error", "error", "ok", "error", "ok", "error", "error", "error"}))
+      << ended.err;
+  EXPECT_EQ(Column("a")[0], "1");
+  EXPECT_EQ(Column("b")[0], "");
+  EXPECT_EQ(Column("a")[3], "1" + std::string(400, '0'));
+  EXPECT_EQ(Column("b")[3], "18446744073709551616");
+  EXPECT_EQ(Column("c")[3], "0.10");
+  EXPECT_TRUE(Has(Column("cq_error")[4], "said"));
+  EXPECT_EQ(Column("a")[5], "2024-02-29");
+  EXPECT_EQ(Column("b")[5], "3600");
+  EXPECT_EQ(Column("cq_attempts"), Words(9, "1"));
+}
+
+TEST_F(LanguageTest, ChildrenOfPythonsPoolsDoNotServe) {
+  for (const char* method : {"spawn", "forkserver", "fork"}) {
+    const Ended ended = Run(
+        2,
+        Python(fmt::format("import multiprocessing, concurrent.futures\n"
+                           "def g(x): return 2 * x\n"
+                           "def f(x):\n"
+                           "  context = multiprocessing.get_context('{}')\n"
+                           "  with context.Pool(2) as pool: a = sum(pool.map(g, range(x + 1)))\n"
+                           "  with concurrent.futures.ProcessPoolExecutor(2, context) as e:\n"
+                           "    b = sum(e.map(g, range(x + 1)))\n"
+                           "  return {{'a': a, 'b': b}}\n"
+                           "cq.serve(f)",
+                           method)),
+        {"--task-timeout", "40s"});
+    EXPECT_EQ(ended.status, 0) << method << ended.err << Log(1);
+    EXPECT_EQ(Column("a"), (Words{"2", "6"})) << method;
+    EXPECT_EQ(Column("b"), (Words{"2", "6"})) << method;
+  }
+}
+
+// A page that processes share counts once.
+TEST_F(LanguageTest, SharedMemoryIsNotCountedTwice) {
+  const std::string code =
+      "big <- rnorm(25e6)\n"
+      "cq_serve(function(x) sum(unlist(parallel::mclapply(1:4, function(i) { Sys.sleep(1); "
+      "sum(big[i]) }, "
+      "mc.cores = 4))))";
+  const Ended ended = Run(1, R(code), {"--task-memory", "500M"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("cq_status"), Words{"ok"}) << Column("cq_error")[0];
+}
+
+// Daemonised, in a session of its own, with an empty environment, while another slot is busy.
+TEST_F(LanguageTest, AnOrphanWithoutAnEnvironmentEndsWithItsTask) {
+  WriteFile(directory_.File("in.csv"), "x\n1\n2\n");
+  // Quoted in the command, so that only the orphan's own line holds it.
+  const std::string token = fmt::format("98{}", getpid());
+  const std::string quoted = fmt::format("98''{}", getpid());
+  TestProcess run({CQ_PROGRAM, "run", "in.csv", "-w", "1", "--slots", "2", "--", "sh", "-c",
+                   "if [ {x} = 1 ]; then (setsid env -i sleep " + quoted +
+                       " </dev/null >/dev/null 2>&1 &); echo x > left; else while [ ! -e go ]; do "
+                       "sleep 0.05; done; fi"},
+                  directory_.path());
+  EXPECT_TRUE(Eventually([&] { return !Slurp(directory_.File("left")).empty(); })) << run.Err();
+  const auto done = [&] {
+    return Has(Cq({"query", "in.cq", "SELECT count(*) AS n FROM results"}, directory_.path()).out,
+               "n\n1");
+  };
+  EXPECT_TRUE(Eventually(done));
+  EXPECT_TRUE(DescendantsWith(run.pid(), "sleep " + token).empty());
+  WriteFile(directory_.File("go"), "");
+  EXPECT_EQ(run.Wait().status, 0);
+}
+
+TEST_F(LanguageTest, WhatIsNotMeasuredIsMissing) {
+  ASSERT_EQ(Run(1, Python("cq.serve(lambda x: x)")).status, 0);
+  EXPECT_EQ(Column("cq_max_rss_kb"), Words{""});
+  const Ended kept =
+      Cq({"query", "in.cq", "SELECT user_us IS NULL AS n FROM results"}, directory_.path());
+  EXPECT_EQ(kept.out, "n\n1\n");
+}
+
+}  // namespace
+}  // namespace cq
