@@ -17,5 +17,5 @@ file(RELATIVE_PATH CQ_PREFIX_FROM_PKGCONFIG "/${CMAKE_INSTALL_LIBDIR}/pkgconfig"
 configure_file(cmake/cq.pc.in ${PROJECT_BINARY_DIR}/cq.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/cq.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(FILES ${PROJECT_BINARY_DIR}/cqConfig.cmake ${PROJECT_BINARY_DIR}/cqConfigVersion.cmake
-              cmake/dependencies.cmake
+              cmake/link_dependencies.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/cq)

@@ -71,15 +71,21 @@ bool ParseJobId(const std::string& out, JobId& job) {
   return false;
 }
 
-// A path as `--output` takes it: % means something there, and spaces end it.
+// A path as `--output` takes it: % means something there.
 std::string OutputPath(const std::string& directory, const std::string& pattern) {
+  if (directory.find('\\') != std::string::npos) {
+    throw UsageError(
+        fmt::format("Slurm cannot write a job's output below '{}', because of the \\ in it: "
+                    "--run-dir DIR puts the "
+                    "run elsewhere",
+                    directory));
+  }
   std::string path;
   for (const char c : directory) {
     path += c;
     if (c == '%') path += c;
   }
-  path += "/" + pattern;
-  return path.find_first_of(" \t") == std::string::npos ? path : "\"" + path + "\"";
+  return path + "/" + pattern;
 }
 
 bool Ended(const std::string& state) {
@@ -117,13 +123,18 @@ class SlurmScheduler : public Scheduler {
   bool Replaces() const override { return false; }
 
   std::string Submit(unsigned workers, const std::string& token) override {
-    const auto done = RunSchedulerCommand(
-        SubmitCommand(token), FilledSlurmTemplate(launch_, workers), environment_, kCommandLimit);
+    const std::string script = FilledSlurmTemplate(launch_, workers);
+    const auto done = RunSchedulerCommand(SubmitCommand(token), script,
+                                          WithoutOverruled(environment_, script), kCommandLimit);
     JobId job;
     if (done.status != 0 || !ParseJobId(done.out, job)) {
       // It may have submitted all the same: cut off by the time limit, or wrapped by a site's
       // script.
-      CancelByToken(token);
+      try {
+        CancelByToken(token);
+      } catch (const Error&) {
+        // What sbatch said is what the user has to know.
+      }
       throw Error(done.status != 0
                       ? fmt::format("sbatch refused the workers: {}", OneLine(done.err + done.out))
                       : fmt::format("sbatch printed no job id: {}", OneLine(done.out + done.err)));
@@ -159,8 +170,9 @@ class SlurmScheduler : public Scheduler {
       const auto state = states.find(element.id);
       bool ended = false;
       if (state == states.end()) {
-        // Just submitted ones may not show yet; an older one that is not listed has left the queue.
-        ended = ++element.missing >= 2;
+        // Just submitted ones may not show yet; one that was not listed twice has left the queue,
+        // if the controller itself does not know it any more.
+        ended = ++element.missing >= 2 && IsForgotten(element.id, element.cluster);
         job.state = ended ? WorkerJob::State::kEnded : WorkerJob::State::kPending;
         job.reason = ended ? fmt::format("slurm job {} is no longer in the queue", element.id) : "";
       } else {
@@ -219,6 +231,7 @@ class SlurmScheduler : public Scheduler {
  private:
   struct Element {
     std::string id;
+    std::string cluster;
     int missing = 0;
   };
   struct State {
@@ -240,7 +253,9 @@ class SlurmScheduler : public Scheduler {
     for (unsigned i = 1; i <= workers; ++i) {
       Element element;
       element.id = fmt::format("{}_{}", job.id, i);
+      element.cluster = job.cluster;
       alive_.push_back(element);
+      watched_.push_back(std::move(element));
     }
     jobs_.push_back(job);
   }
@@ -297,6 +312,17 @@ class SlurmScheduler : public Scheduler {
     return states;
   }
 
+  // Whether the controller itself says that there is no such job, or that it has ended.
+  bool IsForgotten(const std::string& id, const std::string& cluster) {
+    const auto done = Client("scontrol", {"-o", "show", "job", id}, cluster);
+    if (done.status != 0) return done.err.find("Invalid job id") != std::string::npos;
+    constexpr std::string_view kState = "JobState=";
+    const size_t at = done.out.find(kState);
+    if (at == std::string::npos) return false;
+    const size_t begin = at + kState.size();
+    return Ended(done.out.substr(begin, done.out.find_first_of(" \n", begin) - begin));
+  }
+
   // After scancel a job needs a moment; nothing of ours is to be left in the queue when the master
   // ends.
   bool WaitUntilGone(seconds limit) {
@@ -306,10 +332,13 @@ class SlurmScheduler : public Scheduler {
     while (std::chrono::steady_clock::now() < deadline) {
       std::this_thread::sleep_for(pause);
       const auto states = Query();
-      if (std::all_of(states.begin(), states.end(),
-                      [](const auto& state) { return Ended(state.second.name); })) {
-        return true;
-      }
+      const auto gone = [&](const Element& element) {
+        const auto state = states.find(element.id);
+        // An empty answer says nothing.
+        return state != states.end() ? Ended(state->second.name)
+                                     : IsForgotten(element.id, element.cluster);
+      };
+      if (std::all_of(watched_.begin(), watched_.end(), gone)) return true;
       pause = std::min(pause * 5 / 4, milliseconds(500));
     }
     return false;
@@ -323,6 +352,8 @@ class SlurmScheduler : public Scheduler {
   std::vector<std::string> environment_;
   std::vector<JobId> jobs_;
   std::vector<Element> alive_;
+  /// All that were ever submitted or adopted.
+  std::vector<Element> watched_;
   std::set<std::string> avoided_;
   bool ending_ = false;
 };

@@ -7,10 +7,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <string_view>
+#include <utility>
 
 #include "protocol/files.h"
 #include "protocol/spawn.h"
@@ -100,15 +103,67 @@ CommandOutput RunSchedulerCommand(const std::vector<std::string>& words, const s
 }
 
 std::vector<std::string> SubmissionEnvironment() {
+  // How clients find their controller and say who they are.
+  constexpr std::string_view kKept[] = {
+      "SLURM_CONF=", "SLURM_CLUSTERS=", "SLURM_JWT=", "SLURM_CONF_SERVER="};
+  // What a batch system sets for a job of its own, and what changes which jobs the clients list,
+  // signal and show, and how. Of those for sbatch only defaults of a site or a user are left.
+  constexpr std::string_view kDropped[] = {
+      "SLURM_",          "SLURMD_",       "SQUEUE_",      "SCANCEL_",     "SCONTROL_",
+      "SINFO_",          "SACCT_",        "SBATCH_WAIT=", "SBATCH_ARRAY", "SBATCH_OUTPUT=",
+      "SBATCH_ERROR=",   "SBATCH_INPUT=", "SBATCH_JOB_",  "SBATCH_OPEN_", "SBATCH_TEST_",
+      "SBATCH_GET_USER", "SBATCH_EXPORT="};
+  const auto begins = [](std::string_view text, const auto& names) {
+    return std::any_of(std::begin(names), std::end(names),
+                       [&](std::string_view name) { return text.starts_with(name); });
+  };
   std::vector<std::string> environment;
   for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text = *entry;
-    const bool ours = (text.starts_with("SLURM_") && !text.starts_with("SLURM_CONF=") &&
-                       !text.starts_with("SLURM_CLUSTERS=")) ||
-                      text.starts_with("SLURMD_");
-    if (!ours) environment.emplace_back(text);
+    if (begins(*entry, kDropped) && !begins(*entry, kKept)) continue;
+    environment.emplace_back(*entry);
   }
   return environment;
+}
+
+std::vector<std::string> WithoutOverruled(const std::vector<std::string>& environment,
+                                          const std::string& script) {
+  // sbatch prefers these to what the script says.
+  constexpr std::pair<std::string_view, std::string_view> kOptions[] = {
+      {"SBATCH_ACCOUNT=", "account"},
+      {"SBATCH_ACCOUNT=", "A"},
+      {"SBATCH_PARTITION=", "partition"},
+      {"SBATCH_PARTITION=", "p"},
+      {"SBATCH_QOS=", "qos"},
+      {"SBATCH_QOS=", "q"},
+      {"SBATCH_TIMELIMIT=", "time"},
+      {"SBATCH_TIMELIMIT=", "t"},
+      {"SBATCH_MEM_PER_NODE=", "mem"},
+      {"SBATCH_MEM_PER_CPU=", "mem"},
+      {"SBATCH_MEM_PER_CPU=", "mem-per-cpu"},
+      {"SBATCH_MEM_PER_NODE=", "mem-per-cpu"},
+      {"SBATCH_CONSTRAINT=", "constraint"},
+      {"SBATCH_CONSTRAINT=", "C"},
+      {"SBATCH_RESERVATION=", "reservation"},
+      {"SBATCH_GPUS=", "gpus"},
+      {"SBATCH_CLUSTERS=", "clusters"},
+      {"SBATCH_CLUSTERS=", "M"},
+  };
+  const auto overruled = [&](const std::string& entry) {
+    return std::any_of(std::begin(kOptions), std::end(kOptions), [&](const auto& option) {
+      if (!entry.starts_with(option.first)) return false;
+      const bool letter = option.second.size() == 1;
+      const std::string text = fmt::format("\n#SBATCH {}{}", letter ? "-" : "--", option.second);
+      for (size_t at = 0; (at = script.find(text, at)) != std::string::npos; at += text.size()) {
+        const char after = at + text.size() < script.size() ? script[at + text.size()] : ' ';
+        if (letter || after == '=' || after == ' ') return true;
+      }
+      return false;
+    });
+  };
+  std::vector<std::string> kept;
+  std::copy_if(environment.begin(), environment.end(), std::back_inserter(kept),
+               [&](const std::string& entry) { return !overruled(entry); });
+  return kept;
 }
 
 }  // namespace cq

@@ -24,4 +24,8 @@ CommandOutput RunSchedulerCommand(const std::vector<std::string>& words, const s
 /// from inside an allocation must not inherit that allocation's settings.
 std::vector<std::string> SubmissionEnvironment();
 
+/// The same without the defaults that sbatch would prefer to what this script says.
+std::vector<std::string> WithoutOverruled(const std::vector<std::string>& environment,
+                                          const std::string& script);
+
 }  // namespace cq

@@ -33,7 +33,8 @@ class Filler {
       if (close == std::string_view::npos) Fail("'{{' without '}}'");
       const std::string value = Value(line.substr(open + 2, close - open - 2));
       empty_value = empty_value || value.empty();
-      filled += value;
+      const bool directive = !directive_.empty() && filled.starts_with(directive_);
+      filled += directive ? Quoted(value, filled.back()) : value;
       line.remove_prefix(close + 2);
     }
     if (empty_value && !directive_.empty() && filled.starts_with(directive_)) return;
@@ -60,6 +61,23 @@ class Filler {
         fmt::format("key '{}' has no value: give one with --set {}=VALUE, or a default in the "
                     "template, as in {{{{ {} | VALUE }}}}",
                     key, key, key));
+  }
+
+  // In a line that the scheduler reads, not a shell: # and blanks end what is not in quotes.
+  // `before` may be a quote of the template's own.
+  std::string Quoted(const std::string& value, char before) const {
+    if (value.find_first_of("\n\r") != std::string::npos) {
+      Fail(fmt::format("a newline in '{}', which no directive can hold", value));
+    }
+    // What is no value of an option may be several options.
+    const bool is_value = before == '=' || before == '"' || before == '\'';
+    if (!is_value || value.find_first_of(" \t\"'#\\") == std::string::npos) return value;
+    std::string quoted;
+    for (const char c : value) {
+      if (c == '"' || c == '\\') quoted += '\\';
+      quoted += c;
+    }
+    return before == '"' || before == '\'' ? quoted : "\"" + quoted + "\"";
   }
 
   [[noreturn]] void Fail(const std::string& what) const {

@@ -26,10 +26,15 @@ namespace {
 constexpr int kLifeFd = 3;
 constexpr int kKillLimitMs = 10'000;
 
+// What is ignored stays so: a signalfd would hear of it (nohup).
 sigset_t GuardedSignals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGXCPU, SIGCHLD}) sigaddset(&set, signal);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGXCPU, SIGCHLD}) {
+    struct sigaction inherited {};
+    sigaction(signal, nullptr, &inherited);
+    if (inherited.sa_handler != SIG_IGN) sigaddset(&set, signal);
+  }
   return set;
 }
 
@@ -40,9 +45,16 @@ pid_t SpawnWorker(const std::vector<std::string>& arguments, int life_fd, int he
   words.insert(words.end(), arguments.begin(), arguments.end());
   words.insert(words.end(), {"--life-fd", std::to_string(kLifeFd)});
   if (!init.empty()) {
+    // As users write for it (module, conda), where there is one; another shell would drop exported
+    // functions, and variables whose names it could not have itself.
+    const std::string shell = access("/bin/bash", X_OK) == 0 ? "/bin/bash" : "/bin/sh";
     words[0] = program;
-    words.insert(words.begin(), {"sh", "-c", init + "\nexec \"$0\" \"$@\""});
-    program = "/bin/sh";
+    words.insert(
+        words.begin(),
+        {shell, "-c",
+         init + "\nstatus=$?; [ $status = 0 ] || { echo \"cq: --worker-init failed with status "
+                "$status\" >&2; exit $status; }\nunset status\nexec \"$0\" \"$@\""});
+    program = shell;
   }
   // Some schedulers kill by process group; the guardian must outlive its worker then.
   Spawner spawner(Spawner::Group::kOwn);
@@ -83,6 +95,7 @@ int RunGuardian(const std::vector<std::string>& arguments, int master_fd, int he
   const sigset_t signals = GuardedSignals();
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
   const Fd signal_fd(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   BecomeSubreaper();
   for (const int fd : {master_fd, held_fd}) {

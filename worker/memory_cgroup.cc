@@ -127,7 +127,9 @@ MemoryCgroup::~MemoryCgroup() { rmdir(directory_.c_str()); }
 
 std::vector<std::string> MemoryCgroup::Wrap(const std::string& file,
                                             const std::vector<std::string>& arguments) const {
-  std::vector<std::string> wrapped = {"/bin/sh", "-c", "echo $$ 2>/dev/null >\"$0\"; exec \"$@\"",
+  // Another shell than bash would drop exported functions, and variables with names of others.
+  static const std::string kShell = access("/bin/bash", X_OK) == 0 ? "/bin/bash" : "/bin/sh";
+  std::vector<std::string> wrapped = {kShell, "-c", "echo $$ 2>/dev/null >\"$0\"; exec \"$@\"",
                                       directory_ + "/cgroup.procs", file};
   wrapped.insert(wrapped.end(), arguments.begin() + 1, arguments.end());
   return wrapped;

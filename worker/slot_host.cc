@@ -1,7 +1,9 @@
 #include "worker/slot_host.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -39,6 +41,8 @@ namespace type = msgpack::type;
 
 /// Answers are sent once so much time has passed since the last ones, or the batch is done.
 constexpr std::chrono::milliseconds kFlushEvery{5};
+/// With what stands around it, it is a frame that the worker takes.
+constexpr size_t kValueBytesMax = kSlotFrameMax - 4096;
 /// A bundle whose results are larger than that is not worked on any further.
 constexpr size_t kBundleBytes = 1u << 20;
 
@@ -418,12 +422,19 @@ class SlotHost final : public detail::ConstantSource {
   bool Run(const Function& function, const TaskInfo& task) {
     reader_.Start(arguments_);
     value_.clear();
-    const bool ok = function.call(
+    bool ok = function.call(
         task, reader_, writer_,
         [](void* context, const char* bytes, size_t size) {
           static_cast<std::string*>(context)->assign(bytes, size);
         },
         &reason_);
+    if (ok && value_.size() > kValueBytesMax) {
+      reason_ =
+          fmt::format("it returned {} bytes; a result may have {} ({} MiB): write it to a file",
+                      value_.size(), kValueBytesMax, kResultBytesMax >> 20);
+    }
+    ok = ok && value_.size() <= kValueBytesMax;
+    if (reason_.size() > kErrorTextMax) reason_.resize(kErrorTextMax);
     // Since the one before: what lies between two calls is less than what a clock costs.
     const auto begin = std::exchange(now_, Clock::now());
     took_us_ = static_cast<uint64_t>(
@@ -496,7 +507,17 @@ std::pair<int, int> Pipes() {
   if (in == nullptr || out == nullptr) {
     throw UsageError("cq slot is started by workers: use cq run --function");
   }
-  return {std::atoi(in), std::atoi(out)};
+  const std::pair<int, int> pipes(std::atoi(in), std::atoi(out));
+  for (const int fd : {pipes.first, pipes.second}) {
+    struct stat status {};
+    if (fstat(fd, &status) != 0 || !S_ISFIFO(status.st_mode)) {
+      throw UsageError(fmt::format(
+          "the descriptor {}, over which the worker speaks, is closed or is another's", fd));
+    }
+    // What a function starts has no business there.
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+  }
+  return pipes;
 }
 
 const Function& Load(const std::string& name) {

@@ -328,6 +328,7 @@ int RunWorker(const WorkerOptions& options) {
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   // Its log may be a pipe that nobody reads any more.
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
   BecomeSubreaper();
   for (const int fd : {options.life_fd, options.held_fd}) {
     if (fd >= 0) fcntl(fd, F_SETFD, FD_CLOEXEC);

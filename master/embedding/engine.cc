@@ -232,6 +232,7 @@ class MasterEngine final : public detail::Engine {
         throw UsageError(fmt::format(
             "a pool has at least one worker, and each of them at most {} slots", kSlotsMax));
       }
+      plan.place = static_cast<unsigned>(plans.size());
       plan.first_number = number;
       // A pool may replace its workers for ever.
       number += 1'000'000;
@@ -262,6 +263,19 @@ class MasterEngine final : public detail::Engine {
           bytes, kConstantsMax));
     }
     if (options_.keep && options_.rerun) throw UsageError("keep and rerun: choose one");
+    const auto within = [](const char* name, std::chrono::milliseconds value,
+                           std::chrono::milliseconds least) {
+      constexpr auto kMost = std::chrono::hours(24 * 365);
+      if (value >= least && value <= kMost) return;
+      throw UsageError(fmt::format("{} is {} ms: it must be {} ms to a year", name, value.count(),
+                                   least.count()));
+    };
+    within("lease", options_.lease, std::chrono::milliseconds(100));
+    within("task_timeout", options_.task_timeout, std::chrono::milliseconds(0));
+    if (options_.on_master_loss) {
+      within("on_master_loss", *options_.on_master_loss, std::chrono::milliseconds(0));
+    }
+    if (options_.crash_limit == 0) throw UsageError("crash_limit is 0: it must be at least 1");
   }
 
   // ---- setting up ----
@@ -336,6 +350,10 @@ class MasterEngine final : public detail::Engine {
     text.memory_bytes = options_.task_memory_bytes;
     text.fence = options_.fence;
     text.chunk = options_.chunk;
+    // Without a directory nobody can come for them again.
+    const auto loss = options_.on_master_loss.value_or(journalled() ? std::chrono::minutes(30)
+                                                                    : std::chrono::minutes(1));
+    text.on_master_loss_ms = static_cast<uint64_t>(loss.count());
     text.program.words = definition_.program;
     text.program.calls = true;
     text.program.constants = {definition_.constants.begin(), definition_.constants.end()};

@@ -23,7 +23,7 @@ const P& Converted(const A& argument, std::optional<P>& holder) {
       constexpr bool kIntegers = std::is_integral_v<P> && !std::is_same_v<P, bool> &&
                                  std::is_integral_v<A> && !std::is_same_v<A, bool>;
       if constexpr (kIntegers) {
-        if (!std::in_range<P>(argument)) {
+        if (!Holds<P>(argument)) {
           throw UsageError("the argument " + Digits(argument) + " does not fit its parameter");
         }
       }

@@ -114,32 +114,37 @@ class Future {
   explicit Future(std::shared_ptr<detail::State<T>> state) : state_(std::move(state)) {}
 
   bool valid() const { return state_ != nullptr; }
-  bool ready() const { return state_->ready(); }
-  void wait() const { state_->Wait(); }
+  /// False of a Future of nothing (`valid()` is false); anything else that is asked of it throws
+  /// Error.
+  bool ready() const { return state_ != nullptr && state_->ready(); }
+  void wait() const { Known().Wait(); }
   /// Whether it became ready in time.
   template <class Rep, class Period>
   bool wait_for(std::chrono::duration<Rep, Period> limit) const {
     // Beyond a century nanoseconds overflow.
     const bool forever = limit > std::chrono::hours(24 * 365 * 100);
-    return state_->WaitFor(forever ? std::chrono::nanoseconds::max()
+    return Known().WaitFor(forever ? std::chrono::nanoseconds::max()
                                    : std::chrono::duration_cast<std::chrono::nanoseconds>(limit));
   }
   /// Waits. A task that failed, was cancelled, or whose master ended is a value, too: an error.
-  Result<T> get() const& { return state_->Get(); }
+  Result<T> get() const& { return Known().Get(); }
   Result<T> get() && {
-    Result<T>& result = state_->Get();
+    Result<T>& result = Known().Get();
     // Nobody else can ask for it any more.
     if (state_.use_count() > 1) return result;
     std::atomic_thread_fence(std::memory_order_acquire);
     return std::move(result);
   }
   /// It ends as `cancelled`, unless it has ended; if it runs, it is killed.
-  void cancel() const { state_->Cancel(); }
+  void cancel() const { Known().Cancel(); }
   /// The task's number in its run. What `cq::task()` tells is that of the call, which is another
   /// one once a map has made bundles.
-  uint64_t id() const { return state_->task(); }
+  uint64_t id() const { return Known().task(); }
   /// For the functions of this header.
-  const std::shared_ptr<detail::State<T>>& state() const { return state_; }
+  const std::shared_ptr<detail::State<T>>& state() const {
+    Known();
+    return state_;
+  }
 
   /// Calls `next` with the Result once it is there, on a thread of the master that all
   /// continuations share, so that one must not wait for another; the future is of what `next`
@@ -152,14 +157,17 @@ class Future {
     using R = std::invoke_result_t<F, Result<T>>;
     using Flat = detail::Flat<R>;
     using U = typename Flat::Type;
-    auto state = std::make_shared<detail::State<U>>(state_->engine(), state_->task());
+    auto state = std::make_shared<detail::State<U>>(Known().engine(), state_->task());
     auto call = std::make_shared<F>(std::move(next));
     const auto continuation = [from = state_, state, call] {
       try {
         if constexpr (Flat::kFuture) {
-          const auto inner = (*call)(Result<T>(from->Get())).state();
-          if (inner == nullptr) throw Error("the continuation returned a Future of nothing");
-          inner->WhenReady([inner, state] { state->Set(inner->Get()); });
+          const auto future = (*call)(Result<T>(from->Get()));
+          if (!future.valid()) throw Error("the continuation returned a Future of nothing");
+          const auto inner = future.state();
+          // Never from within: a chain of these may be of any length.
+          inner->WhenReady(
+              [from, inner, state] { from->Defer([inner, state] { state->Set(inner->Get()); }); });
         } else if constexpr (std::is_void_v<U>) {
           (*call)(Result<T>(from->Get()));
           state->Set({});
@@ -177,6 +185,11 @@ class Future {
   }
 
  private:
+  detail::State<T>& Known() const {
+    if (state_ == nullptr) throw Error("a Future of nothing: it has no task");
+    return *state_;
+  }
+
   std::shared_ptr<detail::State<T>> state_;
 };
 

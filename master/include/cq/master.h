@@ -101,6 +101,9 @@ struct MasterOptions {
   std::chrono::milliseconds lease{30'000};
   bool fence = false;
   std::chrono::milliseconds task_timeout{};
+  /// How long a scheduler's idle worker waits for a master that is gone; none: 30 min, or 1 min
+  /// without `run_dir`, since then no other master can come for it.
+  std::optional<std::chrono::milliseconds> on_master_loss = {};
   uint64_t task_memory_bytes = 0;
   std::string worker_check = {};
   std::vector<std::pair<std::string, std::string>> env = {};

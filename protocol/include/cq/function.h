@@ -137,7 +137,11 @@ struct Wrapped {
                                  : "parameter " + Digits(at + 1) + " " + bad.what;
     } catch (const std::exception& error) {
       reason = error.what();
+#ifdef __cpp_rtti
       if (reason.empty()) reason = typeid(error).name();
+#else
+      if (reason.empty()) reason = "an exception without a message";
+#endif
     } catch (...) {
       reason = "an exception that is no std::exception";
     }

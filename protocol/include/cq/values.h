@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -72,6 +73,21 @@ struct Travels<bool> {
   }
 };
 
+/// Whether a T holds this integer; of characters, as the number that they are.
+template <class T, class Number>
+constexpr bool Holds(Number value) {
+  constexpr bool kSigned = std::is_signed_v<Number>;
+  using Least = std::conditional_t<kSigned, int64_t, uint64_t>;
+  const auto wide = static_cast<Least>(value);
+  if constexpr (kSigned && std::is_signed_v<T>) {
+    return wide >= static_cast<int64_t>(std::numeric_limits<T>::min()) &&
+           wide <= static_cast<int64_t>(std::numeric_limits<T>::max());
+  } else {
+    return wide >= 0 &&
+           static_cast<uint64_t>(wide) <= static_cast<uint64_t>(std::numeric_limits<T>::max());
+  }
+}
+
 template <class T>
 struct Travels<T, std::enable_if_t<std::is_integral_v<T> && !std::is_same_v<T, bool>>> {
   static constexpr Kind kKind = Kind::kInteger;
@@ -86,11 +102,11 @@ struct Travels<T, std::enable_if_t<std::is_integral_v<T> && !std::is_same_v<T, b
     Expect(in, Kind::kInteger);
     if (in.FitsInteger()) {
       const int64_t value = in.Integer();
-      if (std::in_range<T>(value)) return static_cast<T>(value);
+      if (Holds<T>(value)) return static_cast<T>(value);
       throw BadValue{"is " + Digits(value) + ", which its type cannot hold"};
     }
     const uint64_t value = in.Unsigned();
-    if (std::in_range<T>(value)) return static_cast<T>(value);
+    if (Holds<T>(value)) return static_cast<T>(value);
     throw BadValue{"is " + Digits(value) + ", which its type cannot hold"};
   }
 };
