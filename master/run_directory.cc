@@ -86,7 +86,7 @@ bool IsOld(const fs::path& directory) {
 
 // Directories that were being made when their masters were killed. A lock that is free says so at
 // once; where there is none, or where locks do not reach, it is their age.
-void RemoveLeftBehind(const std::string& path) {
+void RemoveAbandoned(const std::string& path) {
   const fs::path folder = fs::path(path).parent_path();
   const std::string name = fs::path(path).filename().string() + kMaking;
   std::error_code ignored;
@@ -292,7 +292,7 @@ RunDirectory RunDirectory::Make(const std::string& path, bool fresh) {
   if (fresh && Exists(directory.path_) && !EmptyDirectory(directory.path_)) {
     directory.moved_aside_to_ = FreeName(directory.path_);
   }
-  RemoveLeftBehind(directory.path_);
+  RemoveAbandoned(directory.path_);
   std::string temporary = directory.path_ + kMaking + "XXXXXX";
   if (mkdtemp(temporary.data()) == nullptr || chmod(temporary.c_str(), 0700) != 0) {
     throw UsageError(

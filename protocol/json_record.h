@@ -14,8 +14,8 @@ namespace cq {
 /// Reads one JSON value from end to end. What stands inside lists and objects stays as it was
 /// written, numbers digit by digit; integers beyond 64 bits stay text (Json). Beside JSON, `NaN`,
 /// `Infinity` and `-Infinity` are numbers, as Python and R write them; inside a list they become
-/// {"$number": "NaN"}. Half of a surrogate pair becomes U+FFFD. Nesting is bounded (kJsonLevelsMax),
-/// names are (kNamesMax). In linear time.
+/// {"$number": "NaN"}. Half of a surrogate pair becomes U+FFFD. Nesting is bounded
+/// (kJsonLevelsMax), names are (kNamesMax). In linear time.
 class JsonRecord {
  public:
   /// Empty, or why this is no value that can be kept.

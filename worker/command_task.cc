@@ -18,6 +18,7 @@
 #include "cq/error.h"
 #include "protocol/command.h"
 #include "protocol/files.h"
+#include "protocol/limits.h"
 #include "protocol/spawn.h"
 #include "protocol/wall_clock.h"
 #include "worker/json_values.h"
@@ -235,6 +236,7 @@ class CommandRunner::Running {
 
   void Take(bool from_err, std::string_view bytes) {
     (from_err ? stderr_ : stdout_).Append(bytes);
+    if (!from_err && run_.text().parse == Parse::kJson) last_line_.Append(bytes);
     if (live_) slot_.live->Append(from_err, bytes);
   }
   void TakeOutput() {
@@ -363,7 +365,12 @@ class CommandRunner::Running {
       return;
     }
     if (run_.text().parse != Parse::kJson) return;
-    auto values = ParseLastLine(stdout_.LastLine());
+    if (last_line_.cut()) {
+      Fail(0, fmt::format("--parse json: the last line of standard output has more than {} bytes",
+                          kResultBytesMax));
+      return;
+    }
+    auto values = ParseLastLine(last_line_.line());
     if (auto* reason = std::get_if<std::string>(&values)) {
       Fail(0, std::move(*reason));
     } else {
@@ -403,6 +410,8 @@ class CommandRunner::Running {
   bool live_ = false;
   CommandEnd end_;
   KeptOutput stdout_;
+  /// With --parse json.
+  LastLineKept last_line_;
   KeptOutput stderr_;
   pid_t pid_ = 0;
   Fd pidfd_;

@@ -42,6 +42,27 @@ std::string KeptOutput::LastLines(size_t most) const {
   return text.substr(begin, (end == std::string::npos ? text.size() : end) - begin);
 }
 
+void LastLineKept::Append(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const size_t end = bytes.find('\n');
+    AppendToCurrent(bytes.substr(0, end));
+    if (end == std::string_view::npos) return;
+    if (!IsBlank(current_)) {
+      last_.swap(current_);
+      last_cut_ = cut_;
+    }
+    current_.clear();
+    cut_ = false;
+    bytes.remove_prefix(end + 1);
+  }
+}
+
+void LastLineKept::AppendToCurrent(std::string_view bytes) {
+  const size_t room = kResultBytesMax - current_.size();
+  cut_ = cut_ || bytes.size() > room;
+  current_.append(bytes.substr(0, room));
+}
+
 namespace {
 
 // What a terminal would show of a line, without blanks at its end.

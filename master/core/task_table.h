@@ -71,8 +71,8 @@ struct OpenTask {
   uint16_t provisional = 0;
   /// Attempts that failed by themselves.
   uint16_t failures = 0;
-  /// The attempts that were taken from workers without an outcome, and these workers: a late `ok` of
-  /// one counts from nobody else.
+  /// The attempts that were taken from workers without an outcome, and these workers: a late `ok`
+  /// of one counts from nobody else.
   std::vector<std::pair<AttemptId, WorkerIndex>> earlier;
   /// Workers that could not start it.
   std::vector<WorkerIndex> refused;

@@ -149,6 +149,31 @@ TEST_F(RunTest, ReturnedNamesBecomeColumnsInTheOrderOfTheRows) {
   EXPECT_EQ(Words(rows[2].begin(), rows[2].begin() + 6), (Words{"q", "2", "", "s", "", "2.5"}));
 }
 
+TEST_F(RunTest, NumbersOfJsonArriveAsTheyWereWritten) {
+  const Ended ended =
+      Run("a,b\n1,2\n", {"--parse", "json"},
+          {"python3", "-c",
+           "import json; print(json.dumps({'n': float('nan'), 'i': -float('inf'), 'w': 2**70, 'l': "
+           "[2**70, float('inf'), 0.1], 's': '\\ud800', 'long': 'x' * (3 << 20)}))"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("n"), Words{"NaN"});
+  EXPECT_EQ(Column("i"), Words{"-Inf"});
+  EXPECT_EQ(Column("w"), Words{"1180591620717411303424"});
+  EXPECT_EQ(Column("l"), Words{R"([1180591620717411303424,{"$number":"Inf"},0.1])"});
+  EXPECT_EQ(Column("s"), Words{"\xEF\xBF\xBD"});
+  EXPECT_EQ(Column("long")[0].size(), size_t{3} << 20);
+}
+
+TEST_F(RunTest, AResultMayHaveManyNames) {
+  const Ended ended =
+      Run("a,b\n1,60000\n2,65537\n", {"--parse", "json"},
+          {"python3", "-c", "import json; print(json.dumps({'n%d' % i: i for i in range({b})}))"});
+  EXPECT_EQ(ended.status, 1) << ended.err;
+  EXPECT_EQ(Column("cq_status"), (Words{"ok", "error"}));
+  EXPECT_EQ(Column("n59999"), (Words{"59999", ""}));
+  EXPECT_NE(Column("cq_error")[1].find("65536 names"), std::string::npos) << Column("cq_error")[1];
+}
+
 TEST_F(RunTest, ALastLineThatIsNoObjectIsAnError) {
   EXPECT_EQ(Run("a,b\n1,2\n", {"--parse", "json"}, {"echo", "done"}).status, 1);
   EXPECT_EQ(Column("cq_status")[0], "error");

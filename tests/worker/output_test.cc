@@ -53,6 +53,23 @@ TEST(JsonValuesTest, WhatIsNoObjectIsAReason) {
   }
 }
 
+TEST(LastLineKeptTest, IsWholeHoweverLongAndInHoweverManyParts) {
+  LastLineKept kept;
+  const std::string line = "{" + std::string(5u << 20, 'x') + "}";
+  for (const std::string& part : {std::string("first\n"), line.substr(0, 100), line.substr(100)}) {
+    kept.Append(part);
+  }
+  EXPECT_EQ(kept.line(), line);
+  kept.Append("\n  \n\r\n");
+  EXPECT_EQ(kept.line(), line);
+  EXPECT_FALSE(kept.cut());
+  kept.Append("a\nb");
+  EXPECT_EQ(kept.line(), "b");
+  kept.Append(std::string(kResultBytesMax, 'y'));
+  EXPECT_TRUE(kept.cut());
+  EXPECT_EQ(kept.line().size(), kResultBytesMax);
+}
+
 // What the last words of R, Python, Java, a shell and progress bars say.
 TEST(ReasonTest, IsTheLineThatSaysWhy) {
   const std::pair<const char*, const char*> cases[] = {

@@ -157,7 +157,8 @@ class Future {
     using R = std::invoke_result_t<F, Result<T>>;
     using Flat = detail::Flat<R>;
     using U = typename Flat::Type;
-    auto state = std::make_shared<detail::State<U>>(Known().engine(), state_->task());
+    const detail::State<T>& known = Known();
+    auto state = std::make_shared<detail::State<U>>(known.engine(), known.task());
     auto call = std::make_shared<F>(std::move(next));
     const auto continuation = [from = state_, state, call] {
       try {
