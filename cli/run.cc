@@ -19,6 +19,7 @@
 #include "master/run_directory.h"
 #include "protocol/command.h"
 #include "protocol/files.h"
+#include "protocol/json_bytes.h"
 
 namespace cq {
 namespace {
@@ -91,8 +92,8 @@ void PrintJson(const RunSummary& summary) {
   json["seconds"] = summary.seconds;
   json["first_result_seconds"] = summary.first_result_seconds;
   json["seed"] = summary.seed;
-  json["run_dir"] = summary.run_dir;
-  json["output"] = summary.output;
+  json["run_dir"] = JsonOfBytes(summary.run_dir);
+  json["output"] = JsonOfBytes(summary.output);
   if (!summary.reason.empty()) json["reason"] = summary.reason;
   fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }

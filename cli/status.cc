@@ -10,6 +10,7 @@
 #include "master/export.h"
 #include "master/run_definition.h"
 #include "master/run_directory.h"
+#include "protocol/json_bytes.h"
 #include "protocol/text.h"
 
 namespace cq {
@@ -132,8 +133,11 @@ int StatusCommandLine(const CommandLine& line) {
         fmt::format("worker {} on {} waits: {}", waiting.Int(0), waiting.Text(1), waiting.Text(2)));
   }
   if (values.count("json") > 0) {
-    nlohmann::ordered_json json = {
-        {"run_dir", run}, {"state", state}, {"tasks", tasks}, {"done", done}, {"outcomes", counts}};
+    nlohmann::ordered_json json = {{"run_dir", JsonOfBytes(run)},
+                                   {"state", state},
+                                   {"tasks", tasks},
+                                   {"done", done},
+                                   {"outcomes", counts}};
     if (!waits.empty()) json["waits"] = waits;
     fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     return status;

@@ -17,6 +17,7 @@
 #include "master/run_definition.h"
 #include "protocol/command.h"
 #include "protocol/files.h"
+#include "protocol/json_bytes.h"
 
 namespace cq {
 namespace {
@@ -114,14 +115,23 @@ std::vector<std::string> Changed(const Fingerprints& before, const Fingerprints&
   return changed;
 }
 
+// A path may hold any bytes.
 std::string ToJson(const Fingerprints& fingerprints) {
-  return nlohmann::json(fingerprints)
-      .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const auto& [path, fingerprint] : fingerprints) {
+    json.push_back({JsonOfBytes(path), fingerprint});
+  }
+  return json.dump();
 }
 
-Fingerprints FingerprintsFromJson(const std::string& json) {
+Fingerprints FingerprintsFromJson(const std::string& text) {
   try {
-    return nlohmann::json::parse(json).get<Fingerprints>();
+    const auto json = nlohmann::ordered_json::parse(text);
+    // As it was before: an object.
+    if (json.is_object()) return json.get<Fingerprints>();
+    Fingerprints fingerprints;
+    for (const auto& entry : json) fingerprints[BytesOfJson(entry.at(0))] = entry.at(1);
+    return fingerprints;
   } catch (const nlohmann::json::exception&) {
     return {};
   }

@@ -4,58 +4,22 @@
 
 #include "cq/error.h"
 #include "protocol/column_types.h"
-#include "protocol/text.h"
+#include "protocol/json_bytes.h"
 
 namespace cq {
 namespace {
 
 using OrderedJson = nlohmann::ordered_json;
 
-// Columns and arguments may hold any bytes; JSON holds Unicode. Each byte travels as the character
-// of its number.
-std::string ToLatin(const std::string& bytes) {
-  std::string text;
-  for (const char c : bytes) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x80) {
-      text += c;
-    } else {
-      text += static_cast<char>(0xC0 | byte >> 6);
-      text += static_cast<char>(0x80 | (byte & 0x3F));
-    }
-  }
-  return text;
-}
-
-OrderedJson Encode(const std::string& bytes) {
-  if (IsUtf8(bytes)) return bytes;
-  return OrderedJson{{"bytes", ToLatin(bytes)}};
-}
-
-std::string Decode(const OrderedJson& json) {
-  if (json.is_string()) return json.get<std::string>();
-  const auto text = json.at("bytes").get<std::string>();
-  std::string bytes;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    if (lead < 0x80) {
-      bytes += text[i];
-    } else {
-      bytes += static_cast<char>((lead & 0x03) << 6 | (text.at(++i) & 0x3F));
-    }
-  }
-  return bytes;
-}
-
 OrderedJson EncodeList(const std::vector<std::string>& list) {
   OrderedJson json = OrderedJson::array();
-  for (const auto& text : list) json.push_back(Encode(text));
+  for (const auto& text : list) json.push_back(JsonOfBytes(text));
   return json;
 }
 
 std::vector<std::string> DecodeList(const OrderedJson& json) {
   std::vector<std::string> list;
-  for (const auto& text : json) list.push_back(Decode(text));
+  for (const auto& text : json) list.push_back(BytesOfJson(text));
   return list;
 }
 
@@ -69,7 +33,7 @@ template <class Pairs>
 OrderedJson EncodePairs(const Pairs& pairs) {
   OrderedJson json = OrderedJson::array();
   for (const auto& [name, value] : pairs)
-    json.push_back(OrderedJson::array({Encode(name), Encode(value)}));
+    json.push_back(OrderedJson::array({JsonOfBytes(name), JsonOfBytes(value)}));
   return json;
 }
 
@@ -80,20 +44,20 @@ std::map<std::string, std::string> RunDefinition::ToMeta() const {
           {"command", EncodeList(command).dump()},
           {"shell", OrderedJson(shell).dump()},
           {"program", EncodeList(program).dump()},
-          {"function", Encode(function).dump()},
+          {"function", JsonOfBytes(function).dump()},
           {"calls", OrderedJson(calls).dump()},
           {"types", EncodeTypes(types).dump()},
           {"constants", EncodePairs(constants).dump()},
           {"columns", EncodeList(columns).dump()},
           {"env", EncodePairs(env).dump()},
-          {"cwd", Encode(cwd).dump()},
+          {"cwd", JsonOfBytes(cwd).dump()},
           {"parse_json", OrderedJson(parse_json).dump()},
           {"seed", OrderedJson(seed).dump()},
           {"seed_by", EncodeList(seed_by).dump()},
           {"rows", OrderedJson(rows).dump()},
           {"limit", OrderedJson(limit).dump()},
-          {"input", Encode(input).dump()},
-          {"output", Encode(output).dump()},
+          {"input", JsonOfBytes(input).dump()},
+          {"output", JsonOfBytes(output).dump()},
           {"stdout_column", OrderedJson(stdout_column).dump()}};
 }
 
@@ -113,20 +77,22 @@ RunDefinition ReadDefinition(Database& journal) {
     d.command = DecodeList(meta.at("command"));
     meta.at("shell").get_to(d.shell);
     d.program = DecodeList(meta.at("program"));
-    d.function = Decode(meta.at("function"));
+    d.function = BytesOfJson(meta.at("function"));
     meta.at("calls").get_to(d.calls);
     for (const auto& name : meta.at("types")) d.types.push_back(ParseColumnType(name, "types"));
-    for (const auto& pair : meta.at("constants")) d.constants[Decode(pair[0])] = Decode(pair[1]);
+    for (const auto& pair : meta.at("constants"))
+      d.constants[BytesOfJson(pair[0])] = BytesOfJson(pair[1]);
     d.columns = DecodeList(meta.at("columns"));
-    for (const auto& pair : meta.at("env")) d.env.emplace_back(Decode(pair[0]), Decode(pair[1]));
-    d.cwd = Decode(meta.at("cwd"));
+    for (const auto& pair : meta.at("env"))
+      d.env.emplace_back(BytesOfJson(pair[0]), BytesOfJson(pair[1]));
+    d.cwd = BytesOfJson(meta.at("cwd"));
     meta.at("parse_json").get_to(d.parse_json);
     meta.at("seed").get_to(d.seed);
     d.seed_by = DecodeList(meta.at("seed_by"));
     meta.at("rows").get_to(d.rows);
     meta.at("limit").get_to(d.limit);
-    d.input = Decode(meta.at("input"));
-    d.output = Decode(meta.at("output"));
+    d.input = BytesOfJson(meta.at("input"));
+    d.output = BytesOfJson(meta.at("output"));
     meta.at("stdout_column").get_to(d.stdout_column);
   } catch (const std::exception& error) {
     throw Error(std::string("the journal does not tell what the run is: ") + error.what());

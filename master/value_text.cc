@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "cq/error.h"
+#include "protocol/json_bytes.h"
 #include "protocol/json_record.h"
 #include "protocol/json_text.h"
 #include "protocol/packed_values.h"
@@ -24,26 +25,9 @@ namespace {
 constexpr const char* kBytes = "$bytes";
 
 void AppendBytes(std::string& out, std::string_view bytes) {
-  std::string text;
-  for (const char c : bytes) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x80) text += static_cast<char>(0xC0 | byte >> 6);
-    text += static_cast<char>(byte >= 0x80 ? 0x80 | (byte & 0x3F) : byte);
-  }
   out += "{\"$bytes\":";
-  AppendJsonText(out, text);
+  AppendJsonText(out, LatinOf(bytes));
   out += '}';
-}
-
-std::string BytesOf(const std::string& text) {
-  std::string bytes;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    const bool two = lead >= 0x80 && i + 1 < text.size();
-    bytes += two ? static_cast<char>((lead & 0x03) << 6 | (text[i + 1] & 0x3F)) : text[i];
-    i += two ? 1 : 0;
-  }
-  return bytes;
 }
 
 struct AppendValue {
@@ -214,7 +198,7 @@ std::optional<std::string> BytesIn(const std::string& json) {
   if (!record.Read(json).empty() || record.members().size() != 1) return std::nullopt;
   const Value* text = record.Find(kBytes);
   const auto* bytes = text == nullptr ? nullptr : std::get_if<std::string>(text);
-  return bytes == nullptr ? std::nullopt : std::optional(BytesOf(*bytes));
+  return bytes == nullptr ? std::nullopt : std::optional(BytesOfLatin(*bytes));
 }
 
 // Lists and records stay as they were written.

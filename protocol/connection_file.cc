@@ -13,6 +13,7 @@
 
 #include "cq/error.h"
 #include "protocol/files.h"
+#include "protocol/json_bytes.h"
 
 namespace cq {
 
@@ -33,12 +34,12 @@ void WriteConnectionFile(const std::string& path, const ConnectionFile& file) {
                                  {"server_public", file.server_public},
                                  {"client_public", file.client.public_key},
                                  {"client_secret", file.client.secret_key}};
-  if (!file.local.empty()) json["local"] = file.local;
+  if (!file.local.empty()) json["local"] = JsonOfBytes(file.local);
   ReplaceFile(path, json.dump(2) + "\n", 0600);
 }
 
 void WriteConnectionPointer(const std::string& path, const std::string& target) {
-  const nlohmann::ordered_json json = {{"format", 1}, {"keys_in", target}};
+  const nlohmann::ordered_json json = {{"format", 1}, {"keys_in", JsonOfBytes(target)}};
   ReplaceFile(path, json.dump(2) + "\n", 0600);
 }
 
@@ -50,10 +51,13 @@ ConnectionFile Read(const std::string& path, bool follow) {
     throw Error(fmt::format("cannot read the connection file '{}': {}", path, strerror(errno)));
   }
   const std::string text = ReadFile(path);
-  const auto pointer = nlohmann::json::parse(text, nullptr, false);
-  if (follow && pointer.is_object() && pointer.contains("keys_in") &&
-      pointer["keys_in"].is_string()) {
-    return Read(pointer["keys_in"].get<std::string>(), false);
+  const auto pointer = nlohmann::ordered_json::parse(text, nullptr, false);
+  if (follow && pointer.is_object() && pointer.contains("keys_in")) {
+    try {
+      return Read(BytesOfJson(pointer["keys_in"]), false);
+    } catch (const nlohmann::json::exception& error) {
+      throw Error(fmt::format("'{}' is no connection file of cq: {}", path, error.what()));
+    }
   }
   if ((status.st_mode & 077) != 0) {
     throw Error(
@@ -62,7 +66,7 @@ ConnectionFile Read(const std::string& path, bool follow) {
                     path, status.st_mode & 0777, path));
   }
   try {
-    const auto json = nlohmann::json::parse(text);
+    const auto json = nlohmann::ordered_json::parse(text);
     ConnectionFile file;
     if (json.at("format").get<int>() != 1) {
       throw Error(fmt::format("the connection file '{}' has format {}, this cq reads format 1",
@@ -73,7 +77,7 @@ ConnectionFile Read(const std::string& path, bool follow) {
     json.at("server_public").get_to(file.server_public);
     json.at("client_public").get_to(file.client.public_key);
     json.at("client_secret").get_to(file.client.secret_key);
-    file.local = json.value("local", "");
+    if (json.contains("local")) file.local = BytesOfJson(json["local"]);
     return file;
   } catch (const nlohmann::json::exception& error) {
     throw Error(fmt::format("'{}' is no connection file of cq: {}", path, error.what()));

@@ -158,5 +158,33 @@ TEST_F(SurroundingsTest, WhatCannotWorkIsOneClearSentence) {
   }
 }
 
+// In the directory, the input's name, the run directory, what it depends on, and arguments.
+TEST_F(SurroundingsTest, PathsMayHoldAnyBytes) {
+  const std::string odd = "o\xff d'd";
+  const std::string here = directory_.File(odd);
+  std::filesystem::create_directory(here);
+  WriteFile(here + "/\xfe.csv", "a\n1\n2\n");
+  WriteFile(here + "/dep\xff", "1");
+  WriteProgram(here + "/pro\xffg", "#!/bin/sh\necho \"$1\"\n");
+  const Words run = {"run",     "\xfe.csv", "--run-dir",  "r\xff.cq", "--depends",
+                     "dep\xff", "--",       "./pro\xffg", "{a}\xff"};
+  const Ended first = Cq(run, here);
+  EXPECT_EQ(first.status, 0) << first.err;
+  const std::string results = here + "/r\xff.cq/results.csv";
+  const std::string r = "\xEF\xBF\xBD";
+  EXPECT_EQ(cq::Column(results, "cq_stdout"), (Words{"1" + r, "2" + r}));
+  EXPECT_EQ(Cq({"resume", "r\xff.cq"}, here).status, 0);
+  EXPECT_EQ(Cq({"status", "r\xff.cq", "--json"}, here).status, 0);
+  EXPECT_EQ(Cq({"log", "r\xff.cq", "1"}, here).status, 0);
+  // Changes of such files are told.
+  for (const std::string& file : {std::string("/dep\xff"), std::string("/pro\xffg")}) {
+    const std::string before = Slurp(here + file);
+    WriteFile(here + file, before + "\n# changed\n");
+    const Ended changed = Cq(run, here);
+    EXPECT_EQ(changed.status, 2) << file << changed.err;
+    WriteFile(here + file, before);
+  }
+}
+
 }  // namespace
 }  // namespace cq
