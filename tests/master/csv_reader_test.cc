@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <thread>
 
@@ -51,6 +52,8 @@ TEST_F(CsvReaderTest, ReadsQuotesNewlinesAndLineEnds) {
 
 // Wherever reads end: a pipe that gives a byte at a time.
 TEST_F(CsvReaderTest, RowsAreTheSameHoweverTheyAreRead) {
+  // The reader may have seen enough before all is written.
+  signal(SIGPIPE, SIG_IGN);
   const auto by_bytes = [](const std::string& text) {
     Pipe pipe = MakePipe();
     std::thread writer([&] {
