@@ -15,6 +15,7 @@
 
 #include "cq/error.h"
 #include "master/journal.h"
+#include "master/recovery.h"
 
 namespace cq {
 namespace {
