@@ -26,6 +26,7 @@
 #include "protocol/quantities.h"
 #include "protocol/seeds.h"
 #include "protocol/spans.h"
+#include "protocol/text.h"
 
 namespace cq {
 namespace {
@@ -107,6 +108,10 @@ InputSummary ReadInput(const InputOptions& options) {
                    separator);
 
   InputSummary summary;
+  const auto note_odd_bytes = [&](const CsvRow& row) {
+    if (summary.odd_line != 0) return;
+    if (!std::all_of(row.fields.begin(), row.fields.end(), IsUtf8)) summary.odd_line = row.line;
+  };
   CsvRow header;
   if (!reader.Next(header)) {
     stream.Finish();
@@ -115,6 +120,7 @@ InputSummary ReadInput(const InputOptions& options) {
   CheckSeparator(name, header);
   CheckHeader(name, header);
   summary.columns = header.fields;
+  note_odd_bytes(header);
   reader.set_single_column(header.fields.size() == 1);
   std::string lines;
   const auto copy_row = [&](const CsvRow& row, bool last) {
@@ -156,6 +162,7 @@ InputSummary ReadInput(const InputOptions& options) {
       }
     }
     for (size_t i = 0; i < finders.size(); ++i) finders[i].Add(row.fields[i]);
+    note_odd_bytes(row);
     if (rewrite) copy_row(row, false);
     if (++summary.rows % kProgressRows == 0 && options.progress) {
       options.progress(summary.rows, reader.bytes_read());

@@ -22,6 +22,8 @@ struct InputSummary {
   std::vector<CsvRow> first;
   /// What the columns hold, if that was asked for.
   std::vector<ColumnType> types;
+  /// The line of the first row with bytes that are no UTF-8; 0 if there is none.
+  uint64_t odd_line = 0;
 };
 
 /// What the values of one column must be; throws UsageError for one that is not.

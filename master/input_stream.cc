@@ -12,6 +12,7 @@
 #include <csignal>
 #include <cstring>
 #include <memory>
+#include <utility>
 
 #include "cq/error.h"
 
@@ -40,8 +41,14 @@ InputStream::InputStream(const std::string& path) : path_(path) {
     throw UsageError(fmt::format("cannot read '{}': it is a directory", path));
   }
   if (!IsCompressed(path)) return;
+  if (!S_ISREG(status.st_mode)) {
+    throw UsageError(fmt::format(
+        "cannot decompress '{}': it is no regular file; decompress it yourself, as in 'zcat {} | "
+        "cq run -'",
+        path, path));
+  }
   Pipe pipe = MakePipe();
-  fd_ = std::move(pipe.read);
+  file_ = std::exchange(fd_, std::move(pipe.read));
   thread_ =
       std::thread([this, to = std::move(pipe.write)]() mutable { Decompress(std::move(to)); });
 }
@@ -64,7 +71,7 @@ void InputStream::Decompress(Fd to) {
   constexpr size_t kBlock = 1u << 16;
   std::array<char, kBlock> buffer;
   la_ssize_t n = -1;
-  if (archive_read_open_filename(from.get(), path_.c_str(), kBlock) == ARCHIVE_OK &&
+  if (archive_read_open_fd(from.get(), file_.get(), kBlock) == ARCHIVE_OK &&
       archive_read_next_header(from.get(), &entry) == ARCHIVE_OK) {
     while ((n = archive_read_data(from.get(), buffer.data(), buffer.size())) > 0) {
       if (!WriteAll(to.get(), {buffer.data(), static_cast<size_t>(n)})) return;

@@ -28,6 +28,8 @@ class InputStream {
 
   const std::string path_;
   Fd fd_;
+  // The compressed one.
+  Fd file_;
   std::string problem_;
   std::thread thread_;
 };

@@ -28,7 +28,8 @@ void CheckNoRunDirectory(const std::string& output, const fs::path& target) {
   fs::path below = target;
   for (fs::path folder = target.parent_path();; folder = folder.parent_path()) {
     std::error_code none;
-    if (fs::exists(folder / "journal.db", none) && below != folder / "results.csv") {
+    if (fs::exists(folder / "journal.db", none) && fs::exists(folder / "lock", none) &&
+        below != folder / "results.csv") {
       throw UsageError(fmt::format(
           "'{}' is in the run directory '{}', whose files are cq's own: choose another place",
           output, folder.string()));

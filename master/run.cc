@@ -231,13 +231,22 @@ class Setup {
       progress.seconds = Seconds();
       observer_.Progress(progress);
     };
-    return ReadInput({.path = path,
-                      .copy = copy,
-                      .separator = path == options_.input ? options_.separator : "",
-                      .progress = report,
-                      .interrupt_fd = options_.signal_fd,
-                      .checks = Checks(),
-                      .find_types = served()});
+    InputSummary summary = ReadInput({.path = path,
+                                      .copy = copy,
+                                      .separator = path == options_.input ? options_.separator : "",
+                                      .progress = report,
+                                      .interrupt_fd = options_.signal_fd,
+                                      .checks = Checks(),
+                                      .find_types = served()});
+    if (summary.odd_line != 0) {
+      observer_.Warning(fmt::format(
+          "'{}' is not all UTF-8 (line {} is the first that is not): commands get its bytes as "
+          "they "
+          "are, but the results show U+FFFD for each that is none; 'iconv -f LATIN1 -t UTF-8' may "
+          "make it what it should be",
+          path, summary.odd_line));
+    }
+    return summary;
   }
 
   bool served() const { return !options_.program.empty() || !options_.function.empty(); }

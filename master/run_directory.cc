@@ -77,9 +77,10 @@ bool IsOld(const fs::path& directory) {
   constexpr auto kOld = std::chrono::minutes(1);
   std::error_code error;
   auto newest = fs::last_write_time(directory, error);
-  for (const auto& entry : fs::directory_iterator(directory, error)) {
+  for (fs::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
     std::error_code gone;
-    newest = std::max(newest, entry.last_write_time(gone));
+    newest = std::max(newest, entry->last_write_time(gone));
   }
   return !error && fs::file_time_type::clock::now() - newest > kOld;
 }
@@ -89,15 +90,17 @@ bool IsOld(const fs::path& directory) {
 void RemoveAbandoned(const std::string& path) {
   const fs::path folder = fs::path(path).parent_path();
   const std::string name = fs::path(path).filename().string() + kMaking;
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-    const std::string other = entry.path().filename().string();
+  std::error_code unreadable;
+  for (fs::directory_iterator entry(folder, unreadable), end; !unreadable && entry != end;
+       entry.increment(unreadable)) {
+    const std::string other = entry->path().filename().string();
     struct stat status {};
     const bool ours = other.starts_with(name) && other.size() == name.size() + 6 &&
-                      lstat(entry.path().c_str(), &status) == 0 && S_ISDIR(status.st_mode) &&
+                      lstat(entry->path().c_str(), &status) == 0 && S_ISDIR(status.st_mode) &&
                       status.st_uid == geteuid();
-    if (ours && !HeldByMaster(entry.path().string()) && IsOld(entry.path())) {
-      fs::remove_all(entry.path(), ignored);
+    if (ours && !HeldByMaster(entry->path().string()) && IsOld(entry->path())) {
+      std::error_code ignored;
+      fs::remove_all(entry->path(), ignored);
     }
   }
 }

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <array>
@@ -146,32 +147,45 @@ std::string TemporaryName(const std::string& path) {
   return name.append(kTemporary);
 }
 
-// Temporary files of writers that were killed: nobody holds their locks.
+// Temporary files of writers that were killed: nobody holds their locks. One that was made a moment
+// ago may not be locked yet, and not every file system tells of another host's locks.
 void RemoveLeftBehind(const std::string& path) {
+  constexpr time_t kOld = 300;
   const std::string folder = FolderOf(path);
   const std::string name = path.substr(path.rfind('/') + 1) + ".";
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
-    const std::string other = entry.path().filename().string();
+  std::error_code unreadable;
+  for (std::filesystem::directory_iterator entry(folder, unreadable), end;
+       !unreadable && entry != end; entry.increment(unreadable)) {
+    const std::string other = entry->path().filename().string();
     if (other.size() != name.size() + kRandomLetters + kTemporary.size() ||
         !other.starts_with(name) || !other.ends_with(kTemporary)) {
       continue;
     }
     const std::string full = folder + "/" + other;
     const Fd fd(open(full.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-    if (fd && flock(fd.get(), LOCK_EX | LOCK_NB) == 0) unlink(full.c_str());
+    struct stat status {};
+    if (fd && fstat(fd.get(), &status) == 0 && status.st_mtime + kOld < time(nullptr) &&
+        flock(fd.get(), LOCK_EX | LOCK_NB) == 0) {
+      unlink(full.c_str());
+    }
   }
 }
 
 }  // namespace
 
-NewFile::NewFile(std::string path, mode_t mode) : path_(std::move(path)) {
-  fd_ = Fd(open(FolderOf(path_).c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, mode));
-  if (fd_ && flock(fd_.get(), LOCK_EX | LOCK_NB) == 0) return;
+NewFile::NewFile(std::string path, mode_t mode) : path_(std::move(path)), mode_(mode) {
+  // To be read, too, where it cannot be linked.
+  fd_ = Fd(open(FolderOf(path_).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
+  if (!fd_) OpenNamed();
+}
+
+// For file systems that know no files without names.
+void NewFile::OpenNamed() {
   RemoveLeftBehind(path_);
+  fd_.Close();
   for (int tries = 0; !fd_ && tries < 100; ++tries) {
     temporary_ = TemporaryName(path_);
-    fd_ = Fd(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+    fd_ = Fd(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode_));
     if (!fd_ && errno != EEXIST) break;
   }
   if (!fd_) {
@@ -179,6 +193,21 @@ NewFile::NewFile(std::string path, mode_t mode) : path_(std::move(path)) {
     Fail();
   }
   flock(fd_.get(), LOCK_EX | LOCK_NB);
+}
+
+// Where /proc is missing, or its links may not be followed.
+void NewFile::CopyToNamed() {
+  const Fd from = std::move(fd_);
+  OpenNamed();
+  std::array<char, 65536> buffer{};
+  off_t at = 0;
+  ssize_t n = 0;
+  while ((n = pread(from.get(), buffer.data(), buffer.size(), at)) != 0) {
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 || !WriteAll(fd_.get(), {buffer.data(), static_cast<size_t>(n)})) Fail();
+    at += n;
+  }
+  if (fsync(fd_.get()) != 0) Fail();
 }
 
 NewFile::~NewFile() {
@@ -193,7 +222,7 @@ void NewFile::Publish() {
     if (linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0) {
       temporary_ = name;
     } else if (errno != EEXIST) {
-      Fail();
+      CopyToNamed();
     }
   }
   if (temporary_.empty() || rename(temporary_.c_str(), path_.c_str()) != 0) Fail();

@@ -79,8 +79,11 @@ class NewFile {
 
  private:
   [[noreturn]] void Fail() const;
+  void OpenNamed();
+  void CopyToNamed();
 
   std::string path_;
+  mode_t mode_;
   /// Its name so far, if it has one.
   std::string temporary_;
   Fd fd_;

@@ -3,14 +3,42 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <mutex>
 
 #include "protocol/files.h"
 
 namespace cq {
+namespace {
+
+// A child inherits our own limit, so we have the mark while it is started: to mark it afterwards
+// would be too late for what it starts at once. Limits are a process's, hence one start at a time.
+class InheritedMark {
+ public:
+  explicit InheritedMark(uint64_t mark) : lock_(Mutex()) {
+    getrlimit(RLIMIT_LOCKS, &own_);
+    const rlimit marked{mark == 0 ? own_.rlim_cur : mark, own_.rlim_max};
+    setrlimit(RLIMIT_LOCKS, &marked);
+  }
+  InheritedMark(const InheritedMark&) = delete;
+  InheritedMark& operator=(const InheritedMark&) = delete;
+  ~InheritedMark() { setrlimit(RLIMIT_LOCKS, &own_); }
+
+ private:
+  static std::mutex& Mutex() {
+    static std::mutex mutex;
+    return mutex;
+  }
+
+  std::lock_guard<std::mutex> lock_;
+  rlimit own_{};
+};
+
+}  // namespace
 
 Spawner::Spawner(Group group) {
   posix_spawn_file_actions_init(&actions_);
@@ -44,7 +72,8 @@ void Spawner::StartIn(const std::string& directory) {
 }
 
 int Spawner::Start(pid_t& pid, const std::string& file, const std::vector<std::string>& arguments,
-                   char* const* environment) const {
+                   char* const* environment, uint64_t mark) const {
+  const InheritedMark marked(mark);
   // Without a slash it is looked for in PATH.
   const auto spawn = file.find('/') == std::string::npos ? posix_spawnp : posix_spawn;
   const int error = spawn(&pid, file.c_str(), &actions_, &attributes_,
@@ -59,16 +88,16 @@ int Spawner::Start(pid_t& pid, const std::string& file, const std::vector<std::s
 
 int Spawner::StartPatiently(pid_t& pid, const std::string& file,
                             const std::vector<std::string>& arguments, char* const* environment,
-                            std::chrono::milliseconds patience, int stop_fd) const {
+                            uint64_t mark, std::chrono::milliseconds patience, int stop_fd) const {
   constexpr std::chrono::milliseconds kLongestPause{1000};
-  int error = Start(pid, file, arguments, environment);
+  int error = Start(pid, file, arguments, environment, mark);
   auto pause = std::chrono::milliseconds(10);
   const auto deadline = std::chrono::steady_clock::now() + patience;
   while (IsWantOfRoom(error) && std::chrono::steady_clock::now() < deadline) {
     pollfd stop{stop_fd, POLLIN, 0};
     if (poll(&stop, 1, static_cast<int>(pause.count())) > 0) break;
     pause = std::min(2 * pause, kLongestPause);
-    error = Start(pid, file, arguments, environment);
+    error = Start(pid, file, arguments, environment, mark);
   }
   return error;
 }

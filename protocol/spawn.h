@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -29,12 +30,13 @@ class Spawner {
 
   /// Starts `file` with these arguments and this environment (NAME=VALUE). Returns errno, 0 if it
   /// was started. A script without a #! line is run by /bin/sh, as execvp and every shell do.
+  /// `mark` is its RLIMIT_LOCKS, unless it is 0: see descendants.h.
   int Start(pid_t& pid, const std::string& file, const std::vector<std::string>& arguments,
-            char* const* environment) const;
+            char* const* environment, uint64_t mark = 0) const;
   /// The same; where the system has no room for another process at the moment (EAGAIN, ENOMEM) it
   /// tries again, for at most `patience` or until `stop_fd` is readable. The last errno.
   int StartPatiently(pid_t& pid, const std::string& file, const std::vector<std::string>& arguments,
-                     char* const* environment, std::chrono::milliseconds patience,
+                     char* const* environment, uint64_t mark, std::chrono::milliseconds patience,
                      int stop_fd) const;
 
  private:

@@ -7,6 +7,7 @@
 #include <set>
 #include <sstream>
 #include <thread>
+#include <utility>
 
 #include "cq/error.h"
 #include "generated/slurm_template.h"
@@ -162,6 +163,7 @@ class SlurmScheduler : public Scheduler {
 
   std::vector<WorkerJob> Poll() override {
     const auto states = Query();
+    ForgottenArrays forgotten;
     std::vector<WorkerJob> found;
     std::erase_if(alive_, [&](Element& element) {
       WorkerJob job;
@@ -172,7 +174,7 @@ class SlurmScheduler : public Scheduler {
       if (state == states.end()) {
         // Just submitted ones may not show yet; one that was not listed twice has left the queue,
         // if the controller itself does not know it any more.
-        ended = ++element.missing >= 2 && IsForgotten(element.id, element.cluster);
+        ended = ++element.missing >= 2 && IsForgotten(element, forgotten);
         job.state = ended ? WorkerJob::State::kEnded : WorkerJob::State::kPending;
         job.reason = ended ? fmt::format("slurm job {} is no longer in the queue", element.id) : "";
       } else {
@@ -194,7 +196,7 @@ class SlurmScheduler : public Scheduler {
 
   void Finish() override {
     ending_ = true;
-    if (WaitUntilGone(seconds(3))) alive_.clear();
+    if (WaitUntilGone(alive_, seconds(3))) alive_.clear();
     CancelAll();
   }
 
@@ -208,9 +210,9 @@ class SlurmScheduler : public Scheduler {
         failure = fmt::format("scancel {} failed: {}; end it by hand", job.id, OneLine(done.err));
       }
     }
-    alive_.clear();
+    const std::vector<Element> ending = std::exchange(alive_, {});
     if (!failure.empty()) throw Error(failure);
-    WaitUntilGone(seconds(4));
+    WaitUntilGone(ending, seconds(4));
   }
 
   milliseconds PollInterval(bool young) const override { return young ? kPollYoung : kPollLater; }
@@ -231,6 +233,7 @@ class SlurmScheduler : public Scheduler {
  private:
   struct Element {
     std::string id;
+    std::string array;
     std::string cluster;
     int missing = 0;
   };
@@ -253,9 +256,9 @@ class SlurmScheduler : public Scheduler {
     for (unsigned i = 1; i <= workers; ++i) {
       Element element;
       element.id = fmt::format("{}_{}", job.id, i);
+      element.array = job.id;
       element.cluster = job.cluster;
-      alive_.push_back(element);
-      watched_.push_back(std::move(element));
+      alive_.push_back(std::move(element));
     }
     jobs_.push_back(job);
   }
@@ -312,33 +315,47 @@ class SlurmScheduler : public Scheduler {
     return states;
   }
 
-  // Whether the controller itself says that there is no such job, or that it has ended.
+  // Arrays, by id and cluster, of which the controller was asked, and whether all has ended.
+  using ForgottenArrays = std::map<std::pair<std::string, std::string>, bool>;
+
+  // Whether the controller itself says that there is no such element, or that it has ended. One
+  // question answers for all of an array that has ended.
+  bool IsForgotten(const Element& element, ForgottenArrays& arrays) {
+    const auto [array, is_new] = arrays.try_emplace({element.array, element.cluster});
+    if (is_new) array->second = IsForgotten(element.array, element.cluster);
+    return array->second || IsForgotten(element.id, element.cluster);
+  }
+
   bool IsForgotten(const std::string& id, const std::string& cluster) {
     const auto done = Client("scontrol", {"-o", "show", "job", id}, cluster);
     if (done.status != 0) return done.err.find("Invalid job id") != std::string::npos;
     constexpr std::string_view kState = "JobState=";
-    const size_t at = done.out.find(kState);
-    if (at == std::string::npos) return false;
-    const size_t begin = at + kState.size();
-    return Ended(done.out.substr(begin, done.out.find_first_of(" \n", begin) - begin));
+    size_t at = done.out.find(kState);
+    bool ended = at != std::string::npos;
+    for (; at != std::string::npos; at = done.out.find(kState, at)) {
+      at += kState.size();
+      ended = ended && Ended(done.out.substr(at, done.out.find_first_of(" \n", at) - at));
+    }
+    return ended;
   }
 
   // After scancel a job needs a moment; nothing of ours is to be left in the queue when the master
   // ends.
-  bool WaitUntilGone(seconds limit) {
+  bool WaitUntilGone(std::vector<Element> left, seconds limit) {
     const auto deadline = std::chrono::steady_clock::now() + limit;
     // A query asked at once only delays the controller and finds the jobs still ending.
     auto pause = milliseconds(24);
     while (std::chrono::steady_clock::now() < deadline) {
       std::this_thread::sleep_for(pause);
       const auto states = Query();
-      const auto gone = [&](const Element& element) {
+      ForgottenArrays forgotten;
+      std::erase_if(left, [&](const Element& element) {
         const auto state = states.find(element.id);
+        if (state != states.end()) return Ended(state->second.name);
         // An empty answer says nothing.
-        return state != states.end() ? Ended(state->second.name)
-                                     : IsForgotten(element.id, element.cluster);
-      };
-      if (std::all_of(watched_.begin(), watched_.end(), gone)) return true;
+        return std::chrono::steady_clock::now() < deadline && IsForgotten(element, forgotten);
+      });
+      if (left.empty()) return true;
       pause = std::min(pause * 5 / 4, milliseconds(500));
     }
     return false;
@@ -352,8 +369,6 @@ class SlurmScheduler : public Scheduler {
   std::vector<std::string> environment_;
   std::vector<JobId> jobs_;
   std::vector<Element> alive_;
-  /// All that were ever submitted or adopted.
-  std::vector<Element> watched_;
   std::set<std::string> avoided_;
   bool ending_ = false;
 };

@@ -50,8 +50,8 @@ CommandOutput RunSchedulerCommand(const std::vector<std::string>& words, const s
   spawner.Give(out.write.get(), 1);
   spawner.Give(err.write.get(), 2);
   pid_t pid = 0;
-  const int error =
-      spawner.StartPatiently(pid, words[0], words, ArgumentPointers(environment).data(), limit, -1);
+  const int error = spawner.StartPatiently(pid, words[0], words,
+                                           ArgumentPointers(environment).data(), 0, limit, -1);
   if (error != 0) {
     return {127, {}, fmt::format("cannot run '{}': {}", words[0], strerror(error))};
   }

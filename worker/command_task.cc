@@ -148,8 +148,8 @@ class CommandRunner::Running {
     std::vector<std::string> own = OwnEnvironment();
     std::vector<char*> environment = Environment(own);
     const auto before = steady_clock::now();
-    const int error = starter_.spawner().StartPatiently(pid_, file, arguments, environment.data(),
-                                                        kRoomPatience, slot_.kill_fd);
+    const int error = starter_.spawner().StartPatiently(
+        pid_, file, arguments, environment.data(), task_.attempt, kRoomPatience, slot_.kill_fd);
     end_.spawn =
         std::chrono::duration_cast<std::chrono::microseconds>(steady_clock::now() - before);
     if (IsWantOfRoom(error)) {
@@ -165,7 +165,6 @@ class CommandRunner::Running {
            fmt::format("cannot run '{}': {}{}", program, strerror(error), Hint(error, file)));
       return false;
     }
-    MarkProcess(pid_, task_.attempt);
     pidfd_ = OpenPidfd(pid_);
     PlanChecks();
     return true;

@@ -75,6 +75,16 @@ bool HasChildren() {
   return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 || errno != ECHILD;
 }
 
+// What everything has that this worker has not marked.
+rlim_t NoMark() {
+  static const rlim_t kOwn = [] {
+    rlimit own{};
+    getrlimit(RLIMIT_LOCKS, &own);
+    return own.rlim_cur;
+  }();
+  return kOwn;
+}
+
 }  // namespace
 
 void BecomeSubreaper() {
@@ -97,6 +107,8 @@ std::vector<pid_t> KillAllDescendants(int limit_ms) {
 }
 
 AdoptedChildren::AdoptedChildren() {
+  // Before any start lends us a mark.
+  NoMark();
   const std::string path = fmt::format("/proc/self/task/{}/children", getpid());
   children_ = Fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
 }
@@ -130,19 +142,12 @@ std::vector<pid_t> AdoptedChildren::List() const {
   return pids;
 }
 
-// RLIMIT_LOCKS has had no effect since Linux 2.4.25. It is inherited over fork, exec, setsid and an
-// emptied environment, and has 64 bits.
-void MarkProcess(pid_t pid, AttemptId attempt) {
-  const rlimit mark{attempt, RLIM_INFINITY};
-  prlimit(pid, RLIMIT_LOCKS, &mark, nullptr);
-}
-
 std::optional<AttemptId> AttemptOfProcess(pid_t pid) {
   rlimit mark{};
-  if (prlimit(pid, RLIMIT_LOCKS, nullptr, &mark) == 0 && mark.rlim_cur != RLIM_INFINITY) {
+  if (prlimit(pid, RLIMIT_LOCKS, nullptr, &mark) == 0 && mark.rlim_cur != NoMark()) {
     return mark.rlim_cur;
   }
-  // One that was started before it was marked, or may not be asked.
+  // It may not be asked, or the hard limit is below the mark.
   std::string text;
   try {
     text = ReadFile(fmt::format("/proc/{}/environ", pid));

@@ -49,10 +49,10 @@ class AdoptedChildren {
   std::mutex mutex_;
 };
 
-/// Makes it, and whatever it starts from now on, known as this attempt's.
-void MarkProcess(pid_t pid, AttemptId attempt);
-
-/// The attempt whose process it is, as far as that can be told.
+/// The attempt whose process it is, as far as that can be told: by the mark that it was started
+/// with (Spawner::Start), or by its environment. The mark is RLIMIT_LOCKS, which has had no effect
+/// since Linux 2.4.25, has 64 bits, and is inherited over fork, exec, setsid and an emptied
+/// environment.
 std::optional<AttemptId> AttemptOfProcess(pid_t pid);
 
 }  // namespace cq

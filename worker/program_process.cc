@@ -20,9 +20,8 @@
 namespace cq {
 namespace {
 
-/// What a program may leave unread while it is sent more: a batch is one message, whatever its
-/// size.
-constexpr size_t kUnsentMax = 1u << 20;
+// A program that asks for things and does not read the answers may leave this much unread.
+constexpr size_t kRepliesMax = 1u << 20;
 /// The descriptors at which a program finds its pipes.
 constexpr int kProgramIn = 3;
 constexpr int kProgramOut = 4;
@@ -168,11 +167,12 @@ bool ProgramProcess::Serves(const RunText& text) const {
          text.cpus == text_.cpus;
 }
 
-void ProgramProcess::Write(std::string bytes) {
-  if (unsent_.size() > kUnsentMax) {
-    throw Error("it asks for things and does not read the answers");
-  }
-  unsent_ += bytes;
+void ProgramProcess::Write(const std::string& bytes) { unsent_ += bytes; }
+
+void ProgramProcess::Reply(const std::string& bytes) {
+  replies_ += bytes.size();
+  if (replies_ > kRepliesMax) throw Error("it asks for things and does not read the answers");
+  Write(bytes);
 }
 
 bool ProgramProcess::Look() {
@@ -208,7 +208,9 @@ bool ProgramProcess::Send() {
     if (n < 0 && errno != EINTR) break;
   }
   unsent_.erase(0, sent);
-  return unsent_.empty();
+  if (!unsent_.empty()) return false;
+  replies_ = 0;
+  return true;
 }
 
 void ProgramProcess::Spawn(const RunContext& run) {
@@ -237,12 +239,8 @@ void ProgramProcess::Spawn(const RunContext& run) {
   spawner.Give(out.get(), kProgramOut);
   spawner.StartIn(run.text().cwd);
   start_error_ = spawner.StartPatiently(pid_, file, words, ArgumentPointers(environment).data(),
-                                        kRoomPatience, slot_.kill_fd);
-  if (start_error_ != 0) {
-    pid_ = -1;
-  } else {
-    MarkProcess(pid_, slot_.number + 1);
-  }
+                                        slot_.number + 1, kRoomPatience, slot_.kill_fd);
+  if (start_error_ != 0) pid_ = -1;
 }
 
 }  // namespace cq

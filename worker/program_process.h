@@ -37,8 +37,9 @@ class ProgramProcess {
   /// Whether there is something printed that was not taken yet.
   bool printed() const { return !out_text.empty() || !err_text.empty(); }
 
-  /// Throws Error where it does not read what was sent before.
-  void Write(std::string bytes);
+  void Write(const std::string& bytes);
+  /// Writes what it asked for. Throws Error where it goes on asking and does not read.
+  void Reply(const std::string& bytes);
   /// Whether it was started for this run as it is now: a resumed master may have another text.
   bool Serves(const RunText& text) const;
   /// Passes on as much as the pipe takes now. False if there is more.
@@ -76,6 +77,8 @@ class ProgramProcess {
   std::unique_ptr<MemoryCgroup> cgroup_;
   ProgramReader reader_;
   std::string unsent_;
+  // How many of these bytes may be replies.
+  size_t replies_ = 0;
   std::string name_;
   int start_error_ = 0;
   int status_ = 0;

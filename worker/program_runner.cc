@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <signal.h>
+#include <spdlog/spdlog.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -372,7 +373,7 @@ class ProgramRunner::Batch {
       }
     } else if (const auto* other = std::get_if<SlotOther>(&message)) {
       if (other->type == "unsupported") return;
-      process().Write(EncodeUnsupported(process().format(), *other));
+      process().Reply(EncodeUnsupported(process().format(), *other));
     } else {
       throw Error("a second greeting");
     }
@@ -624,6 +625,7 @@ std::string ProgramRunner::Greet(const RunContext& run) {
     while (const auto message = process_->Next()) {
       if (std::holds_alternative<SlotReady>(*message)) {
         BeFirstVictims({process_->pid()});
+        LogStart();
         return {};
       }
       if (const auto* refuse = std::get_if<SlotRefuse>(&*message)) return refuse->message;
@@ -640,6 +642,14 @@ std::string ProgramRunner::Greet(const RunContext& run) {
         greeted ? "that it is ready" : "hello",
         greeted ? ""
                 : ": it has to call cq_serve (R), cq.serve (Python), or speak the slot protocol"));
+  }
+}
+
+// What it printed while it got ready is no task's.
+void ProgramRunner::LogStart() {
+  const std::string printed = process_->out_text.TakeRest() + process_->err_text.TakeRest();
+  if (!printed.empty()) {
+    spdlog::info("'{}' printed while it started: {}", process_->name(), PrintableText(printed));
   }
 }
 

@@ -67,6 +67,7 @@ class ProgramRunner {
   /// The parts of Prepare.
   std::string StartProblem();
   std::string Greet(const RunContext& run);
+  void LogStart();
   std::string EndedEarly(bool killed);
 
   CommandRunner::Slot slot_;

@@ -109,7 +109,7 @@ void WorkerCore::HeldTask::CutFront(uint64_t n, HeldTask& front) {
 std::vector<WorkerAction> WorkerCore::TakeActions() { return std::exchange(actions_, {}); }
 
 uint64_t WorkerCore::capacity() const {
-  if (leaving_ || draining_ || !problem_.empty()) return 0;
+  if (leaving_ || draining_ || !problem_.empty() || full_until_ != Time{}) return 0;
   const uint64_t room = kHeldMax / 2 - std::min<uint64_t>(finished_, kHeldMax / 2);
   return std::min<uint64_t>(options_.slots * (1 + kPrefetchMax), room);
 }
@@ -343,7 +343,8 @@ void WorkerCore::OnPrepared(const std::string& problem) {
 }
 
 void WorkerCore::SendHeartbeat() {
-  Send(WorkerHeartbeat{received_, capacity(), problem_, waits_for_});
+  Send(WorkerHeartbeat{received_, capacity(), problem_,
+                       full_reason_.empty() ? waits_for_ : full_reason_});
 }
 
 // ---- tasks ----
@@ -356,7 +357,11 @@ void WorkerCore::OnAssign(Assign& assign) {
   for (Task& task : assign.tasks) {
     const AttemptRef ref{task.task, task.attempt};
     // Numbers that no master gives: they are ours for what is no task.
-    if (ref.task == 0 || EpochOf(ref.attempt) == 0 || held_.size() >= kHeldMax) continue;
+    if (ref.task == 0 || EpochOf(ref.attempt) == 0) continue;
+    if (held_.size() >= kHeldMax) {
+      returned_.push_back({ref.task, ref.attempt, ReturnReason::kRetracted, 0, {}});
+      continue;
+    }
     if (text_) {
       std::string fault = Fault(*text_, task.values.size());
       if (!fault.empty()) task.details.Edit().problem = std::move(fault);
@@ -371,7 +376,13 @@ void WorkerCore::OnAssign(Assign& assign) {
   std::vector<TaskSpan> spans;
   for (TaskSpan& span : assign.spans) {
     const AttemptSpan& all = span.span;
-    if (all.task == 0 || EpochOf(all.attempt) == 0 || held_.size() + all.count > kHeldMax) continue;
+    if (all.task == 0 || EpochOf(all.attempt) == 0) continue;
+    if (held_.size() + all.count > kHeldMax) {
+      for (uint64_t i = 0; i < all.count; ++i) {
+        returned_.push_back({all.task + i, all.attempt + i, ReturnReason::kRetracted, 0, {}});
+      }
+      continue;
+    }
     if (held_.Containing(all.attempt) != nullptr) continue;
     held_.Add(all.attempt, all.count).first.ref = {all.task, all.attempt};
     spans.push_back(std::move(span));
@@ -488,12 +499,15 @@ void WorkerCore::OnFinished(Time now, TaskResult result, bool by_us) {
   Keep(now, std::move(result));
 }
 
-// Others may have room, and this machine again in a while.
+// Others may have room, and this machine again in a while: no problem of the run, but nothing is
+// taken meanwhile.
 void WorkerCore::OnNoRoom(Time now, const AttemptRef& ref, const std::string& reason) {
-  HandBack(ref, ReturnReason::kRefused, 0, reason);
   full_until_ = now + kFullFor;
-  if (problem_.empty()) OnPrepared(reason);
-  full_problem_ = problem_;
+  full_reason_ = reason;
+  // First, so that what comes back does not come again at once.
+  if (welcomed_) SendHeartbeat();
+  HandBack(ref, ReturnReason::kRefused, 0, reason);
+  ReturnQueued(ReturnReason::kRefused);
 }
 
 void WorkerCore::OnWaits(const std::string& text) {
@@ -660,7 +674,8 @@ void WorkerCore::OnTick(Time now) {
   }
   if (full_until_ != Time{} && now >= full_until_) {
     full_until_ = {};
-    if (problem_ == full_problem_) OnPrepared({});
+    full_reason_.clear();
+    if (welcomed_) SendHeartbeat();
   }
   Report(now);
   if (now > lease_end_ && !lease_ended_) EndLease(now);

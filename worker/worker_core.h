@@ -197,9 +197,9 @@ class WorkerCore {
   /// What the slots know, or are about to; none before the first.
   std::optional<RunText> text_;
   std::string problem_;
-  /// The problem is want of room, until then.
-  std::string full_problem_;
+  /// The machine had no room for a process: nothing is taken until then.
   Time full_until_{};
+  std::string full_reason_;
   std::string waits_for_;
 
   Time heartbeat_{std::chrono::seconds(1)};

@@ -267,6 +267,11 @@ void Core::OnTick(Time now) {
   // Looks at every worker, of which there may be thousands.
   if (now - last_sweep_ >= tick() / 4) {
     last_sweep_ = now;
+    // Who may take them may have changed, and not all of them may have been looked at.
+    if (tasks_.choosy() > 0) {
+      all_dirty_ = true;
+      thorough_ = true;
+    }
     CheckLeases(now);
     std::erase_if(workers_.peers(), [&](const auto& entry) {
       return entry.second.session == 0 && now - entry.second.offered_at > options_.lease;
@@ -303,6 +308,7 @@ void Core::Flush(Time now) {
   FinishRefused();
   FlushAcks(now);
   AskForMark();
+  tasks_.set_thorough(std::exchange(thorough_, false));
   Dispatcher dispatcher(*this);
   dispatcher.Give();
   dispatcher.Retract();
@@ -353,12 +359,16 @@ void Core::Detach(OpenTask& open) {
   open.running = false;
   open.retracting = false;
   open.given_up = open.attempt;
-  if (open.count == 1) open.earlier.emplace_back(open.attempt, open.worker);
   MarkDirty(worker);
 }
 
-void Core::Release(TaskId task, OpenTask& open) {
+void Core::GiveUp(OpenTask& open) {
+  open.earlier.emplace_back(open.attempt, open.worker);
   Detach(open);
+}
+
+void Core::Release(TaskId task, OpenTask& open) {
+  GiveUp(open);
   tasks_.Requeue(task);
   all_dirty_ = true;
 }
@@ -368,7 +378,7 @@ void Core::ReleaseAt(Time when, TaskId task, OpenTask& open) {
     Release(task, open);
     return;
   }
-  Detach(open);
+  GiveUp(open);
   open.not_before = when;
   tasks_.Suspend(task);
   wake_.emplace(when, task);
@@ -559,8 +569,9 @@ void Core::CheckInvariants() {
   Require(held == out, "workers hold what is out and nothing else");
   uint64_t choosy = 0;
   for (const OpenTask* open : tasks_.Open()) {
-    const bool stands =
-        open->queue == OpenTask::Queue::kRefused || open->queue == OpenTask::Queue::kRetries;
+    const bool stands = open->queue == OpenTask::Queue::kRefused ||
+                        open->queue == OpenTask::Queue::kRetries ||
+                        open->queue == OpenTask::Queue::kCharged;
     if (stands) Require(open->ready(), "what stands in a queue is ready");
     choosy += stands ? 1 : 0;
   }

@@ -155,6 +155,7 @@ class Core {
   // Tasks.
   void Hold(Worker& worker, OpenTask& open);
   void Detach(OpenTask& open);
+  void GiveUp(OpenTask& open);
   void Release(TaskId task, OpenTask& open);
   void ReleaseAt(Time when, TaskId task, OpenTask& open);
   void Finish(TaskResult&& result, std::optional<WorkerIndex> worker, uint64_t attempts);
@@ -252,6 +253,7 @@ class Core {
   /// Workers that may take tasks since the last Flush (`Worker::dirty`), or all of them.
   std::vector<WorkerIndex> dirty_;
   bool all_dirty_ = false;
+  bool thorough_ = false;
   uint64_t next_attempt_ = 1;
   uint64_t next_session_ = 1;
   uint64_t timed_tasks_ = 0;

@@ -199,7 +199,8 @@ bool Dispatcher::MayTryHere(const Worker& worker, const OpenTask& open) {
   const bool elsewhere = takers_in_all_ > on_hosts;
   const bool by_others = on_hosts > themselves;
   if (!elsewhere && (!workers.contains(worker.index) || !by_others)) return true;
-  return !core_.workers_.HostOf(worker).failing && core_.now_ >= open.not_before + kPatience;
+  const bool failing = core_.workers_.HostOf(worker).failing;
+  return core_.now_ >= open.not_before + (failing ? kLongPatience : kPatience);
 }
 
 // Each slot stays on its group as long as that has tasks. Then comes the first group that no slot
@@ -259,30 +260,43 @@ void Dispatcher::Retract() {
   uint64_t idle = 0;
   uint64_t coming = 0;
   uint64_t most = 0;
+  std::vector<const Worker*> idlers;
   for (const Worker& worker : core_.workers_.all()) {
     if (worker.connected) coming += worker.retracting;
     if (!worker.Takes()) continue;
     const uint64_t busy = worker.held.size() + worker.stale.size();
-    if (busy < worker.slots) idle += worker.slots - busy;
+    if (busy < worker.slots) {
+      idle += worker.slots - busy;
+      idlers.push_back(&worker);
+    }
     most = std::max(most, Surplus(worker));
   }
+  std::set<const Worker*> had_none;
   while (idle > coming && most > 0) {
     Worker* fullest = nullptr;
     for (Worker& worker : core_.workers_.all()) {
-      if (worker.connected && Surplus(worker) > 0 &&
+      if (worker.connected && Surplus(worker) > 0 && !had_none.contains(&worker) &&
           (fullest == nullptr || Surplus(worker) > Surplus(*fullest))) {
         fullest = &worker;
       }
     }
     if (fullest == nullptr) return;
     const uint64_t half = (Surplus(*fullest) + 1) / 2;
-    const uint64_t taken = RetractFrom(*fullest, std::min(half, idle - coming));
-    if (taken == 0) return;
+    const uint64_t taken = RetractFrom(*fullest, std::min(half, idle - coming), idlers);
+    if (taken == 0) had_none.insert(fullest);
     coming += taken;
   }
 }
 
-uint64_t Dispatcher::RetractFrom(Worker& worker, uint64_t wanted) {
+uint64_t Dispatcher::RetractFrom(Worker& worker, uint64_t wanted,
+                                 const std::vector<const Worker*>& idlers) {
+  // What was tried elsewhere may come back here only: it would go to and fro.
+  const auto somebody_takes = [&](const OpenTask& open) {
+    return (open.failed_on.empty() && open.refused.empty()) ||
+           std::any_of(idlers.begin(), idlers.end(), [&](const Worker* idler) {
+             return !core_.Refused(open, *idler) && MayTryHere(*idler, open);
+           });
+  };
   cq::Retract message;
   message.run = core_.options_.text.run;
   const uint64_t most = std::min<uint64_t>(wanted, kBatchMax);
@@ -291,6 +305,7 @@ uint64_t Dispatcher::RetractFrom(Worker& worker, uint64_t wanted) {
     // Of a span what stands behind the one that runs was not started.
     const TaskId last = open->task + open->count - 1;
     if (open->retracting || (open->running && open->at == last)) continue;
+    if (!somebody_takes(*open)) continue;
     if (open->count > 1) open = core_.tasks_.Find(last);
     open->retracting = true;
     ++worker.retracting;

@@ -26,7 +26,7 @@ class Dispatcher {
   bool AssignSpan(Worker& worker, uint64_t most, struct Give& give);
   std::optional<TaskId> PopFor(Worker& worker, bool returned_alone);
   std::optional<uint32_t> PickGroup(Worker& worker);
-  uint64_t RetractFrom(Worker& worker, uint64_t wanted);
+  uint64_t RetractFrom(Worker& worker, uint64_t wanted, const std::vector<const Worker*>& idlers);
   bool AnotherMayDoBetter() const;
   bool MayTryHere(const Worker& worker, const OpenTask& open);
 
@@ -37,8 +37,9 @@ class Dispatcher {
 };
 
 /// How long a task that failed waits for another host than where it failed, if others end well
-/// there.
+/// there; and if they do not.
 inline constexpr Time kPatience = std::chrono::seconds(10);
+inline constexpr Time kLongPatience = std::chrono::minutes(10);
 
 /// Whether the last tasks of this worker could not be started: it gets none while another may do
 /// better.

@@ -101,7 +101,7 @@ void Core::Charge(Time now, Worker& worker, TaskId task, OpenTask& open, const L
     SetAside(task, open, worker.index, loss.reason);
   } else {
     // None is set aside before the scheduler has had its time to explain.
-    Detach(open);
+    GiveUp(open);
     open.not_before = loss.release_at;
     if (loss.release_at != Time{}) wake_.emplace(loss.release_at, task);
     tasks_.Suspend(task);

@@ -40,7 +40,8 @@ void Core::OnReport(Time now, Worker& worker, FromWorker& message) {
       for (const ReturnedAttempt& returned : m.attempts) core.OnReturned(worker, returned);
     }
     void operator()(WorkerHeartbeat& m) {
-      worker.capacity = std::min<uint64_t>(m.capacity, kHeldMax);
+      const auto capacity = std::min<uint64_t>(m.capacity, kHeldMax);
+      if (capacity > std::exchange(worker.capacity, capacity)) core.MarkDirty(worker);
       worker.problem = m.problem;
       core.OnWaits(worker, m.waits_for);
     }
@@ -174,10 +175,7 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
     return;
   }
   // That one is the master's to say.
-  if (result.outcome == Outcome::kSkipped) {
-    Drop(worker, ref);
-    return;
-  }
+  if (result.outcome == Outcome::kSkipped) result.outcome = Outcome::kCancelled;
   if (!Plausible(result.task, result.attempt)) {
     Drop(worker, ref);
     return;

@@ -89,10 +89,11 @@ std::optional<TaskId> TaskTable::PopFresh() {
 std::optional<TaskId> TaskTable::PopIf(Queue which, const Fits& fits) {
   // There may be many that nobody may take now: each call looks at some, the next at others.
   constexpr size_t kLookAtMost = 64;
+  const size_t most = thorough_ ? SIZE_MAX : kLookAtMost;
   if (withheld_) return std::nullopt;
   auto& entries = queue(which);
   size_t unfit = 0;
-  for (size_t left = entries.size(); left > 0 && unfit < kLookAtMost; --left) {
+  for (size_t left = entries.size(); left > 0 && unfit < most; --left) {
     const TaskId task = entries.front();
     entries.pop_front();
     const OpenTask* open = Find(task);
@@ -160,7 +161,9 @@ std::vector<OpenTask*> TaskTable::Open() {
 
 // The queue in which a task counts; `choosy_` follows.
 void TaskTable::MoveTo(OpenTask& open, Queue which) {
-  const auto choosy = [](Queue q) { return q == Queue::kRefused || q == Queue::kRetries; };
+  const auto choosy = [](Queue q) {
+    return q == Queue::kRefused || q == Queue::kRetries || q == Queue::kCharged;
+  };
   if (choosy(open.queue)) --choosy_;
   if (choosy(which)) ++choosy_;
   open.queue = which;

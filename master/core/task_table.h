@@ -162,6 +162,8 @@ class TaskTable {
   /// Of a table without an order.
   TaskId next_fresh() const { return next_fresh_; }
 
+  /// Until the next call every entry of a queue is looked at, and not only some.
+  void set_thorough(bool thorough) { thorough_ = thorough; }
   /// Whether a worker may be given this open task.
   using Fits = std::function<bool(const OpenTask&)>;
   /// Takes the next ready task that others could not start and that fits; the same of those that
@@ -236,6 +238,7 @@ class TaskTable {
   /// open task says that it is ready in that queue.
   std::array<std::deque<TaskId>, 6> queues_;
   uint64_t choosy_ = 0;
+  bool thorough_ = false;
   SpanTable<TaskId, OpenTask> open_;
   /// No task above it was ever opened.
   TaskId highest_opened_ = 0;

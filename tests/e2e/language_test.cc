@@ -63,6 +63,19 @@ TEST_F(LanguageTest, WhatAnRFunctionPrintsIsKeptHoweverItEnds) {
   }
 }
 
+TEST_F(LanguageTest, WhatAProgramPrintsAtItsStartIsNoTasks) {
+  for (const auto& program : {Python("print('loading'); cq.serve(lambda x: print('task', x))"),
+                              R("cat('loading\\n'); cq_serve(function(x) cat('task', x))")}) {
+    const Ended ended = Run(2, program);
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    for (int task = 1; task <= 2; ++task) {
+      EXPECT_TRUE(Has(Log(task), fmt::format("task {}", task))) << Log(task);
+      EXPECT_FALSE(Has(Log(task), "loading")) << Log(task);
+    }
+    EXPECT_TRUE(Has(Slurp(directory_.File("in.cq/logs/local-1.log")), "loading"));
+  }
+}
+
 TEST_F(LanguageTest, WhatAPythonFunctionPrintsIsKeptHoweverItEnds) {
   const Ended ended = Run(3,
                           Python("import os, sys, time, subprocess\n"

@@ -1,4 +1,5 @@
 // `cq run` and its kin as a user meets them: real processes, one command line each.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -383,6 +384,21 @@ TEST_F(RunTest, ResultsGoThroughNoNameThatCouldBeGuessed) {
   EXPECT_EQ(Slurp(directory_.File("victim")), "mine");
   EXPECT_FALSE(std::filesystem::is_symlink(directory_.File("out.csv")));
   EXPECT_EQ(cq::Column(directory_.File("out.csv"), "cq_status"), Words{"ok"});
+}
+
+TEST_F(RunTest, BytesThatAreNoTextAreToldOfAndGivenAsTheyAre) {
+  const Ended ended = Run("a,b\n1,x\n2,caf\xe9\n", {}, {"sh", "-c", "printf %s {b} | od -An -tx1"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_NE(ended.err.find("'in.csv' is not all UTF-8 (line 3 "), std::string::npos) << ended.err;
+  EXPECT_EQ(Column("cq_stdout")[1], " 63 61 66 e9");
+  EXPECT_EQ(Column("b")[1], "caf\xEF\xBF\xBD");
+}
+
+TEST_F(RunTest, WhatIsCompressedIsAFile) {
+  ASSERT_EQ(mkfifo(directory_.File("in.csv.gz").c_str(), 0600), 0);
+  // Held open, so that opening it to read does not wait.
+  const Fd held(open(directory_.File("in.csv.gz").c_str(), O_RDWR | O_CLOEXEC));
+  ExpectRefused(Cq({"run", "in.csv.gz", "--", "true"}, directory_.path()), "zcat in.csv.gz | cq");
 }
 
 TEST_F(RunTest, CompressedAndOtherwiseSeparatedInputIsRead) {

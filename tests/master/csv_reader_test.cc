@@ -139,6 +139,15 @@ TEST_F(CsvReaderTest, WhatIsNoCsvOfCommasIsNamed) {
   }
 }
 
+// What begins like the signature of another format, and is none.
+TEST_F(CsvReaderTest, AColumnMayBeNamedLikeAFormat) {
+  for (const char* name : {"BZh", "BZh9", "RDX", "PAR1", "PK"}) {
+    EXPECT_EQ(ReadAll(std::string(name) + ",b\n1,2\n"),
+              (std::vector<Fields>{{name, "b"}, {"1", "2"}}));
+  }
+  EXPECT_NE(InputError("BZh91AY&SY\x01\x02").find("bzip2"), std::string::npos);
+}
+
 TEST_F(CsvReaderTest, TheLastLineNeedsNoNewline) {
   EXPECT_EQ(ReadAll("a,b\n1,2"), (std::vector<Fields>{{"a", "b"}, {"1", "2"}}));
 }

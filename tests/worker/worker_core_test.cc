@@ -587,6 +587,10 @@ TEST_F(WorkerCoreTest, ATaskWithoutRoomIsHandedBackAndNoOtherIsTakenForAWhile) {
   Run(1);
   core_->OnNoRoom(now_, Ref(1), "no room");
   const auto told = Tick();
+  ASSERT_FALSE(Sent<WorkerHeartbeat>(told).empty());
+  EXPECT_EQ(Sent<WorkerHeartbeat>(told)[0].problem, "");
+  EXPECT_EQ(Sent<WorkerHeartbeat>(told)[0].capacity, 0u);
+  EXPECT_EQ(Sent<WorkerHeartbeat>(told)[0].waits_for, "no room");
   ASSERT_EQ(Sent<Returned>(told).size(), 1u);
   EXPECT_EQ(Sent<Returned>(told)[0].attempts[0].reason, ReturnReason::kRefused);
   const auto later = Sent<WorkerHeartbeat>(Tick(seconds(31)));
