@@ -46,7 +46,7 @@ std::string OtherFormat(std::string_view head) {
     if (head.starts_with(signature)) return what;
   }
   // Between the two is its level, a digit.
-  if (head.starts_with("BZh") && head.substr(4).starts_with("1AY&")) {
+  if (head.starts_with("BZh") && head.size() > 4 && head.substr(4).starts_with("1AY&")) {
     return "compressed by bzip2: 'bzcat FILE | cq run -' reads it";
   }
   const std::string_view first = head.substr(0, head.find('\n'));

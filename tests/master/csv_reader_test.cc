@@ -144,6 +144,7 @@ TEST_F(CsvReaderTest, AColumnMayBeNamedLikeAFormat) {
   for (const char* name : {"BZh", "BZh9", "RDX", "PAR1", "PK"}) {
     EXPECT_EQ(ReadAll(std::string(name) + ",b\n1,2\n"),
               (std::vector<Fields>{{name, "b"}, {"1", "2"}}));
+    EXPECT_EQ(ReadAll(name), (std::vector<Fields>{{name}}));
   }
   EXPECT_NE(InputError("BZh91AY&SY\x01\x02").find("bzip2"), std::string::npos);
 }

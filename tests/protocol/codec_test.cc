@@ -2,117 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include <limits>
 #include <msgpack.hpp>
 
-#include "protocol/limits.h"
-#include "protocol/pieces.h"
-#include "protocol/spans.h"
+#include "tests/protocol/sample_messages.h"
 
 namespace cq {
 namespace {
-
-Hello FullHello() {
-  Hello hello;
-  hello.version = "0.1.0";
-  hello.path = "/usr/bin/cq";
-  hello.run = 77;
-  hello.worker = {1, 2, 3, 255};
-  hello.epoch = 3;
-  hello.host = "n1";
-  hello.pid = 4711;
-  hello.allocation = "slurm 12_3";
-  hello.slots = 8;
-  hello.capacity = 80;
-  hello.problem = "no such directory";
-  hello.leaving = true;
-  hello.held = {{77, 5, 6, HeldState::kRunning}, {77, 7, 8, HeldState::kFinished}};
-  hello.extras = {{"later", int64_t{4}}};
-  return hello;
-}
-
-TaskResult FullResult() {
-  TaskResult result;
-  result.task = 1'000'000'000;
-  result.attempt = MakeSerial(2, 5);
-  result.slot = 3;
-  result.outcome = Outcome::kTimeout;
-  result.started_us = 1;
-  result.wall_us = 2;
-  result.values = {{"nothing", std::monostate{}},
-                   {"yes", true},
-                   {"least", std::numeric_limits<int64_t>::min()},
-                   {"tiny", std::numeric_limits<double>::denorm_min()},
-                   {"text", std::string("\xff\0x", 3)},
-                   {"list", Json{"[1,2]"}}};
-  result.blob.Edit() = {"rds", std::string("\0\xff", 2)};
-  result.details.Edit() = {-9,  "ended",          3, 4, 5, std::string("a\0b\xfe", 4),
-                           "e", {{"later", true}}};
-  return result;
-}
-
-ResultSpan FullSpan() {
-  ResultSpan span{{5, 6, 2}, 1, 1'700'000'000'000'000, 9, {}};
-  AppendAnswer(span.answers, 4, "a value");
-  AppendAnswer(span.answers, 5, std::string("\0\xff", 2));
-  return span;
-}
-
-TaskSpan FullTaskSpan() {
-  TaskSpan span{{5, 6, 2}, {}};
-  AppendPiece(span.rows, "a row");
-  AppendPiece(span.rows, std::string("\0\xff", 2));
-  return span;
-}
-
-std::vector<FromWorker> AllFromWorker() {
-  return {FullHello(),
-          Started{77, {{1, 2, 0}}},
-          Results{77, {{3, 4, 1}}, {FullResult(), TaskResult{}}, {}, {FullSpan()}},
-          Returned{77, {{1, 2, ReturnReason::kToldToGo, -15, "SIGTERM"}}},
-          WorkerHeartbeat{9, 10, "full", "its program"},
-          Leaving{"SIGTERM"},
-          Goodbye{"drained"},
-          Output{77, {{1, 2, "out", "err"}}},
-          Request{77, RequestKind::kCopy, ""}};
-}
-
-std::vector<ToWorker> AllToWorker() {
-  Rarely<TaskDetails> limited;
-  limited.Edit() = {9, "too long", {}};
-  RunText text{77,
-               "/run",
-               "/home",
-               {{"A", "b"}},
-               {{{"echo"}}, {{"x"}, {int64_t{-2}}}},
-               Parse::kJson,
-               4,
-               "true",
-               5000,
-               1 << 20,
-               true,
-               60'000,
-               7,
-               1000,
-               {{"Rscript", "m.R"}, "lib.so:f", true, {"a"}, {ColumnType::kNumber}, {{"k", "1"}}},
-               {}};
-  return {Refuse{"0.1.0", "/bin/cq", "no"},
-          Who{},
-          Welcome{10'000, 30'000, {}},
-          text,
-          Assign{77,
-                 {{1, 2, 3, 4, {"a", ""}, "", {}},
-                  {5, 6, 1, 8, {}, "g", limited},
-                  {7, 8, 1, 0, {}, "", {}}},
-                 {FullTaskSpan()}},
-          Ack{77, {{1, 2}, {3, 4, 3}, {6, 8}}},
-          Retract{77, {{1, 2}}},
-          Cancel{77, {}},
-          MasterHeartbeat{5},
-          Drain{"interrupted"},
-          Stop{"done"},
-          Reply{false, true, "no"}};
-}
 
 TEST(CodecTest, EveryMessageOfAWorkerComesBackAsItWas) {
   for (const FromWorker& message : AllFromWorker()) {
