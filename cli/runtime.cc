@@ -7,6 +7,7 @@
 
 #include "cli/commands.h"
 #include "cq/error.h"
+#include "protocol/function_libraries.h"
 #include "protocol/own_program.h"
 #include "protocol/spawn.h"
 #include "protocol/text.h"
@@ -37,6 +38,7 @@ int Serve(const std::vector<std::string>& words) {
 Runtime::Runtime(int argc, char** argv) {
   const std::vector<std::string> words(argv, argv + argc);
   DeclareOwnProgram(OwnProgram::kEmbedding);
+  FunctionsFromTheStart();
   if (words.size() > 1 && words[1] == kEmbeddedWord) {
     ForgetInheritedSignals();
     // What the program's own code registered for its end is not for this process.

@@ -31,6 +31,9 @@ std::string From(const std::string& directory, const std::string& path) {
 
 // SIZE:TIME:HASH. Two are the same if their hashes are, whatever the times; without hashes, if
 // sizes and times are.
+std::string SizeAndTime(const struct stat& status) {
+  return fmt::format("{}:{}.{:09}:", status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
+}
 std::string FingerprintOf(const std::string& path, const struct stat& status) {
   std::string hash;
   if (status.st_size <= kHashedBytesMax) {
@@ -38,8 +41,7 @@ std::string FingerprintOf(const std::string& path, const struct stat& status) {
     const XXH128_hash_t h = XXH3_128bits(bytes.data(), bytes.size());
     hash = fmt::format("{:016x}{:016x}", h.high64, h.low64);
   }
-  return fmt::format("{}:{}.{:09}:{}", status.st_size, status.st_mtim.tv_sec,
-                     status.st_mtim.tv_nsec, hash);
+  return SizeAndTime(status) + hash;
 }
 
 void Add(Fingerprints& found, const std::string& path, bool must) {
@@ -113,6 +115,29 @@ std::vector<std::string> Changed(const Fingerprints& before, const Fingerprints&
     if (hash.empty() || hash != HashPart(old->second)) changed.push_back(path);
   }
   return changed;
+}
+
+std::string FileWatch::Look() {
+  Fingerprints now;
+  for (const auto& [path, fingerprint] : known_) {
+    struct stat status {};
+    // One that is missing may be on its way; whoever needs it will say so.
+    if (stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
+    if (fingerprint.starts_with(SizeAndTime(status))) continue;
+    try {
+      now[path] = FingerprintOf(path, status);
+    } catch (const Error&) {
+      continue;
+    }
+  }
+  const auto changed = Changed(known_, now);
+  // A file that tasks write to would be told of for ever.
+  for (const std::string& path : changed) known_.erase(path);
+  if (changed.empty()) return {};
+  return fmt::format(
+      "{} changed while this run goes on: what starts from now on may be another program, and the "
+      "results do not tell which; the same command, called again, asks what is to be kept",
+      fmt::join(changed, ", "));
 }
 
 // A path may hold any bytes.

@@ -2,6 +2,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace cq {
@@ -19,6 +20,18 @@ Fingerprints TakeFingerprints(const RunDefinition& definition,
 
 /// The paths that are in both and differ.
 std::vector<std::string> Changed(const Fingerprints& before, const Fingerprints& now);
+
+/// Finds out, while a run goes on, which of these files are not any more what they were.
+class FileWatch {
+ public:
+  explicit FileWatch(Fingerprints known) : known_(std::move(known)) {}
+  /// What the user is to be told of those that changed since, each once in the life of this object;
+  /// empty if there is none. Costs a `stat` a file as long as nothing has changed.
+  std::string Look();
+
+ private:
+  Fingerprints known_;
+};
 
 std::string ToJson(const Fingerprints& fingerprints);
 Fingerprints FingerprintsFromJson(const std::string& json);

@@ -205,10 +205,11 @@ class Setup {
     Define(directory, cwd);
     ranges_ = {{1, 1, definition_.rows}};
     Order(directory);
-    const auto fingerprints = TakeFingerprints(definition_, options_.depends);
+    auto fingerprints = TakeFingerprints(definition_, options_.depends);
     // Whole before it has its name: whoever finds the directory finds a run.
     CreateJournal(directory.File("journal.db"), Meta(fingerprints), ranges_);
     directory.Publish();
+    files_.emplace(std::move(fingerprints));
     Database journal = OpenJournal(directory.File("journal.db"));
     Recovered recovered = Recover(journal, ranges_, definition_.limit);
     return Work(directory, std::move(journal), 1, std::move(recovered));
@@ -489,6 +490,11 @@ class Setup {
     }
     if (options_.rerun) restart.rerun = Restart::Rerun::kAll;
     restart.meta["fingerprints"] = ToJson(now);
+    files_.emplace(now);
+  }
+  void LookAtFiles() {
+    const std::string changed = files_->Look();
+    if (!changed.empty()) observer_.Warning(changed);
   }
 
   double Seconds() const { return std::chrono::duration<double>(Clock::now() - begin_).count(); }
@@ -610,7 +616,10 @@ class Setup {
     loop_options.signal_fd = options_.signal_fd;
     loop_options.spool = directory.File("spool");
     loop_options.copies = directory.File("copy-");
-    loop_options.keep_alive = [&] { directory.WriteOwner(address_); };
+    loop_options.keep_alive = [&] {
+      directory.WriteOwner(address_);
+      LookAtFiles();
+    };
     RowSource rows({directory.File("params.csv"), ranges_, command_.columns, seed_columns_,
                     definition_.seed, timeout_column_, group_column_, std::move(order_.offsets),
                     GoesInSpans(),
@@ -628,6 +637,7 @@ class Setup {
     observer_.Started(plan_.workers, plan_.slots);
     const double start = Seconds();
     const MasterLoop::End end = loop.Run();
+    LookAtFiles();
 
     RunSummary summary = Summary(directory);
     const auto& counts = loop.counts();
@@ -707,6 +717,8 @@ class Setup {
   std::optional<size_t> group_column_;
   TaskOrder order_;
   std::string address_;
+  /// From the run's start on.
+  std::optional<FileWatch> files_;
 };
 
 }  // namespace

@@ -25,6 +25,7 @@
 #include "protocol/bundle.h"
 #include "protocol/column_types.h"
 #include "protocol/files.h"
+#include "protocol/function_libraries.h"
 #include "protocol/limits.h"
 #include "protocol/pieces.h"
 #include "protocol/seeds.h"
@@ -66,7 +67,10 @@ bool Takes(const ParameterInfo& parameter, ColumnType column) {
 class SlotHost final : public detail::ConstantSource {
  public:
   SlotHost(int in, int out, const Function* function) : in_(in), out_(out), function_(function) {
-    detail::constants = this;
+    for (detail::Library* library : LoadedLibraries()) {
+      library->task = &current_;
+      library->constants = this;
+    }
   }
   ~SlotHost() {
     {
@@ -412,7 +416,7 @@ class SlotHost final : public detail::ConstantSource {
 
   const Function* FunctionNamed(std::string_view name) {
     if (last_ != nullptr && name == last_->name) return last_;
-    for (const Function* function : detail::Functions()) {
+    for (const Function* function : FunctionsFromTheStart()) {
       if (name == function->name) return last_ = function;
     }
     return nullptr;
@@ -422,8 +426,9 @@ class SlotHost final : public detail::ConstantSource {
   bool Run(const Function& function, const TaskInfo& task) {
     reader_.Start(arguments_);
     value_.clear();
+    current_ = task;
     bool ok = function.call(
-        task, reader_, writer_,
+        reader_, writer_,
         [](void* context, const char* bytes, size_t size) {
           static_cast<std::string*>(context)->assign(bytes, size);
         },
@@ -474,6 +479,8 @@ class SlotHost final : public detail::ConstantSource {
   ValueReader constant_reader_;
   /// Of calls: the function that the last one named.
   const Function* last_ = nullptr;
+  /// What functions see as cq::task().
+  TaskInfo current_;
   msgpack::sbuffer buffer_;
   msgpack::packer<msgpack::sbuffer> packer_{buffer_};
   Unpacker unpacker_;
@@ -533,10 +540,10 @@ const Function& Load(const std::string& name) {
                             name.substr(colon + 1), name.substr(colon + 1)));
   }
   const Function* function = get();
-  if (function->version != 1) {
+  if (function->version != kFunctionVersion) {
     throw Error(
-        fmt::format("'{}' was built with another <cq/function.h>, of version {}; here it is 1",
-                    library, function->version));
+        fmt::format("'{}' was built with another <cq/function.h>, of version {}; here it is {}",
+                    library, function->version, kFunctionVersion));
   }
   return *function;
 }

@@ -24,6 +24,7 @@
 #include "master/run_definition.h"
 #include "master/run_setup.h"
 #include "protocol/files.h"
+#include "protocol/function_libraries.h"
 #include "protocol/limits.h"
 #include "protocol/own_program.h"
 
@@ -275,6 +276,7 @@ class MasterEngine final : public detail::Engine {
     if (options_.on_master_loss) {
       within("on_master_loss", *options_.on_master_loss, std::chrono::milliseconds(0));
     }
+    RequireOneOfEachName(FunctionsFromTheStart());
     if (options_.crash_limit == 0) throw UsageError("crash_limit is 0: it must be at least 1");
   }
 
@@ -316,7 +318,10 @@ class MasterEngine final : public detail::Engine {
     MasterLoop::Options loop;
     loop.spool = directory_->File("spool");
     loop.copies = directory_->File("copy-");
-    loop.keep_alive = [this] { directory_->WriteOwner(address_); };
+    loop.keep_alive = [this] {
+      directory_->WriteOwner(address_);
+      LookAtFiles();
+    };
     loop.ending = [this](const std::string& reason) { OnEnding(reason); };
     const auto deliver = [this](std::vector<TaskResult> results) { Deliver(std::move(results)); };
     const auto make_writer =
@@ -360,12 +365,17 @@ class MasterEngine final : public detail::Engine {
     return text;
   }
 
+  void LookAtFiles() {
+    const std::string changed = files_->Look();
+    if (!changed.empty()) observer_.Warning(changed);
+  }
+
   void Begin() {
     definition_.run = Random64();
     definition_.seed = options_.seed ? *options_.seed : Random64() >> 33;
     directory_ = std::make_unique<RunDirectory>(RunDirectory::Make(run_dir_, options_.fresh));
-    const auto fingerprints =
-        private_ == nullptr ? TakeFingerprints(definition_, {}) : Fingerprints();
+    const auto fingerprints = TakeFingerprints(definition_, FilesOf(FunctionsFromTheStart()));
+    files_.emplace(fingerprints);
     if (private_ != nullptr) {
       directory_->Publish();
       return;
@@ -396,14 +406,16 @@ class MasterEngine final : public detail::Engine {
     definition_.run = before.run;
     definition_.seed = before.seed;
     Restart restart;
-    const auto now = TakeFingerprints(definition_, {});
+    const auto now = TakeFingerprints(definition_, FilesOf(FunctionsFromTheStart()));
+    files_.emplace(now);
     const auto changed = Changed(FingerprintsFromJson(MetaText(*journal_, "fingerprints")), now);
     const uint64_t results = CountResults(*journal_);
     if (!changed.empty() && results > 0 && !options_.keep && !options_.rerun) {
-      throw UsageError(fmt::format(
-          "{} results in '{}' are older than the last change of this program: `keep` keeps them, "
-          "`rerun` runs their calls again",
-          results, run_dir_));
+      throw UsageError(
+          fmt::format("{} results in '{}' are older than the last change of {}: `keep` keeps them, "
+                      "`rerun` runs "
+                      "their calls again",
+                      results, run_dir_, fmt::join(changed, ", ")));
     }
     restart.rerun = options_.rerun    ? Restart::Rerun::kAll
                     : options_.failed ? Restart::Rerun::kFailed
@@ -488,6 +500,7 @@ class MasterEngine final : public detail::Engine {
   // From now on nothing is taken any more; and nobody else reads the journal, so that it is closed
   // as one file.
   void OnEnding(const std::string& reason) {
+    LookAtFiles();
     {
       const std::lock_guard lock(mutex_);
       if (!over_) over_ = reason.empty() ? "the master has ended" : reason;
@@ -626,6 +639,7 @@ class MasterEngine final : public detail::Engine {
   std::unique_ptr<RunDirectory> directory_;
   std::unique_ptr<RunKeys> keys_;
   std::string address_;
+  std::optional<FileWatch> files_;
   std::optional<Database> journal_;
   Recovered recovered_;
   std::vector<std::unique_ptr<Pool>> pools_;
@@ -668,14 +682,7 @@ class MasterEngine final : public detail::Engine {
 
 namespace detail {
 
-const Function& RegisteredFunction(void (*address)()) {
-  for (const Function* function : Functions()) {
-    if (function->address == address) return *function;
-  }
-  throw Error(
-      "this function is not registered: CQ_FUNCTION(name), in the file where it is defined, tells "
-      "workers of it");
-}
+const Function& RegisteredFunction(void (*address)()) { return FunctionAt(address); }
 
 std::shared_ptr<Engine> StartEngine(const MasterOptions& options) {
   return std::make_shared<MasterEngine>(options);

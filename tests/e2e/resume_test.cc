@@ -271,6 +271,22 @@ TEST_F(ResumeTest, AChangedProgramIsToldAndTheUserDecides) {
   EXPECT_EQ(Run().status, 0);
 }
 
+TEST_F(ResumeTest, AProgramThatChangesWhileItsRunGoesOnIsToldAndAskedAbout) {
+  Input("block,1\nx,2\n");
+  TestProcess run({CQ_PROGRAM, "run", "in.csv", "--slots", "1", "--", "./task", "{a}"},
+                  directory_.path());
+  ASSERT_TRUE(Eventually([&] { return !Slurp(directory_.File("ran")).empty(); })) << run.Err();
+  WriteProgram(directory_.File("new"), "#!/bin/sh\necho new-$1\n");
+  std::filesystem::rename(directory_.File("new"), directory_.File("task"));
+  WriteFile(directory_.File("go"), "");
+  const Ended ended = run.Wait();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_NE(ended.err.find("task changed while this run goes on"), std::string::npos) << ended.err;
+  const Ended again = Run();
+  EXPECT_EQ(again.status, 2);
+  EXPECT_NE(again.err.find("--keep keeps them"), std::string::npos) << again.err;
+}
+
 TEST_F(ResumeTest, AnotherCommandConstantHeaderOrSeedIsRefused) {
   Input("1,x\n");
   ASSERT_EQ(Run({"--const", "k=1", "--seed", "5"}).status, 0);

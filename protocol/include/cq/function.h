@@ -55,15 +55,17 @@ struct ParameterInfo {
   bool optional;
 };
 
+inline constexpr uint32_t kFunctionVersion = 2;
+
 /// A registered function, as its host sees it. Nothing is thrown across this interface.
 struct Function {
-  /// Of this struct and the interfaces of <cq/value_stream.h>: 1.
+  /// Of this struct and the interfaces of <cq/value_stream.h>: kFunctionVersion.
   uint32_t version;
   uint32_t parameter_count;
   const char* name;
   const ParameterInfo* parameters;
   /// Reads the arguments, calls, writes the result. Returns false after `fail` got the reason.
-  bool (*call)(const TaskInfo& task, Decoder& arguments, Encoder& result,
+  bool (*call)(Decoder& arguments, Encoder& result,
                void (*fail)(void* context, const char* bytes, size_t size), void* context);
   /// By which the program that embeds a master finds it.
   void (*address)();
@@ -71,7 +73,41 @@ struct Function {
 
 namespace detail {
 
-inline TaskInfo current_task;
+/// Where a function finds the constants of its run. Set by the host of a slot before its first
+/// task.
+class ConstantSource {
+ public:
+  /// At the constant's value; null if the run has none of that name.
+  virtual Decoder* Find(const char* name) = 0;
+
+ protected:
+  ~ConstantSource() = default;
+};
+
+/// What this program, or one of its libraries, and the host of a slot know of each other. There is
+/// one in each of them, whatever they export and however they are loaded.
+struct Library {
+  /// Of this struct: 1.
+  uint32_t version = 1;
+  /// In the order of their registration. Written before `main` or at `dlopen`, and only read after.
+  std::vector<const Function*> functions;
+  /// Of the host.
+  const TaskInfo* task = nullptr;
+  ConstantSource* constants = nullptr;
+};
+
+// Another library's must not be taken for this one's, as the linker does it with one name.
+#define CQ_OWN __attribute__((visibility("hidden")))
+
+CQ_OWN inline Library& OwnLibrary() {
+  static Library library;
+  return library;
+}
+
+CQ_OWN inline bool Register(const Function* function) {
+  OwnLibrary().functions.push_back(function);
+  return true;
+}
 
 template <class T>
 inline constexpr bool kOptional = false;
@@ -122,12 +158,11 @@ struct Wrapped {
     }
   }
 
-  static bool Call(const Infos& infos, const TaskInfo& task, Decoder& in, Encoder& out,
+  static bool Call(const Infos& infos, Decoder& in, Encoder& out,
                    void (*fail)(void*, const char*, size_t), void* context) {
     std::string reason;
     size_t at = kCount;
     try {
-      current_task = task;
       CallWith(in, out, at, std::make_index_sequence<kCount>());
       return true;
     } catch (const BadValue& bad) {
@@ -150,44 +185,25 @@ struct Wrapped {
   }
 };
 
-/// Where a function finds the constants of its run. Set by the host of a slot before its first
-/// task.
-class ConstantSource {
- public:
-  /// At the constant's value; null if the run has none of that name.
-  virtual Decoder* Find(const char* name) = 0;
-
- protected:
-  ~ConstantSource() = default;
-};
-inline ConstantSource* constants = nullptr;
-
-/// The functions of this program or library, in the order of their registration. Written before
-/// `main` or at `dlopen`, and only read after.
-inline std::vector<const Function*>& Functions() {
-  static std::vector<const Function*> functions;
-  return functions;
-}
-
-inline bool Register(const Function* function) {
-  Functions().push_back(function);
-  return true;
-}
-
 }  // namespace detail
 
 /// The task that runs now.
-inline const TaskInfo& task() { return detail::current_task; }
+CQ_OWN inline const TaskInfo& task() {
+  static const TaskInfo none;
+  const TaskInfo* task = detail::OwnLibrary().task;
+  return task == nullptr ? none : *task;
+}
 
 /// A constant of the run (`MasterOptions::constants`), in a function that a master's program
 /// called: unpacked at the first use in each slot, and the same object from then on. Throws
 /// std::runtime_error for a name that the run does not have, or a value of another type.
 template <class T>
-const T& constant(const std::string& name) {
+CQ_OWN const T& constant(const std::string& name) {
   static std::map<std::string, T> known;
   const auto found = known.find(name);
   if (found != known.end()) return found->second;
-  Decoder* value = detail::constants == nullptr ? nullptr : detail::constants->Find(name.c_str());
+  detail::ConstantSource* constants = detail::OwnLibrary().constants;
+  Decoder* value = constants == nullptr ? nullptr : constants->Find(name.c_str());
   if (value == nullptr) throw std::runtime_error("the run has no constant '" + name + "'");
   try {
     return known.emplace(name, detail::Travels<T>::Take(*value)).first->second;
@@ -196,27 +212,37 @@ const T& constant(const std::string& name) {
   }
 }
 
+#undef CQ_OWN
 }  // namespace cq
 
+/// By which the host of a slot finds what is registered here.
+extern "C" __attribute__((visibility("default"), used)) inline ::cq::detail::Library*
+cq_own_library() {
+  return &::cq::detail::OwnLibrary();
+}
+
 /// Registers a function that is not overloaded, by its unqualified name: CQ_FUNCTION(simulate)
-/// takes the columns in order, CQ_FUNCTION(simulate, "alpha", "seed") those of these names.
-#define CQ_FUNCTION(function, ...)                                                        \
-  extern "C" __attribute__((visibility("default"), used))                                 \
-  const ::cq::Function* cq_function_##function() {                                        \
-    using Wrapped = ::cq::detail::Wrapped<&function>;                                     \
-    static const std::vector<const char*> names{__VA_ARGS__};                             \
-    static const Wrapped::Infos infos =                                                   \
-        Wrapped::InfosOf(names, std::make_index_sequence<Wrapped::kCount>());             \
-    static const ::cq::Function info{                                                     \
-        1,                                                                                \
-        static_cast<uint32_t>(Wrapped::kCount),                                           \
-        #function,                                                                        \
-        infos.data(),                                                                     \
-        [](const ::cq::TaskInfo& task, ::cq::Decoder& in, ::cq::Encoder& out,             \
-           void (*fail)(void*, const char*, size_t),                                      \
-           void* context) { return Wrapped::Call(infos, task, in, out, fail, context); }, \
-        reinterpret_cast<void (*)()>(&function)};                                         \
-    return &info;                                                                         \
-  }                                                                                       \
-  [[maybe_unused]] static const bool cq_registered_##function =                           \
-      ::cq::detail::Register(cq_function_##function())
+/// takes the columns in order, CQ_FUNCTION(simulate, "alpha", "seed") those of these names. A name
+/// is registered once in a program and its libraries.
+#define CQ_FUNCTION(function, ...)                                                          \
+  static const ::cq::Function* cq_describe_##function() {                                   \
+    using Wrapped = ::cq::detail::Wrapped<&function>;                                       \
+    static const std::vector<const char*> names{__VA_ARGS__};                               \
+    static const Wrapped::Infos infos =                                                     \
+        Wrapped::InfosOf(names, std::make_index_sequence<Wrapped::kCount>());               \
+    static const ::cq::Function info{                                                       \
+        ::cq::kFunctionVersion,                                                             \
+        static_cast<uint32_t>(Wrapped::kCount),                                             \
+        #function,                                                                          \
+        infos.data(),                                                                       \
+        [](::cq::Decoder& in, ::cq::Encoder& out, void (*fail)(void*, const char*, size_t), \
+           void* context) { return Wrapped::Call(infos, in, out, fail, context); },         \
+        reinterpret_cast<void (*)()>(&function)};                                           \
+    return &info;                                                                           \
+  }                                                                                         \
+  extern "C" __attribute__((visibility("default"), used))                                   \
+  const ::cq::Function* cq_function_##function() {                                          \
+    return cq_describe_##function();                                                        \
+  }                                                                                         \
+  [[maybe_unused]] static const bool cq_registered_##function =                             \
+      ::cq::detail::Register(cq_describe_##function())
