@@ -83,6 +83,9 @@ po::options_description RunOptionsDescription() {
       "for tasks with side effects: never two attempts at one task at a time, even if a worker is "
       "cut off")("on-master-loss", text()->value_name("DURATION"),
                  "how long a scheduler's idle worker waits for a master that is gone [30m]")(
+      "on-hangup", text()->value_name("stay|stop"),
+      "what a scheduler's workers do when the terminal closes (SIGHUP): finish what they have and "
+      "wait for 'cq resume', or stop; local workers stop [stay]")(
       "depends", list()->value_name("FILE"),
       "a file that results depend on, besides the program and arguments that name files "
       "(repeatable)")("failed", "of a run that exists: run again every row that did not end ok")(
@@ -178,6 +181,11 @@ void TranslateLimits(const po::variables_map& values, RunOptions& options) {
   if (const std::string loss = Get(values, "on-master-loss"); !loss.empty()) {
     options.on_master_loss = ParseDuration(loss, "--on-master-loss");
   }
+  const std::string hangup = Get(values, "on-hangup");
+  if (!hangup.empty() && hangup != "stay" && hangup != "stop") {
+    throw UsageError(fmt::format("--on-hangup '{}': it is stay or stop", hangup));
+  }
+  options.stop_on_hangup = hangup == "stop";
 }
 
 }  // namespace

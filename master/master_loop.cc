@@ -55,7 +55,7 @@ MasterLoop::MasterLoop(Options options, Core core, Transport transport, TaskSour
 
 // The pools' threads write to our mailbox and journal until they are closed.
 MasterLoop::~MasterLoop() {
-  workforce_.Close(false);
+  workforce_.Close(Pool::End::kNow);
   workforce_.Wait();
 }
 
@@ -77,9 +77,9 @@ MasterLoop::End MasterLoop::Run() {
   }
   TellDropped();
   if (options_.ending) options_.ending(end_->reason);
-  workforce_.Close(orderly_);
+  workforce_.Close(leave_);
   // One that nobody else can read must be closed before the export.
-  if (!orderly_ || writer_->exclusive()) Close();
+  if (leave_ != Pool::End::kTold || writer_->exclusive()) Close();
   return *end_;
 }
 
@@ -209,6 +209,11 @@ void MasterLoop::OnSignals() {
                       "again to stop now",
                       core_.counts().running));
       DrainNow("interrupted");
+    } else if (info.ssi_signo == SIGHUP && options_.stay_on_hangup && workforce_.outlives()) {
+      // As if we had died, which the end of a terminal often means: nobody is told.
+      end_ = End{130, "hung up (SIGHUP): the workers finish what they have, and wait"};
+      leave_ = Pool::End::kStay;
+      finished_ = true;
     } else {
       StopNow(fmt::format("stopped by SIG{}", name));
     }
@@ -364,7 +369,7 @@ void MasterLoop::Do(Note& note) {
 void MasterLoop::Do(Finished&) {
   finished_ = true;
   if (end_) return;
-  orderly_ = true;
+  leave_ = Pool::End::kTold;
   end_ = End{interrupted_ ? 130 : 0, core_.drain_reason()};
 }
 

@@ -26,6 +26,8 @@ class MasterLoop {
  public:
   struct Options {
     int signal_fd = -1;
+    /// At SIGHUP workers that live without us stay.
+    bool stay_on_hangup = true;
     /// Where workers leave results that no master took.
     std::string spool;
     /// Where copies of the journal are made for those who ask: paths begin so.
@@ -118,8 +120,8 @@ class MasterLoop {
   std::optional<End> end_;
   bool finished_ = false;
   bool interrupted_ = false;
-  /// The core came to its end by itself: the workers were told and leave.
-  bool orderly_ = false;
+  /// kTold once the core came to its end by itself.
+  Pool::End leave_ = Pool::End::kNow;
   std::chrono::nanoseconds first_result_{};
   std::chrono::nanoseconds last_progress_{};
   std::chrono::nanoseconds last_keep_alive_{};

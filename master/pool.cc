@@ -65,13 +65,14 @@ std::string Pool::Script(const PoolOptions& options) {
 }
 
 Pool::~Pool() {
-  Close(false);
+  Close(End::kNow);
   Wait();
 }
 
 bool Pool::ControllerAtLoopback() { return scheduler_->ControllerAtLoopback(); }
 std::string Pool::scheduler() const { return scheduler_->name(); }
 bool Pool::replaces() const { return scheduler_->Replaces(); }
+bool Pool::outlives() const { return scheduler_->OutlivesMaster(); }
 
 void Pool::HoldOpen(int fd) { scheduler_->HoldOpen(fd); }
 
@@ -96,7 +97,7 @@ void Pool::EndJob(const std::string& allocation) {
 
 void Pool::Avoid(const std::string& host) { commands_.Put(AvoidCommand{host}); }
 
-void Pool::Close(bool told) { commands_.Put(CloseCommand{told}); }
+void Pool::Close(End how) { commands_.Put(CloseCommand{how}); }
 
 std::string Pool::Wait() {
   if (thread_.joinable()) thread_.join();
@@ -127,13 +128,14 @@ void Pool::Work() {
       } else if (const auto* avoid = std::get_if<AvoidCommand>(&command)) {
         scheduler_->Avoid(avoid->host);
       } else if (const auto* close = std::get_if<CloseCommand>(&command)) {
+        if (close->how == End::kStay && outlives()) return scheduler_->LetGo();
         try {
-          close->told ? scheduler_->Finish() : scheduler_->CancelAll();
+          close->how == End::kTold ? scheduler_->Finish() : scheduler_->CancelAll();
         } catch (const Error& error) {
           close_error_ = error.what();
         }
         // What could not be cancelled is still there for `cq cancel`.
-        if (scheduler_->OutlivesMaster() && close_error_.empty()) {
+        if (outlives() && close_error_.empty()) {
           for (const std::string& token : tokens_) {
             callbacks_.write_durably(cq::AllocationEnded{token});
           }

@@ -89,6 +89,8 @@ class Pool {
   /// Whether the workers' side of the scheduler is at this machine's loopback.
   bool ControllerAtLoopback();
   bool replaces() const;
+  /// Whether its workers live without us.
+  bool outlives() const;
   std::string scheduler() const;
   unsigned place() const { return place_; }
 
@@ -110,9 +112,15 @@ class Pool {
   void Avoid(const std::string& host);
   /// Whether a job that lives has not said hello yet: its early death is to be noticed soon.
   void Expect(bool expecting) { expecting_ = expecting; }
-  /// The workers were told to end (`told`) or are to be ended now; Wait returns when none is left,
-  /// with what went wrong, if anything.
-  void Close(bool told);
+  enum class End {
+    /// The workers were told to, and leave.
+    kTold,
+    kNow,
+    /// Those that live without us stay, for whoever goes on with the run.
+    kStay,
+  };
+  /// Wait returns when none is left that does not stay, with what went wrong, if anything.
+  void Close(End how);
   std::string Wait();
 
  private:
@@ -126,7 +134,7 @@ class Pool {
   };
   struct PollCommand {};
   struct CloseCommand {
-    bool told = false;
+    End how = End::kNow;
   };
   struct EndCommand {
     std::string allocation;

@@ -133,6 +133,11 @@ std::optional<std::string> Workforce::Problem(Core& core, bool interrupted) cons
   return std::nullopt;
 }
 
+bool Workforce::outlives() const {
+  return std::all_of(members_.begin(), members_.end(),
+                     [](const Member& member) { return member.pool->outlives(); });
+}
+
 void Workforce::PollSoon() {
   for (const Member& member : members_) member.pool->PollSoon();
 }
@@ -151,8 +156,8 @@ bool Workforce::Avoid(const std::string& host) {
   return elsewhere;
 }
 
-void Workforce::Close(bool told) {
-  for (const Member& member : members_) member.pool->Close(told);
+void Workforce::Close(Pool::End how) {
+  for (const Member& member : members_) member.pool->Close(how);
 }
 
 std::string Workforce::Wait() {

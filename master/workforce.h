@@ -43,13 +43,15 @@ class Workforce {
   uint64_t pending() const;
   const std::string& pending_reason() const { return pending_reason_; }
 
+  /// Whether all workers live without us.
+  bool outlives() const;
   void PollSoon();
   /// Ends the job of a worker that was lost by its silence, if such workers are replaced.
   void EndJob(const std::string& allocation);
   /// No further worker goes to this host. False if all of them run on this machine.
   bool Avoid(const std::string& host);
   /// As the pools' own.
-  void Close(bool told);
+  void Close(Pool::End how);
   std::string Wait();
 
  private:

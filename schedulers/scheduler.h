@@ -74,6 +74,8 @@ class Scheduler {
   virtual void Finish() = 0;
   /// Ends every worker that has not ended. Idempotent.
   virtual void CancelAll() = 0;
+  /// Of workers that outlive their master: ends none of them, now or later.
+  virtual void LetGo() {}
 
   /// Whether workers can live on, or still start, when the master is gone: then each submission is
   /// journalled before it is made.

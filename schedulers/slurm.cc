@@ -215,6 +215,8 @@ class SlurmScheduler : public Scheduler {
     WaitUntilGone(ending, seconds(4));
   }
 
+  void LetGo() override { alive_.clear(); }
+
   milliseconds PollInterval(bool young) const override { return young ? kPollYoung : kPollLater; }
 
   bool ControllerAtLoopback() override {

@@ -205,6 +205,33 @@ TEST_F(SlurmTest, ARunWithoutAnyWorkerLeftEndsWithAnError) {
   EXPECT_EQ(Column("cq_status"), Words(40, "pending"));
 }
 
+TEST_F(SlurmTest, TheEndOfATerminalLeavesTheWorkersToAResume) {
+  auto run = Start({"-w", "2"}, UntilGo());
+  ASSERT_TRUE(Started(2)) << run->Err();
+  const Words jobs = JobsRunning();
+  run->Signal(SIGHUP);
+  const Ended left = run->Wait();
+  EXPECT_EQ(left.status, 130);
+  EXPECT_NE(left.err.find("the workers finish what they have, and wait"), std::string::npos)
+      << left.err;
+  EXPECT_NE(left.err.find("cq resume "), std::string::npos) << left.err;
+  EXPECT_EQ(JobsRunning(), jobs);
+  WriteFile(directory_.File("go"), "");
+  const Ended ended = Cq({"resume", "in.cq"}, directory_.path(), environment_);
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("cq_status"), Words(40, "ok"));
+  EXPECT_EQ(Column("cq_attempts"), Words(40, "1"));
+  EXPECT_TRUE(Queue().empty());
+}
+
+TEST_F(SlurmTest, TheEndOfATerminalEndsTheWorkersIfTheUserSaysSo) {
+  auto run = Start({"-w", "2", "--on-hangup", "stop"}, UntilGo());
+  ASSERT_TRUE(Started(2)) << run->Err();
+  run->Signal(SIGHUP);
+  EXPECT_EQ(run->Wait().status, 130);
+  EXPECT_TRUE(Queue().empty());
+}
+
 TEST_F(SlurmTest, TheFirstInterruptDrainsAndLeavesNothing) {
   auto run = Start({"-w", "2"}, UntilGo());
   ASSERT_TRUE(Started(2)) << run->Err();

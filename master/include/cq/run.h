@@ -102,6 +102,9 @@ struct RunOptions {
   /// The program `cq`, started as the workers; empty: this program, whose `main` must begin with a
   /// cq::Runtime.
   std::string worker_program;
+  /// At SIGHUP end a scheduler's workers, too; else they finish what they have, and wait for a
+  /// resume for `on_master_loss`.
+  bool stop_on_hangup = false;
   /// A signalfd with the signals that interrupt the run, or -1. The first SIGINT drains; the
   /// second, and any other, stop.
   int signal_fd = -1;
