@@ -328,6 +328,7 @@ Task MasterLoop::TaskOf(const Give::Grant& grant) {
   task.attempt_number = grant.attempt_number;
   task.seed = row.seed;
   if (row.timeout_ms != 0) task.details.Edit().timeout_ms = row.timeout_ms;
+  if (!row.problem.empty()) task.details.Edit().problem = row.problem;
   size_t size = 0;
   for (const std::string& value : row.values) size += value.size();
   size += row.group.size();

@@ -15,6 +15,8 @@ struct TaskRow {
   uint64_t seed = 0;
   uint64_t timeout_ms = 0;
   std::string group;
+  /// Why it cannot run; else empty.
+  std::string problem;
 };
 
 /// Where the event loop finds what its tasks are. One thread.

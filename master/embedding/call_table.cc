@@ -33,6 +33,7 @@ void CallTable::Add(detail::Call call) {
   auto& values = entry.row.values;
   values.clear();
   values.emplace_back(call.function->name);
+  entry.row.problem = std::move(call.problem);
   values.push_back(std::move(call.arguments));
   if (call.number != call.task || call.count > 1) values.push_back(std::to_string(call.number));
   if (call.count > 1) {

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <utility>
 
+#include "master/embedding/observer.h"
 #include "protocol/bundle.h"
 #include "protocol/pieces.h"
 
@@ -16,6 +17,10 @@ detail::Ended EndedOf(TaskResult result) {
     ended.value = std::move(result.blob.Edit().bytes);
   } else {
     ResultDetails& details = result.details.Edit();
+    // Texts of these two are ours, and name an option.
+    if (result.outcome == Outcome::kTimeout || result.outcome == Outcome::kMemory) {
+      details.error = InWordsOfTheApi(details.error);
+    }
     ended.error = std::make_unique<TaskError>(TaskError{
         result.outcome, std::move(details.error), std::move(details.out), std::move(details.err)});
   }

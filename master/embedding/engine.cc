@@ -17,6 +17,7 @@
 #include "master/embedding/call_table.h"
 #include "master/embedding/continuations.h"
 #include "master/embedding/ended.h"
+#include "master/embedding/observer.h"
 #include "master/embedding/private_directory.h"
 #include "master/fingerprints.h"
 #include "master/master_loop.h"
@@ -36,33 +37,8 @@ using detail::Call;
 using detail::Receiver;
 
 /// Constants travel with the first message to a worker, and on to each slot in one frame.
-constexpr size_t kConstantsMax = 15u << 20;
-
-/// Passes warnings on, and keeps how far the master is.
-class QuietObserver final : public RunObserver {
- public:
-  explicit QuietObserver(std::function<void(const std::string&)> warn) : warn_(std::move(warn)) {}
-  void Warning(const std::string& text) override {
-    // Whatever becomes of the warning, the run goes on.
-    try {
-      warn_ ? warn_(text) : void(std::fputs(("cq: " + text + "\n").c_str(), stderr));
-    } catch (...) {
-    }
-  }
-  void Progress(const RunProgress& progress) override {
-    const std::lock_guard lock(mutex_);
-    status_ = {progress.tasks, progress.done, progress.running, progress.workers};
-  }
-  MasterStatus status() {
-    const std::lock_guard lock(mutex_);
-    return status_;
-  }
-
- private:
-  std::function<void(const std::string&)> warn_;
-  std::mutex mutex_;
-  MasterStatus status_;
-};
+constexpr size_t kConstantsMax = kConstantBytesMax;
+static_assert(kArgumentBytesMax == kTaskBytesMax && kReturnedBytesMax == kResultBytesMax);
 
 class MasterEngine final : public detail::Engine {
  public:
@@ -91,13 +67,9 @@ class MasterEngine final : public detail::Engine {
 
   bool Submit(std::vector<Call>& calls, bool wait) override {
     size_t bytes = 0;
-    for (const Call& call : calls) {
+    for (Call& call : calls) {
+      RefuseIfTooLarge(call);
       bytes += CallTable::BytesOf(call);
-      if (call.arguments.size() <= kTaskBytesMax) continue;
-      throw UsageError(
-          fmt::format("the arguments of a call of '{}' have {} bytes; at most {} can be passed on: "
-                      "what is common to many calls is for MasterOptions::constants",
-                      call.function->name, call.arguments.size(), kTaskBytesMax));
     }
     std::vector<std::pair<std::shared_ptr<Receiver>, TaskResult>> recorded;
     std::vector<Call> refused;
@@ -116,13 +88,14 @@ class MasterEngine final : public detail::Engine {
         // With a journal a task is known by its number; without one there are no known ones.
         call.number = journalled() ? call.task : number_ + 1;
         number_ += call.count;
-        beside_ += call.count - 1;
         if (call.receiver->Numbered(call.task) && completions_) singles_.insert(call.task);
         auto result = known != 0 ? known_->Result(known) : std::nullopt;
         if (result) {
+          ++done_;
           recorded.emplace_back(call.receiver, std::move(*result));
           recorded.back().second.slot = call.tag;
         } else if (over_) {
+          done_ += call.count;
           refused.push_back(std::move(call));
         } else {
           bytes_ += CallTable::BytesOf(call);
@@ -185,12 +158,8 @@ class MasterEngine final : public detail::Engine {
   MasterStatus status() override {
     MasterStatus status = observer_.status();
     const std::lock_guard lock(mutex_);
-    // What the loop has told may be a moment older.
-    const auto sum = [](uint64_t tasks, int64_t beside) {
-      return static_cast<uint64_t>(std::max<int64_t>(static_cast<int64_t>(tasks) + beside, 0));
-    };
-    status.tasks = sum(status.tasks, beside_);
-    status.done = sum(status.done, beside_done_);
+    status.tasks = number_;
+    status.done = done_;
     return status;
   }
 
@@ -244,6 +213,16 @@ class MasterEngine final : public detail::Engine {
       plans.push_back(std::move(plan));
     }
     return plans;
+  }
+
+  // Its arguments go nowhere; the call ends as an error.
+  static void RefuseIfTooLarge(Call& call) {
+    if (call.arguments.size() <= kTaskBytesMax) return;
+    call.problem = fmt::format(
+        "the arguments of this call of '{}' have {} bytes; at most {} ({} MiB) can be passed on: "
+        "what many calls have in common is for the constants, what is larger for a file",
+        call.function->name, call.arguments.size(), kTaskBytesMax, kTaskBytesMax >> 20);
+    call.arguments.clear();
   }
 
   bool journalled() const { return private_ == nullptr; }
@@ -389,7 +368,8 @@ class MasterEngine final : public detail::Engine {
   }
 
   void Resume() {
-    directory_ = std::make_unique<RunDirectory>(RunDirectory::Open(run_dir_, false));
+    directory_ = std::make_unique<RunDirectory>(
+        RunDirectory::Open(run_dir_, options_.take_over, options_.trust_owner));
     const std::string path = directory_->File("journal.db");
     journal_ = OpenJournal(path);
     const RunDefinition before = ReadDefinition(*journal_);
@@ -481,6 +461,10 @@ class MasterEngine final : public detail::Engine {
     }
     for (const TaskId task : calls_.Of(nullptr)) {
       const auto owner = calls_.Take(task);
+      {
+        const std::lock_guard lock(mutex_);
+        done_ += owner.count;
+      }
       ReceiveNone(*owner.receiver, owner.tag, owner.count);
       NoteCompletedLocking(task);
     }
@@ -561,6 +545,7 @@ class MasterEngine final : public detail::Engine {
   void Deliver(std::vector<TaskResult> results) {
     std::vector<Delivery> deliveries(results.size());
     size_t bytes = 0;
+    uint64_t done = 0;
     for (size_t i = 0; i < results.size(); ++i) {
       Delivery& d = deliveries[i];
       const TaskId task = results[i].task;
@@ -570,11 +555,13 @@ class MasterEngine final : public detail::Engine {
       }
       d.owner = calls_.Take(task);
       bytes += d.owner.bytes;
+      if (d.owner.receiver != nullptr) done += d.owner.count > 1 ? d.ended.size() : 1;
     }
     // Whoever has seen a result finds its room free, and whoever is told of one finds it ready.
     {
       const std::lock_guard lock(mutex_);
       bytes_ -= bytes;
+      done_ += done;
     }
     room_.notify_all();
     for (size_t i = 0; i < results.size(); ++i) {
@@ -601,13 +588,10 @@ class MasterEngine final : public detail::Engine {
   }
 
   void DeliverBundle(Delivery& d) {
-    const auto ran = static_cast<int64_t>(d.ended.size());
     d.owner.receiver->ReceiveAll(d.owner.tag, std::move(d.ended));
     bool post = false;
     {
       const std::lock_guard lock(mutex_);
-      beside_ -= static_cast<int64_t>(d.rest.size());
-      beside_done_ += ran - 1;
       for (Call& call : d.rest) {
         call.task = ++last_;
         bytes_ += CallTable::BytesOf(call);
@@ -630,7 +614,7 @@ class MasterEngine final : public detail::Engine {
   }
 
   const MasterOptions options_;
-  QuietObserver observer_;
+  EmbeddingObserver observer_;
   std::vector<PoolOptions> plans_;
   std::string run_dir_;
   std::unique_ptr<PrivateDirectory> private_;
@@ -656,11 +640,10 @@ class MasterEngine final : public detail::Engine {
   /// Why nothing runs any more.
   std::optional<std::string> over_;
   TaskId last_ = 0;
-  /// Of the last call.
+  /// Of the last call, counted from 1.
   uint64_t number_ = 0;
-  /// By how much there are more calls than tasks, and more calls than tasks that are done.
-  int64_t beside_ = 0;
-  int64_t beside_done_ = 0;
+  /// Calls whose results are there to be taken.
+  uint64_t done_ = 0;
   std::unique_ptr<KnownCalls> known_;
   /// Durable, and not handed out yet.
   std::vector<TaskResult> durable_results_;
@@ -685,7 +668,11 @@ namespace detail {
 const Function& RegisteredFunction(void (*address)()) { return FunctionAt(address); }
 
 std::shared_ptr<Engine> StartEngine(const MasterOptions& options) {
-  return std::make_shared<MasterEngine>(options);
+  try {
+    return std::make_shared<MasterEngine>(options);
+  } catch (const UsageError& error) {
+    throw UsageError(InWordsOfTheApi(error.what()));
+  }
 }
 
 }  // namespace detail

@@ -36,6 +36,52 @@ TEST_F(EmbedEdgesTest, AFutureOfNothingIsNotReadyAndTellsSo) {
   EXPECT_THROW(wait_any(std::vector<Future<double>>(2)), Error);
 }
 
+TEST_F(EmbedEdgesTest, WhatIsTooLargeToTravelIsThatCallsError) {
+  const std::string large(9 << 20, 'x');
+  for (const std::string& run_dir : {std::string(), File("in.cq")}) {
+    Master master({.pools = {Local(1)}, .run_dir = run_dir});
+    const auto result = master.submit(echo, large).get();
+    ASSERT_FALSE(result.has_value());
+    EXPECT_EQ(result.error().outcome, Outcome::kError);
+    EXPECT_NE(result.error().message.find("at most 8388608 (8 MiB) can be passed on"),
+              std::string::npos)
+        << result.error().message;
+    EXPECT_EQ(result.error().message.find("--"), std::string::npos);
+    const std::vector<std::string> range{"a", large, "b"};
+    std::vector<bool> ok;
+    for (auto& element : master.map(echo, range)) ok.push_back(element.has_value());
+    EXPECT_EQ(ok, (std::vector<bool>{true, false, true}));
+  }
+}
+
+TEST_F(EmbedEdgesTest, StatusNeverLagsBehindResultsInHand) {
+  Master master({.pools = {Local(2)}});
+  uint64_t taken = 0;
+  for (auto& result : master.map(twice, std::views::iota(0, 5000))) {
+    ASSERT_TRUE(result.has_value());
+    ++taken;
+    const MasterStatus status = master.status();
+    ASSERT_GE(status.done, taken);
+    ASSERT_GE(status.tasks, status.done);
+  }
+  const auto one = master.submit(twice, 1.0);
+  EXPECT_EQ(master.status().tasks, taken + 1);
+  one.wait();
+  EXPECT_EQ(master.status().done, taken + 1);
+}
+
+TEST_F(EmbedEdgesTest, MessagesNameTheOptionsOfTheApi) {
+  Master limited({.pools = {Local(1)}, .task_timeout = std::chrono::milliseconds(100)});
+  const auto late = limited.submit(slowly, 60.0).get();
+  ASSERT_FALSE(late.has_value());
+  EXPECT_NE(late.error().message.find("(`task_timeout`)"), std::string::npos)
+      << late.error().message;
+  const std::string refused =
+      Refusal({.pools = {{.scheduler = "local", .template_file = "job.tmpl"}}});
+  EXPECT_NE(refused.find("`template_file`"), std::string::npos) << refused;
+  EXPECT_EQ(refused.find("--"), std::string::npos) << refused;
+}
+
 TEST_F(EmbedEdgesTest, AChainOfContinuationsMayBeOfAnyLength) {
   Master master({.pools = {Local(1)}});
   // Each returns the future of the next.

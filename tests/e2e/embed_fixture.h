@@ -19,6 +19,7 @@ int64_t fails(int64_t x);
 int64_t dies(int64_t x);
 int64_t counted(const std::string& file, int64_t x);
 double slowly(double x);
+std::string echo(const std::string& text);
 
 class EmbedTest : public testing::Test {
  protected:

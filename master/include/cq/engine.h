@@ -17,10 +17,16 @@ namespace cq {
 
 /// How far a master is.
 struct MasterStatus {
+  /// Calls that were submitted, and those of them that have a result: never fewer than were taken.
   uint64_t tasks = 0;
   uint64_t done = 0;
+  // As they were some tenths of a second ago at most.
   uint64_t running = 0;
+  /// Connected.
   uint64_t workers = 0;
+  /// Those that wait for their scheduler, and its word for why; empty: it gave none.
+  uint64_t pending_workers = 0;
+  std::string pending_reason = {};
 };
 
 namespace detail {
@@ -55,6 +61,8 @@ struct Call {
   const Function* function = nullptr;
   /// The packed list of the arguments; of a bundle, one piece for each call (protocol/bundle.h).
   std::string arguments;
+  /// Why it cannot run; else empty.
+  std::string problem;
   std::shared_ptr<Receiver> receiver;
   uint64_t tag = 0;
   /// How many calls it is.

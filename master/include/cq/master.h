@@ -78,6 +78,12 @@ class Constants {
   std::map<std::string, std::string> packed_;
 };
 
+/// What the packed arguments of a call may have, what it may return, and all constants together;
+/// a call beyond the first two ends as an `error` that says so.
+inline constexpr size_t kArgumentBytesMax = size_t{8} << 20;
+inline constexpr size_t kReturnedBytesMax = size_t{16} << 20;
+inline constexpr size_t kConstantBytesMax = size_t{15} << 20;
+
 /// The defaults are those of `cq run`, where most are described.
 struct MasterOptions {
   /// Empty: one worker on this machine, with a slot for each CPU.
@@ -94,6 +100,10 @@ struct MasterOptions {
   /// again.
   bool keep = false;
   bool rerun = false;
+  /// Of a run directory that exists: though a master on another host may hold it; though it is this
+  /// other user's.
+  bool take_over = false;
+  std::string trust_owner = {};
   /// From which cq::task().seed of each task is made; none: drawn, and recorded.
   std::optional<uint64_t> seed = {};
   uint32_t retries = 0;

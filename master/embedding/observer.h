@@ -1,0 +1,43 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "cq/engine.h"
+#include "cq/run.h"
+
+namespace cq {
+
+/// A message for users of `cq run` in the words of a program that embeds a master: its options are
+/// fields of MasterOptions.
+std::string InWordsOfTheApi(std::string text);
+
+/// Passes warnings on, and keeps how far the master is. Thread-safe.
+class EmbeddingObserver final : public RunObserver {
+ public:
+  /// `warn`: none for standard error.
+  explicit EmbeddingObserver(std::function<void(const std::string&)> warn)
+      : warn_(std::move(warn)) {}
+  void Warning(const std::string& text) override;
+  /// Says once for each reason why workers have been waiting for their scheduler.
+  void Progress(const RunProgress& progress) override;
+  /// As the loop told last: without the calls, which the engine counts.
+  MasterStatus status();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  std::function<void(const std::string&)> warn_;
+  // The loop's thread alone.
+  std::optional<Clock::time_point> pending_since_;
+  std::set<std::string> reasons_told_;
+
+  std::mutex mutex_;
+  MasterStatus status_;
+};
+
+}  // namespace cq
