@@ -72,7 +72,8 @@ void EmbeddingObserver::Progress(const RunProgress& progress) {
     return;
   }
   Warning(fmt::format(
-      "{} workers wait for their scheduler: {}", progress.pending_workers,
+      "{} worker{} for the scheduler: {}", progress.pending_workers,
+      progress.pending_workers == 1 ? " waits" : "s wait",
       progress.pending_reason.empty() ? "it has not said why" : progress.pending_reason));
 }
 

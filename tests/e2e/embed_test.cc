@@ -12,6 +12,7 @@
 #include <list>
 #include <map>
 #include <optional>
+#include <mutex>
 #include <ranges>
 #include <set>
 #include <stdexcept>
@@ -125,6 +126,25 @@ int RunScenario(const std::string& directory, const std::string& how) {
     if (die && result.index() == 4) raise(SIGKILL);
   }
   std::printf("%ld\n", static_cast<long>(sum));
+  return 0;
+}
+
+// Asks for more workers than there is room for, and prints what the master says about it.
+int RunPendingScenario() {
+  std::mutex mutex;
+  std::string warned;
+  cq::Master master({.pools = {cq::Slurm(17)}, .warn = [&](const std::string& text) {
+                       const std::lock_guard lock(mutex);
+                       warned += text + "\n";
+                     }});
+  cq::Eventually([&] {
+    const std::lock_guard lock(mutex);
+    return !warned.empty();
+  });
+  const cq::MasterStatus status = master.status();
+  const std::lock_guard lock(mutex);
+  std::printf("%s%d %s\n", warned.c_str(), static_cast<int>(status.pending_workers),
+              status.pending_reason.c_str());
   return 0;
 }
 
@@ -683,7 +703,7 @@ TEST_F(EmbedTest, AMasterThatWasKilledGoesOnWhereItWas) {
 int main(int argc, char** argv) {
   cq::Runtime runtime(argc, argv);
   if (argc == 4 && std::string(argv[1]) == "--scenario") {
-    return RunScenario(argv[2], argv[3]);
+    return argv[3] == std::string("pending") ? RunPendingScenario() : RunScenario(argv[2], argv[3]);
   }
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();

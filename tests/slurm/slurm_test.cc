@@ -313,5 +313,13 @@ TEST_F(SlurmTest, AProgramThatEmbedsItsMasterIsItsOwnWorkerThere) {
   EXPECT_EQ(std::filesystem::file_size(directory_.File("calls")), 20u);
 }
 
+TEST_F(SlurmTest, AProgramThatEmbedsItsMasterIsToldWhyItsPoolWaits) {
+  const Ended ended =
+      TestProcess({CQ_EMBED_TEST, "--scenario", directory_.path(), "pending"}, directory_.path())
+          .Wait();
+  EXPECT_EQ(ended.out, "1 worker waits for the scheduler: Resources\n1 Resources\n") << ended.err;
+  EXPECT_TRUE(QueueEmpties());
+}
+
 }  // namespace
 }  // namespace cq
