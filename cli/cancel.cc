@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cstdio>
+
 #include "cli/commands.h"
 #include "cli/control.h"
 #include "cli/run_lookup.h"
@@ -38,7 +40,11 @@ int CancelCommandLine(const CommandLine& line) {
     fmt::print("{}: {}\n", run, AskMaster(run, drain ? RequestKind::kDrain : RequestKind::kStop));
     return 0;
   }
-  const auto cancelled = CancelLeftJobs(run);
+  const auto say = [](const std::string& text) {
+    fmt::print("{}\n", text);
+    std::fflush(stdout);
+  };
+  const auto cancelled = CancelLeftJobs(run, say);
   if (cancelled.empty()) fmt::print("{}: nothing of it is left to cancel\n", run);
   for (const std::string& job : cancelled) fmt::print("{}: cancelled {}\n", run, job);
   return 0;

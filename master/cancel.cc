@@ -7,11 +7,12 @@
 
 namespace cq {
 
-std::vector<std::string> CancelAllocations(Database& journal, const std::string& scheduler) {
+std::vector<std::string> CancelAllocations(Database& journal, const std::string& scheduler,
+                                           const Say& say) {
   std::vector<std::string> cancelled;
   for (const OpenAllocation& open : OpenAllocations(journal)) {
     if (open.scheduler == scheduler) continue;
-    if (CancelAllocation(open.scheduler, open.token, open.job)) {
+    if (CancelAllocation(open, say)) {
       cancelled.push_back(open.scheduler + " " + (open.job.empty() ? open.token : open.job));
     }
     journal.Prepare("UPDATE allocations SET ended_us = unixepoch() * 1000000 WHERE token = ?1")
@@ -21,10 +22,10 @@ std::vector<std::string> CancelAllocations(Database& journal, const std::string&
   return cancelled;
 }
 
-std::vector<std::string> CancelLeftJobs(const std::string& run_dir) {
+std::vector<std::string> CancelLeftJobs(const std::string& run_dir, const Say& say) {
   const RunDirectory directory = RunDirectory::Open(run_dir, false);
   Database journal = OpenJournal(directory.File("journal.db"));
-  return CancelAllocations(journal, {});
+  return CancelAllocations(journal, {}, say);
 }
 
 }  // namespace cq

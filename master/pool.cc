@@ -14,6 +14,15 @@
 namespace cq {
 namespace {
 
+constexpr std::chrono::seconds kLateEvery{1};
+constexpr const char* kMayStillCome =
+    "a submission that an earlier master was making may still come: waiting for it, a minute at "
+    "most";
+
+LeftSubmission LeftOf(const OpenAllocation& open) {
+  return {open.token, open.job, static_cast<unsigned>(open.workers), open.age};
+}
+
 std::string MakeToken() {
   std::random_device random;
   return fmt::format("cq-{:08x}{:08x}", random(), random());
@@ -49,12 +58,20 @@ Pool::Pool(const PoolOptions& options)
                                               : MakeLocalScheduler(LaunchOf(options))),
       place_(options.place) {}
 
-bool CancelAllocation(const std::string& scheduler, const std::string& token,
-                      const std::string& job) {
+bool CancelAllocation(OpenAllocation left, const std::function<void(const std::string&)>& say) {
   PoolOptions options;
-  options.scheduler = scheduler;
-  const auto made = scheduler == "slurm" ? MakeSlurmScheduler(LaunchOf(options)) : nullptr;
-  if (made == nullptr || !made->Adopt(token, job, 1)) return false;
+  options.scheduler = left.scheduler;
+  const auto made = left.scheduler == "slurm" ? MakeSlurmScheduler(LaunchOf(options)) : nullptr;
+  if (made == nullptr) return false;
+  left.workers = 1;
+  auto adopted = made->Adopt(LeftOf(left));
+  if (adopted == Scheduler::Adopted::kUnknown) say(kMayStillCome);
+  while (adopted == Scheduler::Adopted::kUnknown) {
+    std::this_thread::sleep_for(kLateEvery);
+    left.age += kLateEvery;
+    adopted = made->Adopt(LeftOf(left));
+  }
+  if (adopted == Scheduler::Adopted::kGone) return false;
   made->CancelAll();
   return true;
 }
@@ -85,9 +102,7 @@ void Pool::Open(Callbacks callbacks) {
 
 void Pool::Start(unsigned workers) { commands_.Put(StartCommand{workers}); }
 
-void Pool::Adopt(const std::string& token, const std::string& job, unsigned workers) {
-  commands_.Put(AdoptCommand{token, job, workers});
-}
+void Pool::Adopt(OpenAllocation left) { commands_.Put(AdoptCommand{std::move(left)}); }
 
 void Pool::PollSoon() { commands_.Put(PollCommand{}); }
 
@@ -122,7 +137,10 @@ void Pool::Work() {
       if (const auto* start = std::get_if<StartCommand>(&command)) {
         Bring(start->workers);
       } else if (const auto* adopt = std::get_if<AdoptCommand>(&command)) {
-        TakeOver(*adopt);
+        if (!TakeOver(adopt->left)) {
+          if (late_.empty()) callbacks_.event(PoolNotice{kMayStillCome});
+          late_.push_back({adopt->left, std::chrono::steady_clock::now()});
+        }
       } else if (const auto* end = std::get_if<EndCommand>(&command)) {
         scheduler_->End(end->allocation);
       } else if (const auto* avoid = std::get_if<AvoidCommand>(&command)) {
@@ -131,19 +149,23 @@ void Pool::Work() {
         if (close->how == End::kStay && outlives()) return scheduler_->LetGo();
         try {
           close->how == End::kTold ? scheduler_->Finish() : scheduler_->CancelAll();
+          for (const std::string& token : uncertain_) scheduler_->CancelSubmission(token);
         } catch (const Error& error) {
           close_error_ = error.what();
         }
         // What could not be cancelled is still there for `cq cancel`.
         if (outlives() && close_error_.empty()) {
           for (const std::string& token : tokens_) {
+            if (std::find(uncertain_.begin(), uncertain_.end(), token) != uncertain_.end())
+              continue;
             callbacks_.write_durably(cq::AllocationEnded{token});
           }
         }
         return;
       }
     }
-    if (deferred_ > 0) {
+    TakeOverLateOnes();
+    if (deferred_ > 0 && late_.empty()) {
       Bring(std::exchange(deferred_, 0));
     } else {
       Report();
@@ -151,22 +173,39 @@ void Pool::Work() {
   }
 }
 
-void Pool::TakeOver(const AdoptCommand& adopt) {
+bool Pool::TakeOver(const OpenAllocation& left) {
   try {
-    if (scheduler_->Adopt(adopt.token, adopt.job, adopt.workers)) {
-      tokens_.push_back(adopt.token);
-      adopted_ = true;
-    } else {
-      callbacks_.write_durably(cq::AllocationEnded{adopt.token});
+    switch (scheduler_->Adopt(LeftOf(left))) {
+      case Scheduler::Adopted::kYes:
+        tokens_.push_back(left.token);
+        adopted_ = true;
+        return true;
+      case Scheduler::Adopted::kGone:
+        callbacks_.write_durably(cq::AllocationEnded{left.token});
+        return true;
+      case Scheduler::Adopted::kUnknown:
+        return false;
     }
   } catch (const Error& error) {
-    callbacks_.event(QueryFailed{error.what()});
+    if (++failed_queries_ == 3) callbacks_.event(QueryFailed{error.what()});
   }
+  return false;
+}
+
+void Pool::TakeOverLateOnes() {
+  const auto now = std::chrono::steady_clock::now();
+  std::erase_if(late_, [&](const Late& late) {
+    OpenAllocation left = late.left;
+    left.age += std::chrono::duration_cast<std::chrono::seconds>(now - late.asked);
+    return TakeOver(left);
+  });
 }
 
 // While nobody knows how many of the adopted ones live, nothing is submitted beside them.
 void Pool::Bring(unsigned workers) {
-  if (adopted_) {
+  if (!late_.empty()) {
+    deferred_ += workers;
+  } else if (adopted_) {
     const auto alive = Report();
     if (!alive) {
       deferred_ += workers;
@@ -198,7 +237,13 @@ void Pool::Submit(unsigned wanted, unsigned workers) {
     changed_ = std::chrono::steady_clock::now();
     polls_unchanged_ = 0;
     if (outlives) callbacks_.write_durably(AllocationSubmitted{token, job});
+  } catch (const UncertainSubmission& error) {
+    uncertain_.push_back(token);
+    callbacks_.event(Submitted{wanted, 0, error.what()});
+    return;
   } catch (const Error& error) {
+    tokens_.pop_back();
+    if (outlives) callbacks_.write_durably(cq::AllocationEnded{token});
     callbacks_.event(Submitted{wanted, 0, error.what()});
     return;
   }

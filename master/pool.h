@@ -14,6 +14,7 @@
 
 #include "master/core/records.h"
 #include "master/mailbox.h"
+#include "master/open_allocation.h"
 
 namespace cq {
 
@@ -63,12 +64,15 @@ struct Submitted {
 struct QueryFailed {
   std::string reason;
 };
-using PoolEvent = std::variant<JobStates, Submitted, QueryFailed>;
+/// Something that the user should know.
+struct PoolNotice {
+  std::string text;
+};
+using PoolEvent = std::variant<JobStates, Submitted, QueryFailed, PoolNotice>;
 
-/// Cancels one submission of an earlier master. False if there is nothing of it any more. Throws
-/// Error.
-bool CancelAllocation(const std::string& scheduler, const std::string& token,
-                      const std::string& job);
+/// Cancels one submission of an earlier master. False if there is nothing of it any more. Waits,
+/// and says so, while it may still come. Throws Error.
+bool CancelAllocation(OpenAllocation left, const std::function<void(const std::string&)>& say);
 
 /// The carrier of one pool of workers: asks the scheduler, on a thread of its own since schedulers
 /// take their time, and reports. The only place of the master that knows schedulers.
@@ -104,7 +108,7 @@ class Pool {
   /// Brings this many workers, less those of adopted submissions that live.
   void Start(unsigned workers);
   /// Takes over a submission of an earlier master. Before the first Start.
-  void Adopt(const std::string& token, const std::string& job, unsigned workers);
+  void Adopt(OpenAllocation left);
   void PollSoon();
   /// Ends the job of a worker that was lost by its silence, if such workers are replaced.
   void EndJob(const std::string& allocation);
@@ -128,9 +132,7 @@ class Pool {
     unsigned workers = 0;
   };
   struct AdoptCommand {
-    std::string token;
-    std::string job;
-    unsigned workers = 0;
+    OpenAllocation left;
   };
   struct PollCommand {};
   struct CloseCommand {
@@ -147,7 +149,9 @@ class Pool {
 
   void Work();
   void Submit(unsigned wanted, unsigned workers);
-  void TakeOver(const AdoptCommand& adopt);
+  /// False while it may still come.
+  bool TakeOver(const OpenAllocation& left);
+  void TakeOverLateOnes();
   void Bring(unsigned workers);
   /// Returns how many workers' jobs live, if the scheduler said so.
   std::optional<unsigned> Report();
@@ -157,7 +161,16 @@ class Pool {
   const unsigned place_;
   Callbacks callbacks_;
   Mailbox<Command> commands_;
+  /// Of submissions that are there, or may be.
   std::vector<std::string> tokens_;
+  /// Those of them that the scheduler did not answer about.
+  std::vector<std::string> uncertain_;
+  struct Late {
+    OpenAllocation left;
+    std::chrono::steady_clock::time_point asked;
+  };
+  /// Submissions of an earlier master that may still come.
+  std::vector<Late> late_;
   /// Submissions were adopted since the last start.
   bool adopted_ = false;
   /// Workers that are wanted once the scheduler has answered.

@@ -168,11 +168,14 @@ Epoch StartEpoch(Database& journal, const Restart& restart) {
 std::vector<OpenAllocation> OpenAllocations(Database& journal) {
   std::vector<OpenAllocation> open;
   auto rows = journal.Prepare(
-      "SELECT token, scheduler, workers, job, pool FROM allocations WHERE ended_us IS NULL");
+      "SELECT token, scheduler, workers, job, pool, intended_us FROM allocations WHERE ended_us IS "
+      "NULL");
   while (rows.Step()) {
-    open.push_back({std::string(rows.Text(0)), std::string(rows.Text(1)),
-                    static_cast<uint64_t>(rows.Int(4)), static_cast<uint64_t>(rows.Int(2)),
-                    std::string(rows.Text(3))});
+    open.push_back(
+        {std::string(rows.Text(0)), std::string(rows.Text(1)), static_cast<uint64_t>(rows.Int(4)),
+         static_cast<uint64_t>(rows.Int(2)), std::string(rows.Text(3)),
+         // A wall clock that was set back says nothing.
+         std::chrono::seconds(std::max<int64_t>(UnixMicroseconds() - rows.Int(5), 0) / 1'000'000)});
   }
   return open;
 }

@@ -8,20 +8,11 @@
 #include "master/core/recovered.h"
 #include "master/database.h"
 #include "master/journal.h"
+#include "master/open_allocation.h"
 #include "master/run_definition.h"
 
 // What a master finds in the journal of a run that others have worked on.
 namespace cq {
-
-/// A submission that may still have jobs.
-struct OpenAllocation {
-  std::string token;
-  std::string scheduler;
-  uint64_t pool = 0;
-  uint64_t workers = 0;
-  /// Empty: the master died before it knew the scheduler's id.
-  std::string job;
-};
 
 /// Throws Error where the journal at `path` has no run in it.
 void RequireRun(Database& journal, const std::string& path);

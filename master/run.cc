@@ -587,8 +587,10 @@ class Setup {
     return core;
   }
 
-  void SayCancelled(const std::vector<std::string>& jobs) {
-    for (const std::string& job : jobs) {
+  // What earlier masters left with schedulers other than this.
+  void CancelLeft(Database& journal, const std::string& scheduler) {
+    const auto say = [this](const std::string& text) { observer_.Resumed(text); };
+    for (const std::string& job : CancelAllocations(journal, scheduler, say)) {
       observer_.Resumed(fmt::format("cancelled {}, left by an earlier master", job));
     }
   }
@@ -598,12 +600,12 @@ class Setup {
     for (const uint64_t count : recovered.outcomes) done += count;
     if (done == definition_.tasks()) {
       directory.Keep();
-      SayCancelled(CancelAllocations(journal, {}));
+      CancelLeft(journal, {});
       return Nothing(directory, recovered);
     }
     const std::vector<PoolShare> pools{{&pool_, plan_.workers}};
     // Workers of another scheduler could not be watched any more.
-    SayCancelled(CancelAllocations(journal, options_.scheduler));
+    CancelLeft(journal, options_.scheduler);
     RunKeys keys(directory, definition_.run);
     Transport transport = Listen(pools, directory, keys, observer_, address_);
     pool_.HoldOpen(directory.workers_lock());

@@ -78,7 +78,7 @@ void TakeOver(const std::vector<PoolShare>& pools, Database& journal, Recovered&
       });
     }
     if (share == pools.end()) continue;
-    share->pool->Adopt(open.token, open.job, static_cast<unsigned>(open.workers));
+    share->pool->Adopt(open);
     watched.insert(fmt::format("{} {}_", open.scheduler, open.job.substr(0, open.job.find(';'))));
   }
   for (KnownWorker& worker : recovered.workers) {

@@ -55,6 +55,10 @@ std::optional<std::string> Workforce::On(Time now, Word& word, Core& core, RunOb
     pending_reason_ = query->reason;
     return std::nullopt;
   }
+  if (const auto* notice = std::get_if<PoolNotice>(&word.event)) {
+    observer.Warning(notice->text);
+    return std::nullopt;
+  }
   return OnStates(now, member, std::get<JobStates>(word.event), core, observer, over);
 }
 

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "cq/error.h"
+
 namespace cq {
 
 /// What starting workers takes, whatever the scheduler.
@@ -43,6 +45,22 @@ struct WorkerJob {
   std::string log_file;
 };
 
+/// A submission that an earlier master made, or was about to make.
+struct LeftSubmission {
+  std::string token;
+  /// The scheduler's id; empty if that master never knew it.
+  std::string job;
+  unsigned workers = 0;
+  /// Since when that master meant to make it.
+  std::chrono::seconds age{};
+};
+
+/// A submission of which nobody knows whether the scheduler has it: it did not answer in time.
+class UncertainSubmission : public Error {
+ public:
+  using Error::Error;
+};
+
 /// Starts, watches and ends workers. All functions block and are called from one thread. They throw
 /// Error with what the scheduler said.
 class Scheduler {
@@ -51,17 +69,23 @@ class Scheduler {
 
   virtual std::string name() const = 0;
   /// One submission of `workers` workers; `token` finds it again. Returns the scheduler's id.
+  /// Throws UncertainSubmission, and Error where there is none.
   virtual std::string Submit(unsigned workers, const std::string& token) = 0;
   /// Workers on this machine inherit this descriptor and hold it as long as they live.
   virtual void HoldOpen(int /*fd*/) {}
   /// Workers on this machine get this soft limit of descriptors.
   virtual void KeepDescriptorLimit(uint64_t /*limit*/) {}
-  /// Takes over a submission of an earlier master: `job` is the scheduler's id, or empty if only
-  /// the token is known. False when there is no such job any more.
-  virtual bool Adopt(const std::string& /*token*/, const std::string& /*job*/,
-                     unsigned /*workers*/) {
-    return false;
-  }
+  enum class Adopted {
+    kYes,
+    /// There is no such job any more.
+    kGone,
+    /// It may still come: to be asked again.
+    kUnknown,
+  };
+  /// Takes over a submission of an earlier master.
+  virtual Adopted Adopt(const LeftSubmission&) { return Adopted::kGone; }
+  /// Ends what a submission that was uncertain has brought after all.
+  virtual void CancelSubmission(const std::string& /*token*/) {}
   /// All workers of all submissions, each until it has been told as ended once. A query that fails
   /// throws, and says nothing about the workers.
   virtual std::vector<WorkerJob> Poll() = 0;

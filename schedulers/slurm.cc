@@ -1,9 +1,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <cctype>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <set>
 #include <sstream>
 #include <thread>
@@ -23,6 +26,8 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr seconds kCommandLimit{60};
+/// An order of an earlier master may take so long to reach the controller, or to be seen there.
+constexpr seconds kLateSubmission{60};
 /// At the end, when a user waits for the prompt.
 constexpr seconds kEndCommandLimit{5};
 /// No shorter than this between two queries: a poll costs the controller, too.
@@ -128,35 +133,30 @@ class SlurmScheduler : public Scheduler {
     const auto done = RunSchedulerCommand(SubmitCommand(token), script,
                                           WithoutOverruled(environment_, script), kCommandLimit);
     JobId job;
-    if (done.status != 0 || !ParseJobId(done.out, job)) {
-      // It may have submitted all the same: cut off by the time limit, or wrapped by a site's
-      // script.
-      try {
-        CancelByToken(token);
-      } catch (const Error&) {
-        // What sbatch said is what the user has to know.
-      }
-      throw Error(done.status != 0
-                      ? fmt::format("sbatch refused the workers: {}", OneLine(done.err + done.out))
-                      : fmt::format("sbatch printed no job id: {}", OneLine(done.out + done.err)));
-    }
+    if (done.status != 0 || !ParseJobId(done.out, job)) ThrowNotSubmitted(done, token);
     Watch(job, workers);
     return job.cluster.empty() ? job.id : job.id + ";" + job.cluster;
   }
 
-  bool Adopt(const std::string& token, const std::string& job, unsigned workers) override {
+  Adopted Adopt(const LeftSubmission& left) override {
     JobId id;
-    if (job.empty()) {
-      const auto found = JobsWithToken(token);
-      if (found.empty()) return false;
+    if (left.job.empty()) {
+      // First: it may end, and its job come, while the controller is asked.
+      const bool coming = SubmissionRuns(left) || left.age < kLateSubmission;
+      const auto found = JobsWithToken(left.token);
+      if (found.empty()) return coming ? Adopted::kUnknown : Adopted::kGone;
       id.id = found.front();
-    } else if (!ParseJobId(job, id)) {
-      return false;
+    } else if (!ParseJobId(left.job, id)) {
+      return Adopted::kGone;
     }
-    Watch(id, workers);
+    Watch(id, left.workers);
     // One that is not listed has long left the queue, unlike one that was submitted a moment ago.
     for (Element& element : alive_) element.missing = 1;
-    return true;
+    return Adopted::kYes;
+  }
+
+  void CancelSubmission(const std::string& token) override {
+    for (const std::string& id : JobsWithToken(token)) Client("scancel", {"--quiet", id}, "");
   }
 
   void Avoid(const std::string& host) override { avoided_.insert(host); }
@@ -245,7 +245,7 @@ class SlurmScheduler : public Scheduler {
   };
 
   std::vector<std::string> SubmitCommand(const std::string& token) const {
-    std::vector<std::string> words = {"sbatch", "--parsable", "--comment=" + token};
+    std::vector<std::string> words = {"sbatch", "--parsable", TokenArgument(token)};
     if (!avoided_.empty()) words.push_back(fmt::format("--exclude={}", fmt::join(avoided_, ",")));
     return words;
   }
@@ -279,9 +279,52 @@ class SlurmScheduler : public Scheduler {
     return found;
   }
 
-  void CancelByToken(const std::string& token) {
-    for (const std::string& id : JobsWithToken(token)) Client("scancel", {"--quiet", id}, "");
+  [[noreturn]] void ThrowNotSubmitted(const CommandOutput& done, const std::string& token) {
+    // It may have submitted all the same: cut off by the time limit, or wrapped by a site's script.
+    bool asked = true;
+    try {
+      CancelSubmission(token);
+    } catch (const Error&) {
+      // What sbatch said is what the user has to know.
+      asked = false;
+    }
+    const std::string said = OneLine(done.err + done.out);
+    if (done.status != 0 && asked && done.status < 128 && !SaysTimeout(said)) {
+      throw Error(fmt::format("sbatch refused the workers: {}", said));
+    }
+    throw UncertainSubmission(
+        fmt::format("sbatch {}: {}; if it has submitted workers all the same, they leave at once "
+                    "when nobody wants them any more, and 'cq cancel' cancels them before",
+                    done.status == 0 ? "printed no job id" : "failed", said));
   }
+
+  // "Socket timed out on send/recv operation": the controller may have taken the order.
+  static bool SaysTimeout(std::string text) {
+    std::transform(text.begin(), text.end(), text.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    return text.find("timed out") != std::string::npos;
+  }
+
+  // Whether an sbatch of an earlier master on this machine is still at it. One that has been for
+  // longer than its master would have let it is ended.
+  static bool SubmissionRuns(const LeftSubmission& left) {
+    const std::string argument = TokenArgument(left.token);
+    bool runs = false;
+    std::error_code error;
+    for (std::filesystem::directory_iterator it("/proc", error), end; !error && it != end;
+         it.increment(error)) {
+      const std::string name = it->path().filename();
+      if (std::isdigit(static_cast<unsigned char>(name[0])) == 0) continue;
+      std::ifstream file(it->path() / "cmdline");
+      const std::string words((std::istreambuf_iterator<char>(file)), {});
+      if (words.find(argument + '\0') == std::string::npos) continue;
+      runs = true;
+      if (left.age > kCommandLimit) kill(std::stoi(name), SIGKILL);
+    }
+    return runs;
+  }
+
+  static std::string TokenArgument(const std::string& token) { return "--comment=" + token; }
 
   CommandOutput Client(const std::string& program, std::vector<std::string> words,
                        const std::string& cluster) {

@@ -403,7 +403,9 @@ class MasterEngine final : public detail::Engine {
     restart.meta = definition_.ToMeta();
     restart.meta["fingerprints"] = ToJson(now);
     epoch_ = StartEpoch(*journal_, restart);
-    for (const std::string& job : CancelAllocations(*journal_, elsewhere() ? "slurm" : "local")) {
+    const auto say = [this](const std::string& text) { observer_.Warning(text); };
+    for (const std::string& job :
+         CancelAllocations(*journal_, elsewhere() ? "slurm" : "local", say)) {
       observer_.Warning(fmt::format("cancelled {}, left by an earlier master", job));
     }
     recovered_ = Recover(*journal_, {}, 0);

@@ -205,6 +205,93 @@ TEST_F(SlurmTest, ARunWithoutAnyWorkerLeftEndsWithAnError) {
   EXPECT_EQ(Column("cq_status"), Words(40, "pending"));
 }
 
+// sbatch waits for `submit`; who runs it is killed meanwhile.
+class LateSubmissionTest : public SlurmTest {
+ protected:
+  LateSubmissionTest() {
+    WriteProgram(directory_.File("bin/sbatch"),
+                 "#!/bin/sh\necho \"$@\" >> '" + directory_.File("sbatch.calls") +
+                     "'\nwhile [ ! -e submit ]; do sleep 0.05; done\nexec " + RealSbatch() +
+                     " \"$@\"\n");
+  }
+  void KillMasterInSubmission() {
+    auto run = Start({"-w", "2"}, UntilGo());
+    ASSERT_TRUE(Eventually([&] { return !Slurp(directory_.File("sbatch.calls")).empty(); }));
+    run->Signal(SIGKILL);
+    run->Wait();
+  }
+  size_t Submissions() const {
+    const std::string calls = Slurp(directory_.File("sbatch.calls"));
+    return static_cast<size_t>(std::count(calls.begin(), calls.end(), '\n'));
+  }
+};
+
+TEST_F(LateSubmissionTest, AResumeTakesItAndMakesNoOther) {
+  KillMasterInSubmission();
+  TestProcess resumed({CQ_PROGRAM, "resume", "in.cq"}, directory_.path(), environment_);
+  EXPECT_TRUE(Eventually([&] {
+    return resumed.Err().find("may still come: waiting for it") != std::string::npos;
+  })) << resumed.Err();
+  WriteFile(directory_.File("submit"), "");
+  WriteFile(directory_.File("go"), "");
+  const Ended ended = resumed.Wait();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Submissions(), 1u);
+  EXPECT_EQ(Column("cq_status"), Words(40, "ok"));
+  EXPECT_TRUE(Queue().empty());
+}
+
+TEST_F(LateSubmissionTest, CancelWaitsForItAndEndsIt) {
+  KillMasterInSubmission();
+  TestProcess cancel({CQ_PROGRAM, "cancel", "in.cq"}, directory_.path(), environment_);
+  WriteFile(directory_.File("submit"), "");
+  const Ended ended = cancel.Wait();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_NE(ended.out.find("cancelled slurm"), std::string::npos) << ended.out;
+  EXPECT_TRUE(QueueEmpties());
+}
+
+TEST_F(LateSubmissionTest, AResumeWhoseSchedulerDoesNotAnswerMakesNoOther) {
+  WriteFile(directory_.File("submit"), "");
+  auto run = Start({"-w", "2"}, UntilGo());
+  ASSERT_TRUE(Started(2)) << run->Err();
+  run->Signal(SIGKILL);
+  run->Wait();
+  std::string squeue = Shell("command -v squeue");
+  squeue.pop_back();
+  WriteProgram(directory_.File("bin/squeue"),
+               "#!/bin/sh\n[ -e answer ] || { echo asked >> asked; "
+               "echo 'cannot connect' >&2; exit 1; }\nexec " +
+                   squeue + " \"$@\"\n");
+  TestProcess resumed({CQ_PROGRAM, "resume", "in.cq"}, directory_.path(), environment_);
+  EXPECT_TRUE(Eventually([&] { return Slurp(directory_.File("asked")).size() > 12; }));
+  WriteFile(directory_.File("answer"), "");
+  WriteFile(directory_.File("go"), "");
+  const Ended ended = resumed.Wait();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Submissions(), 1u);
+  EXPECT_TRUE(Queue().empty());
+}
+
+// It fails, and its job comes all the same.
+TEST_F(LateSubmissionTest, WhatComesAfterAnUncertainAnswerIsStillFound) {
+  WriteProgram(directory_.File("bin/sbatch"),
+               "#!/bin/sh\ncat > script\n(while [ ! -e submit ]; do sleep 0.05; done; exec " +
+                   RealSbatch() +
+                   " \"$@\" < script) > /dev/null 2>&1 &\n"
+                   "echo 'sbatch: error: Socket timed out on send/recv operation' >&2; exit 1\n");
+  const Ended failed = Run({"-w", "2"}, UntilGo());
+  EXPECT_EQ(failed.status, 3);
+  EXPECT_NE(failed.err.find("Socket timed out"), std::string::npos) << failed.err;
+  EXPECT_NE(failed.err.find("'cq cancel'"), std::string::npos) << failed.err;
+  TestProcess cancel({CQ_PROGRAM, "cancel", "in.cq"}, directory_.path(), environment_);
+  WriteFile(directory_.File("submit"), "");
+  const Ended ended = cancel.Wait();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_NE(ended.out.find("cancelled slurm"), std::string::npos) << ended.out;
+  EXPECT_TRUE(QueueEmpties());
+}
+
 TEST_F(SlurmTest, TheEndOfATerminalLeavesTheWorkersToAResume) {
   auto run = Start({"-w", "2"}, UntilGo());
   ASSERT_TRUE(Started(2)) << run->Err();

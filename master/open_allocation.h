@@ -1,0 +1,21 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace cq {
+
+/// A submission that may still have jobs.
+struct OpenAllocation {
+  std::string token;
+  std::string scheduler;
+  uint64_t pool = 0;
+  uint64_t workers = 0;
+  /// Empty: the master died before it knew the scheduler's id.
+  std::string job;
+  /// Since when the master meant to submit it.
+  std::chrono::seconds age{};
+};
+
+}  // namespace cq
