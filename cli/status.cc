@@ -130,7 +130,7 @@ int StatusCommandLine(const CommandLine& line) {
             " ORDER BY worker");
   while (live && waiting.Step()) {
     waits.push_back(
-        fmt::format("worker {} on {} waits: {}", waiting.Int(0), waiting.Text(1), waiting.Text(2)));
+        fmt::format("worker {} on {} {}", waiting.Int(0), waiting.Text(1), waiting.Text(2)));
   }
   if (values.count("json") > 0) {
     nlohmann::ordered_json json = {{"run_dir", JsonOfBytes(run)},

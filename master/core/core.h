@@ -145,7 +145,8 @@ class Core {
   void OnResultSpan(Time now, Worker* worker, ResultSpan& span);
   void OnReturned(Worker& worker, const ReturnedAttempt& returned);
   void OnOutput(Worker& worker, Output& output);
-  void OnWaits(Worker& worker, const std::string& text);
+  /// Told when it changes, and in the journal: `why` it takes nothing, or waits; empty: neither.
+  void OnIdle(Worker& worker, const std::string& why);
   void Drop(Worker* worker, AttemptRef ref);
   void Learn(uint64_t wall_us, uint64_t tasks);
   void OnSlotCrash(Time now, TaskResult& result, OpenTask& open);

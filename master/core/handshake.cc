@@ -78,11 +78,7 @@ void Core::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
         Note{Note::Kind::kWorkers, fmt::format("worker {} on {} ({} slots, {})", worker.number,
                                                worker.host, worker.slots, worker.allocation)});
   }
-  if (!worker.problem.empty()) {
-    actions_.emplace_back(
-        Note{Note::Kind::kWarning, fmt::format("worker {} on {} takes no task: {}", worker.number,
-                                               worker.host, worker.problem)});
-  }
+  if (!worker.problem.empty()) OnIdle(worker, "takes no task: " + worker.problem);
   // What it must not start any more is said before the welcome that lets it start anything.
   Reconcile(worker, hello.held);
   EndAwaiting(worker);

@@ -43,7 +43,8 @@ void Core::OnReport(Time now, Worker& worker, FromWorker& message) {
       const auto capacity = std::min<uint64_t>(m.capacity, kHeldMax);
       if (capacity > std::exchange(worker.capacity, capacity)) core.MarkDirty(worker);
       worker.problem = m.problem;
-      core.OnWaits(worker, m.waits_for);
+      core.OnIdle(worker, m.problem.empty() ? m.waits_for.empty() ? "" : "waits: " + m.waits_for
+                                            : "takes no task: " + m.problem);
     }
     void operator()(Leaving& m) {
       if (!worker.leaving) {
@@ -69,14 +70,15 @@ void Core::OnReport(Time now, Worker& worker, FromWorker& message) {
 }
 
 // Told when it changes; the journal has it for whoever asks.
-void Core::OnWaits(Worker& worker, const std::string& text) {
-  if (text == worker.waits_for) return;
-  const bool news = worker.waits_for.empty();
-  worker.waits_for = text;
-  Record(WorkerWaitsRecord{worker.number, text});
-  if (!news) return;
-  actions_.emplace_back(Note{Note::Kind::kWarning, fmt::format("worker {} on {} waits: {}",
-                                                               worker.number, worker.host, text)});
+void Core::OnIdle(Worker& worker, const std::string& why) {
+  if (why == worker.idle) return;
+  // A wait for a program is told once: what it has printed so far may change its text.
+  const bool news = worker.idle.empty() || !why.starts_with("waits: ");
+  worker.idle = why;
+  Record(WorkerWaitsRecord{worker.number, why});
+  if (!news || why.empty()) return;
+  actions_.emplace_back(Note{Note::Kind::kWarning,
+                             fmt::format("worker {} on {} {}", worker.number, worker.host, why)});
 }
 
 // Whether this worker may have had an attempt that is not out with it now: one of this master's it

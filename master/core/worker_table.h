@@ -87,7 +87,8 @@ struct Worker {
   uint64_t slots = 0;
   uint64_t capacity = 0;
   std::string problem;
-  std::string waits_for;
+  /// Why it takes nothing, or waits, as it was told last.
+  std::string idle;
 
   /// Whether there is a session; without one nothing can be sent to it.
   bool connected = false;

@@ -178,7 +178,11 @@ class Scenario {
         message.results.push_back(Result(ref, verb == "unstartable"));
       core_->OnMessage(now_, from, envelope, message);
     } else if (verb == "heartbeat") {
-      core_->OnMessage(now_, from, envelope, WorkerHeartbeat{0, 100, ""});
+      // What it says of itself needs no numbers.
+      core_->OnMessage(
+          now_, from, envelope,
+          WorkerHeartbeat{0, Has("problem") ? 0u : 100u, Has("problem") ? "no cwd" : "",
+                          Has("waits") ? "its program" : ""});
     } else if (verb == "leaving") {
       core_->OnMessage(now_, from, envelope, Leaving{"SIGTERM"});
     } else if (verb == "goodbye") {
