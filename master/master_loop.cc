@@ -78,6 +78,7 @@ MasterLoop::End MasterLoop::Run() {
   TellDropped();
   if (options_.ending) options_.ending(end_->reason);
   workforce_.Close(leave_);
+  transport_.Close();
   // One that nobody else can read must be closed before the export.
   if (leave_ != Pool::End::kTold || writer_->exclusive()) Close();
   return *end_;

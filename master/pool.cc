@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <poll.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <chrono>
@@ -131,6 +132,10 @@ void Pool::WaitForWork() {
 }
 
 void Pool::Work() {
+  // Whoever knocks at the master's port takes descriptors, too: the pipes of a scheduler's commands
+  // have a table of their own. (Local workers' descriptors are closed by another thread.) Where the
+  // system does not allow that, they share.
+  if (outlives()) unshare(CLONE_FILES);
   for (;;) {
     WaitForWork();
     for (const Command& command : commands_.TakeAll()) {

@@ -620,7 +620,7 @@ class Setup {
     loop_options.spool = directory.File("spool");
     loop_options.copies = directory.File("copy-");
     loop_options.keep_alive = [&] {
-      directory.WriteOwner(address_);
+      directory.RenewOwner();
       LookAtFiles();
     };
     RowSource rows({directory.File("params.csv"), ranges_, command_.columns, seed_columns_,

@@ -176,6 +176,12 @@ void WaitForLocalWorkers(const std::string& path) {
   }
 }
 
+int64_t UnixSeconds() {
+  return std::chrono::duration_cast<std::chrono::seconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
 // A master elsewhere may hold the directory where locks do not reach. On this host the lock has
 // decided; on another its address and the time that it renews count.
 void CheckOwner(const std::string& path, bool take_over) {
@@ -200,9 +206,7 @@ void CheckOwner(const std::string& path, bool take_over) {
     if (!start || *start != static_cast<uint64_t>(number("start_ticks"))) return;
     throw UsageError(InUse(path));
   }
-  const auto now = std::chrono::duration_cast<std::chrono::seconds>(
-                       std::chrono::system_clock::now().time_since_epoch())
-                       .count();
+  const int64_t now = UnixSeconds();
   // A clock that is wrong, here or there, is as good as one that has stopped.
   const int64_t renewed = number("time");
   if (std::abs(now - renewed) > 30 && !Answers(field("address"))) return;
@@ -363,14 +367,32 @@ RunDirectory::~RunDirectory() {
   if (published_ && !moved_aside_to_.empty()) rename(moved_aside_to_.c_str(), path_.c_str());
 }
 
-void RunDirectory::WriteOwner(const std::string& address) const {
-  const auto now = std::chrono::duration_cast<std::chrono::seconds>(
-      std::chrono::system_clock::now().time_since_epoch());
-  const nlohmann::ordered_json owner = {
-      {"host", HostName()}, {"boot_id", BootId()},
-      {"pid", getpid()},    {"start_ticks", StartTimeOf(getpid()).value_or(0)},
-      {"address", address}, {"time", now.count()}};
-  ReplaceFile(File("owner.json"), owner.dump(2) + "\n", 0666);
+void RunDirectory::WriteOwner(const std::string& address) {
+  const nlohmann::ordered_json owner = {{"host", HostName()},
+                                        {"boot_id", BootId()},
+                                        {"pid", getpid()},
+                                        {"start_ticks", StartTimeOf(getpid()).value_or(0)},
+                                        {"address", address}};
+  owner_ = owner.dump(2);
+  owner_.resize(owner_.rfind('\n'));
+  owner_ += ",\n  \"time\": ";
+  const std::string path = File("owner.json");
+  ReplaceFile(path, OwnerNow(), 0666);
+  owner_file_ = Fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+}
+
+std::string RunDirectory::OwnerNow() const {
+  return fmt::format("{}{}\n}}\n", owner_, UnixSeconds());
+}
+
+// Needs no descriptor that strangers at the master's port could have taken. The text is as long as
+// the one that is there.
+void RunDirectory::RenewOwner() {
+  const std::string text = OwnerNow();
+  if (pwrite(owner_file_.get(), text.data(), text.size(), 0) < 0 ||
+      fdatasync(owner_file_.get()) != 0) {
+    throw Error(fmt::format("cannot write '{}': {}", File("owner.json"), strerror(errno)));
+  }
 }
 
 }  // namespace cq

@@ -40,16 +40,22 @@ class RunDirectory {
   int workers_lock() const { return workers_lock_.get(); }
 
   /// Writes owner.json: host, boot, pid with its start time, address, and the time.
-  void WriteOwner(const std::string& address) const;
+  void WriteOwner(const std::string& address);
+  /// The same with another time: the claim of a master that lives. Throws Error.
+  void RenewOwner();
 
  private:
   RunDirectory() = default;
+  std::string OwnerNow() const;
 
   std::string path_;
   std::string current_;
   std::string moved_aside_to_;
   Fd lock_;
   Fd workers_lock_;
+  /// The text of owner.json up to the time, which is its last field.
+  std::string owner_;
+  Fd owner_file_;
   bool keep_ = false;
   bool published_ = false;
 };

@@ -34,7 +34,7 @@ void MakeRoom(const std::vector<PoolShare>& pools) {
   for (const PoolShare& share : pools) share.pool->KeepDescriptorLimit(before);
 }
 
-Transport Listen(const std::vector<PoolShare>& pools, const RunDirectory& directory, RunKeys& keys,
+Transport Listen(const std::vector<PoolShare>& pools, RunDirectory& directory, RunKeys& keys,
                  RunObserver& observer, std::string& address) {
   // The transport's, the journal's, and those of the pools: libzmq would abort for want of one.
   RequireThreads(4 + pools.size());

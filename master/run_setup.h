@@ -28,7 +28,7 @@ void MakeRoom(const std::vector<PoolShare>& pools);
 
 /// Binds, and writes the keys and the address to where workers find them: the same keys and, if it
 /// can be had, the same port as an earlier master's, so that workers come back by themselves.
-Transport Listen(const std::vector<PoolShare>& pools, const RunDirectory& directory, RunKeys& keys,
+Transport Listen(const std::vector<PoolShare>& pools, RunDirectory& directory, RunKeys& keys,
                  RunObserver& observer, std::string& address);
 
 /// What earlier masters submitted is taken over; their workers are waited for as long as they can

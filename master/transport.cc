@@ -215,6 +215,12 @@ bool Transport::AnswerZap() {
   return true;
 }
 
+void Transport::Close() {
+  router_.close();
+  zap_.close();
+  context_.close();
+}
+
 std::vector<bool> Transport::Wait(const std::vector<int>& fds, std::chrono::milliseconds timeout) {
   std::vector<int> all = fds;
   all.push_back(zap_.get(zmq::sockopt::fd));

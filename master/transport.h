@@ -46,6 +46,10 @@ class Transport {
   /// The next frame that has arrived, if any.
   std::optional<Incoming> Receive();
 
+  /// Sends what is under way, for 2 s at most, and gives all descriptors back: strangers may have
+  /// taken all that there are. The last call.
+  void Close();
+
   /// Waits until a frame arrives, one of `fds` is readable, or the time is over. Returns which of
   /// `fds` are.
   std::vector<bool> Wait(const std::vector<int>& fds, std::chrono::milliseconds timeout);

@@ -298,7 +298,7 @@ class MasterEngine final : public detail::Engine {
     loop.spool = directory_->File("spool");
     loop.copies = directory_->File("copy-");
     loop.keep_alive = [this] {
-      directory_->WriteOwner(address_);
+      directory_->RenewOwner();
       LookAtFiles();
     };
     loop.ending = [this](const std::string& reason) { OnEnding(reason); };

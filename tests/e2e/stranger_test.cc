@@ -1,6 +1,7 @@
 // Who else may knock at a master's port: workers of another version or run, peers without the key,
 // peers that speak nonsense.
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -184,6 +185,38 @@ TEST_F(StrangerTest, ConnectionsThatNeverSpeakOrSpeakNonsenseCostLittle) {
   ASSERT_NE(peak, std::string::npos);
   EXPECT_LT(std::stol(status.substr(peak + 6)), 200'000) << "KiB";
   ExpectTheRunToEndWell();
+}
+
+// Those at the master's port take all the descriptors that it may have.
+TEST_F(StrangerTest, AFloodOfConnectionsDoesNotKeepTheResultsFromTheUser) {
+  ExpectTheRunToEndWell();
+  std::filesystem::remove(directory_.File("go"));
+  run_ = std::make_unique<TestProcess>(
+      std::vector<std::string>{"sh", "-c",
+                               std::string("ulimit -n 256; exec ") + CQ_PROGRAM +
+                                   " run in.csv --fresh -- sh -c "
+                                   "'while [ ! -e go ]; do sleep 0.02; done'"},
+      directory_.path());
+  ASSERT_TRUE(Eventually([&] { return run_->Err().find("worker 1 on") != std::string::npos; }));
+  const std::string endpoint =
+      ReadConnectionFile(directory_.File("in.cq/connect.json")).endpoints.at(0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port =
+      htons(static_cast<uint16_t>(std::stoi(endpoint.substr(endpoint.rfind(':') + 1))));
+  std::vector<Fd> sockets;
+  for (int i = 0; i < 400; ++i) {
+    sockets.emplace_back(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    connect(sockets.back().get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  }
+  EXPECT_TRUE(Eventually([&] {
+    const std::filesystem::directory_iterator all(fmt::format("/proc/{}/fd", run_->pid()));
+    return std::distance(begin(all), end(all)) == 256;
+  }));
+  ExpectTheRunToEndWell();
+  EXPECT_EQ(Column(directory_.File("in.cq/results.csv"), "cq_status"),
+            std::vector<std::string>{"ok"});
 }
 
 TEST_F(StrangerTest, AConnectionFileThatOthersCanReadIsRefusedWithTheRemedy) {
