@@ -11,8 +11,8 @@
 #include <fstream>
 #include <list>
 #include <map>
-#include <optional>
 #include <mutex>
+#include <optional>
 #include <ranges>
 #include <set>
 #include <stdexcept>
