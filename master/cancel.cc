@@ -8,7 +8,7 @@
 namespace cq {
 
 std::vector<std::string> CancelAllocations(Database& journal, const std::string& scheduler,
-                                           const Say& say) {
+                                           const SayWaiting& say) {
   std::vector<std::string> cancelled;
   for (const OpenAllocation& open : OpenAllocations(journal)) {
     if (open.scheduler == scheduler) continue;
@@ -22,7 +22,7 @@ std::vector<std::string> CancelAllocations(Database& journal, const std::string&
   return cancelled;
 }
 
-std::vector<std::string> CancelLeftJobs(const std::string& run_dir, const Say& say) {
+std::vector<std::string> CancelLeftJobs(const std::string& run_dir, const SayWaiting& say) {
   const RunDirectory directory = RunDirectory::Open(run_dir, false);
   Database journal = OpenJournal(directory.File("journal.db"));
   return CancelAllocations(journal, {}, say);

@@ -171,7 +171,10 @@ InputSummary ReadInput(const InputOptions& options) {
   }
   stream.Finish();
   if (rewrite) copy_row({}, true);
-  for (const TypeFinder& finder : finders) summary.types.push_back(finder.type());
+  for (size_t i = 0; i < finders.size(); ++i) {
+    summary.types.push_back(finders[i].type());
+    if (finders[i].wide()) summary.wide.push_back(summary.columns[i]);
+  }
   if (out && fsync(out.get()) != 0) {
     throw Error(fmt::format("cannot write '{}': {}", options.copy, strerror(errno)));
   }

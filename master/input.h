@@ -22,6 +22,8 @@ struct InputSummary {
   std::vector<CsvRow> first;
   /// What the columns hold, if that was asked for.
   std::vector<ColumnType> types;
+  /// The names of columns of integers with one beyond 2^53 (TypeFinder::wide).
+  std::vector<std::string> wide;
   /// The line of the first row with bytes that are no UTF-8; 0 if there is none.
   uint64_t odd_line = 0;
 };

@@ -199,7 +199,10 @@ class Setup {
     const auto summary = Read(options_.input, directory.File("params.csv"));
     definition_.columns = summary.columns;
     definition_.rows = summary.rows;
-    if (served()) definition_.types = ColumnTypes(options_, summary);
+    if (served()) {
+      definition_.types = ColumnTypes(options_, summary);
+      AddWide(summary);
+    }
     definition_.run = Random64();
     definition_.seed = options_.seed ? *options_.seed : Random64() >> 33;
     Define(directory, cwd);
@@ -458,12 +461,23 @@ class Setup {
         fmt::format("the input has changed: {} rows are as before, {} are new, {} are gone",
                     match.kept, match.added, match.removed.size()));
     definition_.rows = summary.rows;
+    AddWide(summary);
     restart.meta["last_task"] = std::to_string(last + match.added);
     restart.ranges = std::move(match.ranges);
     restart.removed = std::move(match.removed);
     restart.meta["copy_pending"] = "true";
     if (rename(edited.c_str(), directory.File("params.csv.next").c_str()) != 0) {
       throw Error(fmt::format("cannot rename '{}': {}", edited, strerror(errno)));
+    }
+  }
+
+  // Of a column that the user takes as text it does not matter.
+  void AddWide(const InputSummary& summary) {
+    auto& wide = definition_.wide;
+    for (const std::string& name : summary.wide) {
+      const auto type = options_.types.find(name);
+      if (type != options_.types.end() && type->second != NameOf(ColumnType::kInteger)) continue;
+      if (std::find(wide.begin(), wide.end(), name) == wide.end()) wide.push_back(name);
     }
   }
 
@@ -541,6 +555,7 @@ class Setup {
                       definition_.columns,
                       definition_.types,
                       {definition_.constants.begin(), definition_.constants.end()}};
+      SetWideColumns(text, definition_.wide);
     }
     return text;
   }

@@ -47,6 +47,7 @@ std::map<std::string, std::string> RunDefinition::ToMeta() const {
           {"function", JsonOfBytes(function).dump()},
           {"calls", OrderedJson(calls).dump()},
           {"types", EncodeTypes(types).dump()},
+          {"wide", EncodeList(wide).dump()},
           {"constants", EncodePairs(constants).dump()},
           {"columns", EncodeList(columns).dump()},
           {"env", EncodePairs(env).dump()},
@@ -80,6 +81,8 @@ RunDefinition ReadDefinition(Database& journal) {
     d.function = BytesOfJson(meta.at("function"));
     meta.at("calls").get_to(d.calls);
     for (const auto& name : meta.at("types")) d.types.push_back(ParseColumnType(name, "types"));
+    // One of an older cq does not say.
+    if (meta.contains("wide")) d.wide = DecodeList(meta.at("wide"));
     for (const auto& pair : meta.at("constants"))
       d.constants[BytesOfJson(pair[0])] = BytesOfJson(pair[1]);
     d.columns = DecodeList(meta.at("columns"));

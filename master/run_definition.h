@@ -25,6 +25,8 @@ struct RunDefinition {
   bool calls = false;
   /// Of the columns, for a program or a function.
   std::vector<ColumnType> types;
+  /// Those of integers with one beyond 2^53 in any row so far.
+  std::vector<std::string> wide;
   std::map<std::string, std::string> constants;
   std::vector<std::string> columns;
   std::vector<std::pair<std::string, std::string>> env;

@@ -20,6 +20,8 @@ class TypeFinder {
   void Add(std::string_view field);
   /// Of a column in which everything is missing: text.
   ColumnType type() const;
+  /// Of integers, one of which no double has exactly.
+  bool wide() const { return type() == ColumnType::kInteger && inexact_; }
 
  private:
   bool integer_ = true;

@@ -66,4 +66,9 @@ struct RunText {
   bool operator==(const RunText&) const = default;
 };
 
+/// Columns of integers with one beyond 2^53 in some row, which a language without 64-bit integers
+/// takes as something else in all rows. The extra `wide_columns`, a JSON list.
+void SetWideColumns(RunText& text, const std::vector<std::string>& columns);
+std::vector<std::string> WideColumns(const RunText& text);
+
 }  // namespace cq

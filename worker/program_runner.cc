@@ -632,7 +632,8 @@ std::string ProgramRunner::Greet(const RunContext& run) {
       if (!std::holds_alternative<SlotHello>(*message)) continue;
       if (greeted) throw Error("a second greeting");
       greeted = true;
-      process_->Write(EncodeStart(process_->format(), process_->NextId(), run.text().program));
+      process_->Write(EncodeStart(process_->format(), process_->NextId(), run.text().program,
+                                  WideColumns(run.text())));
     }
     if (!lives || killed) return EndedEarly(killed);
     if (steady_clock::now() - begin < kTellAfter) continue;

@@ -305,7 +305,8 @@ std::optional<FromProgram> ProgramReader::NextFrame() {
   return Next();
 }
 
-std::string EncodeStart(SlotFormat format, uint64_t id, const Program& program) {
+std::string EncodeStart(SlotFormat format, uint64_t id, const Program& program,
+                        const std::vector<std::string>& wide) {
   if (format == SlotFormat::kJson) {
     OrderedJson types = OrderedJson::array();
     for (const ColumnType t : program.types) types.push_back(cq::NameOf(t));
@@ -316,12 +317,13 @@ std::string EncodeStart(SlotFormat format, uint64_t id, const Program& program) 
       // Bytes that are not UTF-8 are replaced below.
       constants[name] = IsUtf8(text) ? OrderedJson::parse(value) : OrderedJson(text);
     }
-    const OrderedJson json = {{"type", "start"},
-                              {"id", id},
-                              {"protocol", kSlotProtocolVersion},
-                              {"columns", program.columns},
-                              {"types", types},
-                              {"constants", constants}};
+    OrderedJson json = {{"type", "start"},
+                        {"id", id},
+                        {"protocol", kSlotProtocolVersion},
+                        {"columns", program.columns},
+                        {"types", types},
+                        {"constants", constants}};
+    if (!wide.empty()) json["wide"] = wide;
     return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
   }
   FrameWriter frame(SlotType::kStart, id, 4);

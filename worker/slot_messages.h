@@ -58,7 +58,9 @@ class ProgramReader {
 
 // ---- to the program ----
 
-std::string EncodeStart(SlotFormat format, uint64_t id, const Program& program);
+/// `wide`: see WideColumns; told in JSON alone, since MessagePack has 64-bit integers.
+std::string EncodeStart(SlotFormat format, uint64_t id, const Program& program,
+                        const std::vector<std::string>& wide);
 std::string EncodeTasks(SlotFormat format, uint64_t id, const Program& program,
                         const std::vector<const Task*>& tasks, bool mark = false);
 /// In MessagePack.

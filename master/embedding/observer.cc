@@ -11,7 +11,7 @@ namespace {
 /// Workers that wait no longer than this for their scheduler are nothing to speak of.
 constexpr std::chrono::seconds kSoon{5};
 
-constexpr std::pair<const char*, const char*> kOptions[] = {
+constexpr std::pair<const char*, const char*> kOptionNames[] = {
     {"--run-dir DIR", "`run_dir`"},
     {"--run-dir", "`run_dir`"},
     {"--task-timeout", "`task_timeout`"},
@@ -34,7 +34,7 @@ constexpr std::pair<const char*, const char*> kOptions[] = {
 }  // namespace
 
 std::string InWordsOfTheApi(std::string text) {
-  for (const auto& [option, field] : kOptions) {
+  for (const auto& [option, field] : kOptionNames) {
     const std::string word = option;
     for (size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) {
       const size_t end = at + word.size();

@@ -7,7 +7,9 @@
 # Dates and times are ISO text (UTC), a difftime is seconds, bit64's integers are integers. Unnamed entries are V1, V2, ..., repeated names
 # get .1, .2. Any other object travels as R serialises it (`cq export --blob TASK`, readRDS reads it); an entry of a list that is none of
 # these is missing in its column, and the whole list travels so, too. cq_result(value, blob) returns both. After each call options, the
-# working directory and sinks are as they were, and the generators' kinds; what it prints is its own. quit() is its error.
+# working directory and sinks are as they were, and the generators' kinds; what it prints is its own. quit() and invokeRestart("abort")
+# are its error. Connections that it leaves open stay open as long as something refers to them, for the next call to use. A column of integers
+# with one beyond 2^53 in any row is text of class cq_int64 in all of them (bit64::as.integer64(unclass(x)), as.numeric(x)), and goes back so.
 # Needs jsonlite. SLOT_PROTOCOL.md describes what is said over the pipes.
 
 cq_result <- function(value, blob) structure(list(value = value, blob = blob), class = "cq_result")
@@ -79,7 +81,7 @@ local({
   scalar_text <- function(x) {
     if (is.null(x)) return("null")
     if (is.object(x)) {
-      if (inherits(x, "cq_int64")) return(unclass(x))
+      if (inherits(x, "cq_int64")) return(if (is.na(x)) "null" else unclass(x))
       if (inherits(x, "integer64")) return(integer64_text(x))
       if (inherits(x, "POSIXt")) return(if (is.na(x)) "null" else paste0("\"", iso_time(x), "\""))
       if (inherits(x, "Date")) return(if (is.na(x)) "null" else paste0("\"", format(as.Date(x), "%Y-%m-%d"), "\""))
@@ -152,8 +154,9 @@ local({
     if (is.na(text) || !nzchar(text)) class(e)[[1]] else substring(clean_text(text), 1, 1e5)
   }
 
-  # As the columns' types say: integers beyond 2^53 are texts of class cq_int64.
+  # As the columns' types say. A column of integers with one beyond 2^53 in any row is wide: all of it are texts of class cq_int64.
   argument <- function(value, type) {
+    if (type == "wide") return(structure(if (is.null(value)) NA_character_ else if (is.character(value)) value else sprintf("%.0f", value), class = "cq_int64"))
     if (is.null(value)) return(switch(type, integer = NA_integer_, number = NA_real_, boolean = NA, NA_character_))
     if (is.list(value)) return(as.numeric(value[["$number"]]))
     if (type == "number") return(as.numeric(value))
@@ -248,12 +251,19 @@ local({
       .Internal(options(...))
     })
     quit_ <- base::quit
+    refuse_end <- function(what) stop(structure(class = c("cq_quit", "error", "condition"), list(message = paste("it called", what), call = NULL)))
     refuse_quit <- function(save = "default", status = 0, runLast = TRUE) {
       if (Sys.getpid() != pid) quit_(save, status, runLast)
-      stop(structure(class = c("cq_quit", "error", "condition"), list(message = sprintf("it called quit(status = %s)", format(status)), call = NULL)))
+      refuse_end(sprintf("quit(status = %s)", format(status)))
     }
     in_base("quit", refuse_quit)
     in_base("q", refuse_quit)
+    # To the top level, which is the end of a script.
+    invoke_restart <- base::invokeRestart
+    in_base("invokeRestart", function(r, ...) {
+      if (Sys.getpid() == pid && identical(if (inherits(r, "restart")) r[[1L]] else r, "abort")) refuse_end("invokeRestart(\"abort\")")
+      invoke_restart(r, ...)
+    })
     in_base("closeAllConnections", function() {
       while (sink.number() > 0) sink()
       sink(type = "message")
@@ -282,7 +292,18 @@ local({
     })
 
     id <- "0"
+    # R has 128 connections. Those that functions opened, and nothing refers to any more, are closed by the collector alone.
+    most_connections <- 40L
+    calls_since <- 0L
+    close_lost <- function() {
+      calls_since <<- 0L
+      if (length(getAllConnections()) <= most_connections) return()
+      suppressWarnings(gc())
+      most_connections <<- min(length(getAllConnections()) + 37L, 100L)
+    }
+
     introduce <- function(task) {
+      if ((calls_since <<- calls_since + 1L) >= 8L) close_lost()
       numbers <- c(task[[1]], task[[3]])
       numbers <- if (is.integer(numbers)) as.character(numbers) else sprintf("%.0f", numbers)
       id <<- numbers[[1]]
@@ -392,7 +413,8 @@ local({
       if (message$type == "start") {
         columns <- as.character(unlist(message$columns))
         types <- as.character(unlist(message$types))
-        as_they_are <- c(integer = "integer", number = "double", boolean = "logical", string = "character")[types]
+        types[columns %in% as.character(unlist(message$wide))] <- "wide"
+        as_they_are <- c(integer = "integer", number = "double", boolean = "logical", string = "character", wide = "none")[types]
         constants <- lapply(message$constants, function(v) if (is.list(v)) as.numeric(v[["$number"]]) else v)
         reason <- refusal(f, c(columns, names(constants)))
         say(if (is.null(reason)) sprintf("{\"type\":\"ready\",\"id\":%d}", message$id)
