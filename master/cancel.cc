@@ -1,5 +1,7 @@
 #include "master/cancel.h"
 
+#include <fmt/format.h>
+
 #include "cq/error.h"
 #include "master/pool.h"
 #include "master/recovery.h"
@@ -12,7 +14,17 @@ std::vector<std::string> CancelAllocations(Database& journal, const std::string&
   std::vector<std::string> cancelled;
   for (const OpenAllocation& open : OpenAllocations(journal)) {
     if (open.scheduler == scheduler) continue;
-    if (CancelAllocation(open, say)) {
+    bool there = false;
+    try {
+      there = CancelAllocation(open, say);
+    } catch (const Error& error) {
+      if (!open.job.empty()) throw;
+      // Most likely it never came: it stays open for whoever asks again.
+      say(fmt::format("whether {} has jobs of an earlier submission is not known: {}",
+                      open.scheduler, error.what()));
+      continue;
+    }
+    if (there) {
       cancelled.push_back(open.scheduler + " " + (open.job.empty() ? open.token : open.job));
     }
     journal.Prepare("UPDATE allocations SET ended_us = unixepoch() * 1000000 WHERE token = ?1")

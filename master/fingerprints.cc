@@ -81,7 +81,8 @@ std::string HashPart(const std::string& fingerprint) {
 }  // namespace
 
 Fingerprints TakeFingerprints(const RunDefinition& definition,
-                              const std::vector<std::string>& depends) {
+                              const std::vector<std::string>& depends,
+                              const std::vector<std::string>& libraries) {
   Fingerprints found;
   for (size_t i = 0; i < definition.program.size(); ++i) {
     const std::string& word = definition.program[i];
@@ -103,6 +104,7 @@ Fingerprints TakeFingerprints(const RunDefinition& definition,
     if (!file.empty() && !word.empty()) Add(found, file, false);
   }
   for (const std::string& path : depends) Add(found, From(definition.cwd, path), true);
+  for (const std::string& path : libraries) Add(found, From(definition.cwd, path), false);
   return found;
 }
 
@@ -133,6 +135,10 @@ std::string FileWatch::Look() {
   const auto changed = Changed(known_, now);
   // A file that tasks write to would be told of for ever.
   for (const std::string& path : changed) known_.erase(path);
+  // One that was touched alone is not read again.
+  for (auto& [path, fingerprint] : now) {
+    if (known_.contains(path)) known_[path] = std::move(fingerprint);
+  }
   if (changed.empty()) return {};
   return fmt::format(
       "{} changed while this run goes on: what starts from now on may be another program, and the "

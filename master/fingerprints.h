@@ -13,10 +13,12 @@ struct RunDefinition;
 /// once the file has changed.
 using Fingerprints = std::map<std::string, std::string>;
 
-/// Of the command's program, of constant arguments that name regular files, and of `depends`.
+/// Of the command's program, of constant arguments that name regular files, of `libraries` as far
+/// as they can be read, and of `depends`.
 /// Throws UsageError for a file in `depends` that cannot be read.
 Fingerprints TakeFingerprints(const RunDefinition& definition,
-                              const std::vector<std::string>& depends);
+                              const std::vector<std::string>& depends,
+                              const std::vector<std::string>& libraries = {});
 
 /// The paths that are in both and differ.
 std::vector<std::string> Changed(const Fingerprints& before, const Fingerprints& now);

@@ -60,7 +60,7 @@ MasterLoop::~MasterLoop() {
 }
 
 MasterLoop::End MasterLoop::Run() {
-  workforce_.Open([this](Workforce::Word word) { mail_.Put(std::move(word)); },
+  workforce_.Open([this](Workforce::Word word) { mail_.Put(std::move(word)); }, mail_.fd(),
                   [this](JournalRecord record) {
                     Push(std::move(record));
                     return writer_->Flush();
@@ -210,7 +210,8 @@ void MasterLoop::OnSignals() {
                       "again to stop now",
                       core_.counts().running));
       DrainNow("interrupted");
-    } else if (info.ssi_signo == SIGHUP && options_.stay_on_hangup && workforce_.outlives()) {
+    } else if (info.ssi_signo == SIGHUP && options_.stay_on_hangup && workforce_.outlives() &&
+               !finished_) {
       // As if we had died, which the end of a terminal often means: nobody is told.
       end_ = End{130, "hung up (SIGHUP): the workers finish what they have, and wait"};
       leave_ = Pool::End::kStay;
@@ -228,6 +229,7 @@ void MasterLoop::DrainNow(const std::string& reason) {
 
 void MasterLoop::StopNow(const std::string& reason) {
   end_ = End{130, reason};
+  leave_ = Pool::End::kNow;
   finished_ = true;
   core_.OnStop(Now(), "stopped");
   Act();

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -125,17 +126,30 @@ void Pool::WaitForWork() {
   const bool young = any_pending_ || expecting_ ||
                      std::chrono::steady_clock::now() - changed_ < std::chrono::minutes(2);
   const auto soon = std::chrono::milliseconds(1000u << std::min(polls_unchanged_, 6u));
-  const auto interval = std::min(scheduler_->PollInterval(young), soon);
+  auto interval = std::min(scheduler_->PollInterval(young), soon);
+  if (!late_.empty()) interval = std::min<std::chrono::milliseconds>(interval, kLateEvery);
   std::vector<pollfd> fds{{commands_.fd(), POLLIN, 0}};
   for (const int fd : scheduler_->WatchFds()) fds.push_back({fd, POLLIN, 0});
   poll(fds.data(), fds.size(), static_cast<int>(interval.count()));
 }
 
+// Whoever knocks at the master's port takes descriptors, too: the pipes of a scheduler's commands
+// have a table of their own, with nothing in it that others mean to close. Where the system does
+// not allow that, they share.
+void Pool::KeepOwnDescriptors() const {
+  if (unshare(CLONE_FILES) != 0) return;
+  std::vector<int> kept{2, commands_.fd(), callbacks_.event_fd};
+  std::sort(kept.begin(), kept.end());
+  for (size_t i = 0; i < kept.size(); ++i) {
+    const unsigned first = static_cast<unsigned>(kept[i]) + 1;
+    const unsigned last = i + 1 < kept.size() ? static_cast<unsigned>(kept[i + 1]) - 1 : ~0u;
+    if (first <= last) close_range(first, last, 0);
+  }
+}
+
 void Pool::Work() {
-  // Whoever knocks at the master's port takes descriptors, too: the pipes of a scheduler's commands
-  // have a table of their own. (Local workers' descriptors are closed by another thread.) Where the
-  // system does not allow that, they share.
-  if (outlives()) unshare(CLONE_FILES);
+  // Local workers' descriptors are closed by another thread.
+  if (outlives()) KeepOwnDescriptors();
   for (;;) {
     WaitForWork();
     for (const Command& command : commands_.TakeAll()) {
@@ -152,11 +166,19 @@ void Pool::Work() {
         scheduler_->Avoid(avoid->host);
       } else if (const auto* close = std::get_if<CloseCommand>(&command)) {
         if (close->how == End::kStay && outlives()) return scheduler_->LetGo();
+        // Its workers may have come and done all that there was.
+        TakeOverLateOnes();
         try {
           close->how == End::kTold ? scheduler_->Finish() : scheduler_->CancelAll();
-          for (const std::string& token : uncertain_) scheduler_->CancelSubmission(token);
         } catch (const Error& error) {
           close_error_ = error.what();
+        }
+        for (const std::string& token : uncertain_) {
+          try {
+            scheduler_->CancelSubmission(token);
+          } catch (const Error& error) {
+            close_error_ = error.what();
+          }
         }
         // What could not be cancelled is still there for `cq cancel`.
         if (outlives() && close_error_.empty()) {
@@ -184,6 +206,7 @@ bool Pool::TakeOver(const OpenAllocation& left) {
       case Scheduler::Adopted::kYes:
         tokens_.push_back(left.token);
         adopted_ = true;
+        changed_ = std::chrono::steady_clock::now();
         return true;
       case Scheduler::Adopted::kGone:
         callbacks_.write_durably(cq::AllocationEnded{left.token});
@@ -192,7 +215,7 @@ bool Pool::TakeOver(const OpenAllocation& left) {
         return false;
     }
   } catch (const Error& error) {
-    if (++failed_queries_ == 3) callbacks_.event(QueryFailed{error.what()});
+    if (++failed_adoptions_ == 3) callbacks_.event(QueryFailed{error.what()});
   }
   return false;
 }

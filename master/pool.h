@@ -80,6 +80,8 @@ class Pool {
  public:
   struct Callbacks {
     std::function<void(PoolEvent)> event;
+    /// What `event` writes to.
+    int event_fd = -1;
     /// Writes a record; returns once it is durable. False when the journal has failed.
     std::function<bool(JournalRecord)> write_durably;
   };
@@ -156,6 +158,7 @@ class Pool {
   /// Returns how many workers' jobs live, if the scheduler said so.
   std::optional<unsigned> Report();
   void WaitForWork();
+  void KeepOwnDescriptors() const;
 
   std::unique_ptr<Scheduler> scheduler_;
   const unsigned place_;
@@ -181,6 +184,7 @@ class Pool {
   unsigned polls_unchanged_ = 0;
   bool any_pending_ = false;
   unsigned failed_queries_ = 0;
+  unsigned failed_adoptions_ = 0;
   std::atomic<bool> expecting_ = true;
   std::string close_error_;
   std::thread thread_;

@@ -130,6 +130,8 @@ Epoch StartEpoch(Database& journal, const Restart& restart) {
       .BindText(3, HostName())
       .Bind(4, getpid())
       .Run();
+  // Workers that come back say so again.
+  journal.Execute("UPDATE workers SET waits_for = '' WHERE waits_for != ''");
   auto meta = journal.Prepare("INSERT OR REPLACE INTO meta VALUES(?1, ?2)");
   for (const auto& [name, value] : restart.meta) meta.BindText(1, name).BindText(2, value).Run();
   if (restart.ranges) {

@@ -16,11 +16,12 @@ Workforce::Workforce(const std::vector<PoolShare>& pools) {
   }
 }
 
-void Workforce::Open(const std::function<void(Word)>& say,
+void Workforce::Open(const std::function<void(Word)>& say, int say_fd,
                      const std::function<bool(JournalRecord)>& write_durably) {
   for (size_t i = 0; i < members_.size(); ++i) {
     Pool::Callbacks callbacks;
     callbacks.event = [say, i](PoolEvent event) { say({i, std::move(event)}); };
+    callbacks.event_fd = say_fd;
     callbacks.write_durably = write_durably;
     members_[i].pool->Open(std::move(callbacks));
     Start(members_[i], members_[i].workers);

@@ -30,8 +30,9 @@ class Workforce {
     size_t pool = 0;
     PoolEvent event;
   };
-  /// Starts the pools' threads, from which both are called, and all workers.
-  void Open(const std::function<void(Word)>& say,
+  /// Starts the pools' threads, from which both are called, and all workers. `say` writes to
+  /// `say_fd`.
+  void Open(const std::function<void(Word)>& say, int say_fd,
             const std::function<bool(JournalRecord)>& write_durably);
   /// Why the run cannot go on, if it cannot. `over`: nobody is to be replaced any more.
   std::optional<std::string> On(Time now, Word& word, Core& core, RunObserver& observer, bool over);

@@ -97,6 +97,8 @@ void TypeFinder::Add(std::string_view field) {
     integer_ = whole.has_value();
     // What is an integer is a number, too, but for those that no double has.
     if (whole) inexact_ = inexact_ || !IsExact(*whole);
+    constexpr int64_t kMost = int64_t{1} << 53;
+    if (whole) wide_ = wide_ || *whole > kMost || *whole < -kMost;
   }
   if (!integer_) number_ = number_ && !inexact_ && Number(field);
   boolean_ = boolean_ && Boolean(field);

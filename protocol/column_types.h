@@ -20,14 +20,15 @@ class TypeFinder {
   void Add(std::string_view field);
   /// Of a column in which everything is missing: text.
   ColumnType type() const;
-  /// Of integers, one of which no double has exactly.
-  bool wide() const { return type() == ColumnType::kInteger && inexact_; }
+  /// Of integers, one of which is beyond 2^53.
+  bool wide() const { return type() == ColumnType::kInteger && wide_; }
 
  private:
   bool integer_ = true;
   bool number_ = true;
   bool boolean_ = true;
   bool inexact_ = false;
+  bool wide_ = false;
   bool some_ = false;
 };
 

@@ -156,7 +156,8 @@ class SlurmScheduler : public Scheduler {
   }
 
   void CancelSubmission(const std::string& token) override {
-    for (const std::string& id : JobsWithToken(token)) Client("scancel", {"--quiet", id}, "");
+    ending_ = true;
+    Cancel(JobsWithToken(token));
   }
 
   void Avoid(const std::string& host) override { avoided_.insert(host); }
@@ -205,9 +206,10 @@ class SlurmScheduler : public Scheduler {
     ending_ = true;
     std::string failure;
     for (const JobId& job : jobs_) {
-      const auto done = Client("scancel", {"--quiet", job.id}, job.cluster);
-      if (done.status != 0 && done.err.find("Invalid job id") == std::string::npos) {
-        failure = fmt::format("scancel {} failed: {}; end it by hand", job.id, OneLine(done.err));
+      try {
+        CancelJob(job);
+      } catch (const Error& error) {
+        failure = error.what();
       }
     }
     const std::vector<Element> ending = std::exchange(alive_, {});
@@ -279,17 +281,32 @@ class SlurmScheduler : public Scheduler {
     return found;
   }
 
+  void Cancel(const std::vector<std::string>& ids) {
+    for (const std::string& id : ids) CancelJob({id, ""});
+  }
+  void CancelJob(const JobId& job) {
+    const auto done = Client("scancel", {"--quiet", job.id}, job.cluster);
+    if (done.status == 0 || done.err.find("Invalid job id") != std::string::npos) return;
+    throw Error(fmt::format("scancel {} failed: {}; end it by hand", job.id, OneLine(done.err)));
+  }
+
   [[noreturn]] void ThrowNotSubmitted(const CommandOutput& done, const std::string& token) {
-    // It may have submitted all the same: cut off by the time limit, or wrapped by a site's script.
-    bool asked = true;
+    const std::string said = OneLine(done.err + done.out);
+    // Cut off by the time limit, or without the answer that it should give.
+    bool certain = done.status != 0 && done.status < 128 && !SaysTimeout(said);
+    // It may have submitted all the same, wrapped by a site's script.
+    std::vector<std::string> found;
     try {
-      CancelSubmission(token);
+      found = JobsWithToken(token);
     } catch (const Error&) {
       // What sbatch said is what the user has to know.
-      asked = false;
     }
-    const std::string said = OneLine(done.err + done.out);
-    if (done.status != 0 && asked && done.status < 128 && !SaysTimeout(said)) {
+    try {
+      Cancel(found);
+    } catch (const Error&) {
+      certain = false;
+    }
+    if (certain) {
       throw Error(fmt::format("sbatch refused the workers: {}", said));
     }
     throw UncertainSubmission(

@@ -44,6 +44,8 @@ void Core::CheckLeases(Time now) {
 
 void Core::Lose(Time now, Worker& worker, const Loss& loss) {
   const bool charge = loss.blame != Blame::kNobody && !worker.leaving;
+  // Told anew if it comes back so.
+  worker.idle.clear();
   // In one slot what started last is what ran: an earlier one has ended, and its result is lost.
   std::map<uint32_t, AttemptId> ran;
   std::vector<OpenTask*> held;

@@ -215,14 +215,15 @@ class MasterEngine final : public detail::Engine {
     return plans;
   }
 
-  // Its arguments go nowhere; the call ends as an error.
+  // Its arguments go nowhere; the call ends as an error, and is known by what stands for them.
   static void RefuseIfTooLarge(Call& call) {
     if (call.arguments.size() <= kTaskBytesMax) return;
     call.problem = fmt::format(
         "the arguments of this call of '{}' have {} bytes; at most {} ({} MiB) can be passed on: "
         "what many calls have in common is for the constants, what is larger for a file",
         call.function->name, call.arguments.size(), kTaskBytesMax, kTaskBytesMax >> 20);
-    call.arguments.clear();
+    call.arguments = fmt::format("{} bytes, {:x}", call.arguments.size(),
+                                 std::hash<std::string>{}(call.arguments));
   }
 
   bool journalled() const { return private_ == nullptr; }
@@ -353,7 +354,7 @@ class MasterEngine final : public detail::Engine {
     definition_.run = Random64();
     definition_.seed = options_.seed ? *options_.seed : Random64() >> 33;
     directory_ = std::make_unique<RunDirectory>(RunDirectory::Make(run_dir_, options_.fresh));
-    const auto fingerprints = TakeFingerprints(definition_, FilesOf(FunctionsFromTheStart()));
+    const auto fingerprints = TakeFingerprints(definition_, {}, FilesOf(FunctionsFromTheStart()));
     files_.emplace(fingerprints);
     if (private_ != nullptr) {
       directory_->Publish();
@@ -386,7 +387,7 @@ class MasterEngine final : public detail::Engine {
     definition_.run = before.run;
     definition_.seed = before.seed;
     Restart restart;
-    const auto now = TakeFingerprints(definition_, FilesOf(FunctionsFromTheStart()));
+    const auto now = TakeFingerprints(definition_, {}, FilesOf(FunctionsFromTheStart()));
     files_.emplace(now);
     const auto changed = Changed(FingerprintsFromJson(MetaText(*journal_, "fingerprints")), now);
     const uint64_t results = CountResults(*journal_);

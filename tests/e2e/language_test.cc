@@ -175,27 +175,30 @@ TEST_F(LanguageTest, RowsOfRDoNotDependOnTheirNeighbours) {
   EXPECT_EQ(Column("w"), (Words{here, here, here, here}));
 }
 
-// Small ones and missing ones of such a column are of the same class.
+// Small ones and missing ones of such a column are of the same class; also where all are doubles,
+// such as 2^60.
 TEST_F(LanguageTest, AColumnOfLargeIntegersHasOneClassInR) {
   const auto program =
-      R("cq_serve(function(id, n) list(of = class(id)[1], n_of = class(n)[1],"
-        " back = id, text = paste(unclass(id))))");
+      R("cq_serve(function(id, round, n) list(of = class(id)[1], round_of = class(round)[1],"
+        " n_of = class(n)[1], back = id, text = paste(unclass(id))))");
   WriteFile(directory_.File("in.csv"),
-            "id,n\n5,1\n9007199254740993,2\n-9223372036854775808,3\nNA,4\n");
+            "id,round,n\n5,5,1\n9007199254740993,1152921504606846976,2\n"
+            "-9223372036854775808,7,3\nNA,NA,4\n");
   Words words{"run", "in.csv", "-w", "1"};
   words.insert(words.end(), program.begin(), program.end());
   Ended ended = Cq(words, directory_.path());
   ASSERT_EQ(ended.status, 0) << ended.err;
   EXPECT_EQ(Column("of"), Words(4, "cq_int64"));
+  EXPECT_EQ(Column("round_of"), Words(4, "cq_int64"));
   EXPECT_EQ(Column("n_of"), Words(4, "integer"));
   EXPECT_EQ(Column("back"), (Words{"5", "9007199254740993", "-9223372036854775808", ""}));
   EXPECT_EQ(Column("text"), (Words{"5", "9007199254740993", "-9223372036854775808", "NA"}));
   // An edit that makes it one holds for what runs from then on, and one that takes it back does
   // not.
-  WriteFile(directory_.File("in.csv"), "id,n\n5,1\n9007199254740993,2\n6,9007199254740995\n");
+  WriteFile(directory_.File("in.csv"), "id,round,n\n5,5,1\n6,6,9007199254740995\n");
   ended = Cq(words, directory_.path());
   ASSERT_EQ(ended.status, 0) << ended.err;
-  WriteFile(directory_.File("in.csv"), "id,n\n5,1\n7,8\n");
+  WriteFile(directory_.File("in.csv"), "id,round,n\n5,5,1\n7,7,8\n");
   ended = Cq(words, directory_.path());
   ASSERT_EQ(ended.status, 0) << ended.err;
   EXPECT_EQ(Column("n_of"), (Words{"integer", "cq_int64"}));
@@ -203,10 +206,15 @@ TEST_F(LanguageTest, AColumnOfLargeIntegersHasOneClassInR) {
 }
 
 TEST_F(LanguageTest, AJumpToTheTopLevelOfRIsThatTasksError) {
-  const Ended ended = Run(3, R("cq_serve(function(x) { if (x == 2) invokeRestart('abort'); x })"));
+  const Ended ended =
+      Run(4, R("cq_serve(function(x) {\n"
+               "  if (x == 2) invokeRestart('abort')\n"
+               "  if (x == 3) return(withRestarts(invokeRestart('abort'), abort = function() 33))\n"
+               "  x })"));
   EXPECT_EQ(ended.status, 1);
-  EXPECT_EQ(Column("cq_status"), (Words{"ok", "error", "ok"})) << ended.err;
+  EXPECT_EQ(Column("cq_status"), (Words{"ok", "error", "ok", "ok"})) << ended.err;
   EXPECT_EQ(Column("cq_error")[1], "it called invokeRestart(\"abort\")");
+  EXPECT_EQ(Column("result")[2], "33");
 }
 
 TEST_F(LanguageTest, ConnectionsThatRFunctionsLeaveOpenDoNotRunOut) {

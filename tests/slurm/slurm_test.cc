@@ -220,6 +220,27 @@ class LateSubmissionTest : public SlurmTest {
     run->Signal(SIGKILL);
     run->Wait();
   }
+  void SilenceSqueue() {
+    std::string squeue = Shell("command -v squeue");
+    squeue.pop_back();
+    WriteProgram(directory_.File("bin/squeue"),
+                 "#!/bin/sh\n[ -e answer ] || { echo asked >> asked; echo 'cannot connect' >&2; "
+                 "exit 1; }\nexec " +
+                     squeue + " \"$@\"\n");
+  }
+  void ResumeOnceItAnswers() {
+    TestProcess resumed({CQ_PROGRAM, "resume", "in.cq"}, directory_.path(), environment_);
+    EXPECT_TRUE(Eventually([&] {
+      return resumed.Err().find("the scheduler does not answer") != std::string::npos;
+    })) << resumed.Err();
+    WriteFile(directory_.File("answer"), "");
+    WriteFile(directory_.File("go"), "");
+    const Ended ended = resumed.Wait();
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    EXPECT_EQ(Submissions(), 1u);
+    EXPECT_EQ(Column("cq_status"), Words(40, "ok"));
+    EXPECT_TRUE(Queue().empty());
+  }
   size_t Submissions() const {
     const std::string calls = Slurp(directory_.File("sbatch.calls"));
     return static_cast<size_t>(std::count(calls.begin(), calls.end(), '\n'));
@@ -257,20 +278,15 @@ TEST_F(LateSubmissionTest, AResumeWhoseSchedulerDoesNotAnswerMakesNoOther) {
   ASSERT_TRUE(Started(2)) << run->Err();
   run->Signal(SIGKILL);
   run->Wait();
-  std::string squeue = Shell("command -v squeue");
-  squeue.pop_back();
-  WriteProgram(directory_.File("bin/squeue"),
-               "#!/bin/sh\n[ -e answer ] || { echo asked >> asked; "
-               "echo 'cannot connect' >&2; exit 1; }\nexec " +
-                   squeue + " \"$@\"\n");
-  TestProcess resumed({CQ_PROGRAM, "resume", "in.cq"}, directory_.path(), environment_);
-  EXPECT_TRUE(Eventually([&] { return Slurp(directory_.File("asked")).size() > 12; }));
-  WriteFile(directory_.File("answer"), "");
-  WriteFile(directory_.File("go"), "");
-  const Ended ended = resumed.Wait();
-  EXPECT_EQ(ended.status, 0) << ended.err;
-  EXPECT_EQ(Submissions(), 1u);
-  EXPECT_TRUE(Queue().empty());
+  SilenceSqueue();
+  ResumeOnceItAnswers();
+}
+
+TEST_F(LateSubmissionTest, AResumeAsksAnUnansweringSchedulerForItUntilItAnswers) {
+  KillMasterInSubmission();
+  SilenceSqueue();
+  WriteFile(directory_.File("submit"), "");
+  ResumeOnceItAnswers();
 }
 
 // It fails, and its job comes all the same.

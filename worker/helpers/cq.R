@@ -258,10 +258,11 @@ local({
     }
     in_base("quit", refuse_quit)
     in_base("q", refuse_quit)
-    # To the top level, which is the end of a script.
+    # To the top level, which is the end of a script: R's own restart of that name is the last, and has no exit.
     invoke_restart <- base::invokeRestart
     in_base("invokeRestart", function(r, ...) {
-      if (Sys.getpid() == pid && identical(if (inherits(r, "restart")) r[[1L]] else r, "abort")) refuse_end("invokeRestart(\"abort\")")
+      if (identical(r, "abort")) r <- Find(function(known) identical(known[[1L]], "abort"), computeRestarts())
+      if (Sys.getpid() == pid && inherits(r, "restart") && identical(r[[1L]], "abort") && is.null(r[[2L]])) refuse_end("invokeRestart(\"abort\")")
       invoke_restart(r, ...)
     })
     in_base("closeAllConnections", function() {

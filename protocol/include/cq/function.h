@@ -35,7 +35,8 @@
 
 namespace cq {
 
-/// What the task that runs now is. Valid inside a function that a worker calls.
+/// What the task that runs now is. Valid inside a function that a worker calls, and in libraries
+/// that were loaded before the worker's first task.
 struct TaskInfo {
   /// The task's number, counted from 1, and which try this is, from 1.
   uint64_t task = 0;
