@@ -210,7 +210,7 @@ void MasterLoop::OnSignals() {
                       "again to stop now",
                       core_.counts().running));
       DrainNow("interrupted");
-    } else if (info.ssi_signo == SIGHUP && options_.stay_on_hangup && workforce_.outlives() &&
+    } else if (info.ssi_signo == SIGHUP && !options_.stop_on_hangup && workforce_.outlives() &&
                !finished_) {
       // As if we had died, which the end of a terminal often means: nobody is told.
       end_ = End{130, "hung up (SIGHUP): the workers finish what they have, and wait"};

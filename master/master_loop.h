@@ -26,8 +26,8 @@ class MasterLoop {
  public:
   struct Options {
     int signal_fd = -1;
-    /// At SIGHUP workers that live without us stay.
-    bool stay_on_hangup = true;
+    /// At SIGHUP end workers that live without us, too.
+    bool stop_on_hangup = false;
     /// Where workers leave results that no master took.
     std::string spool;
     /// Where copies of the journal are made for those who ask: paths begin so.

@@ -631,7 +631,7 @@ class Setup {
     }
     MasterLoop::Options loop_options;
     loop_options.signal_fd = options_.signal_fd;
-    loop_options.stay_on_hangup = !options_.stop_on_hangup;
+    loop_options.stop_on_hangup = options_.stop_on_hangup;
     loop_options.spool = directory.File("spool");
     loop_options.copies = directory.File("copy-");
     loop_options.keep_alive = [&] {

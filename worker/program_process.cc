@@ -164,7 +164,7 @@ void ProgramProcess::ShowNoMore() {
 bool ProgramProcess::Serves(const RunText& text) const {
   return text.program == text_.program && text.env == text_.env && text.cwd == text_.cwd &&
          text.run_dir == text_.run_dir && text.memory_bytes == text_.memory_bytes &&
-         text.cpus == text_.cpus && WideColumns(text) == WideColumns(text_);
+         text.cpus == text_.cpus && text.extras == text_.extras;
 }
 
 void ProgramProcess::Write(const std::string& bytes) { unsent_ += bytes; }

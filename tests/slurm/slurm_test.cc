@@ -205,14 +205,14 @@ TEST_F(SlurmTest, ARunWithoutAnyWorkerLeftEndsWithAnError) {
   EXPECT_EQ(Column("cq_status"), Words(40, "pending"));
 }
 
-// sbatch waits for `submit`; who runs it is killed meanwhile.
+// sbatch has read its script and waits for `submit`; who runs it is killed meanwhile.
 class LateSubmissionTest : public SlurmTest {
  protected:
   LateSubmissionTest() {
     WriteProgram(directory_.File("bin/sbatch"),
-                 "#!/bin/sh\necho \"$@\" >> '" + directory_.File("sbatch.calls") +
+                 "#!/bin/sh\ncat > script\necho \"$@\" >> '" + directory_.File("sbatch.calls") +
                      "'\nwhile [ ! -e submit ]; do sleep 0.05; done\nexec " + RealSbatch() +
-                     " \"$@\"\n");
+                     " \"$@\" < script\n");
   }
   void KillMasterInSubmission() {
     auto run = Start({"-w", "2"}, UntilGo());
@@ -234,6 +234,9 @@ class LateSubmissionTest : public SlurmTest {
       return resumed.Err().find("the scheduler does not answer") != std::string::npos;
     })) << resumed.Err();
     WriteFile(directory_.File("answer"), "");
+    ExpectItToEndWithOneSubmission(resumed);
+  }
+  void ExpectItToEndWithOneSubmission(TestProcess& resumed) {
     WriteFile(directory_.File("go"), "");
     const Ended ended = resumed.Wait();
     EXPECT_EQ(ended.status, 0) << ended.err;
@@ -254,12 +257,7 @@ TEST_F(LateSubmissionTest, AResumeTakesItAndMakesNoOther) {
     return resumed.Err().find("may still come: waiting for it") != std::string::npos;
   })) << resumed.Err();
   WriteFile(directory_.File("submit"), "");
-  WriteFile(directory_.File("go"), "");
-  const Ended ended = resumed.Wait();
-  EXPECT_EQ(ended.status, 0) << ended.err;
-  EXPECT_EQ(Submissions(), 1u);
-  EXPECT_EQ(Column("cq_status"), Words(40, "ok"));
-  EXPECT_TRUE(Queue().empty());
+  ExpectItToEndWithOneSubmission(resumed);
 }
 
 TEST_F(LateSubmissionTest, CancelWaitsForItAndEndsIt) {
