@@ -96,23 +96,33 @@ TEST_F(LanguageTest, WhatAPythonFunctionPrintsIsKeptHoweverItEnds) {
 }
 
 TEST_F(LanguageTest, ALongTasksOutputIsThereWhileItRuns) {
-  for (const Words& program : {R("cq_serve(function(x) { cat('so far', x, '\\n'); while "
-                                 "(!file.exists('go')) Sys.sleep(0.05); x })"),
-                               Python("import os, time\n"
-                                      "def f(x):\n"
-                                      "  print('so far', x)\n"
-                                      "  while not os.path.exists('go'): time.sleep(0.05)\n"
-                                      "cq.serve(f)")}) {
-    std::filesystem::remove(directory_.File("go"));
-    WriteFile(directory_.File("in.csv"), "x\n1\n");
-    Words words = {CQ_PROGRAM, "run", "in.csv", "--fresh", "-w", "1"};
+  WriteFile(directory_.File("in.csv"), "x\n1\n");
+  const auto start = [&](const std::string& run_dir, const Words& program) {
+    Words words = {CQ_PROGRAM, "run", "in.csv", "-w", "1", "--run-dir", run_dir};
     words.insert(words.end(), program.begin(), program.end());
-    TestProcess run(words, directory_.path());
-    EXPECT_TRUE(Eventually([&] { return Has(Log(1), "so far 1"); }, std::chrono::seconds(40)));
-    EXPECT_TRUE(Has(Log(1), "pending"));
-    WriteFile(directory_.File("go"), "");
-    EXPECT_EQ(run.Wait().status, 0);
+    return std::make_unique<TestProcess>(words, directory_.path());
+  };
+  const auto r = start("r.cq", R("cq_serve(function(x) { cat('so far', x, '\\n'); while "
+                                 "(!file.exists('go')) Sys.sleep(0.05); x })"));
+  const auto python =
+      start("python.cq", Python("import os, time\n"
+                                "def f(x):\n"
+                                "  print('so far', x)\n"
+                                "  while not os.path.exists('go'): time.sleep(0.05)\n"
+                                "cq.serve(f)"));
+  for (const char* run_dir : {"r.cq", "python.cq"}) {
+    std::string log;
+    EXPECT_TRUE(Eventually(
+        [&] {
+          log = Cq({"log", run_dir, "1"}, directory_.path()).out;
+          return Has(log, "so far 1");
+        },
+        std::chrono::seconds(60)));
+    EXPECT_TRUE(Has(log, "pending")) << log;
   }
+  WriteFile(directory_.File("go"), "");
+  EXPECT_EQ(r->Wait().status, 0);
+  EXPECT_EQ(python->Wait().status, 0);
 }
 
 TEST_F(LanguageTest, RValuesHaveTheirForms) {
