@@ -2,93 +2,154 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
-#include <mutex>
+#include <cstring>
 
 #include "protocol/files.h"
+
+// The sanitizers keep books for each thread, and here are two processes in the memory of one.
+#define CQ_NOT_SANITIZED __attribute__((no_sanitize("thread", "address", "undefined")))
 
 namespace cq {
 namespace {
 
-// A child inherits our own limit, so we have the mark while it is started: to mark it afterwards
-// would be too late for what it starts at once. Limits are a process's, hence one start at a time.
-class InheritedMark {
- public:
-  explicit InheritedMark(uint64_t mark) : lock_(Mutex()) {
-    getrlimit(RLIMIT_LOCKS, &own_);
-    const rlimit marked{mark == 0 ? own_.rlim_cur : mark, own_.rlim_max};
-    setrlimit(RLIMIT_LOCKS, &marked);
+constexpr const char* kShell = "/bin/sh";
+
+// What the child does of what was asked for, until it is another program. It shares this process's
+// memory and runs while the thread that started it waits, so it calls what a signal handler may,
+// and leaves everything as it is.
+struct Child {
+  bool own_session = false;
+  const std::vector<std::pair<int, int>>& given;
+  const char* cgroup = nullptr;
+  const char* directory = nullptr;
+  bool no_input = false;
+  uint64_t mark = 0;
+  const char* file = nullptr;
+  char* const* arguments = nullptr;
+  char* const* environment = nullptr;
+  int error = 0;
+
+  int Become() const;
+};
+
+CQ_NOT_SANITIZED int Child::Become() const {
+  // Before any signal can come: a handler of ours would run in our memory.
+  // The kernel's own call: the C library keeps two signals to itself, which its posix_spawn leaves
+  // ignored. All zero is its `struct sigaction` for SIG_DFL.
+  constexpr std::array<unsigned long, 8> by_default{};
+  for (int number = 1; number < NSIG; ++number) {
+    syscall(SYS_rt_sigaction, number, by_default.data(), nullptr, (NSIG - 1) / 8);
   }
-  InheritedMark(const InheritedMark&) = delete;
-  InheritedMark& operator=(const InheritedMark&) = delete;
-  ~InheritedMark() { setrlimit(RLIMIT_LOCKS, &own_); }
+  if ((own_session ? setsid() : setpgid(0, 0)) < 0) return errno;
+  rlimit limit{};
+  if (mark != 0 && getrlimit(RLIMIT_LOCKS, &limit) == 0) {
+    limit.rlim_cur = mark;
+    setrlimit(RLIMIT_LOCKS, &limit);  // a hard limit below it leaves the environment to tell
+  }
+  if (cgroup != nullptr) {
+    const int tasks = open(cgroup, O_WRONLY | O_CLOEXEC);
+    if (tasks >= 0 && write(tasks, "0", 1) != 1) close(tasks);
+  }
+  if (no_input) {
+    const int null = open("/dev/null", O_RDONLY);
+    if (null < 0 || (null != 0 && dup2(null, 0) < 0)) return errno;
+    if (null > 2) close(null);
+  }
+  for (const auto& [fd, as] : given) {
+    if (fd == as ? fcntl(fd, F_SETFD, 0) < 0 : dup2(fd, as) < 0) return errno;
+  }
+  if (directory != nullptr && chdir(directory) < 0) return errno;
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  // Without a slash it is looked for in PATH.
+  if (std::strchr(file, '/') == nullptr) {
+    execvpe(file, arguments, environment);
+  } else {
+    execve(file, arguments, environment);
+  }
+  return errno;
+}
+
+CQ_NOT_SANITIZED int RunChild(void* given) {
+  auto* child = static_cast<Child*>(given);
+  child->error = child->Become();
+  _exit(127);
+}
+
+// Every signal, in this thread.
+class Blocked {
+ public:
+  Blocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  Blocked(const Blocked&) = delete;
+  Blocked& operator=(const Blocked&) = delete;
+  ~Blocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
 
  private:
-  static std::mutex& Mutex() {
-    static std::mutex mutex;
-    return mutex;
-  }
-
-  std::lock_guard<std::mutex> lock_;
-  rlimit own_{};
+  sigset_t before_{};
 };
+
+constexpr size_t kChildStack = 1u << 16;
 
 }  // namespace
 
-Spawner::Spawner(Group group) {
-  posix_spawn_file_actions_init(&actions_);
-  posix_spawnattr_init(&attributes_);
-  sigset_t none;
-  sigemptyset(&none);
-  posix_spawnattr_setsigmask(&attributes_, &none);
-  sigset_t all;
-  sigfillset(&all);
-  posix_spawnattr_setsigdefault(&attributes_, &all);
-  posix_spawnattr_setpgroup(&attributes_, 0);
-  const int own = group == Group::kOwnSession ? POSIX_SPAWN_SETSID : POSIX_SPAWN_SETPGROUP;
-  posix_spawnattr_setflags(
-      &attributes_, static_cast<short>(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | own));
-}
+Spawner::Spawner(Group group)
+    : own_session_(group == Group::kOwnSession), stack_(new char[kChildStack]) {}
 
-Spawner::~Spawner() {
-  posix_spawn_file_actions_destroy(&actions_);
-  posix_spawnattr_destroy(&attributes_);
-}
-
-// Onto itself it clears close-on-exec, in posix_spawn.
-void Spawner::Give(int fd, int as) { posix_spawn_file_actions_adddup2(&actions_, fd, as); }
-
-void Spawner::GiveNoInput() {
-  posix_spawn_file_actions_addopen(&actions_, 0, "/dev/null", O_RDONLY, 0);
-}
-
-void Spawner::StartIn(const std::string& directory) {
-  posix_spawn_file_actions_addchdir_np(&actions_, directory.c_str());
-}
+void Spawner::Give(int fd, int as) { given_.emplace_back(fd, as); }
+void Spawner::GiveNoInput() { no_input_ = true; }
+void Spawner::StartIn(const std::string& directory) { directory_ = directory; }
+void Spawner::JoinCgroup(const std::string& tasks_file) { cgroup_ = tasks_file; }
 
 int Spawner::Start(pid_t& pid, const std::string& file, const std::vector<std::string>& arguments,
-                   char* const* environment, uint64_t mark) const {
-  const InheritedMark marked(mark);
-  // Without a slash it is looked for in PATH.
-  const auto spawn = file.find('/') == std::string::npos ? posix_spawnp : posix_spawn;
-  const int error = spawn(&pid, file.c_str(), &actions_, &attributes_,
-                          ArgumentPointers(arguments).data(), environment);
-  if (error != ENOEXEC) return error;
+                   char* const* environment, uint64_t mark) {
+  const auto or_none = [](const std::string& text) {
+    return text.empty() ? nullptr : text.c_str();
+  };
+  const std::vector<char*> pointers = ArgumentPointers(arguments);
+  Child child{.own_session = own_session_,
+              .given = given_,
+              .cgroup = or_none(cgroup_),
+              .directory = or_none(directory_),
+              .no_input = no_input_,
+              .mark = mark,
+              .file = file.c_str(),
+              .arguments = pointers.data(),
+              .environment = environment};
+  {
+    const Blocked signals;
+    // As posix_spawn does it, which can neither set a limit nor join a cgroup.
+    pid = clone(RunChild, stack_.get() + kChildStack, CLONE_VM | CLONE_VFORK | SIGCHLD, &child);
+    if (pid < 0) return errno;
+  }
+  if (child.error == 0) return 0;
+  int ignored = 0;
+  WaitFor(pid, ignored);
+  pid = -1;
+  if (child.error != ENOEXEC || file == kShell) return child.error;
   std::vector<std::string> words = arguments;
   words[0] = file;
-  words.insert(words.begin(), "/bin/sh");
-  return posix_spawn(&pid, "/bin/sh", &actions_, &attributes_, ArgumentPointers(words).data(),
-                     environment);
+  words.insert(words.begin(), kShell);
+  return Start(pid, kShell, words, environment, mark);
 }
 
 int Spawner::StartPatiently(pid_t& pid, const std::string& file,
                             const std::vector<std::string>& arguments, char* const* environment,
-                            uint64_t mark, std::chrono::milliseconds patience, int stop_fd) const {
+                            uint64_t mark, std::chrono::milliseconds patience, int stop_fd) {
   constexpr std::chrono::milliseconds kLongestPause{1000};
   int error = Start(pid, file, arguments, environment, mark);
   auto pause = std::chrono::milliseconds(10);

@@ -1,17 +1,18 @@
 #pragma once
 
-#include <spawn.h>
 #include <sys/types.h>
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace cq {
 
 /// How a process is started: with no signal blocked, every disposition the default, and what is
-/// asked for here. Can be used again and again.
+/// asked for here. Can be used again and again, by one thread at a time.
 class Spawner {
  public:
   /// Whose process group and session it gets.
@@ -20,28 +21,35 @@ class Spawner {
   explicit Spawner(Group group);
   Spawner(const Spawner&) = delete;
   Spawner& operator=(const Spawner&) = delete;
-  ~Spawner();
 
   /// It finds `fd` at the number `as`. Neither may be a number that was asked for before.
   void Give(int fd, int as);
   /// It reads nothing from standard input.
   void GiveNoInput();
   void StartIn(const std::string& directory);
+  /// Before it runs it writes itself into this file of a cgroup, if it can.
+  void JoinCgroup(const std::string& tasks_file);
 
   /// Starts `file` with these arguments and this environment (NAME=VALUE). Returns errno, 0 if it
-  /// was started. A script without a #! line is run by /bin/sh, as execvp and every shell do.
+  /// was started. A script without a #! line is run by /bin/sh, as execvp and every shell do. The
+  /// calling thread waits until it runs.
   /// `mark` is its RLIMIT_LOCKS, unless it is 0: see descendants.h.
   int Start(pid_t& pid, const std::string& file, const std::vector<std::string>& arguments,
-            char* const* environment, uint64_t mark = 0) const;
+            char* const* environment, uint64_t mark = 0);
   /// The same; where the system has no room for another process at the moment (EAGAIN, ENOMEM) it
   /// tries again, for at most `patience` or until `stop_fd` is readable. The last errno.
   int StartPatiently(pid_t& pid, const std::string& file, const std::vector<std::string>& arguments,
                      char* const* environment, uint64_t mark, std::chrono::milliseconds patience,
-                     int stop_fd) const;
+                     int stop_fd);
 
  private:
-  posix_spawn_file_actions_t actions_;
-  posix_spawnattr_t attributes_;
+  const bool own_session_;
+  bool no_input_ = false;
+  std::vector<std::pair<int, int>> given_;
+  std::string directory_;
+  std::string cgroup_;
+  /// The child's, until it is another program.
+  std::unique_ptr<char[]> stack_;
 };
 
 /// Whether it was this machine that had no room for another process.

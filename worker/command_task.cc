@@ -59,7 +59,7 @@ void ReadAvailable(int fd, const F& take) {
 // end of file, so two wake-ups and a dozen system calls a task are saved.
 class CommandRunner::Starter {
  public:
-  explicit Starter(std::string cwd)
+  Starter(std::string cwd, const MemoryCgroup* cgroup)
       : cwd_(std::move(cwd)),
         null_(open("/dev/null", O_RDONLY | O_CLOEXEC)),
         out_(MakePipe()),
@@ -71,12 +71,13 @@ class CommandRunner::Starter {
     spawner_.Give(err_.write.get(), 2);
     std::error_code unknown;
     if (std::filesystem::current_path(unknown) != cwd_) spawner_.StartIn(cwd_);
+    if (cgroup != nullptr) spawner_.JoinCgroup(cgroup->tasks_file());
   }
 
   const std::string& cwd() const { return cwd_; }
   int out() const { return out_.read.get(); }
   int err() const { return err_.read.get(); }
-  const Spawner& spawner() const { return spawner_; }
+  Spawner& spawner() { return spawner_; }
 
  private:
   std::string cwd_;
@@ -88,7 +89,7 @@ class CommandRunner::Starter {
 
 class CommandRunner::Running {
  public:
-  Running(const RunContext& run, const Task& task, const Slot& slot, const Starter& starter,
+  Running(const RunContext& run, const Task& task, const Slot& slot, Starter& starter,
           MemoryCgroup* cgroup)
       : run_(run), task_(task), slot_(slot), starter_(starter), cgroup_(cgroup) {
     TaskResult& r = end_.result;
@@ -133,17 +134,13 @@ class CommandRunner::Running {
       Fail(126, std::move(*reason));
       return false;
     }
-    auto& arguments = std::get<std::vector<std::string>>(rendered);
+    const auto& arguments = std::get<std::vector<std::string>>(rendered);
     const std::string program = arguments.at(0);
-    std::string file = run_.ResolveProgram(program);
+    const std::string file = run_.ResolveProgram(program);
     if (file.empty()) {
       end_.result.unstartable = true;
       Fail(127, fmt::format("cannot run '{}': not found in PATH", program));
       return false;
-    }
-    if (cgroup_ != nullptr) {
-      arguments = cgroup_->Wrap(file, arguments);
-      file = arguments[0];
     }
     std::vector<std::string> own = OwnEnvironment();
     std::vector<char*> environment = Environment(own);
@@ -395,7 +392,7 @@ class CommandRunner::Running {
   const RunContext& run_;
   const Task& task_;
   const Slot& slot_;
-  const Starter& starter_;
+  Starter& starter_;
   MemoryCgroup* cgroup_;
   steady_clock::time_point begin_{};
   // When something is to be looked at; never, unless set.
@@ -421,13 +418,14 @@ CommandRunner::~CommandRunner() = default;
 
 CommandEnd CommandRunner::Run(const RunContext& run, const Task& task) {
   try {
-    if (!starter_ || starter_->cwd() != run.text().cwd) {
-      starter_ = std::make_unique<Starter>(run.text().cwd);
-    }
     if (run.text().memory_bytes != cgroup_bytes_) {
+      starter_.reset();
       cgroup_.reset();
       cgroup_bytes_ = run.text().memory_bytes;
       if (cgroup_bytes_ != 0) cgroup_ = MemoryCgroup::Make(slot_.number, cgroup_bytes_);
+    }
+    if (!starter_ || starter_->cwd() != run.text().cwd) {
+      starter_ = std::make_unique<Starter>(run.text().cwd, cgroup_.get());
     }
   } catch (const Error& error) {
     CommandEnd end;

@@ -33,8 +33,8 @@ struct CommandEnd {
   bool left_behind = false;
 };
 
-/// Runs commands in one slot, one at a time. What tasks have in common (pipes, what posix_spawn is
-/// to do) is made once: it costs as much as a tenth of a trivial task.
+/// Runs commands in one slot, one at a time. What tasks have in common (pipes, how they
+/// are started) is made once: it costs as much as a tenth of a trivial task.
 class CommandRunner {
  public:
   struct Slot {

@@ -107,8 +107,6 @@ std::vector<pid_t> KillAllDescendants(int limit_ms) {
 }
 
 AdoptedChildren::AdoptedChildren() {
-  // Before any start lends us a mark.
-  NoMark();
   const std::string path = fmt::format("/proc/self/task/{}/children", getpid());
   children_ = Fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
 }

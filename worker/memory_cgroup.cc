@@ -108,7 +108,9 @@ std::unique_ptr<MemoryCgroup> MemoryCgroup::Make(uint64_t slot, uint64_t limit_b
   RemoveStale(own.directory);
   const std::string directory = fmt::format("{}/cq-{}-{}", own.directory, getpid(), slot);
   if (mkdir(directory.c_str(), 0755) != 0) return nullptr;
-  std::unique_ptr<MemoryCgroup> made(new MemoryCgroup(directory));
+  // v1 moves a single thread at less cost; v2 only whole processes.
+  std::unique_ptr<MemoryCgroup> made(
+      new MemoryCgroup(directory, directory + (own.v2 ? "/cgroup.procs" : "/tasks")));
   const std::string limit = std::to_string(limit_bytes);
   if (own.v2) {
     // Without the controller enabled for children there is no such file.
@@ -124,16 +126,6 @@ std::unique_ptr<MemoryCgroup> MemoryCgroup::Make(uint64_t slot, uint64_t limit_b
 }
 
 MemoryCgroup::~MemoryCgroup() { rmdir(directory_.c_str()); }
-
-std::vector<std::string> MemoryCgroup::Wrap(const std::string& file,
-                                            const std::vector<std::string>& arguments) const {
-  // Another shell than bash would drop exported functions, and variables with names of others.
-  static const std::string kShell = access("/bin/bash", X_OK) == 0 ? "/bin/bash" : "/bin/sh";
-  std::vector<std::string> wrapped = {kShell, "-c", "echo $$ 2>/dev/null >\"$0\"; exec \"$@\"",
-                                      directory_ + "/cgroup.procs", file};
-  wrapped.insert(wrapped.end(), arguments.begin() + 1, arguments.end());
-  return wrapped;
-}
 
 bool MemoryCgroup::Holds(pid_t pid) const {
   const std::string name = directory_.substr(directory_.rfind('/'));

@@ -6,7 +6,6 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <vector>
 
 namespace cq {
 
@@ -33,19 +32,20 @@ class MemoryCgroup {
   MemoryCgroup& operator=(const MemoryCgroup&) = delete;
   ~MemoryCgroup();
 
-  /// The arguments of a shell that moves itself here and becomes `file` with these arguments. To
-  /// move a process that runs already takes milliseconds, and what it starts meanwhile gets away.
-  std::vector<std::string> Wrap(const std::string& file,
-                                const std::vector<std::string>& arguments) const;
-  /// Whether this process is in it: the shell may not have been able to move.
+  /// Where a process writes itself into it, before it is the task: to move one that runs already
+  /// takes milliseconds, and what it starts meanwhile gets away.
+  const std::string& tasks_file() const { return tasks_file_; }
+  /// Whether this process is in it: it may not have been able to move.
   bool Holds(pid_t pid) const;
   /// Whether the kernel has killed one of its processes since the last call.
   bool HasKilled();
 
  private:
-  explicit MemoryCgroup(std::string directory) : directory_(std::move(directory)) {}
+  MemoryCgroup(std::string directory, std::string tasks_file)
+      : directory_(std::move(directory)), tasks_file_(std::move(tasks_file)) {}
 
-  std::string directory_;
+  const std::string directory_;
+  const std::string tasks_file_;
   uint64_t kills_ = 0;
 };
 

@@ -214,16 +214,12 @@ bool ProgramProcess::Send() {
 }
 
 void ProgramProcess::Spawn(const RunContext& run) {
-  auto words = ProgramWords(run.text().program);
+  const auto words = ProgramWords(run.text().program);
   name_ = words.at(0);
-  std::string file = run.ResolveProgram(name_);
+  const std::string file = run.ResolveProgram(name_);
   if (file.empty()) {
     start_error_ = ENOENT;
     return;
-  }
-  if (cgroup_) {
-    words = cgroup_->Wrap(file, words);
-    file = words[0];
   }
   auto environment = ProgramEnvironment(run, token_);
   environment.push_back(fmt::format("CQ_TASK=0"));
@@ -238,6 +234,7 @@ void ProgramProcess::Spawn(const RunContext& run) {
   spawner.Give(in.get(), kProgramIn);
   spawner.Give(out.get(), kProgramOut);
   spawner.StartIn(run.text().cwd);
+  if (cgroup_) spawner.JoinCgroup(cgroup_->tasks_file());
   start_error_ = spawner.StartPatiently(pid_, file, words, ArgumentPointers(environment).data(),
                                         slot_.number + 1, kRoomPatience, slot_.kill_fd);
   if (start_error_ != 0) pid_ = -1;

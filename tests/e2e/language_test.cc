@@ -185,6 +185,22 @@ TEST_F(LanguageTest, RowsOfRDoNotDependOnTheirNeighbours) {
   EXPECT_EQ(Column("w"), (Words{here, here, here, here}));
 }
 
+TEST_F(LanguageTest, RowsOfPythonDoNotDependOnTheirNeighbours) {
+  const Ended ended = Run(9, Python("import os\n"
+                                    "def f(x):\n"
+                                    "  here = os.path.basename(os.getcwd())\n"
+                                    "  if x % 4 == 0: os.chdir('/')\n"
+                                    "  if x % 4 == 1: os.fchdir(os.open('/', os.O_RDONLY))\n"
+                                    "  if x % 4 == 2 and os.fork() == 0: return 'of a child'\n"
+                                    "  if x % 4 == 3:\n"
+                                    "    os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')\n"
+                                    "  return {'w': here, 'task': os.environ['CQ_TASK']}\n"
+                                    "cq.serve(f)"));
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("w"), Words(9, std::filesystem::path(directory_.path()).filename().string()));
+  EXPECT_EQ(Column("task"), (Words{"1", "2", "3", "4", "5", "6", "7", "8", "9"}));
+}
+
 // Small ones and missing ones of such a column are of the same class; also where all are doubles,
 // such as 2^60.
 TEST_F(LanguageTest, AColumnOfLargeIntegersHasOneClassInR) {

@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <set>
+#include <sstream>
+
 #include "tests/support/process.h"
 
 namespace cq {
@@ -53,8 +56,9 @@ class SurroundingsTest : public ::testing::Test {
   }
 
   TemporaryDirectory directory_;
-  /// What a task sees. The C library's posix_spawn leaves its own two signals, 32 and 33, ignored.
-  const std::string signals_ = "0000000000000000 0000000180000000 ";
+  /// What a task sees. (The C library's posix_spawn, by which the tests start cq, leaves its own
+  /// two signals, 32 and 33, ignored.)
+  const std::string signals_ = "0000000000000000 0000000000000000 ";
 };
 
 TEST_F(SurroundingsTest, ARunIsTheSameWithEverySignalIgnoredOrBlocked) {
@@ -159,6 +163,51 @@ TEST_F(SurroundingsTest, WhatCannotWorkIsOneClearSentence) {
       EXPECT_TRUE(ended.status == 3 || ended.status == 2 || ended.status == 127 ||
                   ended.status == 1)
           << ended.status << with << ended.err;
+    }
+  }
+}
+
+// Exported functions of bash, names that are no identifiers, an empty value: what a shell on the
+// way would drop.
+TEST_F(SurroundingsTest, TasksFindTheSameEnvironmentWhateverStandsBetween) {
+  WriteFile(directory_.File("in.csv"), "a\n1\n");
+  WriteFile(directory_.File("f.py"),
+            "import cq\n"
+            "cq.serve(lambda a: open('environ', 'w').write(open('/proc/self/environ').read()))\n");
+  const auto environment = [&](Words options, const Words& program) {
+    Words words = {CQ_PROGRAM, "run", "in.csv", "--fresh", "-w", "1", "--seed", "1"};
+    words.insert(words.end(), options.begin(), options.end());
+    words.insert(words.end(), program.begin(), program.end());
+    const Ended ended = TestProcess(words, directory_.path(),
+                                    {{"BASH_FUNC_greet%%", "() {  echo hello\n}"},
+                                     {"a.b", "1"},
+                                     {"x-y", "2 \t'\""},
+                                     {"EMPTY", ""}})
+                            .Wait();
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    std::set<std::string> entries;
+    std::istringstream text(Slurp(directory_.File("environ")));
+    for (std::string entry; std::getline(text, entry, '\0');) {
+      // A shell that users ask for has these of its own, and the mark is another for each program.
+      bool own = entry.starts_with("CQ_SLOT_MARK=");
+      for (const char* name : {"_=", "SHLVL=", "PWD=", "OLDPWD="}) {
+        own = own || (!options.empty() && options[0] == "--worker-init" && entry.starts_with(name));
+      }
+      if (!own) entries.insert(entry);
+    }
+    return entries;
+  };
+  for (const Words& program : {Words{"--", "cp", "/proc/self/environ", "environ"},
+                               Words{"--program", "/usr/bin/python3 f.py"}}) {
+    const auto plain = environment({}, program);
+    EXPECT_TRUE(plain.contains("BASH_FUNC_greet%%=() {  echo hello\n}"));
+    EXPECT_TRUE(plain.contains("a.b=1") && plain.contains("EMPTY="));
+    EXPECT_EQ(environment({"--task-memory", "1G"}, program), plain);
+    const auto with_init = environment({"--worker-init", "true"}, program);
+    for (const std::string& entry : plain) {
+      const std::string name = entry.substr(0, entry.find('=') + 1);
+      if (name == "_=" || name == "SHLVL=" || name == "PWD=" || name == "OLDPWD=") continue;
+      EXPECT_TRUE(with_init.contains(entry)) << entry;
     }
   }
 }

@@ -392,6 +392,21 @@ TEST_F(SlurmTest, WorkerInitAndSettingsReachTheWorkers) {
   EXPECT_EQ(Column("cq_stdout")[0], "loaded 4 2");
 }
 
+// A shell on the way would drop them, as the one around sbatch does that other tests have.
+TEST_F(SlurmTest, TasksFindVariablesWhoseNamesAreNoIdentifiers) {
+  std::filesystem::remove(directory_.File("bin/sbatch"));
+  environment_["BASH_FUNC_greet%%"] = "() {  echo hello\n}";
+  environment_["a.b"] = "1 \t'\"";
+  const Ended ended =
+      Run({"-w", "1", "--worker-init", "true", "--task-memory", "500M", "--limit", "1"},
+          {"cp", "/proc/self/environ", "environ"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  const std::string found = Slurp(directory_.File("environ"));
+  for (const auto& [name, value] : environment_) {
+    EXPECT_NE(found.find(name + "=" + value + '\0'), std::string::npos) << name;
+  }
+}
+
 TEST_F(SlurmTest, AWorkerThatLacksTheDirectorySaysSoAndTheRunEnds) {
   const Ended ended = Run({"-w", "1", "--cwd", "/no/such/directory"}, {"true"});
   EXPECT_EQ(ended.status, 3);

@@ -180,7 +180,8 @@ local({
   now <- function() .Internal(Sys.time())
   promise <- function(name, expression, of, at) .Internal(delayedAssign(name, expression, of, at))
   mark_to <- function(text, output) .Internal(writeLines(text, output, "", FALSE))
-  sinks <- function() .Internal(sink.number(TRUE))
+  sinks <- function(output = TRUE) .Internal(sink.number(output))
+  call_by_name <- function(name, arguments, where) .Internal(do.call(name, arguments, where))
   send <- function(line, output) {
     .Internal(writeLines(line, output, "\n", TRUE))
     .Internal(flush(output))
@@ -192,13 +193,15 @@ local({
     nothing <- rawConnection(raw(0), "wb")
     send("a", nothing)
     mark_to("b", nothing)
-    stopifnot(abs(now() - unclass(Sys.time())) < 3600, promised == 2, identical(rawToChar(rawConnectionValue(nothing)), "a\nb"), sinks() >= 0L)
+    stopifnot(abs(now() - unclass(Sys.time())) < 3600, promised == 2, identical(rawToChar(rawConnectionValue(nothing)), "a\nb"),
+              sinks() >= 0L, sinks(FALSE) == 2L, call_by_name("sum", list(1, 2), here) == 3)
     close(nothing)
   }, error = function(e) {
     set_variables <<- function(names, values) do.call(Sys.setenv, as.list(structure(values, names = names)))
     now <<- function() unclass(Sys.time())
     mark_to <<- function(text, output) writeLines(text, output, sep = "")
-    sinks <<- function() sink.number()
+    sinks <<- function(output = TRUE) sink.number(if (output) "output" else "message")
+    call_by_name <<- function(name, arguments, where) do.call(name, arguments, envir = where)
     promise <<- function(name, expression, of, at) do.call(delayedAssign, list(name, expression, of, at))
     send <<- function(line, output) {
       writeLines(line, output, useBytes = TRUE)
@@ -245,10 +248,15 @@ local({
     directory <- getwd()
 
     was_options <- options()
-    changed <- FALSE
+    changed <- moved <- FALSE
     in_base("options", function(...) {
       if (...length()) changed <<- TRUE
       .Internal(options(...))
+    })
+    # Asking for the directory after each call would cost as much as a small function. C code that changes it is noticed at a batch's end.
+    in_base("setwd", function(dir) {
+      moved <<- TRUE
+      .Internal(setwd(dir))
     })
     quit_ <- base::quit
     refuse_end <- function(what) stop(structure(class = c("cq_quit", "error", "condition"), list(message = paste("it called", what), call = NULL)))
@@ -340,14 +348,19 @@ local({
     # As it was before the call. `marks`: something came to standard output or error by another way (C, a process): each task is marked.
     finish <- function(marks) {
       if (sinks() != depth) restore_sinks()
-      if (sink.number(type = "message") != 2L) sink(type = "message")
+      if (sinks(FALSE) != 2L) sink(type = "message")
       if (marks || noticed || length(rawConnectionValue(held))) write_marks()
       if (changed) {
         extra <- setdiff(names(options()), names(was_options))
         do.call(options, c(was_options, structure(vector("list", length(extra)), names = extra)))
         changed <<- FALSE
       }
-      if (getwd() != directory) setwd(directory)
+      if (moved) go_back()
+    }
+
+    go_back <- function() {
+      setwd(directory)
+      moved <<- FALSE
     }
 
     number_answers <- paste0("{\"type\":\"result\",\"task\":%s,\"us\":%.0f,\"value\":", c("%.17g.0", "%.17g"), "}")
@@ -375,7 +388,7 @@ local({
             while (i <= length(tasks)) {
               task <- tasks[[i]]
               introduce(task)
-              x <- do.call(name, row_of(task[[5]]), envir = calling)
+              x <- call_by_name(name, row_of(task[[5]]), calling)
               line <- if (is.double(x) && length(x) == 1L && is.null(attributes(x)) && is.finite(x)) {
                 sprintf(if (x == trunc(x) && abs(x) < 1e17) number_answers[[1]] else number_answers[[2]], id, passed(), x)
               } else line_of(answer_text(x), passed())
@@ -394,7 +407,7 @@ local({
             if (inherits(e, "cq_quit")) calls <<- NULL
             trace <- if (length(calls)) {
               # What stands around the call is ours.
-              at <- which(vapply(calls, function(call) identical(call[[1L]], quote(do.call)) && identical(call[[2L]], quote(name)), TRUE))
+              at <- which(vapply(calls, function(call) identical(call[[1L]], quote(call_by_name)) && identical(call[[2L]], quote(name)), TRUE))
               inner <- if (length(at)) calls[-seq_len(at[[length(at)]])] else calls
               text <- vapply(inner, function(call) substring(deparse(call, nlines = 1L)[[1]], 1, 200), "")
               text <- text[!grepl("^(h\\(simpleError|\\.handleSimpleError\\(|\\(function \\(e\\) )", text)]
@@ -422,6 +435,7 @@ local({
             else sprintf("{\"type\":\"refuse\",\"id\":%d,\"message\":%s}", message$id, quote_text(reason)))
       } else if (message$type == "tasks") {
         run(message$tasks, isTRUE(message$mark))
+        if (!identical(getwd(), directory)) go_back()
       } else if (message$type != "unsupported") {
         say(sprintf("{\"type\":\"unsupported\",\"id\":%d,\"what\":%s}", if (is.null(message$id)) 0L else message$id, quote_text(message$type)))
       }

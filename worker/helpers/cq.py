@@ -85,7 +85,8 @@ def _number_from(members):
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 _SCALARS = {bool: lambda value: "true" if value else "false",
-            int: lambda value: _encode(_plain(value)), str: _encode, type(None): lambda value: "null",
+            int: lambda value: int.__repr__(value) if -1 << 63 <= value < 1 << 63 else _encode(_plain(value)),
+            str: _encode, type(None): lambda value: "null",
             float: lambda value: float.__repr__(value) if math.isfinite(value) else _encode(_plain(value))}
 
 
@@ -136,15 +137,11 @@ def _plain_or_none(value):
         return None
 
 
-_FRAME_BYTES = (1 << 24) - 1
+_ANSWER_BYTES = (1 << 24) - 101
 
 
-def _bytes(answer):
-    """A line's members as they travel. Raises what it cannot say."""
-    data = answer.encode()  # a lone surrogate is no text
-    if len(data) > _FRAME_BYTES - 100:
-        raise ValueError("its result takes %.1f MiB; what a task returns may take 16 MiB" % (len(data) / (1 << 20)))
-    return data
+def _too_large(answer):
+    return ValueError("its result takes %.1f MiB; what a task returns may take 16 MiB" % (len(answer) / (1 << 20)))
 
 
 def _failure(error):
@@ -204,23 +201,24 @@ class _Variable:
         os.environ[name] = "0"
         try:
             import ctypes
-            self._buffer = ctypes.create_string_buffer(self._key + b"=0", len(name) + 24)
+            head = self._key + b"="
+            self._buffer = ctypes.create_string_buffer(head + b"0", len(head) + 24)
+            self._digits = (ctypes.c_char * 24).from_buffer(self._buffer, len(head))
             # The environment outlives the interpreter's objects.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._buffer))
             self._put, self._last = ctypes.CDLL(None).putenv, None
         except (ImportError, OSError, AttributeError):
             self._known = None
+        if not isinstance(self._known, dict):
+            self.set = lambda number: os.environ.__setitem__(name, str(number))
 
     def set(self, number):
-        if not isinstance(self._known, dict):
-            os.environ[self._name] = str(number)
-            return
-        text = b"%d" % number
-        self._buffer.value = self._key + b"=" + text
+        self._digits.value = text = b"%d" % number
         # Whoever set the variable since, or took it away, has put something else in our buffer's place.
-        if self._known.get(self._key) is not self._last or self._last is None:
+        known = self._known
+        if self._last is None or known.get(self._key) is not self._last:
             self._put(self._buffer)
-        self._known[self._key] = self._last = text
+        known[self._key] = self._last = text
 
 
 def _refusal(function, names):
@@ -299,6 +297,36 @@ class _Flusher:
             pass  # the worker has gone, or the program ends
 
 
+class _Surroundings:
+    """Notices a fork, and another working directory (which C may change, too: such a one is noticed at the end of a batch)."""
+
+    def __init__(self):
+        self.directory = os.getcwd()
+        self.moved = self.forked = False
+        os.register_at_fork(after_in_child=self._fork)
+        # Asking for the directory after each task would cost as much as a small function.
+        sys.addaudithook(self._event)
+
+    def _fork(self):
+        self.forked = True
+
+    def _event(self, event, _):
+        if event == "os.chdir":
+            self.moved = True
+
+    def restore(self):
+        os.chdir(self.directory)
+        self.moved = False
+
+    def look(self):
+        try:
+            self.moved = os.getcwd() != self.directory
+        except OSError:
+            self.moved = True
+        if self.moved:
+            self.restore()
+
+
 def _flush_of_c():
     """The C library's fflush: what extensions print through it waits there."""
     try:
@@ -335,7 +363,7 @@ def serve(function):
     lines = os.fdopen(fd_in, "rb")
     out = os.fdopen(fd_out, "wb", buffering=1 << 20)
     out_stream, err_stream = _Stream(1), _Stream(2)
-    sys.stdout, sys.stderr = out_stream.text, err_stream.text
+    out_text, err_text = sys.stdout, sys.stderr = out_stream.text, err_stream.text
 
     decode = json.JSONDecoder(object_hook=_number_from).decode
 
@@ -345,7 +373,7 @@ def serve(function):
     say({"type": "hello", "protocol": 1, "helper": "cq.py"})
     out.flush()
     columns, constants = [], {}
-    pid, directory = os.getpid(), os.getcwd()
+    surroundings = _Surroundings()
     flush_c = _flush_of_c()
     seeds = _Seeds()
     set_task, set_seed, set_attempt = (_Variable(name).set for name in ("CQ_TASK", "CQ_SEED", "CQ_ATTEMPT"))
@@ -387,25 +415,29 @@ def serve(function):
                 seeds.set(seed)
                 begin = time.monotonic()
                 try:
-                    answer = _bytes(_answer(function(**row)))
+                    answer = _answer(function(**row)).encode()  # a lone surrogate is no text
+                    if len(answer) > _ANSWER_BYTES:
+                        raise _too_large(answer)
                 except BaseException as error:
-                    if os.getpid() != pid:
+                    if surroundings.forked:
                         raise  # a child that the function forked ends as it would anywhere
                     answer = _failure(error)
-                if os.getpid() != pid:
+                if surroundings.forked:
                     sys.stdout.flush()
                     os._exit(0)
                 us = (time.monotonic() - begin) * 1e6
                 # A function may have put others in their place, or gone elsewhere.
-                sys.stdout, sys.stderr = out_stream.text, err_stream.text
+                sys.stdout, sys.stderr = out_text, err_text
                 if marks:
                     flush_c(None)
-                for stream in (out_stream, err_stream):
-                    if marks or stream.printed:
-                        stream.mark(mark, task)
-                if os.getcwd() != directory:
-                    os.chdir(directory)
+                if marks or out_stream.printed:
+                    out_stream.mark(mark, task)
+                if marks or err_stream.printed:
+                    err_stream.mark(mark, task)
+                if surroundings.moved:
+                    surroundings.restore()
                 out.write(b'{"type":"result","task":%d,"us":%d%b\n' % (task, us, answer))
         finally:
             flusher.disarm()
         out.flush()
+        surroundings.look()
