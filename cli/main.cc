@@ -1,6 +1,4 @@
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -13,6 +11,7 @@
 #include "cli/commands.h"
 #include "cq/error.h"
 #include "cq/version.h"
+#include "protocol/files.h"
 #include "protocol/nearest.h"
 #include "protocol/own_program.h"
 #include "protocol/spawn.h"
@@ -84,11 +83,7 @@ int Main(const std::vector<std::string>& words) {
 int main(int argc, char** argv) {
   cq::DeclareOwnProgram(cq::OwnProgram::kCq);
   cq::ForgetInheritedSignals();
-  // A file opened under the number of a closed standard stream would get what is meant for that
-  // stream. What is closed stays of no use: to write there is an error, as it is to read.
-  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
-    if (fcntl(fd, F_GETFD) < 0) open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
-  }
+  cq::FillStandardStreams();
   try {
     const int status = cq::Main({argv + 1, argv + argc});
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {

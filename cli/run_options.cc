@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "cq/error.h"
+#include "master/output_file.h"
 #include "master/run_directory.h"
 #include "protocol/command.h"
 #include "protocol/limits.h"
@@ -267,6 +268,7 @@ RunOptions TranslateRunOptions(const CommandLine& line, const po::variables_map&
   if (options.output == "-" && values.count("json") > 0) {
     throw UsageError("--output - and --json both write to standard output: choose one");
   }
+  if (values.count("json") > 0) CheckStandardOutput("--json");
   return options;
 }
 

@@ -7,6 +7,7 @@
 
 #include "cli/commands.h"
 #include "cq/error.h"
+#include "protocol/files.h"
 #include "protocol/function_libraries.h"
 #include "protocol/own_program.h"
 #include "protocol/spawn.h"
@@ -37,6 +38,7 @@ int Serve(const std::vector<std::string>& words) {
 
 Runtime::Runtime(int argc, char** argv) {
   const std::vector<std::string> words(argv, argv + argc);
+  FillStandardStreams();
   DeclareOwnProgram(OwnProgram::kEmbedding);
   FunctionsFromTheStart();
   if (words.size() > 1 && words[1] == kEmbeddedWord) {

@@ -41,9 +41,16 @@ void CheckNoRunDirectory(const std::string& output, const fs::path& target) {
 
 }  // namespace
 
+void CheckStandardOutput(const std::string& option) {
+  const int mode = fcntl(STDOUT_FILENO, F_GETFL);
+  if (mode >= 0 && (mode & O_ACCMODE) != O_RDONLY) return;
+  throw UsageError(fmt::format(
+      "{} writes to standard output, which whoever started this program has closed", option));
+}
+
 void CheckOutput(const std::string& output, const std::string& input,
                  const std::vector<std::string>& depends) {
-  if (output == "-") return;
+  if (output == "-") return CheckStandardOutput("--output -");
   std::error_code none;
   fs::path target = fs::weakly_canonical(AbsolutePath(output), none);
   if (none) target = AbsolutePath(output);

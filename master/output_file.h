@@ -9,6 +9,9 @@
 
 namespace cq {
 
+/// Throws UsageError if standard output, to which `option` writes, is closed.
+void CheckStandardOutput(const std::string& option);
+
 /// Throws UsageError for a place where results must not or cannot go: in a run directory (but for
 /// its results.csv), over the input (`-`: standard input) or a file that results depend on, into a
 /// folder that is not there or cannot be written, onto a directory. "-" is standard output.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -58,7 +59,11 @@ WorkerLaunch LaunchOf(const PoolOptions& options) {
 Pool::Pool(const PoolOptions& options)
     : scheduler_(options.scheduler == "slurm" ? MakeSlurmScheduler(LaunchOf(options))
                                               : MakeLocalScheduler(LaunchOf(options))),
-      place_(options.place) {}
+      place_(options.place),
+      closing_(eventfd(0, EFD_CLOEXEC)) {
+  if (!closing_) throw Error("the system has no descriptor left for a pool of workers");
+  scheduler_->HurryAt(closing_.get());
+}
 
 bool CancelAllocation(OpenAllocation left, const std::function<void(const std::string&)>& say) {
   PoolOptions options;
@@ -114,7 +119,10 @@ void Pool::EndJob(const std::string& allocation) {
 
 void Pool::Avoid(const std::string& host) { commands_.Put(AvoidCommand{host}); }
 
-void Pool::Close(End how) { commands_.Put(CloseCommand{how}); }
+void Pool::Close(End how) {
+  commands_.Put(CloseCommand{how});
+  eventfd_write(closing_.get(), 1);
+}
 
 std::string Pool::Wait() {
   if (thread_.joinable()) thread_.join();
@@ -138,7 +146,7 @@ void Pool::WaitForWork() {
 // not allow that, they share.
 void Pool::KeepOwnDescriptors() const {
   if (unshare(CLONE_FILES) != 0) return;
-  std::vector<int> kept{2, commands_.fd(), callbacks_.event_fd};
+  std::vector<int> kept{2, commands_.fd(), callbacks_.event_fd, closing_.get()};
   std::sort(kept.begin(), kept.end());
   for (size_t i = 0; i < kept.size(); ++i) {
     const unsigned first = static_cast<unsigned>(kept[i]) + 1;

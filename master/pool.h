@@ -15,6 +15,7 @@
 #include "master/core/records.h"
 #include "master/mailbox.h"
 #include "master/open_allocation.h"
+#include "protocol/files.h"
 
 namespace cq {
 
@@ -164,6 +165,8 @@ class Pool {
   const unsigned place_;
   Callbacks callbacks_;
   Mailbox<Command> commands_;
+  /// Readable from Close on.
+  const Fd closing_;
   /// Of submissions that are there, or may be.
   std::vector<std::string> tokens_;
   /// Those of them that the scheduler did not answer about.

@@ -109,6 +109,12 @@ std::string ReadAll(const Fd& fd, const std::string& path) {
 }
 }  // namespace
 
+void FillStandardStreams() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (fcntl(fd, F_GETFD) < 0) open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+  }
+}
+
 std::string ReadFile(const std::string& path) { return ReadAll(OpenRegular(path), path); }
 
 std::string ReadStream(const std::string& path) {

@@ -55,6 +55,11 @@ uint64_t RaiseDescriptorLimit();
 /// How many descriptors this process may have at most.
 uint64_t DescriptorLimit();
 
+/// A file opened under the number of a closed standard stream would get what is meant for that
+/// stream. What is closed stays of no use: to write there is an error, as it is to read. Once,
+/// before anything else is opened.
+void FillStandardStreams();
+
 /// The whole of a regular file, or of one of /proc. Throws Error that names it.
 std::string ReadFile(const std::string& path);
 

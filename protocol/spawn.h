@@ -52,6 +52,10 @@ class Spawner {
   std::unique_ptr<char[]> stack_;
 };
 
+/// How long a slot waits for room for a task's process, and whoever starts a worker for its.
+inline constexpr std::chrono::milliseconds kRoomPatience{60'000};
+inline constexpr std::chrono::milliseconds kRoomPatienceForWorker{10'000};
+
 /// Whether it was this machine that had no room for another process.
 bool IsWantOfRoom(int error);
 

@@ -34,6 +34,7 @@ class LocalScheduler : public Scheduler {
 
   std::string name() const override { return "local"; }
   bool OutlivesMaster() const override { return false; }
+  void HurryAt(int fd) override { hurry_fd_ = fd; }
   bool Replaces() const override { return true; }
   void HoldOpen(int fd) override { held_fd_ = fd; }
   void KeepDescriptorLimit(uint64_t limit) override { descriptor_limit_ = limit; }
@@ -143,7 +144,7 @@ class LocalScheduler : public Scheduler {
     // Run by the guardian, so that a set-up that hangs ends like a worker.
     if (!launch_.worker_init.empty()) words.insert(words.end(), {"--init", launch_.worker_init});
     if (held_fd_ >= 0) words.insert(words.end(), {"--held-fd", std::to_string(kHeldFd)});
-    guardian.pid = Spawn(words, log.get(), life_read.get(), held_fd_);
+    guardian.pid = Spawn(words, log.get(), life_read.get());
     // The guardian is far from its first child by now.
     rlimit limit{};
     if (descriptor_limit_ != 0 && prlimit(guardian.pid, RLIMIT_NOFILE, nullptr, &limit) == 0) {
@@ -155,7 +156,7 @@ class LocalScheduler : public Scheduler {
     guardians_.push_back(std::move(guardian));
   }
 
-  static pid_t Spawn(std::vector<std::string>& words, int log, int life, int held) {
+  pid_t Spawn(const std::vector<std::string>& words, int log, int life) const {
     // A session of its own: Ctrl-C reaches the master alone.
     Spawner spawner(Spawner::Group::kOwnSession);
     spawner.GiveNoInput();
@@ -163,17 +164,20 @@ class LocalScheduler : public Scheduler {
     spawner.Give(log, 2);
     // Neither source is one of these numbers.
     spawner.Give(life, kMasterFd);
-    if (held >= 0) spawner.Give(held, kHeldFd);
+    if (held_fd_ >= 0) spawner.Give(held_fd_, kHeldFd);
     pid_t pid = 0;
-    const int error = spawner.Start(pid, words[0], words, environ);
+    const int error =
+        spawner.StartPatiently(pid, words[0], words, environ, 0, kRoomPatienceForWorker, hurry_fd_);
     if (error != 0) {
-      throw Error(fmt::format("cannot start a worker '{}': {}", words[0], strerror(error)));
+      throw Error(fmt::format("cannot start a worker '{}': {}{}", words[0], strerror(error),
+                              IsWantOfRoom(error) ? "; " + AdviceOnRoom() : ""));
     }
     return pid;
   }
 
   WorkerLaunch launch_;
   int held_fd_ = -1;
+  int hurry_fd_ = -1;
   uint64_t descriptor_limit_ = 0;
   unsigned next_;
   std::vector<Guardian> guardians_;

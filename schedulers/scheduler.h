@@ -73,6 +73,9 @@ class Scheduler {
   virtual std::string Submit(unsigned workers, const std::string& token) = 0;
   /// Workers on this machine inherit this descriptor and hold it as long as they live.
   virtual void HoldOpen(int /*fd*/) {}
+  /// Once this descriptor is readable the run ends: what is being done then is cut short, however
+  /// long it could take otherwise.
+  virtual void HurryAt(int /*fd*/) {}
   /// Workers on this machine get this soft limit of descriptors.
   virtual void KeepDescriptorLimit(uint64_t /*limit*/) {}
   enum class Adopted {

@@ -28,8 +28,6 @@ using std::chrono::seconds;
 constexpr seconds kCommandLimit{60};
 /// An order of an earlier master may take so long to reach the controller, or to be seen there.
 constexpr seconds kLateSubmission{60};
-/// At the end, when a user waits for the prompt.
-constexpr seconds kEndCommandLimit{5};
 /// No shorter than this between two queries: a poll costs the controller, too.
 constexpr milliseconds kPollYoung = seconds(5);
 constexpr milliseconds kPollLater = seconds(60);
@@ -130,8 +128,9 @@ class SlurmScheduler : public Scheduler {
 
   std::string Submit(unsigned workers, const std::string& token) override {
     const std::string script = FilledSlurmTemplate(launch_, workers);
-    const auto done = RunSchedulerCommand(SubmitCommand(token), script,
-                                          WithoutOverruled(environment_, script), kCommandLimit);
+    const auto done =
+        RunSchedulerCommand(SubmitCommand(token), script, WithoutOverruled(environment_, script),
+                            kCommandLimit, hurry_fd_);
     JobId job;
     if (done.status != 0 || !ParseJobId(done.out, job)) ThrowNotSubmitted(done, token);
     Watch(job, workers);
@@ -160,6 +159,7 @@ class SlurmScheduler : public Scheduler {
     Cancel(JobsWithToken(token));
   }
 
+  void HurryAt(int fd) override { hurry_fd_ = fd; }
   void Avoid(const std::string& host) override { avoided_.insert(host); }
 
   std::vector<WorkerJob> Poll() override {
@@ -222,8 +222,8 @@ class SlurmScheduler : public Scheduler {
   milliseconds PollInterval(bool young) const override { return young ? kPollYoung : kPollLater; }
 
   bool ControllerAtLoopback() override {
-    const auto done =
-        RunSchedulerCommand({"scontrol", "show", "config"}, {}, environment_, kCommandLimit);
+    const auto done = RunSchedulerCommand({"scontrol", "show", "config"}, {}, environment_,
+                                          kCommandLimit, hurry_fd_);
     for (const std::string& line : Lines(done.out)) {
       if (!line.starts_with("SlurmctldHost")) continue;
       if (line.find("(127.") != std::string::npos || line.find("(::1)") != std::string::npos ||
@@ -347,7 +347,8 @@ class SlurmScheduler : public Scheduler {
                        const std::string& cluster) {
     words.insert(words.begin(), program);
     if (!cluster.empty()) words.insert(words.begin() + 1, {"-M", cluster});
-    return RunSchedulerCommand(words, {}, environment_, ending_ ? kEndCommandLimit : kCommandLimit);
+    return RunSchedulerCommand(words, {}, environment_, ending_ ? kHurriedLimit : kCommandLimit,
+                               hurry_fd_);
   }
 
   // One query for all of our jobs on a cluster, the finished ones too as long as the controller
@@ -433,6 +434,7 @@ class SlurmScheduler : public Scheduler {
   std::vector<Element> alive_;
   std::set<std::string> avoided_;
   bool ending_ = false;
+  int hurry_fd_ = -1;
 };
 
 }  // namespace

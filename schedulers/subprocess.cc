@@ -39,7 +39,7 @@ int ExitStatus(int status) {
 
 CommandOutput RunSchedulerCommand(const std::vector<std::string>& words, const std::string& input,
                                   const std::vector<std::string>& environment,
-                                  std::chrono::seconds limit) {
+                                  std::chrono::seconds limit, int hurry_fd) {
   Pipe in = MakePipe();
   Pipe out = MakePipe();
   Pipe err = MakePipe();
@@ -50,8 +50,8 @@ CommandOutput RunSchedulerCommand(const std::vector<std::string>& words, const s
   spawner.Give(out.write.get(), 1);
   spawner.Give(err.write.get(), 2);
   pid_t pid = 0;
-  const int error = spawner.StartPatiently(pid, words[0], words,
-                                           ArgumentPointers(environment).data(), 0, limit, -1);
+  const int error = spawner.StartPatiently(
+      pid, words[0], words, ArgumentPointers(environment).data(), 0, limit, hurry_fd);
   if (error != 0) {
     return {127, {}, fmt::format("cannot run '{}': {}", words[0], strerror(error))};
   }
@@ -64,14 +64,15 @@ CommandOutput RunSchedulerCommand(const std::vector<std::string>& words, const s
   fcntl(in.write.get(), F_SETFL, O_NONBLOCK);
   CommandOutput result;
   std::string_view rest = input;
-  const auto deadline = std::chrono::steady_clock::now() + limit;
+  auto deadline = std::chrono::steady_clock::now() + limit;
   bool out_open = true;
   bool err_open = true;
   while (out_open || err_open) {
     if (rest.empty()) in.write.Close();
-    std::array<pollfd, 3> fds{{{out_open ? out.read.get() : -1, POLLIN, 0},
+    std::array<pollfd, 4> fds{{{out_open ? out.read.get() : -1, POLLIN, 0},
                                {err_open ? err.read.get() : -1, POLLIN, 0},
-                               {in.write.get(), POLLOUT, 0}}};
+                               {in.write.get(), POLLOUT, 0},
+                               {hurry_fd, POLLIN, 0}}};
     const auto left =
         std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0) {
@@ -81,6 +82,11 @@ CommandOutput RunSchedulerCommand(const std::vector<std::string>& words, const s
       break;
     }
     if (poll(fds.data(), fds.size(), static_cast<int>(left.count())) < 0) continue;
+    if (fds[3].revents != 0) {
+      hurry_fd = -1;
+      limit = std::min(limit, kHurriedLimit);
+      deadline = std::min(deadline, std::chrono::steady_clock::now() + limit);
+    }
     if (fds[0].revents != 0) out_open = ReadSome(out.read.get(), result.out);
     if (fds[1].revents != 0) err_open = ReadSome(err.read.get(), result.err);
     if (fds[2].revents != 0) {

@@ -16,8 +16,6 @@ namespace cq {
 inline constexpr std::chrono::milliseconds kTermGrace{5'000};
 /// From then on a task's output is sent while it runs.
 inline constexpr std::chrono::milliseconds kLongRunning{10'000};
-/// How long a slot waits for room for a process.
-inline constexpr std::chrono::milliseconds kRoomPatience{60'000};
 /// How often the memory of a task's processes is summed up.
 inline constexpr std::chrono::milliseconds kMemoryEvery{100};
 

@@ -61,7 +61,8 @@ pid_t SpawnWorker(const std::vector<std::string>& arguments, int life_fd, int he
   spawner.Give(life_fd, kLifeFd);
   if (held_fd >= 0) spawner.Give(held_fd, held_fd);
   pid_t pid = 0;
-  const int error = spawner.Start(pid, program, words, environ);
+  const int error =
+      spawner.StartPatiently(pid, program, words, environ, 0, kRoomPatienceForWorker, life_fd);
   if (error != 0) {
     throw Error(fmt::format("cannot start the worker '{}': {}", program, strerror(error)));
   }

@@ -287,6 +287,17 @@ TEST_F(LateSubmissionTest, AResumeAsksAnUnansweringSchedulerForItUntilItAnswers)
   ResumeOnceItAnswers();
 }
 
+// It would have a minute if nobody waited.
+TEST_F(LateSubmissionTest, AStopDoesNotWaitForIt) {
+  auto run = Start({"-w", "2"}, UntilGo());
+  ASSERT_TRUE(Eventually([&] { return !Slurp(directory_.File("sbatch.calls")).empty(); }));
+  const auto begin = std::chrono::steady_clock::now();
+  run->Signal(SIGTERM);
+  EXPECT_EQ(run->Wait().status, 130);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, seconds(40));
+  EXPECT_TRUE(Queue().empty());
+}
+
 // It fails, and its job comes all the same.
 TEST_F(LateSubmissionTest, WhatComesAfterAnUncertainAnswerIsStillFound) {
   WriteProgram(directory_.File("bin/sbatch"),
