@@ -1,5 +1,6 @@
-# A whole build takes half the time if each module is compiled as a few units; a change of one file takes longer.
-option(CQ_UNITY "Compile each module as a few units" OFF)
+# A whole build takes half the time if each module is compiled as a few units. The preset `dev` does without: there a change of one file takes
+# less, and each file must include what it needs.
+option(CQ_UNITY "Compile each module as a few units" ON)
 function(cq_unity target)
   set_target_properties(${target} PROPERTIES UNITY_BUILD ${CQ_UNITY} UNITY_BUILD_BATCH_SIZE 12)
 endfunction()

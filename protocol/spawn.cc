@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "protocol/blocked_signals.h"
 #include "protocol/files.h"
 
 // The sanitizers keep books for each thread, and here are two processes in the memory of one.
@@ -87,22 +88,6 @@ CQ_NOT_SANITIZED int RunChild(void* given) {
   _exit(127);
 }
 
-// Every signal, in this thread.
-class Blocked {
- public:
-  Blocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  Blocked(const Blocked&) = delete;
-  Blocked& operator=(const Blocked&) = delete;
-  ~Blocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_{};
-};
-
 constexpr size_t kChildStack = 1u << 16;
 
 }  // namespace
@@ -131,7 +116,7 @@ int Spawner::Start(pid_t& pid, const std::string& file, const std::vector<std::s
               .arguments = pointers.data(),
               .environment = environment};
   {
-    const Blocked signals;
+    const BlockedSignals blocked;
     // As posix_spawn does it, which can neither set a limit nor join a cgroup.
     pid = clone(RunChild, stack_.get() + kChildStack, CLONE_VM | CLONE_VFORK | SIGCHLD, &child);
     if (pid < 0) return errno;

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "master/embedding/blocked_signals.h"
+#include "protocol/blocked_signals.h"
 
 namespace cq {
 
@@ -12,6 +12,7 @@ bool Continuations::Put(std::function<void()>& call) {
     if (drained_) return false;
     calls_.push_back(std::move(call));
     if (!started_) {
+      // Signals are for the program's own threads.
       const BlockedSignals blocked;
       thread_ = std::thread([this] { Work(); });
       started_ = true;

@@ -12,7 +12,6 @@
 #include "cq/master.h"
 #include "master/cancel.h"
 #include "master/cpus.h"
-#include "master/embedding/blocked_signals.h"
 #include "master/embedding/call_journal.h"
 #include "master/embedding/call_table.h"
 #include "master/embedding/continuations.h"
@@ -24,6 +23,7 @@
 #include "master/recovery.h"
 #include "master/run_definition.h"
 #include "master/run_setup.h"
+#include "protocol/blocked_signals.h"
 #include "protocol/files.h"
 #include "protocol/function_libraries.h"
 #include "protocol/limits.h"
@@ -56,6 +56,7 @@ class MasterEngine final : public detail::Engine {
       pools_.push_back(std::make_unique<Pool>(plan));
       shares_.push_back({pools_.back().get(), plan.workers});
     }
+    // Signals are for the program's own threads.
     const BlockedSignals blocked;
     SetUp();
     thread_ = std::thread([this] { Run(); });

@@ -244,6 +244,14 @@ class LateSubmissionTest : public SlurmTest {
     EXPECT_EQ(Column("cq_status"), Words(40, "ok"));
     EXPECT_TRUE(Queue().empty());
   }
+  void ExpectCancelToWaitForIt() {
+    TestProcess cancel({CQ_PROGRAM, "cancel", "in.cq"}, directory_.path(), environment_);
+    WriteFile(directory_.File("submit"), "");
+    const Ended ended = cancel.Wait();
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    EXPECT_NE(ended.out.find("cancelled slurm"), std::string::npos) << ended.out;
+    EXPECT_TRUE(QueueEmpties());
+  }
   size_t Submissions() const {
     const std::string calls = Slurp(directory_.File("sbatch.calls"));
     return static_cast<size_t>(std::count(calls.begin(), calls.end(), '\n'));
@@ -262,12 +270,7 @@ TEST_F(LateSubmissionTest, AResumeTakesItAndMakesNoOther) {
 
 TEST_F(LateSubmissionTest, CancelWaitsForItAndEndsIt) {
   KillMasterInSubmission();
-  TestProcess cancel({CQ_PROGRAM, "cancel", "in.cq"}, directory_.path(), environment_);
-  WriteFile(directory_.File("submit"), "");
-  const Ended ended = cancel.Wait();
-  EXPECT_EQ(ended.status, 0) << ended.err;
-  EXPECT_NE(ended.out.find("cancelled slurm"), std::string::npos) << ended.out;
-  EXPECT_TRUE(QueueEmpties());
+  ExpectCancelToWaitForIt();
 }
 
 TEST_F(LateSubmissionTest, AResumeWhoseSchedulerDoesNotAnswerMakesNoOther) {
@@ -309,12 +312,7 @@ TEST_F(LateSubmissionTest, WhatComesAfterAnUncertainAnswerIsStillFound) {
   EXPECT_EQ(failed.status, 3);
   EXPECT_NE(failed.err.find("Socket timed out"), std::string::npos) << failed.err;
   EXPECT_NE(failed.err.find("'cq cancel'"), std::string::npos) << failed.err;
-  TestProcess cancel({CQ_PROGRAM, "cancel", "in.cq"}, directory_.path(), environment_);
-  WriteFile(directory_.File("submit"), "");
-  const Ended ended = cancel.Wait();
-  EXPECT_EQ(ended.status, 0) << ended.err;
-  EXPECT_NE(ended.out.find("cancelled slurm"), std::string::npos) << ended.out;
-  EXPECT_TRUE(QueueEmpties());
+  ExpectCancelToWaitForIt();
 }
 
 TEST_F(SlurmTest, TheEndOfATerminalLeavesTheWorkersToAResume) {

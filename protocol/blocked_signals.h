@@ -4,7 +4,8 @@
 
 namespace cq {
 
-/// Signals are for the program's own threads, not for those that are started meanwhile.
+/// Blocks every signal in this thread, as long as it lives. A thread or process that is started
+/// meanwhile has them blocked from its start.
 class BlockedSignals {
  public:
   BlockedSignals() {
