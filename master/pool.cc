@@ -121,7 +121,8 @@ void Pool::Avoid(const std::string& host) { commands_.Put(AvoidCommand{host}); }
 
 void Pool::Close(End how) {
   commands_.Put(CloseCommand{how});
-  eventfd_write(closing_.get(), 1);
+  // What is to stay is submitted in its own time.
+  if (how != End::kStay) eventfd_write(closing_.get(), 1);
 }
 
 std::string Pool::Wait() {

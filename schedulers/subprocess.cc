@@ -50,6 +50,12 @@ CommandOutput RunSchedulerCommand(const std::vector<std::string>& words, const s
   spawner.Give(out.write.get(), 1);
   spawner.Give(err.write.get(), 2);
   pid_t pid = 0;
+  // At the end of a run there is still some patience.
+  pollfd hurry{hurry_fd, POLLIN, 0};
+  if (poll(&hurry, 1, 0) > 0) {
+    hurry_fd = -1;
+    limit = std::min(limit, kHurriedLimit);
+  }
   const int error = spawner.StartPatiently(
       pid, words[0], words, ArgumentPointers(environment).data(), 0, limit, hurry_fd);
   if (error != 0) {

@@ -38,8 +38,8 @@ sigset_t GuardedSignals() {
   return set;
 }
 
-pid_t SpawnWorker(const std::vector<std::string>& arguments, int life_fd, int held_fd,
-                  const std::string& init) {
+pid_t SpawnWorker(const std::vector<std::string>& arguments, int life_fd, int master_fd,
+                  int held_fd, const std::string& init) {
   std::string program = OwnExecutable();
   std::vector<std::string> words{"cq"};
   words.insert(words.end(), arguments.begin(), arguments.end());
@@ -62,7 +62,7 @@ pid_t SpawnWorker(const std::vector<std::string>& arguments, int life_fd, int he
   if (held_fd >= 0) spawner.Give(held_fd, held_fd);
   pid_t pid = 0;
   const int error =
-      spawner.StartPatiently(pid, program, words, environ, 0, kRoomPatienceForWorker, life_fd);
+      spawner.StartPatiently(pid, program, words, environ, 0, kRoomPatienceForWorker, master_fd);
   if (error != 0) {
     throw Error(fmt::format("cannot start the worker '{}': {}", program, strerror(error)));
   }
@@ -103,7 +103,7 @@ int RunGuardian(const std::vector<std::string>& arguments, int master_fd, int he
     if (fd >= 0) fcntl(fd, F_SETFD, FD_CLOEXEC);
   }
   Pipe life = MakePipe();
-  const pid_t worker = SpawnWorker(arguments, life.read.get(), held_fd, init);
+  const pid_t worker = SpawnWorker(arguments, life.read.get(), master_fd, held_fd, init);
   life.read.Close();
 
   std::array<pollfd, 2> fds{{{signal_fd.get(), POLLIN, 0}, {master_fd, POLLIN, 0}}};
