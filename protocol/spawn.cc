@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -14,6 +15,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "cq/error.h"
 #include "protocol/blocked_signals.h"
 #include "protocol/files.h"
 
@@ -33,7 +35,8 @@ constexpr const char* kShell = "/bin/sh";
 // and leaves everything as it is.
 struct Child {
   bool own_session = false;
-  const std::vector<std::pair<int, int>>& given;
+  const std::pair<int, int>* given = nullptr;
+  size_t given_count = 0;
   const char* cgroup = nullptr;
   const char* directory = nullptr;
   bool no_input = false;
@@ -69,7 +72,9 @@ CQ_NOT_SANITIZED int Child::Become() const {
     if (null < 0 || (null != 0 && dup2(null, 0) < 0)) return errno;
     if (null > 2) close(null);
   }
-  for (const auto& [fd, as] : given) {
+  for (size_t i = 0; i < given_count; ++i) {
+    const int fd = given[i].first;
+    const int as = given[i].second;
     if (fd == as ? fcntl(fd, F_SETFD, 0) < 0 : dup2(fd, as) < 0) return errno;
   }
   if (directory != nullptr && chdir(directory) < 0) return errno;
@@ -85,33 +90,45 @@ CQ_NOT_SANITIZED int Child::Become() const {
   return errno;
 }
 
+// What it returns is the exit status of the child.
 CQ_NOT_SANITIZED int RunChild(void* given) {
   auto* child = static_cast<Child*>(given);
   child->error = child->Become();
-  _exit(127);
+  return 127;
 }
 
-constexpr size_t kChildStack = 1u << 16;
+constexpr size_t kStackBytes = 1u << 18;
 
 }  // namespace
 
-Spawner::Spawner(Group group)
-    : own_session_(group == Group::kOwnSession), stack_(new char[kChildStack]) {}
+ChildStack::ChildStack()
+    : bytes_(static_cast<char*>(mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE,
+                                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0))) {
+  if (bytes_ == MAP_FAILED) throw Error("cannot start a process: no memory");
+  // Who needs more is ended, and writes into nothing else.
+  mprotect(bytes_, static_cast<size_t>(sysconf(_SC_PAGESIZE)), PROT_NONE);
+}
+ChildStack::~ChildStack() { munmap(bytes_, kStackBytes); }
+char* ChildStack::top() const { return bytes_ + kStackBytes; }
+
+Spawner::Spawner(Group group) : own_session_(group == Group::kOwnSession) {}
 
 void Spawner::Give(int fd, int as) { given_.emplace_back(fd, as); }
 void Spawner::GiveNoInput() { no_input_ = true; }
 void Spawner::StartIn(const std::string& directory) { directory_ = directory; }
 void Spawner::JoinCgroup(const std::string& tasks_file) { cgroup_ = tasks_file; }
 
-int Spawner::Start(pid_t& pid, const std::string& file, const std::vector<std::string>& arguments,
-                   char* const* environment, uint64_t mark) {
+int Spawner::StartOnce(pid_t& pid, const std::string& file,
+                       const std::vector<std::string>& arguments, char* const* environment,
+                       uint64_t mark, const std::string& cgroup) {
   const auto or_none = [](const std::string& text) {
     return text.empty() ? nullptr : text.c_str();
   };
   const std::vector<char*> pointers = ArgumentPointers(arguments);
   Child child{.own_session = own_session_,
-              .given = given_,
-              .cgroup = or_none(cgroup_),
+              .given = given_.data(),
+              .given_count = given_.size(),
+              .cgroup = or_none(cgroup),
               .directory = or_none(directory_),
               .no_input = no_input_,
               .mark = mark,
@@ -121,14 +138,25 @@ int Spawner::Start(pid_t& pid, const std::string& file, const std::vector<std::s
   {
     const BlockedSignals blocked;
     // As posix_spawn does it, which can neither set a limit nor join a cgroup.
-    pid = __clone(RunChild, stack_.get() + kChildStack, CLONE_VM | CLONE_VFORK | SIGCHLD, &child);
+    pid = __clone(RunChild, stack_.top(), CLONE_VM | CLONE_VFORK | SIGCHLD, &child);
     if (pid < 0) return errno;
   }
   if (child.error == 0) return 0;
   int ignored = 0;
   WaitFor(pid, ignored);
   pid = -1;
-  if (child.error != ENOEXEC || file == kShell) return child.error;
+  return child.error;
+}
+
+int Spawner::Start(pid_t& pid, const std::string& file, const std::vector<std::string>& arguments,
+                   char* const* environment, uint64_t mark) {
+  int error = StartOnce(pid, file, arguments, environment, mark, cgroup_);
+  // Of a cgroup that is full already, the kernel says what it says of a full machine or of long
+  // arguments. Who is not in it is measured in another way.
+  if ((error == ENOMEM || error == E2BIG) && !cgroup_.empty()) {
+    error = StartOnce(pid, file, arguments, environment, mark, {});
+  }
+  if (error != ENOEXEC || file == kShell) return error;
   std::vector<std::string> words = arguments;
   words[0] = file;
   words.insert(words.begin(), kShell);

@@ -4,12 +4,25 @@
 
 #include <chrono>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace cq {
+
+/// What a child runs on, in our memory, until it is another program.
+class ChildStack {
+ public:
+  /// Throws Error.
+  ChildStack();
+  ChildStack(const ChildStack&) = delete;
+  ChildStack& operator=(const ChildStack&) = delete;
+  ~ChildStack();
+  char* top() const;
+
+ private:
+  char* bytes_;
+};
 
 /// How a process is started: with no signal blocked, every disposition the default, and what is
 /// asked for here. Can be used again and again, by one thread at a time.
@@ -18,6 +31,7 @@ class Spawner {
   /// Whose process group and session it gets.
   enum class Group { kOwn, kOwnSession };
 
+  /// Throws Error if there is no memory for it.
   explicit Spawner(Group group);
   Spawner(const Spawner&) = delete;
   Spawner& operator=(const Spawner&) = delete;
@@ -27,7 +41,7 @@ class Spawner {
   /// It reads nothing from standard input.
   void GiveNoInput();
   void StartIn(const std::string& directory);
-  /// Before it runs it writes itself into this file of a cgroup, if it can.
+  /// Before it runs it writes itself into this file of a cgroup, if it can, and if there is room.
   void JoinCgroup(const std::string& tasks_file);
 
   /// Starts `file` with these arguments and this environment (NAME=VALUE). Returns errno, 0 if it
@@ -43,13 +57,15 @@ class Spawner {
                      int stop_fd);
 
  private:
+  int StartOnce(pid_t& pid, const std::string& file, const std::vector<std::string>& arguments,
+                char* const* environment, uint64_t mark, const std::string& cgroup);
+
   const bool own_session_;
   bool no_input_ = false;
   std::vector<std::pair<int, int>> given_;
   std::string directory_;
   std::string cgroup_;
-  /// The child's, until it is another program.
-  std::unique_ptr<char[]> stack_;
+  ChildStack stack_;
 };
 
 /// How long a slot waits for room for a task's process, and whoever starts a worker for its.

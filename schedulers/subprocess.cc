@@ -83,8 +83,7 @@ CommandOutput RunSchedulerCommand(const std::vector<std::string>& words, const s
         std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0) {
       kill(-pid, SIGKILL);
-      result.err +=
-          fmt::format("'{}' took longer than {} s and was ended", words[0], limit.count());
+      result.err += fmt::format("'{}' did not end in time and was ended", words[0]);
       break;
     }
     if (poll(fds.data(), fds.size(), static_cast<int>(left.count())) < 0) continue;

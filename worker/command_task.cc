@@ -381,7 +381,7 @@ class CommandRunner::Running {
       Fail(exit, fmt::format("ended after its time limit of {} s (--task-timeout)",
                              static_cast<double>(run_.LimitOf(task_).count()) / 1000));
     } else if (run_.text().memory_bytes != 0) {
-      Fail(exit, fmt::format("ended at its memory limit of {:.0f} MiB (--task-memory)",
+      Fail(exit, fmt::format("ended at its memory limit of {:g} MiB (--task-memory)",
                              static_cast<double>(run_.text().memory_bytes) / (1 << 20)));
     } else {
       Fail(exit, "ended by the system for want of memory");

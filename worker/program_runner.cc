@@ -529,7 +529,7 @@ class ProgramRunner::Batch {
     if (verdict_ == Outcome::kMemory) {
       return run_.text().memory_bytes == 0
                  ? "ended by the system for want of memory"
-                 : fmt::format("ended at its memory limit of {:.0f} MiB (--task-memory)",
+                 : fmt::format("ended at its memory limit of {:g} MiB (--task-memory)",
                                static_cast<double>(run_.text().memory_bytes) / (1 << 20));
     }
     if (!fault_.empty()) return fault_;

@@ -201,6 +201,33 @@ TEST_F(LanguageTest, RowsOfPythonDoNotDependOnTheirNeighbours) {
   EXPECT_EQ(Column("task"), (Words{"1", "2", "3", "4", "5", "6", "7", "8", "9"}));
 }
 
+// Other ways to the same calls: a name of its own, and C, whose new directory is told at the latest
+// at the end of a batch.
+TEST_F(LanguageTest, NoWayToForkOrToMoveGoesUnnoticedInPython) {
+  const Ended ended = Run(9, Python("import ctypes, os\n"
+                                    "from os import chdir\n"
+                                    "c = ctypes.CDLL(None)\n"
+                                    "def f(x):\n"
+                                    "  here = os.path.basename(os.getcwd())\n"
+                                    "  if x == 2: chdir('/')\n"
+                                    "  if x == 4 and c.fork() == 0: return 'of a child'\n"
+                                    "  if x == 6: c.chdir(b'/')\n"
+                                    "  return here\n"
+                                    "cq.serve(f)"));
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  const std::string here = std::filesystem::path(directory_.path()).filename();
+  const Words found = Column("result");
+  std::string logs;
+  for (int task = 1; task <= 9; ++task) logs += Log(task);
+  for (size_t i = 0; i < found.size(); ++i) {
+    if (i >= 6 && found[i] != here) {
+      EXPECT_TRUE(Has(logs, "changed by other than os.chdir")) << logs;
+    } else {
+      EXPECT_EQ(found[i], here) << i;
+    }
+  }
+}
+
 // Small ones and missing ones of such a column are of the same class; also where all are doubles,
 // such as 2^60.
 TEST_F(LanguageTest, AColumnOfLargeIntegersHasOneClassInR) {

@@ -116,6 +116,15 @@ TEST_F(LimitsTest, ATaskThatTakesTooMuchMemoryEndsAndTheRestRuns) {
   EXPECT_EQ(Column("cq_status"), (Words{"ok", "memory", "ok"}));
 }
 
+// Less than a program needs to start, and than the kernel may have kept of the task before.
+TEST_F(LimitsTest, ALimitThatIsMetBeforeTheTaskRunsIsAMemoryLimit) {
+  const Ended ended =
+      Run("a\n1\n2\n3\n", {"--slots", "1", "--task-memory", "64K"}, {"sleep", "60"});
+  EXPECT_EQ(ended.status, 1) << ended.err;
+  EXPECT_EQ(Column("cq_status"), Words(3, "memory")) << Column("cq_error")[1];
+  EXPECT_EQ(Column("cq_error")[1], "ended at its memory limit of 0.0625 MiB (--task-memory)");
+}
+
 TEST_F(LimitsTest, MemoryIsThatOfAllProcessesOfATask) {
   const Ended ended = Run(
       "a\n1\n", {"--task-memory", "150M"},

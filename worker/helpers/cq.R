@@ -253,7 +253,7 @@ local({
       if (...length()) changed <<- TRUE
       .Internal(options(...))
     })
-    # Asking for the directory after each call would cost as much as a small function. C code that changes it is noticed at a batch's end.
+    # Asking for the directory after each call would cost as much as a small function.
     in_base("setwd", function(dir) {
       moved <<- TRUE
       .Internal(setwd(dir))
@@ -363,6 +363,14 @@ local({
       moved <<- FALSE
     }
 
+    # At the end of a batch: C code may have changed it, too, which nothing tells before.
+    look_where <- function(tasks) {
+      if (moved || identical(getwd(), directory)) return()
+      go_back()
+      if (tasks > 1L) message("cq: the working directory was changed by other than setwd; of the last ", tasks, " tasks, some may have run there")
+      noticed <<- TRUE
+    }
+
     number_answers <- paste0("{\"type\":\"result\",\"task\":%s,\"us\":%.0f,\"value\":", c("%.17g.0", "%.17g"), "}")
     line_of <- function(text, us) {
       line <- paste0(sprintf("{\"type\":\"result\",\"task\":%s,\"us\":%.0f,", id, us), text, "}")
@@ -392,6 +400,7 @@ local({
               line <- if (is.double(x) && length(x) == 1L && is.null(attributes(x)) && is.finite(x)) {
                 sprintf(if (x == trunc(x) && abs(x) < 1e17) number_answers[[1]] else number_answers[[2]], id, passed(), x)
               } else line_of(answer_text(x), passed())
+              if (i == length(tasks)) look_where(i)
               finish(marks)
               answered <- TRUE
               send(line, output)
@@ -414,6 +423,7 @@ local({
               paste(rev(text), collapse = "\n")
             } else ""
             line <- line_of(paste0("\"error\":", quote_text(error_text(e)), ",\"traceback\":", quote_text(trace)), passed())
+            if (i > length(tasks)) look_where(length(tasks))
             finish(marks)
             send(line, output)
           })
@@ -435,7 +445,6 @@ local({
             else sprintf("{\"type\":\"refuse\",\"id\":%d,\"message\":%s}", message$id, quote_text(reason)))
       } else if (message$type == "tasks") {
         run(message$tasks, isTRUE(message$mark))
-        if (!identical(getwd(), directory)) go_back()
       } else if (message$type != "unsupported") {
         say(sprintf("{\"type\":\"unsupported\",\"id\":%d,\"what\":%s}", if (is.null(message$id)) 0L else message$id, quote_text(message$type)))
       }

@@ -12,11 +12,13 @@ TASK`): of a dict with such an entry the whole, and the entry is missing in its 
 """
 
 import base64
+import functools
 import importlib.util
 import inspect
 import io
 import json
 import math
+import mmap
 import os
 import pickle
 import stat
@@ -297,34 +299,51 @@ class _Flusher:
             pass  # the worker has gone, or the program ends
 
 
+_MADV_WIPEONFORK = 18
+
+
 class _Surroundings:
-    """Notices a fork, and another working directory (which C may change, too: such a one is noticed at the end of a batch)."""
+    """Notices a fork, and another working directory. To ask the system for these after each task would cost as much as a small function."""
 
     def __init__(self):
-        self.directory = os.getcwd()
-        self.moved = self.forked = False
-        os.register_at_fork(after_in_child=self._fork)
-        # Asking for the directory after each task would cost as much as a small function.
-        sys.addaudithook(self._event)
+        self.directory, self.moved = os.getcwd(), False
+        # Whoever forks, in Python or in C: the child finds the page wiped.
+        self.own = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        os.register_at_fork(after_in_child=lambda: self.own.__setitem__(0, 0))  # for old systems
+        try:
+            self.own.madvise(_MADV_WIPEONFORK)
+        except (AttributeError, OSError):
+            pass
+        self.own[0] = 1
+        script = vars(sys.modules["__main__"])
+        for change in (os.chdir, os.fchdir):
+            noticed = self._noticed(change)
+            setattr(os, change.__name__, noticed)
+            for name in [name for name, value in script.items() if value is change]:
+                script[name] = noticed
 
-    def _fork(self):
-        self.forked = True
-
-    def _event(self, event, _):
-        if event == "os.chdir":
+    def _noticed(self, change):
+        @functools.wraps(change)
+        def noticed(*args, **kwargs):
             self.moved = True
+            return change(*args, **kwargs)
+        return noticed
 
     def restore(self):
         os.chdir(self.directory)
         self.moved = False
 
-    def look(self):
+    def look(self, tasks):
+        """At the end of a batch: what changed it in another way (C) was not noticed before."""
         try:
-            self.moved = os.getcwd() != self.directory
+            if os.getcwd() == self.directory:
+                return
         except OSError:
-            self.moved = True
-        if self.moved:
-            self.restore()
+            pass
+        self.restore()
+        if tasks > 1:
+            print("cq: the working directory was changed by other than os.chdir; of the last %d tasks, some may have run there" % tasks,
+                  file=sys.stderr)
 
 
 def _flush_of_c():
@@ -374,6 +393,7 @@ def serve(function):
     out.flush()
     columns, constants = [], {}
     surroundings = _Surroundings()
+    own = surroundings.own
     flush_c = _flush_of_c()
     seeds = _Seeds()
     set_task, set_seed, set_attempt = (_Variable(name).set for name in ("CQ_TASK", "CQ_SEED", "CQ_ATTEMPT"))
@@ -398,10 +418,12 @@ def serve(function):
             continue
         # Something was printed that we did not see: by C, by a process.
         marks = message.get("mark", False)
-        if len(message["tasks"]) > 1:
+        tasks = message["tasks"]
+        last = tasks[-1][0] if tasks else 0
+        if len(tasks) > 1:
             flusher.arm()
         try:
-            for task, attempt, seed, group, values in message["tasks"]:
+            for task, attempt, seed, group, values in tasks:
                 row = dict(zip(columns, values))
                 if constants:
                     row.update(constants)
@@ -419,25 +441,26 @@ def serve(function):
                     if len(answer) > _ANSWER_BYTES:
                         raise _too_large(answer)
                 except BaseException as error:
-                    if surroundings.forked:
+                    if not own[0]:
                         raise  # a child that the function forked ends as it would anywhere
                     answer = _failure(error)
-                if surroundings.forked:
+                if not own[0]:
                     sys.stdout.flush()
                     os._exit(0)
                 us = (time.monotonic() - begin) * 1e6
                 # A function may have put others in their place, or gone elsewhere.
                 sys.stdout, sys.stderr = out_text, err_text
+                if surroundings.moved:
+                    surroundings.restore()
+                if task == last:
+                    surroundings.look(len(tasks))
                 if marks:
                     flush_c(None)
                 if marks or out_stream.printed:
                     out_stream.mark(mark, task)
                 if marks or err_stream.printed:
                     err_stream.mark(mark, task)
-                if surroundings.moved:
-                    surroundings.restore()
                 out.write(b'{"type":"result","task":%d,"us":%d%b\n' % (task, us, answer))
         finally:
             flusher.disarm()
         out.flush()
-        surroundings.look()
