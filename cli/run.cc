@@ -112,6 +112,7 @@ void SayEnd(ProgressPrinter& printer, const RunSummary& summary) {
                       summary.output == "-" ? "standard output" : summary.output);
   printer.Say(text);
   const std::string run = ShellQuote(summary.run_dir);
+  if (summary.tasks == 0) printer.Warning("nothing was run: the input has no rows");
   if (!summary.reason.empty()) printer.Warning(summary.reason);
   if (done < summary.tasks) {
     printer.Warning(fmt::format("what is done is kept; to go on: cq resume {}", run));

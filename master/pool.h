@@ -165,7 +165,7 @@ class Pool {
   const unsigned place_;
   Callbacks callbacks_;
   Mailbox<Command> commands_;
-  /// Readable from Close on.
+  /// Readable once the workers are to end, too.
   const Fd closing_;
   /// Of submissions that are there, or may be.
   std::vector<std::string> tokens_;

@@ -301,6 +301,20 @@ TEST_F(LateSubmissionTest, AStopDoesNotWaitForIt) {
   EXPECT_TRUE(Queue().empty());
 }
 
+// The workers of a run whose terminal was closed stay, and so does the order for them.
+TEST_F(LateSubmissionTest, AHangUpLeavesItItsTime) {
+  auto run = Start({"-w", "2"}, UntilGo());
+  ASSERT_TRUE(Eventually([&] { return !Slurp(directory_.File("sbatch.calls")).empty(); }));
+  run->Signal(SIGHUP);
+  // At any other end it would be cut short by now.
+  const auto submits = [&] { return !DescendantsWith(run->pid(), "sbatch").empty(); };
+  EXPECT_FALSE(Eventually([&] { return !submits(); }, seconds(7)));
+  WriteFile(directory_.File("submit"), "");
+  EXPECT_EQ(run->Wait().status, 130);
+  TestProcess resumed({CQ_PROGRAM, "resume", "in.cq"}, directory_.path(), environment_);
+  ExpectItToEndWithOneSubmission(resumed);
+}
+
 // It fails, and its job comes all the same.
 TEST_F(LateSubmissionTest, WhatComesAfterAnUncertainAnswerIsStillFound) {
   WriteProgram(directory_.File("bin/sbatch"),
