@@ -2,6 +2,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -12,6 +13,7 @@
 #include <csignal>
 #include <cstring>
 #include <memory>
+#include <type_traits>
 #include <utility>
 
 #include "cq/error.h"
@@ -25,6 +27,46 @@ bool IsCompressed(const std::string& path) {
   }
   return false;
 }
+
+// libarchive, loaded when it is needed, and for good: with the twenty libraries that it brings, it
+// would make the start of every command, worker and slot a third longer.
+class LibArchive {
+ public:
+  static const LibArchive& Get() {
+    static const LibArchive loaded;
+    return loaded;
+  }
+
+  decltype(&archive_read_new) make;
+  decltype(&archive_read_free) free;
+  decltype(&archive_read_support_filter_all) support_all_filters;
+  decltype(&archive_read_support_format_raw) support_raw_bytes;
+  decltype(&archive_read_open_fd) open;
+  decltype(&archive_read_next_header) next_header;
+  decltype(&archive_read_data) read;
+  decltype(&archive_error_string) error;
+
+ private:
+  LibArchive() {
+    void* library = dlopen("libarchive.so.13", RTLD_NOW | RTLD_LOCAL);
+    if (library == nullptr) {
+      throw UsageError(fmt::format("compressed input needs libarchive: {}", dlerror()));
+    }
+    const auto find = [&](const char* name, auto& function) {
+      function =
+          reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name));
+      if (function == nullptr) throw UsageError(fmt::format("libarchive: {}", dlerror()));
+    };
+    find("archive_read_new", make);
+    find("archive_read_free", free);
+    find("archive_read_support_filter_all", support_all_filters);
+    find("archive_read_support_format_raw", support_raw_bytes);
+    find("archive_read_open_fd", open);
+    find("archive_read_next_header", next_header);
+    find("archive_read_data", read);
+    find("archive_error_string", error);
+  }
+};
 
 }  // namespace
 
@@ -47,6 +89,7 @@ InputStream::InputStream(const std::string& path) : path_(path) {
         "cq run -'",
         path, path));
   }
+  LibArchive::Get();  // what cannot be loaded is told of here
   Pipe pipe = MakePipe();
   file_ = std::exchange(fd_, std::move(pipe.read));
   thread_ =
@@ -64,21 +107,22 @@ void InputStream::Decompress(Fd to) {
   sigemptyset(&broken);
   sigaddset(&broken, SIGPIPE);
   pthread_sigmask(SIG_BLOCK, &broken, nullptr);
-  const std::unique_ptr<archive, int (*)(archive*)> from(archive_read_new(), archive_read_free);
-  archive_read_support_filter_all(from.get());
-  archive_read_support_format_raw(from.get());
+  const LibArchive& library = LibArchive::Get();
+  const std::unique_ptr<archive, int (*)(archive*)> from(library.make(), library.free);
+  library.support_all_filters(from.get());
+  library.support_raw_bytes(from.get());
   archive_entry* entry = nullptr;
   constexpr size_t kBlock = 1u << 16;
   std::array<char, kBlock> buffer;
   la_ssize_t n = -1;
-  if (archive_read_open_fd(from.get(), file_.get(), kBlock) == ARCHIVE_OK &&
-      archive_read_next_header(from.get(), &entry) == ARCHIVE_OK) {
-    while ((n = archive_read_data(from.get(), buffer.data(), buffer.size())) > 0) {
+  if (library.open(from.get(), file_.get(), kBlock) == ARCHIVE_OK &&
+      library.next_header(from.get(), &entry) == ARCHIVE_OK) {
+    while ((n = library.read(from.get(), buffer.data(), buffer.size())) > 0) {
       if (!WriteAll(to.get(), {buffer.data(), static_cast<size_t>(n)})) return;
     }
   }
   if (n >= 0) return;
-  const char* why = archive_error_string(from.get());
+  const char* why = library.error(from.get());
   problem_ = why == nullptr ? "it is damaged" : why;
 }
 
