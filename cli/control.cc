@@ -10,6 +10,7 @@
 #include "master/run_directory.h"
 #include "protocol/codec.h"
 #include "protocol/connection_file.h"
+#include "protocol/text.h"
 #include "worker/link.h"
 
 namespace cq {
@@ -41,7 +42,7 @@ std::string AskMaster(const std::string& run_dir, RequestKind kind) {
     }
   }
   throw Error(fmt::format("the master of '{}' does not answer at {}", run_dir,
-                          fmt::join(file.endpoints, ", ")));
+                          Joined(file.endpoints, ", ")));
 }
 
 Database OpenToRead(const std::string& run_dir) {

@@ -1,10 +1,8 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <chrono>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
 
@@ -18,6 +16,7 @@
 #include "master/run_definition.h"
 #include "master/run_directory.h"
 #include "protocol/command.h"
+#include "protocol/json.h"
 #include "protocol/text.h"
 
 namespace cq {
@@ -45,7 +44,7 @@ void PrintRow(const RunDefinition& definition, Database& journal, const std::str
   std::vector<size_t> all(definition.columns.size());
   for (size_t i = 0; i < all.size(); ++i) all[i] = i;
   RowSource rows({RowsOf(journal, run), ReadRanges(journal), all, {}, definition.seed});
-  Print("program: {}{}\nrow:", fmt::join(definition.program, " "), definition.function);
+  Print("program: {}{}\nrow:", Joined(definition.program, " "), definition.function);
   const auto& values = rows.Get(task).values;
   for (size_t i = 0; i < all.size(); ++i) Print(" {}={}", definition.columns[i], values[i]);
   Print("\n");
@@ -73,8 +72,8 @@ void PrintStream(const char* name, std::string_view text) {
 
 // MessagePack as JSON, for people; bytes that are not UTF-8 are replaced.
 std::string Shown(std::string_view packed) {
-  const auto value = nlohmann::ordered_json::from_msgpack(packed, true, false);
-  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  const auto value = OrderedJson::from_msgpack(packed, true, false);
+  return ShownJson(value);
 }
 
 // Of a program that embeds its master.

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "cli/control.h"
@@ -11,6 +10,7 @@
 #include "master/recovery.h"
 #include "master/run_definition.h"
 #include "master/run_directory.h"
+#include "protocol/json.h"
 
 namespace cq {
 namespace {
@@ -51,11 +51,9 @@ bool IsPositional(const po::option& option) {
   return option.position_key >= 0 || option.string_key == "positional";
 }
 
-nlohmann::ordered_json Encode(const Words& words) {
-  return nlohmann::ordered_json::parse(WordsToJson(words));
-}
+OrderedJson Encode(const Words& words) { return ParseJson(WordsToJson(words)); }
 
-Words Decode(const nlohmann::ordered_json& json) { return WordsFromJson(json.dump()); }
+Words Decode(const OrderedJson& json) { return WordsFromJson(JsonText(json)); }
 
 std::string Absolute(const std::string& option, const std::string& value) {
   const bool path = option == "output" || option == "template" || option == "depends";
@@ -77,11 +75,11 @@ std::string RecordOf(const CommandLine& line, const RunOptions& options) {
     words.push_back(fmt::format("--env={}={}", name, value));
   words.push_back("--cwd=" + AbsolutePath(options.cwd.empty() ? "." : options.cwd));
   const std::string& input = options.input;
-  nlohmann::ordered_json record;
+  OrderedJson record;
   record["options"] = Encode(words);
   record["input"] = Encode({input.empty() || input == "-" ? "-" : AbsolutePath(input)});
   record["command"] = Encode(line.command);
-  return record.dump();
+  return JsonText(record);
 }
 
 CommandLine WithRecorded(const std::string& run_dir, const CommandLine& line,
@@ -97,7 +95,7 @@ CommandLine WithRecorded(const std::string& run_dir, const CommandLine& line,
   RequireOwn(run_dir, trusted);
   try {
     Database journal = OpenToRead(run_dir);
-    const auto record = nlohmann::ordered_json::parse(MetaText(journal, "record"));
+    const auto record = ParseJson(MetaText(journal, "record"));
     if (ReadDefinition(journal).calls) {
       throw UsageError(fmt::format(
           "the tasks of '{}' are calls of a program: it goes on with them when it is started again",
@@ -107,7 +105,7 @@ CommandLine WithRecorded(const std::string& run_dir, const CommandLine& line,
     words = Decode(record.at("options"));
     input = Decode(record.at("input"));
     command = Decode(record.at("command"));
-  } catch (const nlohmann::json::exception& error) {
+  } catch (const OrderedJson::exception& error) {
     throw Error(
         fmt::format("'{}' does not tell how its run was started: {}", run_dir, error.what()));
   }

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "cli/commands.h"
@@ -19,7 +18,7 @@
 #include "master/run_directory.h"
 #include "protocol/command.h"
 #include "protocol/files.h"
-#include "protocol/json_bytes.h"
+#include "protocol/json.h"
 
 namespace cq {
 namespace {
@@ -87,7 +86,7 @@ bool InPath(const std::string& program) {
 }
 
 void PrintJson(const RunSummary& summary) {
-  nlohmann::ordered_json json = {{"status", summary.status}, {"tasks", summary.tasks}};
+  OrderedJson json = {{"status", summary.status}, {"tasks", summary.tasks}};
   for (int i = 0; i < 7; ++i) json[OutcomeName(i)] = summary.outcomes[static_cast<size_t>(i)];
   json["seconds"] = summary.seconds;
   json["first_result_seconds"] = summary.first_result_seconds;
@@ -95,7 +94,7 @@ void PrintJson(const RunSummary& summary) {
   json["run_dir"] = JsonOfBytes(summary.run_dir);
   json["output"] = JsonOfBytes(summary.output);
   if (!summary.reason.empty()) json["reason"] = summary.reason;
-  fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  fmt::print("{}\n", ShownJson(json));
 }
 
 void SayEnd(ProgressPrinter& printer, const RunSummary& summary) {

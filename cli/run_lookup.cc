@@ -1,7 +1,6 @@
 #include "cli/run_lookup.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <filesystem>
 #include <vector>
@@ -42,8 +41,7 @@ std::string FindRun(const std::vector<std::string>& words, bool own) {
     throw UsageError("there is no run directory (*.cq) here; name one: cq SUBCOMMAND RUN");
   }
   if (live.size() > 1) {
-    throw UsageError(
-        fmt::format("several runs are live here; name one: {}", fmt::join(live, ", ")));
+    throw UsageError(fmt::format("several runs are live here; name one: {}", Joined(live, ", ")));
   }
   fs::path chosen = runs[0];
   for (const fs::path& run : runs) {

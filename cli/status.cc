@@ -1,7 +1,5 @@
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
-
 #include "cli/commands.h"
 #include "cli/control.h"
 #include "cli/run_lookup.h"
@@ -10,7 +8,7 @@
 #include "master/export.h"
 #include "master/run_definition.h"
 #include "master/run_directory.h"
-#include "protocol/json_bytes.h"
+#include "protocol/json.h"
 #include "protocol/text.h"
 
 namespace cq {
@@ -65,11 +63,11 @@ int ShowOverhead(Database& journal, const std::string& run, bool json) {
   const double efficient = 19 * overhead;
   const double efficiency = mean(4) / (mean(4) + overhead);
   if (json) {
-    nlohmann::ordered_json out = {{"tasks", row.Int(0)}};
+    OrderedJson out = {{"tasks", row.Int(0)}};
     for (const Stage& stage : stages) out[fmt::format("{}_us", stage.name)] = stage.us;
     out["efficiency"] = efficiency;
     out["efficient_from_us"] = efficient;
-    fmt::print("{}\n", out.dump());
+    fmt::print("{}\n", JsonText(out));
     return 0;
   }
   fmt::print("{}: means over {} tasks\n", run, row.Int(0));
@@ -103,7 +101,7 @@ int StatusCommandLine(const CommandLine& line) {
   Database journal = OpenToRead(run);
   if (values.count("overhead") > 0) return ShowOverhead(journal, run, values.count("json") > 0);
   const RunDefinition definition = ReadDefinition(journal);
-  nlohmann::ordered_json counts;
+  OrderedJson counts;
   uint64_t done = 0;
   uint64_t ok = 0;
   auto rows = journal.Prepare("SELECT outcome, count(*) FROM results GROUP BY outcome ORDER BY 1");
@@ -116,7 +114,7 @@ int StatusCommandLine(const CommandLine& line) {
   const uint64_t tasks = definition.tasks();
   const int status = live ? 4 : done < tasks ? 5 : ok < tasks ? 1 : 0;
   const char* state = live ? "running" : done < tasks ? "interrupted" : "finished";
-  nlohmann::ordered_json waits = nlohmann::ordered_json::array();
+  OrderedJson waits = OrderedJson::array();
   // One of an older cq has no such column.
   const bool tells = journal
                          .Prepare(
@@ -133,13 +131,13 @@ int StatusCommandLine(const CommandLine& line) {
         fmt::format("worker {} on {} {}", waiting.Int(0), waiting.Text(1), waiting.Text(2)));
   }
   if (values.count("json") > 0) {
-    nlohmann::ordered_json json = {{"run_dir", JsonOfBytes(run)},
-                                   {"state", state},
-                                   {"tasks", tasks},
-                                   {"done", done},
-                                   {"outcomes", counts}};
+    OrderedJson json = {{"run_dir", JsonOfBytes(run)},
+                        {"state", state},
+                        {"tasks", tasks},
+                        {"done", done},
+                        {"outcomes", counts}};
     if (!waits.empty()) json["waits"] = waits;
-    fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    fmt::print("{}\n", ShownJson(json));
     return status;
   }
   fmt::print("{}: {}, {} of {} tasks done\n", run, state, done, tasks);

@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #define XXH_INLINE_ALL
@@ -17,7 +16,8 @@
 #include "master/run_definition.h"
 #include "protocol/command.h"
 #include "protocol/files.h"
-#include "protocol/json_bytes.h"
+#include "protocol/json.h"
+#include "protocol/text.h"
 
 namespace cq {
 namespace {
@@ -143,27 +143,27 @@ std::string FileWatch::Look() {
   return fmt::format(
       "{} changed while this run goes on: what starts from now on may be another program, and the "
       "results do not tell which; the same command, called again, asks what is to be kept",
-      fmt::join(changed, ", "));
+      Joined(changed, ", "));
 }
 
 // A path may hold any bytes.
 std::string ToJson(const Fingerprints& fingerprints) {
-  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  OrderedJson json = OrderedJson::array();
   for (const auto& [path, fingerprint] : fingerprints) {
     json.push_back({JsonOfBytes(path), fingerprint});
   }
-  return json.dump();
+  return JsonText(json);
 }
 
 Fingerprints FingerprintsFromJson(const std::string& text) {
   try {
-    const auto json = nlohmann::ordered_json::parse(text);
+    const auto json = ParseJson(text);
     // As it was before: an object.
     if (json.is_object()) return json.get<Fingerprints>();
     Fingerprints fingerprints;
     for (const auto& entry : json) fingerprints[BytesOfJson(entry.at(0))] = entry.at(1);
     return fingerprints;
-  } catch (const nlohmann::json::exception&) {
+  } catch (const OrderedJson::exception&) {
     return {};
   }
 }

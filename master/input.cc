@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -141,7 +140,7 @@ InputSummary ReadInput(const InputOptions& options) {
     const auto found = std::find(summary.columns.begin(), summary.columns.end(), check.column);
     if (found == summary.columns.end()) {
       throw UsageError(fmt::format("{}: there is no column '{}'; the columns are: {}", check.option,
-                                   check.column, fmt::join(summary.columns, ", ")));
+                                   check.column, Joined(summary.columns, ", ")));
     }
     checks.emplace_back(found - summary.columns.begin(), &check);
   }

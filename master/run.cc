@@ -1,7 +1,6 @@
 #include "cq/run.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <poll.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -35,6 +34,7 @@
 #include "protocol/limits.h"
 #include "protocol/own_program.h"
 #include "protocol/quantities.h"
+#include "protocol/text.h"
 
 namespace cq {
 namespace {
@@ -133,7 +133,7 @@ std::vector<size_t> ColumnIndices(const std::vector<std::string>& names, const c
     const auto found = std::find(columns.begin(), columns.end(), name);
     if (found == columns.end()) {
       throw UsageError(fmt::format("{}: there is no column '{}'; the columns are: {}", option, name,
-                                   fmt::join(columns, ", ")));
+                                   Joined(columns, ", ")));
     }
     indices.push_back(static_cast<size_t>(found - columns.begin()));
   }
@@ -366,9 +366,9 @@ class Setup {
     };
     if (definition_.calls) refuse("its tasks are calls of a program that embeds its master");
     const auto tasks = [](const auto& run) {
-      return !run.program.empty()    ? fmt::format("--program {}", fmt::join(run.program, " "))
+      return !run.program.empty()    ? fmt::format("--program {}", Joined(run.program, " "))
              : !run.function.empty() ? fmt::format("--function {}", run.function)
-                                     : fmt::format("{}", fmt::join(run.command, " "));
+                                     : Joined(run.command, " ");
     };
     if (options_.command != definition_.command || options_.shell != definition_.shell ||
         options_.program != definition_.program || options_.function != definition_.function) {
@@ -450,8 +450,7 @@ class Setup {
       throw UsageError(fmt::format(
           "the columns of '{}' are {}; those of the run in '{}' are {}: --fresh moves it aside and "
           "starts anew, --run-dir DIR puts this run elsewhere",
-          input, fmt::join(summary.columns, ", "), plan_.run_dir,
-          fmt::join(definition_.columns, ", ")));
+          input, Joined(summary.columns, ", "), plan_.run_dir, Joined(definition_.columns, ", ")));
     }
     if (served()) CheckTypes(ColumnTypes(options_, summary));
     const TaskId last = LastTask(journal, ranges_);
@@ -500,7 +499,7 @@ class Setup {
       throw UsageError(fmt::format(
           "{} results are older than the last change of {}: --keep keeps them, --rerun runs their "
           "rows again",
-          results, fmt::join(changed, ", ")));
+          results, Joined(changed, ", ")));
     }
     if (options_.rerun) restart.rerun = Restart::Rerun::kAll;
     restart.meta["fingerprints"] = ToJson(now);
@@ -765,7 +764,7 @@ std::string DryRun(const RunOptions& options) {
   std::string text = fmt::format(
       "input: {} rows, columns {}\ntasks: {}\n{} worker{} × {} slot{} = {} tasks at a time\n"
       "directory of tasks: {}\nrun directory: {}\nworkers that could connect at once: {}\n",
-      summary.rows, fmt::join(summary.columns, ", "), tasks, plan.workers,
+      summary.rows, Joined(summary.columns, ", "), tasks, plan.workers,
       plan.workers == 1 ? "" : "s", plan.slots, plan.slots == 1 ? "" : "s",
       plan.workers * plan.slots, cwd, plan.run_dir,
       (DescriptorLimit() - std::min(DescriptorLimit(), kOwnDescriptors)) / kDescriptorsOfWorker);
@@ -775,7 +774,7 @@ std::string DryRun(const RunOptions& options) {
     for (size_t i = 0; i < types.size(); ++i) {
       text += fmt::format("{} {} {}", i == 0 ? "" : ",", summary.columns[i], NameOf(types[i]));
     }
-    text += fmt::format("\nprogram: {}{}\n", fmt::join(options.program, " "), options.function);
+    text += fmt::format("\nprogram: {}{}\n", Joined(options.program, " "), options.function);
   }
   for (size_t i = 0; !served && i < summary.first.size() && i < tasks; ++i) {
     std::vector<std::string> values;

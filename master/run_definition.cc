@@ -1,15 +1,11 @@
 #include "master/run_definition.h"
 
-#include <nlohmann/json.hpp>
-
 #include "cq/error.h"
 #include "protocol/column_types.h"
-#include "protocol/json_bytes.h"
+#include "protocol/json.h"
 
 namespace cq {
 namespace {
-
-using OrderedJson = nlohmann::ordered_json;
 
 OrderedJson EncodeList(const std::vector<std::string>& list) {
   OrderedJson json = OrderedJson::array();
@@ -40,38 +36,40 @@ OrderedJson EncodePairs(const Pairs& pairs) {
 }  // namespace
 
 std::map<std::string, std::string> RunDefinition::ToMeta() const {
-  return {{"run", OrderedJson(run).dump()},
-          {"command", EncodeList(command).dump()},
-          {"shell", OrderedJson(shell).dump()},
-          {"program", EncodeList(program).dump()},
-          {"function", JsonOfBytes(function).dump()},
-          {"calls", OrderedJson(calls).dump()},
-          {"types", EncodeTypes(types).dump()},
-          {"wide", EncodeList(wide).dump()},
-          {"constants", EncodePairs(constants).dump()},
-          {"columns", EncodeList(columns).dump()},
-          {"env", EncodePairs(env).dump()},
-          {"cwd", JsonOfBytes(cwd).dump()},
-          {"parse_json", OrderedJson(parse_json).dump()},
-          {"seed", OrderedJson(seed).dump()},
-          {"seed_by", EncodeList(seed_by).dump()},
-          {"rows", OrderedJson(rows).dump()},
-          {"limit", OrderedJson(limit).dump()},
-          {"input", JsonOfBytes(input).dump()},
-          {"output", JsonOfBytes(output).dump()},
-          {"stdout_column", OrderedJson(stdout_column).dump()}};
+  return {{"run", JsonText(OrderedJson(run))},
+          {"command", JsonText(EncodeList(command))},
+          {"shell", JsonText(OrderedJson(shell))},
+          {"program", JsonText(EncodeList(program))},
+          {"function", JsonText(JsonOfBytes(function))},
+          {"calls", JsonText(OrderedJson(calls))},
+          {"types", JsonText(EncodeTypes(types))},
+          {"wide", JsonText(EncodeList(wide))},
+          {"constants", JsonText(EncodePairs(constants))},
+          {"columns", JsonText(EncodeList(columns))},
+          {"env", JsonText(EncodePairs(env))},
+          {"cwd", JsonText(JsonOfBytes(cwd))},
+          {"parse_json", JsonText(OrderedJson(parse_json))},
+          {"seed", JsonText(OrderedJson(seed))},
+          {"seed_by", JsonText(EncodeList(seed_by))},
+          {"rows", JsonText(OrderedJson(rows))},
+          {"limit", JsonText(OrderedJson(limit))},
+          {"input", JsonText(JsonOfBytes(input))},
+          {"output", JsonText(JsonOfBytes(output))},
+          {"stdout_column", JsonText(OrderedJson(stdout_column))}};
 }
 
-std::string WordsToJson(const std::vector<std::string>& words) { return EncodeList(words).dump(); }
+std::string WordsToJson(const std::vector<std::string>& words) {
+  return JsonText(EncodeList(words));
+}
 
 std::vector<std::string> WordsFromJson(const std::string& json) {
-  return DecodeList(OrderedJson::parse(json));
+  return DecodeList(ParseJson(json));
 }
 
 RunDefinition ReadDefinition(Database& journal) {
   std::map<std::string, OrderedJson> meta;
   auto rows = journal.Prepare("SELECT name, value FROM meta");
-  while (rows.Step()) meta[std::string(rows.Text(0))] = OrderedJson::parse(rows.Text(1));
+  while (rows.Step()) meta[std::string(rows.Text(0))] = ParseJson(rows.Text(1));
   RunDefinition d;
   try {
     meta.at("run").get_to(d.run);

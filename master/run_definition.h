@@ -48,7 +48,7 @@ struct RunDefinition {
   std::map<std::string, std::string> ToMeta() const;
 };
 
-/// Words of any bytes as a JSON array, and back. The latter throws nlohmann's exception.
+/// Words of any bytes as a JSON array, and back. The latter throws OrderedJson::exception.
 std::string WordsToJson(const std::vector<std::string>& words);
 std::vector<std::string> WordsFromJson(const std::string& json);
 

@@ -15,12 +15,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
 #include <thread>
 
 #include "cq/error.h"
+#include "protocol/json.h"
 
 namespace cq {
 namespace {
@@ -191,7 +191,7 @@ void CheckOwner(const std::string& path, bool take_over) {
   } catch (const Error&) {
     return;
   }
-  const auto owner = nlohmann::json::parse(text, nullptr, false);
+  const auto owner = TryParseJson(text);
   if (!owner.is_object() || take_over) return;
   const auto field = [&](const char* name) {
     return owner.contains(name) && owner[name].is_string() ? owner[name].get<std::string>() : "";
@@ -368,12 +368,12 @@ RunDirectory::~RunDirectory() {
 }
 
 void RunDirectory::WriteOwner(const std::string& address) {
-  const nlohmann::ordered_json owner = {{"host", HostName()},
-                                        {"boot_id", BootId()},
-                                        {"pid", getpid()},
-                                        {"start_ticks", StartTimeOf(getpid()).value_or(0)},
-                                        {"address", address}};
-  owner_ = owner.dump(2);
+  const OrderedJson owner = {{"host", HostName()},
+                             {"boot_id", BootId()},
+                             {"pid", getpid()},
+                             {"start_ticks", StartTimeOf(getpid()).value_or(0)},
+                             {"address", address}};
+  owner_ = JsonText(owner, 2);
   owner_.resize(owner_.rfind('\n'));
   owner_ += ",\n  \"time\": ";
   const std::string path = File("owner.json");

@@ -12,7 +12,7 @@
 #include <optional>
 
 #include "cq/error.h"
-#include "protocol/json_bytes.h"
+#include "protocol/json.h"
 #include "protocol/json_record.h"
 #include "protocol/json_text.h"
 #include "protocol/packed_values.h"

@@ -1,7 +1,6 @@
 #include "protocol/command.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cctype>
@@ -11,6 +10,7 @@
 
 #include "cq/error.h"
 #include "protocol/limits.h"
+#include "protocol/text.h"
 
 namespace cq {
 namespace {
@@ -125,7 +125,7 @@ class Compiler {
     throw UsageError(fmt::format(
         "unknown placeholder {{{}}} in '{}'; the columns are: {}{}; to pass it on literally, write "
         "{{{{{}}}}}",
-        name, argument.substr(0, 200), fmt::join(columns_, ", "), ConstantsText(), name));
+        name, argument.substr(0, 200), Joined(columns_, ", "), ConstantsText(), name));
   }
 
   std::string ConstantsText() const {

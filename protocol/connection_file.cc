@@ -9,11 +9,10 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "cq/error.h"
 #include "protocol/files.h"
-#include "protocol/json_bytes.h"
+#include "protocol/json.h"
 
 namespace cq {
 
@@ -28,19 +27,19 @@ KeyPair MakeKeyPair() {
 }
 
 void WriteConnectionFile(const std::string& path, const ConnectionFile& file) {
-  nlohmann::ordered_json json = {{"format", 1},
-                                 {"run", file.run},
-                                 {"endpoints", file.endpoints},
-                                 {"server_public", file.server_public},
-                                 {"client_public", file.client.public_key},
-                                 {"client_secret", file.client.secret_key}};
+  OrderedJson json = {{"format", 1},
+                      {"run", file.run},
+                      {"endpoints", file.endpoints},
+                      {"server_public", file.server_public},
+                      {"client_public", file.client.public_key},
+                      {"client_secret", file.client.secret_key}};
   if (!file.local.empty()) json["local"] = JsonOfBytes(file.local);
-  ReplaceFile(path, json.dump(2) + "\n", 0600);
+  ReplaceFile(path, JsonText(json, 2) + "\n", 0600);
 }
 
 void WriteConnectionPointer(const std::string& path, const std::string& target) {
-  const nlohmann::ordered_json json = {{"format", 1}, {"keys_in", JsonOfBytes(target)}};
-  ReplaceFile(path, json.dump(2) + "\n", 0600);
+  const OrderedJson json = {{"format", 1}, {"keys_in", JsonOfBytes(target)}};
+  ReplaceFile(path, JsonText(json, 2) + "\n", 0600);
 }
 
 namespace {
@@ -51,11 +50,11 @@ ConnectionFile Read(const std::string& path, bool follow) {
     throw Error(fmt::format("cannot read the connection file '{}': {}", path, strerror(errno)));
   }
   const std::string text = ReadFile(path);
-  const auto pointer = nlohmann::ordered_json::parse(text, nullptr, false);
+  const auto pointer = TryParseJson(text);
   if (follow && pointer.is_object() && pointer.contains("keys_in")) {
     try {
       return Read(BytesOfJson(pointer["keys_in"]), false);
-    } catch (const nlohmann::json::exception& error) {
+    } catch (const OrderedJson::exception& error) {
       throw Error(fmt::format("'{}' is no connection file of cq: {}", path, error.what()));
     }
   }
@@ -66,11 +65,11 @@ ConnectionFile Read(const std::string& path, bool follow) {
                     path, status.st_mode & 0777, path));
   }
   try {
-    const auto json = nlohmann::ordered_json::parse(text);
+    const auto json = ParseJson(text);
     ConnectionFile file;
     if (json.at("format").get<int>() != 1) {
       throw Error(fmt::format("the connection file '{}' has format {}, this cq reads format 1",
-                              path, json.at("format").dump()));
+                              path, JsonText(json.at("format"))));
     }
     json.at("run").get_to(file.run);
     json.at("endpoints").get_to(file.endpoints);
@@ -79,7 +78,7 @@ ConnectionFile Read(const std::string& path, bool follow) {
     json.at("client_secret").get_to(file.client.secret_key);
     if (json.contains("local")) file.local = BytesOfJson(json["local"]);
     return file;
-  } catch (const nlohmann::json::exception& error) {
+  } catch (const OrderedJson::exception& error) {
     throw Error(fmt::format("'{}' is no connection file of cq: {}", path, error.what()));
   }
 }

@@ -4,11 +4,11 @@
 
 #include <charconv>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <unordered_map>
 
+#include "protocol/json.h"
 #include "protocol/json_text.h"
 #include "protocol/limits.h"
 
@@ -96,7 +96,7 @@ bool IsUnderflow(double value, std::string_view digits) {
                            std::string_view::npos;
 }
 
-class Handler : public nlohmann::json_sax<nlohmann::json> {
+class Handler : public nlohmann::json_sax<OrderedJson> {
  public:
   explicit Handler(NamedValues& members) : members_(members) {}
 
@@ -229,7 +229,7 @@ std::string JsonRecord::Read(std::string_view text) {
   const auto clean = Prepared(text);
   if (!clean) return fmt::format("it is nested more than {} deep", kJsonLevelsMax);
   Handler handler(members_);
-  const bool read = nlohmann::json::sax_parse(*clean, &handler);
+  const bool read = OrderedJson::sax_parse(*clean, &handler);
   is_object_ = handler.is_object();
   if (read) return {};
   return handler.problem().empty() ? "it is no JSON" : handler.problem();

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <iterator>
 
 namespace cq {
 
@@ -14,7 +13,7 @@ void AppendJsonText(std::string& out, std::string_view text) {
       out += '\\';
       out += c;
     } else if (static_cast<unsigned char>(c) < 0x20) {
-      fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<int>(c));
+      out += fmt::format("\\u{:04x}", static_cast<int>(c));
     } else {
       out += c;
     }

@@ -1,16 +1,15 @@
 #include "protocol/packed_values.h"
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "cq/error.h"
+#include "protocol/json.h"
 #include "protocol/json_text.h"
 #include "protocol/msgpack_double.h"
 
 namespace cq {
 namespace {
 
-using OrderedJson = nlohmann::ordered_json;
 using Object = msgpack::object;
 namespace type = msgpack::type;
 
@@ -86,7 +85,7 @@ Value ValueOf(const Object& o) {
     case type::STR:
       return std::string(o.via.str.ptr, o.via.str.size);
     default:
-      return Json{JsonOf(o).dump(-1, ' ', false, OrderedJson::error_handler_t::replace)};
+      return Json{ShownJson(JsonOf(o))};
   }
 }
 

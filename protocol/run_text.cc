@@ -1,8 +1,6 @@
 #include "protocol/run_text.h"
 
-#include <nlohmann/json.hpp>
-
-#include "protocol/json_bytes.h"
+#include "protocol/json.h"
 
 namespace cq {
 namespace {
@@ -11,9 +9,9 @@ constexpr const char* kWideColumns = "wide_columns";
 
 void SetWideColumns(RunText& text, const std::vector<std::string>& columns) {
   if (columns.empty()) return;
-  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  OrderedJson json = OrderedJson::array();
   for (const std::string& column : columns) json.push_back(JsonOfBytes(column));
-  text.extras.emplace_back(kWideColumns, Json{json.dump()});
+  text.extras.emplace_back(kWideColumns, Json{JsonText(json)});
 }
 
 std::vector<std::string> WideColumns(const RunText& text) {
@@ -21,7 +19,7 @@ std::vector<std::string> WideColumns(const RunText& text) {
   for (const auto& [name, value] : text.extras) {
     const auto* json = std::get_if<Json>(&value);
     if (name != kWideColumns || json == nullptr) continue;
-    for (const auto& column : nlohmann::ordered_json::parse(json->text)) {
+    for (const auto& column : ParseJson(json->text)) {
       columns.push_back(BytesOfJson(column));
     }
   }

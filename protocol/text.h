@@ -18,6 +18,17 @@ std::string ValidText(std::string_view text);
 /// is a newline.
 std::string PrintableText(std::string_view text);
 
+/// All of them, with `between` between two.
+template <class Texts>
+std::string Joined(const Texts& texts, std::string_view between) {
+  std::string joined;
+  for (const std::string& text : texts) {
+    if (&text != &*texts.begin()) joined += between;
+    joined += text;
+  }
+  return joined;
+}
+
 /// Its beginning, of at most so many bytes, without a part of a character at the end.
 std::string_view CutText(std::string_view text, size_t bytes);
 

@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <signal.h>
 
 #include <algorithm>
@@ -15,6 +14,7 @@
 #include "cq/error.h"
 #include "generated/slurm_template.h"
 #include "protocol/command.h"
+#include "protocol/text.h"
 #include "schedulers/scheduler.h"
 #include "schedulers/subprocess.h"
 #include "schedulers/template.h"
@@ -248,7 +248,7 @@ class SlurmScheduler : public Scheduler {
 
   std::vector<std::string> SubmitCommand(const std::string& token) const {
     std::vector<std::string> words = {"sbatch", "--parsable", TokenArgument(token)};
-    if (!avoided_.empty()) words.push_back(fmt::format("--exclude={}", fmt::join(avoided_, ",")));
+    if (!avoided_.empty()) words.push_back(fmt::format("--exclude={}", Joined(avoided_, ",")));
     return words;
   }
 
@@ -359,9 +359,7 @@ class SlurmScheduler : public Scheduler {
     std::map<std::string, State> states;
     for (const auto& [cluster, ids] : by_cluster) {
       const auto done = Client(
-          "squeue",
-          {"-h", "-r", "-t", "all", "-j", fmt::format("{}", fmt::join(ids, ",")), "-o", "%i|%T|%r"},
-          cluster);
+          "squeue", {"-h", "-r", "-t", "all", "-j", Joined(ids, ","), "-o", "%i|%T|%r"}, cluster);
       // Said when the controller has forgotten all of them: then none is in the queue.
       const bool forgotten = done.err.find("Invalid job id") != std::string::npos;
       if (done.status != 0 && !forgotten) {
@@ -495,7 +493,7 @@ std::string LogTail(const std::string& path) {
     if (lines.size() > kLines) lines.erase(lines.begin());
   }
   if (lines.empty()) return fmt::format("  (the log '{}' is empty)", path);
-  return fmt::format("  {}\n  (from {})", fmt::join(lines, "\n  "), path);
+  return fmt::format("  {}\n  (from {})", Joined(lines, "\n  "), path);
 }
 
 }  // namespace cq

@@ -1,10 +1,10 @@
 #include "schedulers/template.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "cq/error.h"
 #include "protocol/nearest.h"
+#include "protocol/text.h"
 
 namespace cq {
 namespace {
@@ -55,7 +55,7 @@ class Filler {
       const std::string near = Nearest(key, known_);
       Fail(fmt::format("unknown key '{}'{}; known keys: {}", key,
                        near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near),
-                       fmt::join(known_, ", ")));
+                       Joined(known_, ", ")));
     }
     Fail(
         fmt::format("key '{}' has no value: give one with --set {}=VALUE, or a default in the "
@@ -111,7 +111,7 @@ std::string FillTemplate(std::string_view text, const std::string& name,
     throw UsageError(fmt::format("--set {}: the template '{}' has no key '{}'{}; it has: {}", key,
                                  name, key,
                                  near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near),
-                                 fmt::join(filler.used(), ", ")));
+                                 Joined(filler.used(), ", ")));
   }
   return filler.Take();
 }

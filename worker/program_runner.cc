@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <signal.h>
-#include <spdlog/spdlog.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -21,6 +20,7 @@
 #include "protocol/text.h"
 #include "protocol/wall_clock.h"
 #include "worker/json_values.h"
+#include "worker/log.h"
 #include "worker/printed_text.h"
 #include "worker/process_tree.h"
 #include "worker/signal_names.h"
@@ -650,7 +650,8 @@ std::string ProgramRunner::Greet(const RunContext& run) {
 void ProgramRunner::LogStart() {
   const std::string printed = process_->out_text.TakeRest() + process_->err_text.TakeRest();
   if (!printed.empty()) {
-    spdlog::info("'{}' printed while it started: {}", process_->name(), PrintableText(printed));
+    LogInfo(
+        fmt::format("'{}' printed while it started: {}", process_->name(), PrintableText(printed)));
   }
 }
 

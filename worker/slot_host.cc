@@ -30,6 +30,7 @@
 #include "protocol/pieces.h"
 #include "protocol/seeds.h"
 #include "protocol/spans.h"
+#include "protocol/text.h"
 #include "protocol/value_codec.h"
 #include "worker/slot_messages.h"
 
@@ -158,7 +159,7 @@ class SlotHost final : public detail::ConstantSource {
     std::vector<std::string> names;
     for (const Object& name : field[3].via.array) names.push_back(name.as<std::string>());
     const auto& types = field[4].via.array;
-    const std::string shown = fmt::format("{}", fmt::join(names, ", "));
+    const std::string shown = Joined(names, ", ");
     const Function& function = *function_;
     const ParameterInfo* parameters = function.parameters;
     const bool named = function.parameter_count > 0 && parameters[0].name != nullptr;

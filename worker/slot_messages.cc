@@ -8,10 +8,10 @@
 #include <cmath>
 #include <limits>
 #include <msgpack.hpp>
-#include <nlohmann/json.hpp>
 
 #include "cq/error.h"
 #include "protocol/column_types.h"
+#include "protocol/json.h"
 #include "protocol/json_record.h"
 #include "protocol/json_text.h"
 #include "protocol/limits.h"
@@ -23,7 +23,6 @@
 namespace cq {
 namespace {
 
-using OrderedJson = nlohmann::ordered_json;
 using Object = msgpack::object;
 namespace type = msgpack::type;
 
@@ -315,7 +314,7 @@ std::string EncodeStart(SlotFormat format, uint64_t id, const Program& program,
       std::string value;
       AppendLineValue(value, TypedValue(text, TypeOf(text)));
       // Bytes that are not UTF-8 are replaced below.
-      constants[name] = IsUtf8(text) ? OrderedJson::parse(value) : OrderedJson(text);
+      constants[name] = IsUtf8(text) ? ParseJson(value) : OrderedJson(text);
     }
     OrderedJson json = {{"type", "start"},
                         {"id", id},
@@ -324,7 +323,7 @@ std::string EncodeStart(SlotFormat format, uint64_t id, const Program& program,
                         {"types", types},
                         {"constants", constants}};
     if (!wide.empty()) json["wide"] = wide;
-    return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
+    return ShownJson(json) + "\n";
   }
   FrameWriter frame(SlotType::kStart, id, 4);
   frame.packer().pack_uint64(kSlotProtocolVersion);
@@ -387,7 +386,8 @@ std::string EncodeTasks(uint64_t id, const TaskSpan& span) {
 
 std::string EncodeUnsupported(SlotFormat format, const SlotOther& what) {
   if (format == SlotFormat::kJson) {
-    return OrderedJson{{"type", "unsupported"}, {"id", what.id}, {"what", what.type}}.dump() + "\n";
+    return JsonText(OrderedJson{{"type", "unsupported"}, {"id", what.id}, {"what", what.type}}) +
+           "\n";
   }
   FrameWriter frame(SlotType::kUnsupported, what.id, 1);
   frame.Text(what.type);

@@ -3,8 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -20,6 +18,7 @@
 #include "protocol/spool.h"
 #include "worker/descendants.h"
 #include "worker/link.h"
+#include "worker/log.h"
 #include "worker/slots.h"
 #include "worker/worker_core.h"
 
@@ -137,7 +136,7 @@ class WorkerLoop {
     signalfd_siginfo info{};
     while (read(signal_fd, &info, sizeof info) == sizeof info) {
       const auto* name = sigabbrev_np(static_cast<int>(info.ssi_signo));
-      spdlog::info("SIG{} received: finishing what runs", name);
+      LogInfo(fmt::format("SIG{} received: finishing what runs", name));
       core_.OnToldToGo(Now(), fmt::format("SIG{}", name));
     }
   }
@@ -148,7 +147,7 @@ class WorkerLoop {
     const nanoseconds limit = Now() + std::chrono::seconds(10);
     while (!slots_.Idle() && Now() < limit) KillAllDescendants(10);
     for (const pid_t pid : KillAllDescendants(10'000)) {
-      spdlog::error("process {} could not be ended", pid);
+      LogError(fmt::format("process {} could not be ended", pid));
     }
     _exit(7);
   }
@@ -157,7 +156,7 @@ class WorkerLoop {
     while (auto incoming = link_.Receive()) {
       auto decoded = DecodeToWorker(incoming->frame);
       if (const auto* error = std::get_if<DecodeError>(&decoded)) {
-        spdlog::warn("a message of the master was dropped: {}", error->reason);
+        LogWarning(fmt::format("a message of the master was dropped: {}", error->reason));
         continue;
       }
       auto& [envelope, message] = std::get<Decoded<ToWorker>>(decoded);
@@ -199,7 +198,7 @@ class WorkerLoop {
       if (end.no_room.empty()) {
         core_.OnFinished(now, std::move(end.result), end.killed);
       } else {
-        spdlog::warn("{}", end.no_room);
+        LogWarning(end.no_room);
         core_.OnNoRoom(now, {end.result.task, end.result.attempt}, end.no_room);
       }
     }
@@ -221,12 +220,12 @@ class WorkerLoop {
       if (file.run == file_.run) {
         file_ = file;
       } else {
-        spdlog::warn("'{}' is of another run now", options_.connection_file);
+        LogWarning(fmt::format("'{}' is of another run now", options_.connection_file));
       }
     } catch (const Error& error) {
-      spdlog::warn("{}", error.what());
+      LogWarning(error.what());
     }
-    spdlog::warn("the master is out of reach; connecting anew");
+    LogWarning("the master is out of reach; connecting anew");
     // By the way that is always there.
     link_.Connect(file_, false);
     core_.OnConnected(Now());
@@ -274,7 +273,7 @@ class WorkerLoop {
   }
 
   void Prepared(const std::string& problem) {
-    if (!problem.empty()) spdlog::error("{}", problem);
+    if (!problem.empty()) LogError(problem);
     slots_.SetRun(prepared_);
     core_.OnPrepared(problem);
   }
@@ -292,14 +291,14 @@ class WorkerLoop {
     try {
       const std::string path =
           WriteSpoolFile(prepared_->text().run_dir + "/spool", core_.worker(), spool.results);
-      spdlog::warn("results that no master took are in '{}'", path);
+      LogWarning(fmt::format("results that no master took are in '{}'", path));
     } catch (const Error& error) {
-      spdlog::error("{} results are lost: {}", Tasks(spool.results), error.what());
+      LogError(fmt::format("{} results are lost: {}", Tasks(spool.results), error.what()));
     }
   }
 
   void Do(Exit& exit) {
-    if (exit.status != 0) spdlog::error("{}", exit.reason);
+    if (exit.status != 0) LogError(exit.reason);
     slots_.KillAll();
     exit_status_ = exit.status;
   }
@@ -322,7 +321,7 @@ class WorkerLoop {
 }  // namespace
 
 int RunWorker(const WorkerOptions& options) {
-  spdlog::set_default_logger(spdlog::stderr_logger_mt("worker"));
+  OpenLog();
   // Before any thread: they inherit the mask, and the signals come through the descriptor alone.
   const sigset_t signals = WorkerLoop::Signals();
   sigprocmask(SIG_BLOCK, &signals, nullptr);

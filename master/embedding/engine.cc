@@ -28,6 +28,7 @@
 #include "protocol/function_libraries.h"
 #include "protocol/limits.h"
 #include "protocol/own_program.h"
+#include "protocol/text.h"
 
 namespace cq {
 namespace {
@@ -397,7 +398,7 @@ class MasterEngine final : public detail::Engine {
           fmt::format("{} results in '{}' are older than the last change of {}: `keep` keeps them, "
                       "`rerun` runs "
                       "their calls again",
-                      results, run_dir_, fmt::join(changed, ", ")));
+                      results, run_dir_, Joined(changed, ", ")));
     }
     restart.rerun = options_.rerun    ? Restart::Rerun::kAll
                     : options_.failed ? Restart::Rerun::kFailed

@@ -1,8 +1,18 @@
-#include "protocol/json_bytes.h"
+#include "protocol/json.h"
 
 #include "protocol/text.h"
 
 namespace cq {
+
+OrderedJson ParseJson(std::string_view text) { return OrderedJson::parse(text); }
+
+OrderedJson TryParseJson(std::string_view text) { return OrderedJson::parse(text, nullptr, false); }
+
+std::string JsonText(const OrderedJson& json, int indent) { return json.dump(indent); }
+
+std::string ShownJson(const OrderedJson& json) {
+  return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
+}
 
 std::string LatinOf(std::string_view bytes) {
   std::string text;
@@ -25,12 +35,12 @@ std::string BytesOfLatin(std::string_view text) {
   return bytes;
 }
 
-nlohmann::ordered_json JsonOfBytes(const std::string& bytes) {
+OrderedJson JsonOfBytes(const std::string& bytes) {
   if (IsUtf8(bytes)) return bytes;
-  return nlohmann::ordered_json{{"bytes", LatinOf(bytes)}};
+  return OrderedJson{{"bytes", LatinOf(bytes)}};
 }
 
-std::string BytesOfJson(const nlohmann::ordered_json& json) {
+std::string BytesOfJson(const OrderedJson& json) {
   if (json.is_string()) return json.get<std::string>();
   return BytesOfLatin(json.at("bytes").get<std::string>());
 }
