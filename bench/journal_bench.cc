@@ -1,6 +1,6 @@
 // journal_bench ROWS: what each way of keeping results would cost, on the SQLite that cq uses:
 // insert, export (a scan in order), the comparison of a resume, size, memory. The chosen schema is
-// the first (master/JOURNAL.md).
+// the first (master/journal/JOURNAL.md).
 #include <fmt/format.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -14,8 +14,8 @@
 #include <functional>
 
 #include "cq/error.h"
-#include "master/journal.h"
-#include "master/recovery.h"
+#include "master/journal/journal.h"
+#include "master/journal/recovery.h"
 
 namespace cq {
 namespace {

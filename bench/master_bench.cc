@@ -18,7 +18,7 @@
 #include <zmq.hpp>
 
 #include "master/core/core.h"
-#include "master/transport.h"
+#include "master/loop/transport.h"
 #include "protocol/codec.h"
 #include "protocol/connection_file.h"
 #include "protocol/packed_values.h"

@@ -1,4 +1,4 @@
-#include "master/cancel.h"
+#include "master/run/cancel.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 #include "cli/commands.h"
 #include "cli/control.h"
 #include "cli/run_lookup.h"
-#include "master/run_directory.h"
+#include "master/run/run_directory.h"
 
 namespace cq {
 namespace {

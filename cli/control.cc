@@ -5,12 +5,12 @@
 
 #include <chrono>
 
+#include "base/text.h"
 #include "cq/error.h"
-#include "master/recovery.h"
-#include "master/run_directory.h"
+#include "master/journal/recovery.h"
+#include "master/run/run_directory.h"
 #include "protocol/codec.h"
 #include "protocol/connection_file.h"
-#include "protocol/text.h"
 #include "worker/link.h"
 
 namespace cq {

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "master/database.h"
+#include "master/journal/database.h"
 #include "protocol/messages.h"
 
 namespace cq {

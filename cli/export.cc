@@ -1,4 +1,4 @@
-#include "master/export.h"
+#include "master/run/export.h"
 
 #include <fmt/format.h>
 
@@ -7,9 +7,9 @@
 #include "cli/progress.h"
 #include "cli/run_lookup.h"
 #include "cq/error.h"
-#include "master/database.h"
-#include "master/output_file.h"
-#include "master/run_definition.h"
+#include "master/journal/database.h"
+#include "master/journal/run_definition.h"
+#include "master/run/output_file.h"
 
 namespace cq {
 namespace {

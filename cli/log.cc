@@ -6,18 +6,18 @@
 #include <optional>
 #include <thread>
 
+#include "base/json.h"
+#include "base/text.h"
 #include "cli/commands.h"
 #include "cli/control.h"
 #include "cli/run_lookup.h"
 #include "cq/error.h"
-#include "master/database.h"
-#include "master/export.h"
-#include "master/input.h"
-#include "master/run_definition.h"
-#include "master/run_directory.h"
+#include "master/input/input.h"
+#include "master/journal/database.h"
+#include "master/journal/run_definition.h"
+#include "master/run/export.h"
+#include "master/run/run_directory.h"
 #include "protocol/command.h"
-#include "protocol/json.h"
-#include "protocol/text.h"
 
 namespace cq {
 namespace {

@@ -8,14 +8,14 @@
 #include <string>
 #include <vector>
 
+#include "base/files.h"
+#include "base/nearest.h"
+#include "base/own_program.h"
+#include "base/spawn.h"
+#include "base/text.h"
 #include "cli/commands.h"
 #include "cq/error.h"
 #include "cq/version.h"
-#include "protocol/files.h"
-#include "protocol/nearest.h"
-#include "protocol/own_program.h"
-#include "protocol/spawn.h"
-#include "protocol/text.h"
 
 namespace cq {
 namespace {

@@ -6,8 +6,8 @@
 #include <set>
 #include <sstream>
 
+#include "base/nearest.h"
 #include "cq/error.h"
-#include "protocol/nearest.h"
 
 namespace cq {
 namespace {

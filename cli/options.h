@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "protocol/quantities.h"
+#include "base/quantities.h"
 
 namespace cq {
 

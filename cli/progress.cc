@@ -9,7 +9,7 @@
 #include <cmath>
 #include <cstdio>
 
-#include "protocol/text.h"
+#include "base/text.h"
 
 namespace cq {
 namespace {

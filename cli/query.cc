@@ -4,8 +4,8 @@
 #include "cli/control.h"
 #include "cli/run_lookup.h"
 #include "cq/error.h"
-#include "master/csv_reader.h"
-#include "master/database.h"
+#include "master/input/csv_reader.h"
+#include "master/journal/database.h"
 
 namespace cq {
 namespace {

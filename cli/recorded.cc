@@ -4,13 +4,13 @@
 
 #include <set>
 
+#include "base/json.h"
 #include "cli/control.h"
 #include "cli/run_options.h"
 #include "cq/error.h"
-#include "master/recovery.h"
-#include "master/run_definition.h"
-#include "master/run_directory.h"
-#include "protocol/json.h"
+#include "master/journal/recovery.h"
+#include "master/journal/run_definition.h"
+#include "master/run/run_directory.h"
 
 namespace cq {
 namespace {

@@ -8,17 +8,17 @@
 #include <cstdlib>
 #include <sstream>
 
+#include "base/files.h"
+#include "base/json.h"
 #include "cli/commands.h"
 #include "cli/progress.h"
 #include "cli/recorded.h"
 #include "cli/run_lookup.h"
 #include "cli/run_options.h"
 #include "cq/error.h"
-#include "master/export.h"
-#include "master/run_directory.h"
+#include "master/run/export.h"
+#include "master/run/run_directory.h"
 #include "protocol/command.h"
-#include "protocol/files.h"
-#include "protocol/json.h"
 
 namespace cq {
 namespace {

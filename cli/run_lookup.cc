@@ -5,9 +5,9 @@
 #include <filesystem>
 #include <vector>
 
+#include "base/text.h"
 #include "cq/error.h"
-#include "master/run_directory.h"
-#include "protocol/text.h"
+#include "master/run/run_directory.h"
 
 namespace cq {
 namespace {

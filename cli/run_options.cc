@@ -5,8 +5,8 @@
 #include <cstdlib>
 
 #include "cq/error.h"
-#include "master/output_file.h"
-#include "master/run_directory.h"
+#include "master/run/output_file.h"
+#include "master/run/run_directory.h"
 #include "protocol/command.h"
 #include "protocol/limits.h"
 

@@ -2,7 +2,7 @@
 
 #include "cli/commands.h"
 #include "cq/error.h"
-#include "worker/slot_host.h"
+#include "worker/slots/slot_host.h"
 
 namespace cq {
 namespace {

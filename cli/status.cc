@@ -1,15 +1,15 @@
 #include <fmt/format.h>
 
+#include "base/json.h"
+#include "base/text.h"
 #include "cli/commands.h"
 #include "cli/control.h"
 #include "cli/run_lookup.h"
 #include "cq/error.h"
-#include "master/database.h"
-#include "master/export.h"
-#include "master/run_definition.h"
-#include "master/run_directory.h"
-#include "protocol/json.h"
-#include "protocol/text.h"
+#include "master/journal/database.h"
+#include "master/journal/run_definition.h"
+#include "master/run/export.h"
+#include "master/run/run_directory.h"
 
 namespace cq {
 namespace {

@@ -5,7 +5,7 @@
 #include "cli/commands.h"
 #include "cq/error.h"
 #include "protocol/limits.h"
-#include "worker/guardian.h"
+#include "worker/processes/guardian.h"
 
 namespace cq {
 namespace {

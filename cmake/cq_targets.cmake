@@ -1,12 +1,12 @@
-# A whole build takes half the time if each module is compiled as a few units. The preset `dev` does without: there a change of one file takes
-# less, and each file must include what it needs.
+# A whole build takes half the time if each module is compiled as a few units. The preset `dev` does
+# without: there a change of one file takes less, and each file must include what it needs.
 option(CQ_UNITY "Compile each module as a few units" ON)
 function(cq_unity target)
   set_target_properties(${target} PROPERTIES UNITY_BUILD ${CQ_UNITY} UNITY_BUILD_BATCH_SIZE 12)
 endfunction()
 
-# A module of cq: a static library `cq_NAME`, known as cq::NAME, whose public headers (if any) stand in
-# NAME/include and whose internal headers are included by their path from the top.
+# A module of cq: a static library `cq_NAME`, known as cq::NAME, whose public headers (if any) stand
+# in NAME/include and whose internal headers are included by their path from the top.
 function(cq_module name)
   add_library(cq_${name} STATIC ${ARGN})
   add_library(cq::${name} ALIAS cq_${name})

@@ -1,4 +1,5 @@
-# What cq's libraries are linked with: whoever links them needs these, too. Every one is a Debian package.
+# What cq's libraries are linked with: whoever links them needs these, too. Every one is a Debian
+# package.
 find_package(Threads REQUIRED)
 find_package(Boost 1.74 REQUIRED COMPONENTS program_options)
 find_package(SQLite3 3.37 REQUIRED)

@@ -8,9 +8,9 @@
 #include <string_view>
 #include <utility>
 
+#include "base/text.h"
 #include "cq/error.h"
 #include "protocol/limits.h"
-#include "protocol/text.h"
 
 namespace cq {
 namespace {

@@ -10,9 +10,9 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/files.h"
+#include "base/json.h"
 #include "cq/error.h"
-#include "protocol/files.h"
-#include "protocol/json.h"
 
 namespace cq {
 

@@ -9,8 +9,8 @@
 #include <map>
 #include <set>
 
+#include "base/files.h"
 #include "cq/error.h"
-#include "protocol/files.h"
 
 namespace cq {
 namespace {

@@ -8,8 +8,8 @@
 #include <string>
 #include <unordered_map>
 
-#include "protocol/json.h"
-#include "protocol/json_text.h"
+#include "base/json.h"
+#include "base/json_text.h"
 #include "protocol/limits.h"
 
 namespace cq {

@@ -6,8 +6,8 @@
 #include <variant>
 #include <vector>
 
+#include "base/rarely.h"
 #include "protocol/ids.h"
-#include "protocol/rarely.h"
 #include "protocol/results.h"
 #include "protocol/run_text.h"
 #include "protocol/value.h"

@@ -2,9 +2,9 @@
 
 #include <cmath>
 
+#include "base/json.h"
+#include "base/json_text.h"
 #include "cq/error.h"
-#include "protocol/json.h"
-#include "protocol/json_text.h"
 #include "protocol/msgpack_double.h"
 
 namespace cq {

@@ -3,9 +3,9 @@
 #include <cstdint>
 #include <string>
 
+#include "base/rarely.h"
 #include "cq/outcome.h"
 #include "protocol/ids.h"
-#include "protocol/rarely.h"
 #include "protocol/value.h"
 
 // What becomes of tasks, as messages, spool files and the journal have it.

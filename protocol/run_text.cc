@@ -1,6 +1,6 @@
 #include "protocol/run_text.h"
 
-#include "protocol/json.h"
+#include "base/json.h"
 
 namespace cq {
 namespace {

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "protocol/stable_table.h"
+#include "base/stable_table.h"
 
 namespace cq {
 

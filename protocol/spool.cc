@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "base/files.h"
 #include "cq/error.h"
 #include "protocol/codec.h"
-#include "protocol/files.h"
 
 namespace cq {
 namespace {

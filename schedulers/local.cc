@@ -11,9 +11,9 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/files.h"
+#include "base/spawn.h"
 #include "cq/error.h"
-#include "protocol/files.h"
-#include "protocol/spawn.h"
 #include "schedulers/scheduler.h"
 
 extern char** environ;

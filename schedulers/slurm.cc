@@ -11,10 +11,10 @@
 #include <thread>
 #include <utility>
 
+#include "base/text.h"
 #include "cq/error.h"
 #include "generated/slurm_template.h"
 #include "protocol/command.h"
-#include "protocol/text.h"
 #include "schedulers/scheduler.h"
 #include "schedulers/subprocess.h"
 #include "schedulers/template.h"

@@ -15,8 +15,8 @@
 #include <string_view>
 #include <utility>
 
-#include "protocol/files.h"
-#include "protocol/spawn.h"
+#include "base/files.h"
+#include "base/spawn.h"
 
 extern char** environ;
 

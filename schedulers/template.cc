@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
+#include "base/nearest.h"
+#include "base/text.h"
 #include "cq/error.h"
-#include "protocol/nearest.h"
-#include "protocol/text.h"
 
 namespace cq {
 namespace {

@@ -11,16 +11,16 @@
 #include <cstdlib>
 #include <memory>
 
+#include "base/log.h"
 #include "cq/error.h"
 #include "cq/version.h"
 #include "protocol/codec.h"
 #include "protocol/connection_file.h"
 #include "protocol/spool.h"
-#include "worker/descendants.h"
+#include "worker/core/worker_core.h"
 #include "worker/link.h"
-#include "worker/log.h"
-#include "worker/slots.h"
-#include "worker/worker_core.h"
+#include "worker/processes/descendants.h"
+#include "worker/slots/slots.h"
 
 namespace cq {
 namespace {

@@ -1,4 +1,5 @@
-# What the scripts of R peers share. `start()` makes two workers that are up, `run(xs)` gives the results.
+# What the scripts of R peers share. `start()` makes two workers that are up, `run(xs)` gives the
+# results.
 twice <- function(x) 2 * x
 measure <- function(name, package, start, run, chunk, stop = function() NULL) {
   n <- as.integer(commandArgs(trailingOnly = TRUE)[[1]])

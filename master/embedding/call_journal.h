@@ -8,9 +8,9 @@
 #include <unordered_map>
 #include <vector>
 
-#include "master/database.h"
-#include "master/journal.h"
-#include "master/record_writer.h"
+#include "master/journal/database.h"
+#include "master/journal/journal.h"
+#include "master/journal/record_writer.h"
 
 // What becomes of the results of calls.
 namespace cq {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "cq/engine.h"
-#include "master/task_source.h"
+#include "master/input/task_source.h"
 
 namespace cq {
 

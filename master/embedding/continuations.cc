@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "protocol/blocked_signals.h"
+#include "base/blocked_signals.h"
 
 namespace cq {
 

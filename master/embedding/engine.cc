@@ -9,26 +9,26 @@
 #include <thread>
 #include <unordered_map>
 
+#include "base/blocked_signals.h"
+#include "base/cpus.h"
+#include "base/files.h"
+#include "base/own_program.h"
+#include "base/text.h"
 #include "cq/master.h"
-#include "master/cancel.h"
-#include "master/cpus.h"
 #include "master/embedding/call_journal.h"
 #include "master/embedding/call_table.h"
 #include "master/embedding/continuations.h"
 #include "master/embedding/ended.h"
 #include "master/embedding/observer.h"
 #include "master/embedding/private_directory.h"
-#include "master/fingerprints.h"
-#include "master/master_loop.h"
-#include "master/recovery.h"
-#include "master/run_definition.h"
-#include "master/run_setup.h"
-#include "protocol/blocked_signals.h"
-#include "protocol/files.h"
+#include "master/journal/recovery.h"
+#include "master/journal/run_definition.h"
+#include "master/loop/master_loop.h"
+#include "master/run/cancel.h"
+#include "master/run/fingerprints.h"
+#include "master/run/run_setup.h"
 #include "protocol/function_libraries.h"
 #include "protocol/limits.h"
-#include "protocol/own_program.h"
-#include "protocol/text.h"
 
 namespace cq {
 namespace {

@@ -10,7 +10,7 @@
 #include <filesystem>
 
 #include "cq/error.h"
-#include "master/run_directory.h"
+#include "master/run/run_directory.h"
 
 namespace cq {
 namespace {

@@ -11,7 +11,7 @@
 #include <sstream>
 #include <thread>
 
-#include "master/database.h"
+#include "master/journal/database.h"
 #include "tests/support/process.h"
 
 namespace cq {

@@ -23,8 +23,8 @@ std::string large(const std::string& file, int64_t bytes) {
 CQ_FUNCTION(large);
 
 // The process that has worked on it for so long.
-int64_t slot_after(double seconds) {
-  slowly(seconds);
+int64_t slot_after(double delay) {
+  slowly(delay);
   return getpid();
 }
 CQ_FUNCTION(slot_after);

@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <memory>
 
-#include "master/database.h"
+#include "master/journal/database.h"
 #include "tests/support/process.h"
 
 namespace cq {

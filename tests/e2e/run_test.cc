@@ -8,9 +8,9 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "master/database.h"
+#include "base/files.h"
+#include "master/journal/database.h"
 #include "protocol/connection_file.h"
-#include "protocol/files.h"
 #include "tests/support/process.h"
 
 namespace cq {

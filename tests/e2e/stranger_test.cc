@@ -15,9 +15,9 @@
 #include <msgpack.hpp>
 #include <zmq.hpp>
 
+#include "base/files.h"
 #include "protocol/codec.h"
 #include "protocol/connection_file.h"
-#include "protocol/files.h"
 #include "protocol/limits.h"
 #include "tests/support/process.h"
 

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "base/text.h"
 #include "cq/error.h"
-#include "master/csv_reader.h"
-#include "protocol/text.h"
+#include "master/input/csv_reader.h"
 
 namespace {
 

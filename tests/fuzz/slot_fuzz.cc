@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "cq/error.h"
-#include "worker/slot_messages.h"
+#include "worker/slots/slot_messages.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);

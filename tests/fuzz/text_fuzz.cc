@@ -3,9 +3,9 @@
 #include <string>
 #include <vector>
 
+#include "base/quantities.h"
 #include "cq/error.h"
 #include "protocol/command.h"
-#include "protocol/quantities.h"
 #include "schedulers/template.h"
 
 namespace {

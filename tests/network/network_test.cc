@@ -16,7 +16,7 @@
 #include <fstream>
 #include <thread>
 
-#include "protocol/files.h"
+#include "base/files.h"
 #include "tests/support/process.h"
 
 namespace cq {

@@ -6,9 +6,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/files.h"
+#include "base/nearest.h"
 #include "cq/error.h"
-#include "protocol/files.h"
-#include "protocol/nearest.h"
 #include "tests/support/temporary_directory.h"
 
 namespace cq {

@@ -46,7 +46,7 @@ std::string Lines(std::string_view text, bool at_commas) {
   return lines;
 }
 
-std::string Entry(const char* name, const std::string& frame) {
+std::string PageEntry(const char* name, const std::string& frame) {
   // Another decoder than ours says what is in it.
   const std::string json = nlohmann::json::from_msgpack(frame).dump(
       -1, ' ', false, nlohmann::json::error_handler_t::replace);
@@ -56,10 +56,10 @@ std::string Entry(const char* name, const std::string& frame) {
 std::string Frames() {
   std::string text = "```\n";
   for (const FromWorker& message : AllFromWorker()) {
-    text += Entry(kFromWorker[message.index()], Encode(kEnvelope, message));
+    text += PageEntry(kFromWorker[message.index()], Encode(kEnvelope, message));
   }
   for (const ToWorker& message : AllToWorker()) {
-    text += Entry(kToWorker[message.index()], Encode(kEnvelope, message));
+    text += PageEntry(kToWorker[message.index()], Encode(kEnvelope, message));
   }
   text.back() = '`';
   return text + "``\n";

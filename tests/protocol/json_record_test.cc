@@ -5,7 +5,7 @@
 
 #include <cmath>
 
-#include "protocol/json_text.h"
+#include "base/json_text.h"
 #include "protocol/limits.h"
 
 namespace cq {

@@ -4,16 +4,16 @@
 
 namespace cq::sim {
 
-TaskId SimProgram::Start(Journal& journal, Recovered& recovered) {
-  known_ = journal.calls;
+TaskId SimProgram::Start(SimJournal& journal, Recovered& recovered) {
+  known_ = journal.calls();
   submitted_.clear();
   next_ = 1;
-  last_ = journal.mark;
+  last_ = journal.mark();
   TaskSet called;
   for (const auto& [call, task] : known_) {
     last_ = std::max(last_, task);
     called.Insert(task);
-    if (!journal.results.contains(task)) recovered.held_back.push_back(task);
+    if (!journal.Has(task)) recovered.held_back.push_back(task);
   }
   for (TaskId task = 1; task <= last_; ++task) {
     if (called.Contains(task)) continue;
@@ -21,7 +21,8 @@ TaskId SimProgram::Start(Journal& journal, Recovered& recovered) {
     ++recovered.closed_count;
   }
   // What is known may go out before any other mark is durable.
-  journal.mark = last_;
+  journal.SetMark(last_);
+  recovered.mark = last_;
   return last_;
 }
 

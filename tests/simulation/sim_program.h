@@ -1,9 +1,10 @@
 #pragma once
 
+#include <map>
 #include <optional>
 #include <set>
 
-#include "tests/simulation/truth.h"
+#include "tests/simulation/sim_journal.h"
 
 namespace cq::sim {
 
@@ -14,7 +15,7 @@ class SimProgram {
   explicit SimProgram(uint64_t calls) : calls_(calls) {}
 
   /// A new master: what it starts with, and its highest number.
-  TaskId Start(Journal& journal, Recovered& recovered);
+  TaskId Start(SimJournal& journal, Recovered& recovered);
 
   struct Submission {
     TaskId task = 0;

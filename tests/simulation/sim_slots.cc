@@ -77,7 +77,8 @@ bool SimSlots::Runs(TaskId task) const {
 bool SimSlots::Calm() const {
   return world_.drop + world_.repeat + world_.delay + world_.cut + world_.partition +
                  world_.kill_worker + world_.stop_worker + world_.tell_worker + world_.stop_master +
-                 world_.deadly + world_.cancel ==
+                 world_.deadly + world_.lethal + world_.cancel + world_.rerun ==
+
              0 &&
          !world_.black_hole && world_.scheduled;
 }
@@ -180,6 +181,10 @@ void SimSlots::EndTask(SimWorker& w, size_t slot) {
   } else if (killed) {
     result.details.Edit().exit = -9;
     result.outcome = Outcome::kError;
+  } else if (fate == Fate::kLethal) {
+    result.outcome = Outcome::kCrashed;
+    result.details.Edit().exit = -11;
+    result.details.Edit().error = "its program is gone";
   } else if (fails) {
     result.outcome = Outcome::kError;
     result.details.Edit().exit = 1;

@@ -11,7 +11,7 @@
 
 #include "master/core/worker_table.h"
 #include "tests/simulation/world.h"
-#include "worker/worker_core.h"
+#include "worker/core/worker_core.h"
 
 namespace cq::sim {
 

@@ -30,7 +30,14 @@ constexpr Time kTimeLimit = std::chrono::hours(3);
 class Simulation {
  public:
   Simulation(const World& world, const std::function<void(const std::string&)>& trace)
-      : world_(world), trace_(trace), random_(world.seed * 2 + 1), program_(world.tasks) {}
+      : world_(world),
+        trace_(trace),
+        random_(world.seed * 2 + 1),
+        program_(world.tasks),
+        journal_(world.embedding ? 0 : world.tasks),
+        limit_(world.limit) {
+    for (TaskId task = 1; !world.embedding && task <= world.tasks; ++task) rows_.push_back(task);
+  }
 
   std::optional<std::string> Run() {
     try {
@@ -41,7 +48,7 @@ class Simulation {
         timeline_.Step();
         if (now_ > kTimeLimit) throw Broken{"the run does not end"};
       }
-      CheckEnd(world_, journal_);
+      CheckEnd(world_, Wanted(), journal_);
     } catch (const Broken& broken) {
       return fmt::format("at {} ms: {}", now_ / milliseconds(1), broken.what);
     }
@@ -285,14 +292,18 @@ class Simulation {
   Time MasterNow() const { return now_ - master_origin_; }
 
   void StartMaster() {
-    ++journal_.epoch;
     CoreOptions options;
-    options.epoch = journal_.epoch;
+    const Restart changes = journal_.epoch() == 0 ? Restart() : Changes();
+    Recovered recovered = journal_.Open(changes, limit_);
+    for (KnownWorker& worker : recovered.workers) worker.watched = true;
+    options.epoch = journal_.epoch();
     options.text.run = kRun;
     options.text.command = {{"true"}};
     options.text.fence = world_.fence;
     options.text.on_master_loss_ms = 120'000;
-    options.tasks = world_.tasks;
+    for (const RowRange& range : journal_.ranges())
+      options.tasks = std::max(options.tasks, range.task + range.rows - 1);
+    options.order = Order();
     options.lease = std::chrono::duration_cast<milliseconds>(world_.lease);
     options.crash_limit = world_.crash_limit;
     options.retries = world_.retries;
@@ -301,10 +312,16 @@ class Simulation {
     options.gather_acks = world_.gather_acks;
     options.expected_slots = world_.workers * world_.slots;
     options.span_time = world_.span_time;
-    Recovered recovered = journal_.Recover(world_.scheduled);
     options.open = world_.embedding;
     if (world_.embedding) options.tasks = program_.Start(journal_, recovered);
-    recovered.mark = journal_.mark;
+    wanted_ = Wanted();
+    // Nothing is left: such a master ends without a core.
+    if (!world_.embedding && std::all_of(wanted_.begin(), wanted_.end(),
+                                         [this](TaskId task) { return journal_.Has(task); })) {
+      ++master_;
+      EndRun();
+      return;
+    }
     core_ = std::make_unique<Core>(options, std::move(recovered));
     // Each master has a clock of its own.
     master_origin_ = now_ - seconds(1);
@@ -312,7 +329,7 @@ class Simulation {
     inbox_.clear();
     master_stopped_until_ = Time{};
     ++master_;
-    Say(fmt::format("master {} starts", journal_.epoch));
+    Say(fmt::format("master {} starts", journal_.epoch()));
     // What is known to be dead.
     for (const auto& w : workers_) {
       if (w->alive) continue;
@@ -323,6 +340,75 @@ class Simulation {
     StepMaster();
     Tick(master_);
     if (world_.embedding) SubmitCalls(master_);
+  }
+
+  // ---- rows ----
+
+  std::set<TaskId> Wanted() const {
+    if (world_.embedding) {
+      std::set<TaskId> called;
+      for (const auto& [call, task] : journal_.calls()) called.insert(task);
+      return called;
+    }
+    const size_t count = limit_ == 0 ? rows_.size() : std::min<size_t>(limit_, rows_.size());
+    return {rows_.begin(), rows_.begin() + static_cast<ptrdiff_t>(count)};
+  }
+
+  // What a resume finds changed, as Setup does: edited rows, outcomes that are taken back.
+  Restart Changes() {
+    Restart changes;
+    if (world_.embedding) {
+      changes.rerun = Restart::Rerun::kCancelled;
+      return changes;
+    }
+    if (random_.Chance(world_.rerun)) {
+      changes.rerun = random_.Chance(500) ? Restart::Rerun::kFailed : Restart::Rerun::kAll;
+      Say("outcomes are taken back");
+    }
+    if (random_.Chance(world_.edit)) Edit(changes);
+    return changes;
+  }
+
+  void Edit(Restart& changes) {
+    Say("rows are edited");
+    TaskId last = journal_.last();
+    std::vector<TaskId> edited;
+    for (const TaskId task : rows_) {
+      if (random_.Chance(100)) edited.push_back(++last);
+      random_.Chance(100) ? changes.removed.push_back(task) : edited.push_back(task);
+    }
+    for (uint64_t more = random_.Below(4); more > 0; --more) edited.push_back(++last);
+    if (edited.empty()) edited.push_back(++last);
+    rows_ = edited;
+    changes.meta["last_task"] = std::to_string(last);
+    changes.ranges.emplace();
+    for (size_t i = 0; i < rows_.size(); ++i) {
+      auto& ranges = *changes.ranges;
+      if (!ranges.empty() && ranges.back().task + ranges.back().rows == rows_[i]) {
+        ++ranges.back().rows;
+      } else {
+        ranges.push_back({i + 1, rows_[i], 1});
+      }
+    }
+  }
+
+  // As OrderTasks makes it of a column of costs, of groups, or of both.
+  StartOrder Order() const {
+    StartOrder order;
+    if (!world_.ordered && world_.groups == 0) return order;
+    const auto drawn = [this](TaskId task) { return Random(world_.seed + 31 * task).Below(1000); };
+    const auto group = [&](TaskId task) {
+      return world_.groups == 0 ? 0 : drawn(task) % world_.groups;
+    };
+    order.tasks = rows_;
+    std::stable_sort(order.tasks.begin(), order.tasks.end(), [&](TaskId a, TaskId b) {
+      if (group(a) != group(b)) return group(a) < group(b);
+      return world_.ordered && drawn(a) > drawn(b);
+    });
+    for (size_t i = 0; i < order.tasks.size() && world_.groups > 0; ++i) {
+      if (i == 0 || group(order.tasks[i]) != group(order.tasks[i - 1])) order.groups.push_back(i);
+    }
+    return order;
   }
 
   // The program goes on where it is; its calls are known to the journal before their results are.
@@ -430,10 +516,10 @@ class Simulation {
   void CheckGiven(TaskId task, AttemptId attempt) {
     if (!given_.insert(attempt).second)
       throw Broken{fmt::format("attempt {:x} is given twice", attempt)};
-    if (task > journal_.mark) throw Broken{fmt::format("task {} is above the mark", task)};
-    if (world_.embedding && !program_.Wants(task))
+    if (task > journal_.mark()) throw Broken{fmt::format("task {} is above the mark", task)};
+    if (world_.embedding ? !program_.Wants(task) : !wanted_.contains(task))
       throw Broken{fmt::format("task {} is given out though nobody wants it", task)};
-    if (journal_.results.contains(task))
+    if (journal_.Has(task))
       throw Broken{fmt::format("task {} is given out though its result is durable", task)};
   }
 
@@ -465,9 +551,9 @@ class Simulation {
   }
 
   void CheckAcked(TaskId task, AttemptId attempt) const {
-    if (!slots_.EndedOk(attempt) || journal_.results.contains(task)) return;
+    if (!slots_.EndedOk(attempt) || journal_.Has(task) || journal_.Void(task, attempt)) return;
     // Of a call whose number died with an earlier master.
-    if (world_.embedding && EpochOf(attempt) < journal_.epoch && !Called(task)) return;
+    if (world_.embedding && EpochOf(attempt) < journal_.epoch() && !Called(task)) return;
     const bool other = std::any_of(pending_.begin(), pending_.end(), [&](const auto& record) {
       if (const auto* span = std::get_if<SpanRecord>(&record)) {
         const AttemptSpan& all = span->results.span;
@@ -482,7 +568,7 @@ class Simulation {
   }
 
   bool Called(TaskId task) const {
-    return std::any_of(journal_.calls.begin(), journal_.calls.end(),
+    return std::any_of(journal_.calls().begin(), journal_.calls().end(),
                        [task](const auto& call) { return call.second == task; });
   }
 
@@ -516,14 +602,12 @@ class Simulation {
       KillMaster();
       return;
     }
-    Committed committed;
     // A group is cut anywhere.
     const auto size = static_cast<ptrdiff_t>(1 + random_.Below(pending_.size()));
     const std::vector<JournalRecord> group(pending_.begin(), pending_.begin() + size);
     pending_.erase(pending_.begin(), pending_.begin() + size);
+    const Committed committed = journal_.Commit(group);
     for (const JournalRecord& record : group) {
-      journal_.Apply(record);
-      committed.Add(record);
       if (const auto* result = std::get_if<ResultRecord>(&record)) {
         Say(fmt::format("result of task {}: {}", result->result.task,
                         static_cast<int>(result->result.outcome)));
@@ -544,12 +628,20 @@ class Simulation {
   void Do(AvoidHost&) {}
   void Do(Finished&) {
     Say("the master has finished");
+    EndRun();
+  }
+
+  // The rows beyond a limit are for a resume.
+  void EndRun() {
+    if (std::exchange(limit_, 0) != 0) {
+      KillMaster();
+      return;
+    }
     finished_ = true;
     over_ = true;
   }
 
   void KillMaster() {
-    if (core_ == nullptr) return;
     Say("the master dies");
     core_.reset();
     pending_.clear();
@@ -672,7 +764,12 @@ class Simulation {
   std::vector<JournalRecord> pending_;
   uint64_t committing_ = 0;
   Time disk_full_until_{};
-  Journal journal_;
+  SimJournal journal_;
+  /// The rows in order, by their tasks' numbers; so many of them are asked for; 0: all.
+  std::vector<TaskId> rows_;
+  uint64_t limit_ = 0;
+  /// Of this master.
+  std::set<TaskId> wanted_;
 };
 
 }  // namespace

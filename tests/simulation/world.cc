@@ -54,6 +54,15 @@ World Draw(uint64_t seed) {
   world.quiet_after = seconds(20) + random.Within(seconds(100));
   world.embedding = random.Chance(250);
   world.cancel = world.embedding ? some(500, 300) : 0;
+  const bool calm = world.kill_master > 0 && world.drop + world.kill_worker + world.failing == 0;
+  world.lethal = calm ? 0 : some(200, 100);
+  if (!world.embedding) {
+    world.limit = random.Chance(200) ? 1 + random.Below(world.tasks) : 0;
+    world.ordered = random.Chance(200);
+    world.groups = random.Chance(200) ? 1 + random.Below(6) : 0;
+    world.rerun = calm ? 0 : some(300, 500);
+    world.edit = some(300, 500);
+  }
   world.gather_acks = milliseconds(random.Chance(500) ? 100 : 0);
   // A task takes half of the longest time on average.
   const bool spans = random.Chance(500);
@@ -67,13 +76,17 @@ std::string Describe(const World& w) {
       "1000: drop {}, "
       "repeat {}, delay {}, cut {}, partition {}, kill worker {}, stop worker {}, tell worker {}, "
       "kill master {}, "
-      "stop master {}, full disk {}, cancel {}; tasks: failing {}, flaky {}, deadly {}{}{}{}{}",
+      "stop master {}, full disk {}, cancel {}; tasks: failing {}, flaky {}, deadly {}, lethal {}; "
+      "at a resume: rerun {}, edit {}{}{}{}{}{}{}"
+      "{}",
       w.seed, w.tasks, w.workers, w.scheduled ? "scheduled " : "", w.slots,
       w.lease / milliseconds(1), w.crash_limit, w.retries, w.fence ? ", fenced" : "", w.drop,
       w.repeat, w.delay, w.cut, w.partition, w.kill_worker, w.stop_worker, w.tell_worker,
-      w.kill_master, w.stop_master, w.fill_disk, w.cancel, w.failing, w.flaky, w.deadly,
-      w.black_hole ? "; a black hole" : "", w.slow ? "; a slow worker" : "",
-      w.embedding ? "; a program submits them" : "", w.span_time > Time{} ? "; in spans" : "");
+      w.kill_master, w.stop_master, w.fill_disk, w.cancel, w.failing, w.flaky, w.deadly, w.lethal,
+      w.rerun, w.edit, w.black_hole ? "; a black hole" : "", w.slow ? "; a slow worker" : "",
+      w.embedding ? "; a program submits them" : "", w.span_time > Time{} ? "; in spans" : "",
+      w.ordered ? "; longest first" : "", w.groups > 0 ? fmt::format("; {} groups", w.groups) : "",
+      w.limit > 0 ? fmt::format("; the first {} rows first", w.limit) : "");
 }
 
 }  // namespace cq::sim

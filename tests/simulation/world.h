@@ -45,9 +45,9 @@ struct World {
   uint64_t drop = 0, repeat = 0, delay = 0, cut = 0, partition = 0;
   uint64_t kill_worker = 0, stop_worker = 0, tell_worker = 0, kill_master = 0, stop_master = 0,
            fill_disk = 0;
-  /// Tasks, in 1/1000, that fail, fail at first, take their worker with them; workers on whose host
-  /// nothing starts.
-  uint64_t failing = 0, flaky = 0, deadly = 0;
+  /// Tasks, in 1/1000, that fail, fail at first, take their worker or their slot's program with
+  /// them; workers on whose host nothing starts.
+  uint64_t failing = 0, flaky = 0, deadly = 0, lethal = 0;
   bool black_hole = false;
   /// The first worker does everything late: as a machine that swaps.
   bool slow = false;
@@ -57,6 +57,12 @@ struct World {
   /// again to each new master; in 1/1000, so many of them it cancels.
   bool embedding = false;
   uint64_t cancel = 0;
+  /// Of a run over rows: the first so many only, until they are done; longest first, or by groups.
+  uint64_t limit = 0;
+  bool ordered = false;
+  uint64_t groups = 0;
+  /// In 1/1000, at each resume: outcomes are taken back, rows are edited.
+  uint64_t rerun = 0, edit = 0;
   /// Fresh tasks go out in spans of about so long.
   Time span_time{};
 };

@@ -13,8 +13,8 @@
 #include <sstream>
 #include <thread>
 
-#include "master/csv_reader.h"
-#include "protocol/files.h"
+#include "base/files.h"
+#include "master/input/csv_reader.h"
 
 extern char** environ;
 

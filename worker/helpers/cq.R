@@ -3,14 +3,17 @@
 #   source(Sys.getenv("CQ_R"))
 #   cq_serve(function(alpha, n) ...)      # calls it with the row
 #
-# A result is one number, text or logical, NULL, or a list, a vector or a one-row data frame with names, each of which becomes a column.
-# Dates and times are ISO text (UTC), a difftime is seconds, bit64's integers are integers. Unnamed entries are V1, V2, ..., repeated names
-# get .1, .2. Any other object travels as R serialises it (`cq export --blob TASK`, readRDS reads it); an entry of a list that is none of
-# these is missing in its column, and the whole list travels so, too. cq_result(value, blob) returns both. After each call options, the
-# working directory and sinks are as they were, and the generators' kinds; what it prints is its own. quit() and invokeRestart("abort")
-# are its error. Connections that it leaves open stay open as long as something refers to them, for the next call to use. A column of integers
-# with one beyond 2^53 in any row is text of class cq_int64 in all of them (bit64::as.integer64(unclass(x)), as.numeric(x)), and goes back so.
-# Needs jsonlite. SLOT_PROTOCOL.md describes what is said over the pipes.
+# A result is one number, text or logical, NULL, or a list, a vector or a one-row data frame with
+# names, each of which becomes a column. Dates and times are ISO text (UTC), a difftime is seconds,
+# bit64's integers are integers. Unnamed entries are V1, V2, ..., repeated names get .1, .2. Any
+# other object travels as R serialises it (`cq export --blob TASK`, readRDS reads it); an entry of a
+# list that is none of these is missing in its column, and the whole list travels so, too.
+# cq_result(value, blob) returns both. After each call options, the working directory and sinks are
+# as they were, and the generators' kinds; what it prints is its own. quit() and
+# invokeRestart("abort") are its error. Connections that it leaves open stay open as long as
+# something refers to them, for the next call to use. A column of integers with one beyond 2^53 in
+# any row is text of class cq_int64 in all of them (bit64::as.integer64(unclass(x)), as.numeric(x)),
+# and goes back so. Needs jsonlite. SLOT_PROTOCOL.md describes what is said over the pipes.
 
 cq_result <- function(value, blob) structure(list(value = value, blob = blob), class = "cq_result")
 
@@ -27,8 +30,8 @@ local({
     substring(jsonlite::toJSON(text, auto_unbox = TRUE), 1)
   }
 
-  # jsonlite writes at most 15 digits, and NA as a text. Whether fewer than 17 would do is not for R to say: as.numeric does not always give
-  # the nearest double.
+  # jsonlite writes at most 15 digits, and NA as a text. Whether fewer than 17 would do is not for R
+  # to say: as.numeric does not always give the nearest double.
   number_text <- function(x) {
     if (!is.finite(x)) {
       if (is.nan(x)) return("{\"$number\":\"NaN\"}")
@@ -154,7 +157,8 @@ local({
     if (is.na(text) || !nzchar(text)) class(e)[[1]] else substring(clean_text(text), 1, 1e5)
   }
 
-  # As the columns' types say. A column of integers with one beyond 2^53 in any row is wide: all of it are texts of class cq_int64.
+  # As the columns' types say. A column of integers with one beyond 2^53 in any row is wide: all of
+  # it are texts of class cq_int64.
   argument <- function(value, type) {
     if (type == "wide") return(structure(if (is.null(value)) NA_character_ else if (is.character(value)) value else sprintf("%.0f", value), class = "cq_int64"))
     if (is.null(value)) return(switch(type, integer = NA_integer_, number = NA_real_, boolean = NA, NA_character_))
@@ -175,7 +179,8 @@ local({
     paste0("the function takes (", paste(known, collapse = ", "), ") and cannot be called with the columns ", paste(names, collapse = ", "))
   }
 
-  # These functions of R spend most of their time around what they call, which is no part of R's interface, and may go.
+  # These functions of R spend most of their time around what they call, which is no part of R's
+  # interface, and may go.
   set_variables <- function(names, values) .Internal(Sys.setenv(names, values))
   now <- function() .Internal(Sys.time())
   promise <- function(name, expression, of, at) .Internal(delayedAssign(name, expression, of, at))
@@ -223,7 +228,8 @@ local({
     if (!all(startsWith(Sys.readlink(paste0("/proc/self/fd/", fds)), "pipe:")))
       stop("cq_serve: the descriptors ", fds[[1]], " and ", fds[[2]], ", over which the worker speaks, are closed or are others': a wrapper ",
            "(sudo, conda run, env -i, another program that starts this one) must leave them open")
-    # Not for what the function starts: opened anew, to be closed there, and the ones that were inherited closed here.
+    # Not for what the function starts: opened anew, to be closed there, and the ones that were
+    # inherited closed here.
     input <- file(paste0("/dev/fd/", fds[[1]]), "rbe", raw = TRUE, blocking = TRUE)
     output <- file(paste0("/dev/fd/", fds[[2]]), "wbe", raw = TRUE)
     tryCatch(get("closeFD", asNamespace("parallel"))(as.integer(fds)), error = function(e) NULL)
@@ -266,7 +272,8 @@ local({
     }
     in_base("quit", refuse_quit)
     in_base("q", refuse_quit)
-    # To the top level, which is the end of a script: R's own restart of that name is the last, and has no exit.
+    # To the top level, which is the end of a script: R's own restart of that name is the last, and
+    # has no exit.
     invoke_restart <- base::invokeRestart
     in_base("invokeRestart", function(r, ...) {
       if (identical(r, "abort")) r <- Find(function(known) identical(known[[1L]], "abort"), computeRestarts())
@@ -289,7 +296,8 @@ local({
       if (length(constants)) c(values, constants) else values
     }
 
-    # set.seed takes longer than many a function, and most draw no numbers: the generator looks here when it is first used.
+    # set.seed takes longer than many a function, and most draw no numbers: the generator looks here
+    # when it is first used.
     here <- environment()
     global <- globalenv()
     seed <- 1L
@@ -301,7 +309,8 @@ local({
     })
 
     id <- "0"
-    # R has 128 connections. Those that functions opened, and nothing refers to any more, are closed by the collector alone.
+    # R has 128 connections. Those that functions opened, and nothing refers to any more, are closed
+    # by the collector alone.
     most_connections <- 40L
     calls_since <- 0L
     close_lost <- function() {
@@ -323,7 +332,8 @@ local({
       promise(".Random.seed", seeded, here, global)
     }
 
-    # What R prints is noticed on its way: only then is there a mark to be written. Messages are noticed as conditions (below).
+    # What R prints is noticed on its way: only then is there a mark to be written. Messages are
+    # noticed as conditions (below).
     held <- rawConnection(raw(0), "wb")
     sink(held, split = TRUE)
     depth <- sink.number()
@@ -345,7 +355,8 @@ local({
       noticed <<- FALSE
     }
 
-    # As it was before the call. `marks`: something came to standard output or error by another way (C, a process): each task is marked.
+    # As it was before the call. `marks`: something came to standard output or error by another way
+    # (C, a process): each task is marked.
     finish <- function(marks) {
       if (sinks() != depth) restore_sinks()
       if (sinks(FALSE) != 2L) sink(type = "message")
@@ -378,7 +389,8 @@ local({
       line
     }
 
-    # Handlers cost as much as a short function: one pair stands around all tasks up to one that fails.
+    # Handlers cost as much as a short function: one pair stands around all tasks up to one that
+    # fails.
     run <- function(tasks, marks) {
       i <- 1L
       calls <- NULL

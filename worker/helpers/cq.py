@@ -109,7 +109,8 @@ def _plain(value):
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, int):
-        # What no column's integer holds is the text of its digits (hexadecimal from 4,300 digits on).
+        # What no column's integer holds is the text of its digits (hexadecimal from 4,300 digits
+        # on).
         if -1 << 63 <= value < 1 << 63:
             return int(value)
         return str(int(value)) if value.bit_length() < 14000 else hex(value)
@@ -216,7 +217,8 @@ class _Variable:
 
     def set(self, number):
         self._digits.value = text = b"%d" % number
-        # Whoever set the variable since, or took it away, has put something else in our buffer's place.
+        # Whoever set the variable since, or took it away, has put something else in our buffer's
+        # place.
         known = self._known
         if self._last is None or known.get(self._key) is not self._last:
             self._put(self._buffer)

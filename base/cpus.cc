@@ -1,0 +1,54 @@
+#include "base/cpus.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <string>
+
+namespace cq {
+namespace {
+
+// The path of this process's cgroup for a v1 controller, or of the one v2 hierarchy (empty name).
+std::string CgroupPath(const std::string& controller) {
+  std::ifstream file("/proc/self/cgroup");
+  for (std::string line; std::getline(file, line);) {
+    const size_t first = line.find(':');
+    const size_t second = line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    const std::string names = "," + line.substr(first + 1, second - first - 1) + ",";
+    if (names == "," + controller + "," ||
+        names.find("," + controller + ",") != std::string::npos) {
+      return line.substr(second + 1);
+    }
+  }
+  return "/";
+}
+
+double Quota() {
+  std::ifstream v2("/sys/fs/cgroup" + CgroupPath("") + "/cpu.max");
+  std::string quota;
+  double period = 0;
+  if (v2 >> quota >> period && quota != "max" && period > 0) return std::stod(quota) / period;
+  const std::string v1 = "/sys/fs/cgroup/cpu" + CgroupPath("cpu");
+  std::ifstream quota_file(v1 + "/cpu.cfs_quota_us");
+  std::ifstream period_file(v1 + "/cpu.cfs_period_us");
+  double micros = 0;
+  if (quota_file >> micros && period_file >> period && micros > 0 && period > 0) {
+    return micros / period;
+  }
+  return 1e9;
+}
+
+}  // namespace
+
+unsigned UsableCpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  const int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  const double usable = std::min<double>(count, std::ceil(Quota()));
+  return static_cast<unsigned>(std::max(1.0, usable));
+}
+
+}  // namespace cq

@@ -1,0 +1,85 @@
+#include "base/quantities.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <map>
+#include <optional>
+
+#include "cq/error.h"
+
+namespace cq {
+namespace {
+
+/// A hundred years: longer is a mistake, and sums of such times do not overflow.
+constexpr uint64_t kLongestMs = 100ull * 366 * 24 * 3'600'000;
+
+// The number at the front, and what follows it.
+std::optional<uint64_t> Leading(const std::string& text, std::string& rest) {
+  uint64_t number = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
+  rest.assign(parsed.ptr, static_cast<size_t>(text.data() + text.size() - parsed.ptr));
+  if (parsed.ec != std::errc()) return std::nullopt;
+  return number;
+}
+
+// H:MM:SS
+std::optional<uint64_t> ClockMs(uint64_t hours, const std::string& rest) {
+  if (rest.size() != 6 || rest[0] != ':' || rest[3] != ':' || hours > kLongestMs / 3'600'000) {
+    return std::nullopt;
+  }
+  std::string after;
+  const auto minutes = Leading(rest.substr(1, 2), after);
+  if (!minutes || !after.empty() || *minutes > 59) return std::nullopt;
+  const auto seconds = Leading(rest.substr(4, 2), after);
+  if (!seconds || !after.empty() || *seconds > 59) return std::nullopt;
+  return ((hours * 60 + *minutes) * 60 + *seconds) * 1000;
+}
+
+}  // namespace
+
+uint64_t ParseCount(const std::string& text, const std::string& option, uint64_t least) {
+  std::string rest;
+  const auto number = Leading(text, rest);
+  if (!number || !rest.empty() || *number < least) {
+    throw UsageError(
+        fmt::format("{} '{}': it must be a whole number of at least {}", option, text, least));
+  }
+  return *number;
+}
+
+uint64_t ParseSize(const std::string& text, const std::string& option) {
+  static const std::map<std::string, int> kShifts = {{"", 0},   {"B", 0},  {"K", 10}, {"k", 10},
+                                                     {"M", 20}, {"G", 30}, {"T", 40}};
+  std::string unit;
+  const auto number = Leading(text, unit);
+  const auto shift = kShifts.find(unit);
+  if (!number || shift == kShifts.end() || *number > UINT64_MAX >> shift->second) {
+    throw UsageError(
+        fmt::format("{} '{}': it must be a size such as 512, 4K, 300M or 16G", option, text));
+  }
+  return *number << shift->second;
+}
+
+std::chrono::milliseconds ParseDuration(const std::string& text, const std::string& option) {
+  static const std::map<std::string, uint64_t> kUnitsMs = {
+      {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}};
+  std::string rest;
+  const auto number = Leading(text, rest);
+  std::optional<uint64_t> ms;
+  if (number) {
+    const auto unit = kUnitsMs.find(rest);
+    if (unit != kUnitsMs.end() && *number <= kLongestMs / unit->second) {
+      ms = *number * unit->second;
+    } else {
+      ms = ClockMs(*number, rest);
+    }
+  }
+  if (!ms) {
+    throw UsageError(fmt::format(
+        "{} '{}': it must be a duration such as 500ms, 3s, 5m, 16h, 2d or 1:30:00", option, text));
+  }
+  return std::chrono::milliseconds(*ms);
+}
+
+}  // namespace cq

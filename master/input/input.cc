@@ -1,0 +1,361 @@
+#include "master/input/input.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+#include <set>
+#include <unordered_map>
+
+#include "base/quantities.h"
+#include "base/text.h"
+#include "cq/error.h"
+#include "master/input/input_stream.h"
+#include "protocol/column_types.h"
+#include "protocol/limits.h"
+#include "protocol/packed_values.h"
+#include "protocol/pieces.h"
+#include "protocol/seeds.h"
+#include "protocol/spans.h"
+
+namespace cq {
+namespace {
+
+constexpr uint64_t kProgressRows = 100'000;
+/// What a task costs that is given out again, whose row was not kept.
+constexpr uint64_t kCheckpointRows = 1024;
+/// Rows that go together have hardly more.
+constexpr size_t kSpanBytes = 256u << 10;
+constexpr size_t kFirstRows = 3;
+/// Rows that are written anew are gathered up to this.
+constexpr size_t kCopyBytes = 1u << 20;
+
+std::string InputName(const std::string& path) { return path == "-" ? "standard input" : path; }
+
+char SeparatorOf(const InputOptions& options) {
+  const std::string& given = options.separator;
+  if (given == "tab" || given == "\\t") return '\t';
+  if (given.empty()) {
+    for (const char* ending : {".tsv", ".tsv.gz", ".tsv.zst"}) {
+      if (options.path.ends_with(ending)) return '\t';
+    }
+    return ',';
+  }
+  if (given.size() == 1 && given[0] != '"' && given[0] != '\n' && given[0] != '\r') return given[0];
+  throw UsageError(
+      fmt::format("--separator '{}': it must be one character (of one byte), or tab", given));
+}
+
+// One that was not meant leaves the whole line as one name.
+void CheckSeparator(const std::string& name, const CsvRow& header) {
+  if (header.fields.size() != 1) return;
+  for (const char c : {';', '\t', '|'}) {
+    if (header.fields[0].find(c) == std::string::npos) continue;
+    const std::string shown = c == '\t' ? "tab" : std::string(1, c);
+    throw UsageError(fmt::format(
+        "{}:{}: the header is one column, '{}'; if its fields are separated otherwise: --separator "
+        "{}",
+        name, header.line, header.fields[0], c == '\t' ? shown : "'" + shown + "'"));
+  }
+}
+
+void CheckHeader(const std::string& name, const CsvRow& header) {
+  std::set<std::string_view> seen;
+  for (size_t i = 0; i < header.fields.size(); ++i) {
+    const std::string& column = header.fields[i];
+    if (column.empty()) {
+      throw UsageError(fmt::format(
+          "{}:{}: column {} of the header has no name{}", name, header.line, i + 1,
+          i == 0 && header.fields.size() > 1
+              ? "; are these row names? write.csv(..., row.names = FALSE), to_csv(..., index=False)"
+              : ""));
+    }
+    if (!seen.insert(column).second) {
+      throw UsageError(
+          fmt::format("{}:{}: the header names column '{}' twice", name, header.line, column));
+    }
+  }
+}
+
+}  // namespace
+
+InputSummary ReadInput(const InputOptions& options) {
+  const std::string name = InputName(options.path);
+  const char separator = SeparatorOf(options);
+  InputStream stream(options.path);
+  Fd in = stream.TakeFd();
+  Fd out;
+  if (!options.copy.empty()) {
+    out = Fd(open(options.copy.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!out) throw Error(fmt::format("cannot write '{}': {}", options.copy, strerror(errno)));
+  }
+  // The copy is a CSV of commas, whatever the input is.
+  const bool rewrite = out && separator != ',';
+  // A file system that can share the blocks copies nothing.
+  const bool cloned = out && !rewrite && options.path != "-" && !stream.compressed() &&
+                      ioctl(out.get(), FICLONE, in.get()) == 0;
+  CsvReader reader(std::move(in), name, cloned || rewrite ? -1 : out.get(), options.interrupt_fd,
+                   separator);
+
+  InputSummary summary;
+  const auto note_odd_bytes = [&](const CsvRow& row) {
+    if (summary.odd_line != 0) return;
+    if (!std::all_of(row.fields.begin(), row.fields.end(), IsUtf8)) summary.odd_line = row.line;
+  };
+  CsvRow header;
+  if (!reader.Next(header)) {
+    stream.Finish();
+    throw UsageError(fmt::format("'{}' is empty: a header row is required", name));
+  }
+  CheckSeparator(name, header);
+  CheckHeader(name, header);
+  summary.columns = header.fields;
+  note_odd_bytes(header);
+  reader.set_single_column(header.fields.size() == 1);
+  std::string lines;
+  const auto copy_row = [&](const CsvRow& row, bool last) {
+    for (size_t i = 0; i < row.fields.size(); ++i) {
+      if (i > 0) lines += ',';
+      AppendCsvFieldAsItIs(lines, row.fields[i]);
+    }
+    if (!row.fields.empty()) lines += '\n';
+    if (lines.size() < kCopyBytes && !last) return;
+    if (!WriteAll(out.get(), lines)) {
+      throw Error(fmt::format("cannot write '{}': {}", options.copy, strerror(errno)));
+    }
+    lines.clear();
+  };
+  if (rewrite) copy_row(header, false);
+  std::vector<std::pair<size_t, const RowCheck*>> checks;
+  for (const RowCheck& check : options.checks) {
+    const auto found = std::find(summary.columns.begin(), summary.columns.end(), check.column);
+    if (found == summary.columns.end()) {
+      throw UsageError(fmt::format("{}: there is no column '{}'; the columns are: {}", check.option,
+                                   check.column, Joined(summary.columns, ", ")));
+    }
+    checks.emplace_back(found - summary.columns.begin(), &check);
+  }
+  std::vector<TypeFinder> finders(options.find_types ? summary.columns.size() : 0);
+  CsvRow row;
+  while (reader.Next(row)) {
+    if (row.fields.size() != header.fields.size()) {
+      throw UsageError(fmt::format("{}:{}: this row has {} fields, the header has {}", name,
+                                   row.line, row.fields.size(), header.fields.size()));
+    }
+    for (const auto& [column, check] : checks) {
+      if (row.fields[column].empty() && check->may_be_empty) continue;
+      try {
+        check->check(row.fields[column]);
+      } catch (const UsageError& error) {
+        throw UsageError(fmt::format("{}:{}: column '{}': {}", name, row.line,
+                                     summary.columns[column], error.what()));
+      }
+    }
+    for (size_t i = 0; i < finders.size(); ++i) finders[i].Add(row.fields[i]);
+    note_odd_bytes(row);
+    if (rewrite) copy_row(row, false);
+    if (++summary.rows % kProgressRows == 0 && options.progress) {
+      options.progress(summary.rows, reader.bytes_read());
+    }
+    if (summary.rows <= kFirstRows) summary.first.push_back(row);
+  }
+  stream.Finish();
+  if (rewrite) copy_row({}, true);
+  for (size_t i = 0; i < finders.size(); ++i) {
+    summary.types.push_back(finders[i].type());
+    if (finders[i].wide()) summary.wide.push_back(summary.columns[i]);
+  }
+  if (out && fsync(out.get()) != 0) {
+    throw Error(fmt::format("cannot write '{}': {}", options.copy, strerror(errno)));
+  }
+  return summary;
+}
+
+Fd OpenRows(const std::string& path) {
+  Fd fd = OpenRegular(path);
+  if (!fd) {
+    throw Error(fmt::format("cannot read the rows of the run, '{}': {}", path,
+                            errno == EINVAL ? "it is no regular file" : strerror(errno)));
+  }
+  return fd;
+}
+
+RowSource::RowSource(Options options)
+    : options_(std::move(options)),
+      by_task_(options_.ranges),
+      reader_(OpenRows(options_.path), options_.path) {
+  CsvRow header;
+  if (!reader_.Next(header)) {
+    throw Error(fmt::format("'{}' has lost its header", options_.path));
+  }
+  reader_.set_single_column(header.fields.size() == 1);
+  std::sort(by_task_.begin(), by_task_.end(),
+            [](const RowRange& a, const RowRange& b) { return a.task < b.task; });
+}
+
+uint64_t RowSource::PositionOf(TaskId task) const {
+  const auto after = std::upper_bound(by_task_.begin(), by_task_.end(), task,
+                                      [](TaskId t, const RowRange& r) { return t < r.task; });
+  if (after != by_task_.begin()) {
+    const RowRange& range = *std::prev(after);
+    if (task < range.task + range.rows) return range.position + (task - range.task);
+  }
+  throw Error(fmt::format("task {} has no row in '{}'", task, options_.path));
+}
+
+void RowSource::SeekTo(uint64_t position) {
+  const uint64_t checkpoint = (position - 1) / kCheckpointRows;
+  const bool back = position < next_position_;
+  const bool far_ahead = checkpoint > (next_position_ - 1) / kCheckpointRows + 1;
+  if ((back || far_ahead) && checkpoint < checkpoints_.size()) {
+    reader_.Seek(checkpoints_[checkpoint].offset, checkpoints_[checkpoint].line);
+    next_position_ = checkpoint * kCheckpointRows + 1;
+  }
+}
+
+const TaskRow& RowSource::Get(TaskId task) {
+  if (const TaskRow* kept = kept_.Find(task)) return *kept;
+  Read(task);
+  return Keep(task);
+}
+
+std::optional<TaskSpan> RowSource::TakeRows(AttemptSpan& span) {
+  const bool particular = options_.timeout_column || options_.group_column;
+  if (!options_.spans || particular) return std::nullopt;
+  std::string rows;
+  uint64_t count = 0;
+  msgpack::sbuffer packed;
+  Task task;
+  while (count < span.count && rows.size() < kSpanBytes) {
+    task.task = span.task + count;
+    Read(task.task);
+    task.seed = SeedOf(task.task);
+    packed.clear();
+    PackRowHead(packed, task, options_.columns.size());
+    for (size_t i = 0; i < options_.columns.size(); ++i) {
+      const std::string& text = row_.fields.at(options_.columns[i]);
+      PackScalar(packed,
+                 options_.types.empty() ? Value(text) : TypedValue(text, options_.types[i]));
+    }
+    if (packed.size() > kTaskBytesMax) break;
+    AppendPiece(rows, {packed.data(), packed.size()});
+    ++count;
+  }
+  if (count == 0) return std::nullopt;
+  return TaskSpan{CutFront(span, count), std::move(rows)};
+}
+
+void RowSource::Read(TaskId task) {
+  const uint64_t position = PositionOf(task);
+  if (!options_.offsets.empty()) {
+    reader_.Seek(options_.offsets.at(position - 1), 0);
+    if (!reader_.Next(row_)) {
+      throw Error(fmt::format("'{}' ends before row {}: was it edited?", options_.path, position));
+    }
+    return;
+  }
+  SeekTo(position);
+  while (next_position_ <= position) {
+    if (!reader_.Next(row_)) {
+      throw Error(fmt::format("'{}' ends before row {}: was it edited?", options_.path, position));
+    }
+    if ((next_position_ - 1) % kCheckpointRows == 0 &&
+        (next_position_ - 1) / kCheckpointRows == checkpoints_.size()) {
+      checkpoints_.push_back({row_.offset, row_.line});
+    }
+    ++next_position_;
+  }
+}
+
+uint64_t RowSource::SeedOf(TaskId task) const {
+  if (options_.seed_columns.empty()) return SeedOfTask(options_.seed, task);
+  std::vector<std::string_view> values;
+  for (const size_t column : options_.seed_columns) values.push_back(row_.fields.at(column));
+  return SeedOfValues(options_.seed, values);
+}
+
+const TaskRow& RowSource::Keep(TaskId task) {
+  TaskRow& kept = kept_.Add(task).first;
+  kept.values.reserve(options_.columns.size());
+  for (const size_t column : options_.columns) kept.values.push_back(row_.fields.at(column));
+  kept.seed = SeedOf(task);
+  if (options_.timeout_column && !row_.fields.at(*options_.timeout_column).empty()) {
+    kept.timeout_ms = static_cast<uint64_t>(
+        ParseDuration(row_.fields[*options_.timeout_column], "--task-timeout").count());
+  }
+  if (options_.group_column) kept.group = row_.fields.at(*options_.group_column);
+  return kept;
+}
+
+namespace {
+
+double CostOf(const CsvRow& row, size_t column, const std::string& name, const std::string& title) {
+  if (const auto cost = ParseCost(row.fields.at(column))) return *cost;
+  throw UsageError(fmt::format("{}:{}: --cost: '{}' in column '{}' is no number", InputName(name),
+                               row.line, row.fields.at(column), title));
+}
+
+}  // namespace
+
+std::optional<double> ParseCost(const std::string& text) {
+  double cost = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), cost);
+  const bool whole = error == std::errc() && end == text.data() + text.size();
+  return whole && !std::isnan(cost) ? std::optional(cost) : std::nullopt;
+}
+
+TaskOrder OrderTasks(const std::string& path, const std::string& name,
+                     const std::vector<RowRange>& ranges, std::optional<size_t> cost_column,
+                     std::optional<size_t> group_column) {
+  CsvReader reader(OpenRows(path), path);
+  CsvRow row;
+  reader.Next(row);
+  reader.set_single_column(row.fields.size() == 1);
+  const std::string title = cost_column ? row.fields.at(*cost_column) : "";
+  struct Entry {
+    uint32_t group = 0;
+    double cost = 0;
+    TaskId task = 0;
+  };
+  TaskOrder order;
+  std::vector<Entry> entries;
+  std::unordered_map<std::string, uint32_t> groups;
+  std::vector<double> sums;
+  for (const RowRange& range : ranges) {
+    for (uint64_t i = 0; i < range.rows && reader.Next(row); ++i) {
+      Entry entry;
+      entry.task = range.task + i;
+      if (cost_column) entry.cost = CostOf(row, *cost_column, name, title);
+      if (group_column) {
+        const auto known = groups.try_emplace(row.fields.at(*group_column), groups.size()).first;
+        entry.group = known->second;
+      }
+      sums.resize(std::max<size_t>(sums.size(), entry.group + 1));
+      sums[entry.group] += entry.cost;
+      order.offsets.push_back(row.offset);
+      entries.push_back(entry);
+    }
+  }
+  // Groups without costs have equal sums, and stay as they appear.
+  std::stable_sort(entries.begin(), entries.end(), [&](const Entry& a, const Entry& b) {
+    if (sums[a.group] != sums[b.group]) return sums[a.group] > sums[b.group];
+    if (a.group != b.group) return a.group < b.group;
+    return a.cost > b.cost;
+  });
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const bool begins = i == 0 || entries[i].group != entries[i - 1].group;
+    if (group_column && begins) order.start.groups.push_back(i);
+    order.start.tasks.push_back(entries[i].task);
+  }
+  return order;
+}
+
+}  // namespace cq

@@ -1,0 +1,318 @@
+#include "master/journal/recovery.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstring>
+
+#include "base/files.h"
+#include "base/wall_clock.h"
+#include "cq/error.h"
+
+namespace cq {
+namespace {
+
+int64_t MetaNumber(Database& journal, const char* name) {
+  const std::string text = MetaText(journal, name);
+  int64_t number = 0;
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return number;
+}
+
+// The tasks whose outcomes are taken back, as ranges in `resets`: attempts of earlier epochs at
+// them no longer count.
+void TakeBack(Database& journal, Epoch epoch, Restart::Rerun rerun) {
+  const std::string condition = rerun == Restart::Rerun::kAll      ? "1"
+                                : rerun == Restart::Rerun::kFailed ? "outcome <> 0"
+                                                                   : "outcome = 5";
+  auto tasks =
+      journal.Prepare(fmt::format("SELECT task FROM results WHERE {} ORDER BY task", condition));
+  auto insert = journal.Prepare("INSERT INTO resets VALUES(?1, ?2, ?3)");
+  int64_t first = 0;
+  int64_t last = -1;
+  const auto flush = [&] {
+    if (last < first) return;
+    insert.Bind(1, first).Bind(2, last).Bind(3, static_cast<int64_t>(epoch)).Run();
+  };
+  while (tasks.Step()) {
+    const int64_t task = tasks.Int(0);
+    if (task != last + 1 || last < first) {
+      flush();
+      first = task;
+    }
+    last = task;
+  }
+  flush();
+  tasks.Reset();
+  journal.Execute(fmt::format("DELETE FROM results WHERE {}", condition).c_str());
+  journal.Execute("DELETE FROM blobs WHERE task NOT IN (SELECT task FROM results)");
+  // Fresh counts: for these, and for what had not got so far where everything is tried anew. Calls
+  // that were cancelled say nothing about others.
+  journal.Execute(
+      rerun == Restart::Rerun::kCancelled
+          ? "DELETE FROM failures WHERE EXISTS(SELECT 1 FROM resets WHERE epoch ="
+            " (SELECT max(epoch) FROM epochs) AND task BETWEEN first_task AND last_task)"
+          : "DELETE FROM failures WHERE task NOT IN (SELECT task FROM results)");
+}
+
+// Only names that a result still has are columns.
+void ForgetNames(Database& journal) {
+  journal.Execute("DELETE FROM names");
+  journal.Execute(
+      "INSERT INTO names SELECT key, task, place FROM (SELECT e.key AS key, r.task AS task,"
+      " row_number() OVER (PARTITION BY r.task ORDER BY e.id) - 1 AS place,"
+      " row_number() OVER (PARTITION BY e.key ORDER BY r.task) AS nth"
+      " FROM results r, json_each(r.returned) e WHERE r.returned IS NOT NULL) WHERE nth = 1");
+}
+
+}  // namespace
+
+void RequireRun(Database& journal, const std::string& path) {
+  auto row = journal.Prepare("SELECT 1 FROM sqlite_schema WHERE name = 'meta'");
+  if (row.Step()) return;
+  throw Error(fmt::format(
+      "there is no run in the journal '{}': it was never finished, or its log '{}-wal' is missing; "
+      "--fresh moves the run directory aside and starts anew",
+      path, path));
+}
+
+Database OpenJournal(const std::string& path) {
+  Database journal(path, Database::Mode::kWrite);
+  RequireRun(journal, path);
+  SetUpJournal(journal);
+  if (MetaNumber(journal, "format") == 1) {
+    journal.Execute(
+        "BEGIN IMMEDIATE; ALTER TABLE workers ADD COLUMN waits_for TEXT NOT NULL DEFAULT '';"
+        "ALTER TABLE allocations ADD COLUMN pool INTEGER NOT NULL DEFAULT 0;"
+        "UPDATE meta SET value = 2 WHERE name = 'format'; COMMIT");
+  }
+  const int64_t format = MetaNumber(journal, "format");
+  if (format != kJournalFormat) {
+    throw Error(fmt::format(
+        "the journal '{}' has format {}, this cq writes format {}: use the cq that made it", path,
+        format, kJournalFormat));
+  }
+  return journal;
+}
+
+std::string MetaText(Database& journal, const char* name) {
+  auto row = journal.Prepare("SELECT value FROM meta WHERE name = ?1");
+  row.BindText(1, name);
+  return row.Step() ? std::string(row.Text(0)) : std::string();
+}
+
+std::string RowsOf(Database& journal, const std::string& run_dir) {
+  // A master may have died between the two.
+  const std::string next = run_dir + "/params.csv.next";
+  const bool pending =
+      !MetaText(journal, "copy_pending").empty() && access(next.c_str(), F_OK) == 0;
+  return pending ? next : run_dir + "/params.csv";
+}
+
+TaskId LastTask(Database& journal, const std::vector<RowRange>& ranges) {
+  auto last = static_cast<TaskId>(MetaNumber(journal, "last_task"));
+  for (const RowRange& range : ranges) last = std::max(last, range.task + range.rows - 1);
+  return last;
+}
+
+uint64_t CountResults(Database& journal) {
+  auto row = journal.Prepare("SELECT count(*) FROM results");
+  row.Step();
+  return static_cast<uint64_t>(row.Int(0));
+}
+
+Epoch StartEpoch(Database& journal, const Restart& restart) {
+  journal.Execute("BEGIN IMMEDIATE");
+  Epoch epoch = 0;
+  {
+    auto row = journal.Prepare("SELECT max(epoch) + 1 FROM epochs");
+    row.Step();
+    epoch = static_cast<Epoch>(row.Int(0));
+  }
+  journal.Prepare("INSERT INTO epochs VALUES(?1, ?2, ?3, ?4)")
+      .Bind(1, static_cast<int64_t>(epoch))
+      .Bind(2, UnixMicroseconds())
+      .BindText(3, HostName())
+      .Bind(4, getpid())
+      .Run();
+  // Workers that come back say so again.
+  journal.Execute("UPDATE workers SET waits_for = '' WHERE waits_for != ''");
+  auto meta = journal.Prepare("INSERT OR REPLACE INTO meta VALUES(?1, ?2)");
+  for (const auto& [name, value] : restart.meta) meta.BindText(1, name).BindText(2, value).Run();
+  if (restart.ranges) {
+    journal.Execute("DELETE FROM ranges");
+    auto insert = journal.Prepare("INSERT INTO ranges VALUES(?1, ?2, ?3)");
+    for (const RowRange& range : *restart.ranges) {
+      insert.Bind(1, static_cast<int64_t>(range.position))
+          .Bind(2, static_cast<int64_t>(range.task))
+          .Bind(3, static_cast<int64_t>(range.rows))
+          .Run();
+    }
+  }
+  for (const TaskId task : restart.removed) {
+    for (const char* table : {"results", "failures", "blobs"}) {
+      journal.Prepare(fmt::format("DELETE FROM {} WHERE task = ?1", table))
+          .Bind(1, static_cast<int64_t>(task))
+          .Run();
+    }
+  }
+  if (restart.rerun != Restart::Rerun::kNothing) TakeBack(journal, epoch, restart.rerun);
+  // What was printed by attempts of earlier masters: those that live on send it anew.
+  journal.Execute("DELETE FROM output");
+  if (!restart.removed.empty() || restart.rerun != Restart::Rerun::kNothing) ForgetNames(journal);
+  journal
+      .Prepare(
+          "UPDATE workers SET ended_us = ?1, ended = 'its master was gone'"
+          " WHERE ended_us IS NULL AND allocation LIKE 'local %'")
+      .Bind(1, UnixMicroseconds())
+      .Run();
+  // What the scheduler did not explain in time cannot be explained any more.
+  journal.Execute("UPDATE failures SET kind = 2 WHERE kind = 1");
+  journal.Execute("COMMIT");
+  return epoch;
+}
+
+std::vector<OpenAllocation> OpenAllocations(Database& journal) {
+  std::vector<OpenAllocation> open;
+  auto rows = journal.Prepare(
+      "SELECT token, scheduler, workers, job, pool, intended_us FROM allocations WHERE ended_us IS "
+      "NULL");
+  while (rows.Step()) {
+    open.push_back(
+        {std::string(rows.Text(0)), std::string(rows.Text(1)), static_cast<uint64_t>(rows.Int(4)),
+         static_cast<uint64_t>(rows.Int(2)), std::string(rows.Text(3)),
+         // A wall clock that was set back says nothing.
+         std::chrono::seconds(std::max<int64_t>(UnixMicroseconds() - rows.Int(5), 0) / 1'000'000)});
+  }
+  return open;
+}
+
+std::vector<std::string> AvoidedHosts(Database& journal) {
+  std::vector<std::string> hosts;
+  auto rows = journal.Prepare("SELECT host FROM avoided");
+  while (rows.Step()) hosts.emplace_back(rows.Text(0));
+  return hosts;
+}
+
+namespace {
+
+// The numbers that do not run: rows beyond the limit, and rows that are no longer there.
+void CloseOthers(Recovered& recovered, const std::vector<RowRange>& ranges, uint64_t limit,
+                 TaskId last) {
+  std::vector<std::pair<TaskId, TaskId>> wanted;  // first, one past the last
+  for (const RowRange& range : ranges) {
+    if (limit != 0 && range.position > limit) break;
+    const uint64_t rows =
+        limit == 0 ? range.rows : std::min(range.rows, limit - range.position + 1);
+    wanted.emplace_back(range.task, range.task + rows);
+  }
+  std::sort(wanted.begin(), wanted.end());
+  TaskId next = 1;
+  const auto close_up_to = [&](TaskId end) {
+    for (; next < end; ++next) {
+      recovered.closed.Insert(next);
+      ++recovered.closed_count;
+    }
+  };
+  for (const RowRange& range : ranges) {
+    for (uint64_t i = limit > range.position - 1 ? limit - range.position + 1 : 0;
+         limit != 0 && i < range.rows; ++i) {
+      recovered.beyond.Insert(range.task + i);
+    }
+  }
+  for (const auto& [first, end] : wanted) {
+    close_up_to(first);
+    next = end;
+  }
+  close_up_to(last + 1);
+}
+
+void AddResults(Recovered& recovered, Database& journal) {
+  auto rows = journal.Prepare("SELECT task, outcome FROM results");
+  while (rows.Step()) {
+    const auto task = static_cast<TaskId>(rows.Int(0));
+    recovered.beyond.Erase(task);
+    if (recovered.closed.Contains(task)) continue;
+    recovered.closed.Insert(task);
+    ++recovered.closed_count;
+    ++recovered.outcomes.at(static_cast<size_t>(rows.Int(1)));
+  }
+}
+
+void AddTried(Recovered& recovered, Database& journal) {
+  auto rows = journal.Prepare(
+      "SELECT task, attempt, kind IN (2, 4), kind = 3, kind IN (3, 4) FROM failures ORDER BY task, "
+      "attempt");
+  while (rows.Step()) {
+    const auto task = static_cast<TaskId>(rows.Int(0));
+    if (recovered.closed.Contains(task)) continue;
+    if (recovered.tried.empty() || recovered.tried.back().task != task) {
+      recovered.tried.push_back(
+          {.task = task, .attempts = 0, .failures = 0, .given_up = 0, .over = 0, .charged = {}});
+    }
+    TriedTask& tried = recovered.tried.back();
+    ++tried.attempts;
+    tried.given_up = static_cast<AttemptId>(rows.Int(1));
+    if (rows.Int(2) != 0) tried.charged.push_back(tried.given_up);
+    if (rows.Int(3) != 0) ++tried.failures;
+    if (rows.Int(4) != 0) tried.over = tried.given_up;
+  }
+}
+
+void AddWorkers(Recovered& recovered, Database& journal) {
+  auto rows = journal.Prepare("SELECT worker, id, host, allocation, ended_us FROM workers");
+  while (rows.Step()) {
+    KnownWorker worker;
+    worker.number = static_cast<uint64_t>(rows.Int(0));
+    recovered.last_worker = std::max(recovered.last_worker, worker.number);
+    if (!rows.IsNull(4)) continue;
+    const std::string_view id = rows.Text(1);
+    if (id.size() == worker.id.size()) std::memcpy(worker.id.data(), id.data(), id.size());
+    worker.host = rows.Text(2);
+    worker.allocation = rows.Text(3);
+    recovered.workers.push_back(std::move(worker));
+  }
+}
+
+}  // namespace
+
+Recovered Recover(Database& journal, const std::vector<RowRange>& ranges, uint64_t limit) {
+  Recovered recovered;
+  TaskId last = 0;
+  for (const RowRange& range : ranges) last = std::max(last, range.task + range.rows - 1);
+  CloseOthers(recovered, ranges, limit, last);
+  AddResults(recovered, journal);
+  AddTried(recovered, journal);
+  AddWorkers(recovered, journal);
+  // The newest reset of a task is the one that counts: it has the highest epoch.
+  auto resets = journal.Prepare("SELECT first_task, last_task, epoch FROM resets ORDER BY epoch");
+  std::map<TaskId, Reset> disjoint;
+  while (resets.Step()) {
+    const Reset reset{static_cast<TaskId>(resets.Int(0)), static_cast<TaskId>(resets.Int(1)),
+                      static_cast<Epoch>(resets.Int(2))};
+    // Parts of older ones that stick out stay.
+    auto it = disjoint.upper_bound(reset.first);
+    if (it != disjoint.begin()) --it;
+    while (it != disjoint.end() && it->second.first <= reset.last) {
+      const Reset old = it->second;
+      if (old.last < reset.first) {
+        ++it;
+        continue;
+      }
+      it = disjoint.erase(it);
+      if (old.first < reset.first) disjoint[old.first] = {old.first, reset.first - 1, old.epoch};
+      if (old.last > reset.last) {
+        it = disjoint.emplace(reset.last + 1, Reset{reset.last + 1, old.last, old.epoch}).first;
+      }
+    }
+    disjoint[reset.first] = reset;
+  }
+  for (const auto& [first, reset] : disjoint) recovered.resets.push_back(reset);
+  recovered.mark = static_cast<TaskId>(MetaNumber(journal, "mark"));
+  return recovered;
+}
+
+}  // namespace cq

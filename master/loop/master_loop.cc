@@ -1,0 +1,420 @@
+#include "master/loop/master_loop.h"
+
+#include <fmt/format.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+
+#include "base/files.h"
+#include "cq/error.h"
+#include "cq/version.h"
+#include "protocol/codec.h"
+#include "protocol/limits.h"
+#include "protocol/spool.h"
+
+namespace cq {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+using std::chrono::seconds;
+
+constexpr milliseconds kProgressEvery{100};
+constexpr seconds kKeepAliveEvery{10};
+/// Frames handled before the core may act on them: keeps batches whole, and the journal and the
+/// clock from starving.
+constexpr int kFramesAtOnce = 1000;
+
+size_t BytesOf(const Task& task) {
+  size_t bytes = 0;
+  for (const std::string& value : task.values) bytes += value.size();
+  return bytes + task.group.size() + task.details->problem.size();
+}
+
+}  // namespace
+
+MasterLoop::MasterLoop(Options options, Core core, Transport transport, TaskSource& tasks,
+                       Workforce& workforce, const MakeRecordWriter& make_writer,
+                       RunObserver& observer)
+    : options_(std::move(options)),
+      core_(std::move(core)),
+      transport_(std::move(transport)),
+      tasks_(tasks),
+      workforce_(workforce),
+      observer_(observer) {
+  RecordWriter::Callbacks callbacks;
+  callbacks.committed = [this](Committed committed) { mail_.Put(std::move(committed)); };
+  callbacks.failed = [this](std::string reason) { mail_.Put(JournalFailed{std::move(reason)}); };
+  callbacks.copied = [this](std::string path, std::string problem) {
+    mail_.Put(Copied{std::move(path), std::move(problem)});
+  };
+  writer_ = make_writer(std::move(callbacks));
+}
+
+// The pools' threads write to our mailbox and journal until they are closed.
+MasterLoop::~MasterLoop() {
+  workforce_.Close(Pool::End::kNow);
+  workforce_.Wait();
+}
+
+MasterLoop::End MasterLoop::Run() {
+  workforce_.Open([this](Workforce::Word word) { mail_.Put(std::move(word)); }, mail_.fd(),
+                  [this](JournalRecord record) {
+                    Push(std::move(record));
+                    return writer_->Flush();
+                  });
+  // Before anything is given out: what is in there does not run again.
+  ReadSpool();
+
+  while (!end_) {
+    try {
+      Turn();
+    } catch (const std::exception& error) {
+      Fail(error.what());
+    }
+  }
+  TellDropped();
+  if (options_.ending) options_.ending(end_->reason);
+  workforce_.Close(leave_);
+  transport_.Close();
+  // One that nobody else can read must be closed before the export.
+  if (leave_ != Pool::End::kTold || writer_->exclusive()) Close();
+  return *end_;
+}
+
+void MasterLoop::Close() {
+  const std::string left = workforce_.Wait();
+  if (!left.empty()) observer_.Warning(left);
+  writer_.reset();
+  for (const auto& [path, waiting] : copies_) unlink(path.c_str());
+}
+
+void MasterLoop::Turn() {
+  const auto readable =
+      transport_.Wait({mail_.fd(), options_.signal_fd}, std::min(core_.tick(), kProgressEvery));
+  if (readable[1]) OnSignals();
+  // A stalled master reads everything that waits before time passes in the core.
+  ReadAll();
+  ReadMail();
+  const uint64_t workers = core_.counts().workers;
+  const uint64_t jobs = workforce_.jobs();
+  core_.OnExpected(jobs > workers ? jobs - workers : 0);
+  core_.OnTick(Now());
+  // The scheduler may know why a worker fell silent.
+  if (core_.counts().workers < workers) workforce_.PollSoon();
+  core_.Flush(Now());
+  Act();
+  if (!finished_) {
+    if (const auto problem = workforce_.Problem(core_, interrupted_)) Fail(*problem);
+  }
+  ShowProgress();
+}
+
+void MasterLoop::ReadAll() {
+  for (int i = 0; i < kFramesAtOnce; ++i) {
+    const auto incoming = transport_.Receive();
+    if (!incoming) return;
+    auto decoded = DecodeFromWorker(incoming->frame);
+    if (auto* error = std::get_if<DecodeError>(&decoded)) {
+      if (error->other_version) {
+        const std::string text = fmt::format(
+            "the worker {} (cq {}) speaks protocol version {}, its master {} (cq {}) version {}: "
+            "use the same cq on both sides",
+            error->sender_path, error->sender_version, *error->other_version, OwnExecutable(),
+            kVersion, kProtocolVersion);
+        transport_.Send(incoming->from, 0, Refuse{kVersion, OwnExecutable(), text});
+        observer_.Warning(text);
+      } else {
+        OnUnreadable(incoming->from, error->reason);
+      }
+      continue;
+    }
+    auto& [envelope, message] = std::get<Decoded<FromWorker>>(decoded);
+    if (const auto* request = std::get_if<Request>(&message)) {
+      OnRequest(incoming->from, *request);
+      if (end_) return;
+      continue;
+    }
+    core_.OnMessage(Now(), incoming->from, envelope, std::move(message));
+  }
+}
+
+// It would be sent again for ever: whoever speaks another language has to go.
+void MasterLoop::OnUnreadable(ConnectionId from, const std::string& reason) {
+  constexpr uint64_t kPatience = 8;
+  if (unreadable_++ == 0) {
+    observer_.Warning(fmt::format("a worker's message was dropped: {}", reason));
+  }
+  if (++unreadable_of_[from] % kPatience != 0) return;
+  const std::string text =
+      fmt::format("{} messages of this worker could not be read: {}", kPatience, reason);
+  transport_.Send(from, 0, Refuse{kVersion, OwnExecutable(), text});
+  observer_.Warning(text);
+}
+
+void MasterLoop::ReadMail() {
+  for (Mail& mail : mail_.TakeAll()) {
+    std::visit([this](auto& m) { OnMail(m); }, mail);
+  }
+}
+
+// Files of workers that left without having reached a master. Once their results are durable they
+// go.
+void MasterLoop::ReadSpool() {
+  for (const std::string& path : SpoolFiles(options_.spool)) {
+    if (!spool_read_.insert(path).second) continue;
+    auto read = ReadSpoolFile(path);
+    if (const auto* problem = std::get_if<std::string>(&read)) {
+      observer_.Warning(fmt::format("results that a worker left cannot be used: {}", *problem));
+      continue;
+    }
+    core_.OnSpooled(Now(), std::move(std::get<Results>(read)));
+    Act();
+    Push(SpoolTaken{path});
+  }
+}
+
+void MasterLoop::OnMail(Committed& committed) {
+  core_.OnCommitted(Now(), committed);
+  for (const std::string& path : committed.spool) unlink(path.c_str());
+}
+
+void MasterLoop::OnMail(JournalFailed& failed) { Fail(failed.reason); }
+
+void MasterLoop::OnMail(Copied& copied) {
+  const ConnectionId waiting = copies_[copied.path];
+  copies_.erase(copied.path);
+  const bool ok = copied.problem.empty();
+  if (!ok) unlink(copied.path.c_str());
+  transport_.Send(waiting, 0, Reply{ok, false, ok ? copied.path : copied.problem});
+}
+
+void MasterLoop::OnMail(Workforce::Word& word) {
+  const auto problem = workforce_.On(Now(), word, core_, observer_, finished_);
+  if (problem) Fail(*problem);
+}
+
+void MasterLoop::OnMail(StopOrder& order) {
+  if (!finished_) StopNow(order.reason);
+}
+
+void MasterLoop::OnSignals() {
+  signalfd_siginfo info{};
+  while (read(options_.signal_fd, &info, sizeof info) == sizeof info) {
+    const auto* name = sigabbrev_np(static_cast<int>(info.ssi_signo));
+    if (info.ssi_signo == SIGINT && !interrupted_) {
+      observer_.Warning(
+          fmt::format("interrupted: {} running tasks will be finished and no other started; Ctrl-C "
+                      "again to stop now",
+                      core_.counts().running));
+      DrainNow("interrupted");
+    } else if (info.ssi_signo == SIGHUP && !options_.stop_on_hangup && workforce_.outlives() &&
+               !finished_) {
+      // As if we had died, which the end of a terminal often means: nobody is told.
+      end_ = End{130, "hung up (SIGHUP): the workers finish what they have, and wait"};
+      leave_ = Pool::End::kStay;
+      finished_ = true;
+    } else {
+      StopNow(fmt::format("stopped by SIG{}", name));
+    }
+  }
+}
+
+void MasterLoop::DrainNow(const std::string& reason) {
+  interrupted_ = true;
+  core_.OnDrain(Now(), reason);
+}
+
+void MasterLoop::StopNow(const std::string& reason) {
+  end_ = End{130, reason};
+  leave_ = Pool::End::kNow;
+  finished_ = true;
+  core_.OnStop(Now(), "stopped");
+  Act();
+}
+
+// `cq cancel`, and whoever wants to read a journal that cannot be shared, from wherever the run's
+// connection file can be read.
+void MasterLoop::OnRequest(ConnectionId from, const Request& request) {
+  if (request.run != core_.run() || finished_) return;
+  if (request.kind == RequestKind::kCopy) {
+    const std::string path = fmt::format("{}{}-{}.db", options_.copies, getpid(), ++copies_made_);
+    copies_[path] = from;
+    writer_->Copy(path);
+    return;
+  }
+  Reply reply;
+  if (request.kind == RequestKind::kStop) {
+    reply.text = "is stopped";
+  } else {
+    reply.text =
+        fmt::format("finishes {} running tasks and starts no other", core_.counts().running);
+  }
+  transport_.Send(from, 0, reply);
+  if (request.kind == RequestKind::kStop) StopNow("cancelled by 'cq cancel'");
+  if (request.kind == RequestKind::kDrain && !interrupted_) {
+    observer_.Warning("'cq cancel --drain': running tasks will be finished and no other started");
+    DrainNow("cancelled by 'cq cancel --drain'");
+  }
+}
+
+void MasterLoop::Fail(const std::string& reason) {
+  if (finished_) return;
+  finished_ = true;
+  end_ = End{3, reason};
+  core_.OnStop(Now(), "the run could not go on");
+  Act();
+}
+
+void MasterLoop::Act() {
+  for (Action& action : core_.TakeActions()) {
+    std::visit([this](auto& a) { Do(a); }, action);
+  }
+}
+
+// From whatever thread.
+void MasterLoop::Push(JournalRecord record) {
+  std::vector<JournalRecord> records;
+  records.push_back(std::move(record));
+  writer_->Push(std::move(records));
+}
+
+void MasterLoop::Do(Send& send) {
+  if (auto* refuse = std::get_if<Refuse>(&send.message)) {
+    refuse->version = kVersion;
+    refuse->path = OwnExecutable();
+  }
+  if (!transport_.Send(send.to, send.session, send.message)) core_.OnUnreachable(Now(), send.to);
+}
+
+void MasterLoop::Do(struct Give& give) {
+  Assign assign{core_.run(), {}};
+  size_t bytes = 0;
+  const auto flush = [&] {
+    if (assign.tasks.empty() && assign.spans.empty()) return;
+    const bool sent = transport_.Send(give.to, give.session, std::move(assign));
+    if (!sent) core_.OnUnreachable(Now(), give.to);
+    assign = {core_.run(), {}};
+    bytes = 0;
+  };
+  const auto added = [&](size_t size) {
+    bytes += size;
+    if (bytes > kFrameBytesSoft) flush();
+  };
+  assign.tasks.reserve(give.tasks.size());
+  for (const auto& grant : give.tasks) {
+    assign.tasks.push_back(TaskOf(grant));
+    added(BytesOf(assign.tasks.back()));
+  }
+  for (AttemptSpan span : give.spans) {
+    while (span.count > 0) {
+      if (auto rows = tasks_.TakeRows(span)) {
+        assign.spans.push_back(std::move(*rows));
+        added(assign.spans.back().rows.size());
+      } else {
+        assign.tasks.push_back(TaskOf({span.task++, span.attempt++, 1}));
+        --span.count;
+        added(BytesOf(assign.tasks.back()));
+      }
+    }
+  }
+  flush();
+}
+
+Task MasterLoop::TaskOf(const Give::Grant& grant) {
+  const TaskRow& row = tasks_.Get(grant.task);
+  Task task;
+  task.task = grant.task;
+  task.attempt = grant.attempt;
+  task.attempt_number = grant.attempt_number;
+  task.seed = row.seed;
+  if (row.timeout_ms != 0) task.details.Edit().timeout_ms = row.timeout_ms;
+  if (!row.problem.empty()) task.details.Edit().problem = row.problem;
+  size_t size = 0;
+  for (const std::string& value : row.values) size += value.size();
+  size += row.group.size();
+  if (size > kTaskBytesMax) {
+    task.details.Edit().problem = fmt::format(
+        "the values of this row that the command uses have {} bytes; at "
+        "most {} can be passed on",
+        size, kTaskBytesMax);
+  } else {
+    task.values = row.values;
+    task.group = row.group;
+  }
+  return task;
+}
+
+void MasterLoop::Do(Write& write) {
+  for (const JournalRecord& record : write.records) {
+    const auto* result = std::get_if<ResultRecord>(&record);
+    const bool some = result != nullptr || std::holds_alternative<SpanRecord>(record);
+    if (some && first_result_ == nanoseconds{}) first_result_ = Now();
+    // What went out in a span was not kept.
+    if (result != nullptr) tasks_.Forget(result->result.task);
+  }
+  writer_->Push(std::move(write.records));
+}
+
+void MasterLoop::Do(AvoidHost& avoid) {
+  if (workforce_.Avoid(avoid.host)) Push(AvoidRecord{avoid.host});
+}
+
+void MasterLoop::Do(Note& note) {
+  if (note.kind == Note::Kind::kWarning) {
+    observer_.Warning(note.text);
+  } else {
+    observer_.Note(note.text);
+  }
+}
+
+void MasterLoop::Do(Finished&) {
+  finished_ = true;
+  if (end_) return;
+  leave_ = Pool::End::kTold;
+  end_ = End{interrupted_ ? 130 : 0, core_.drain_reason()};
+}
+
+void MasterLoop::TellDropped() {
+  const Counts& counts = core_.counts();
+  if (unreadable_ + counts.rejected > 0) {
+    observer_.Warning(
+        fmt::format("dropped: {} messages that could not be read, {} reports of attempts that "
+                    "were never given out",
+                    unreadable_, counts.rejected));
+  }
+  if (counts.dropped > 0) {
+    observer_.Note(fmt::format("{} reports came late or again and were dropped", counts.dropped));
+  }
+}
+
+void MasterLoop::ShowProgress() {
+  const auto now = Now();
+  if (options_.keep_alive && now - last_keep_alive_ > kKeepAliveEvery) {
+    last_keep_alive_ = now;
+    ReadSpool();
+    try {
+      options_.keep_alive();
+    } catch (const Error& error) {
+      observer_.Warning(error.what());
+    }
+  }
+  if (now - last_progress_ < kProgressEvery && !end_) return;
+  last_progress_ = now;
+  const Counts& counts = core_.counts();
+  RunProgress progress;
+  progress.phase = RunProgress::Phase::kRunning;
+  progress.tasks = counts.tasks;
+  progress.done = counts.done;
+  progress.failed = counts.done - counts.outcomes[static_cast<size_t>(Outcome::kOk)];
+  progress.running = counts.running;
+  progress.workers = counts.workers;
+  progress.pending_workers = workforce_.pending();
+  progress.pending_reason = workforce_.pending_reason();
+  progress.seconds = std::chrono::duration<double>(now).count();
+  observer_.Progress(progress);
+}
+
+}  // namespace cq

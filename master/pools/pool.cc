@@ -1,0 +1,327 @@
+#include "master/pools/pool.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+
+#include "base/files.h"
+#include "cq/error.h"
+#include "schedulers/scheduler.h"
+
+namespace cq {
+namespace {
+
+constexpr std::chrono::seconds kLateEvery{1};
+constexpr const char* kMayStillCome =
+    "a submission that an earlier master was making may still come: waiting for it, a minute at "
+    "most";
+
+LeftSubmission LeftOf(const OpenAllocation& open) {
+  return {open.token, open.job, static_cast<unsigned>(open.workers), open.age};
+}
+
+std::string MakeToken() {
+  std::random_device random;
+  return fmt::format("cq-{:08x}{:08x}", random(), random());
+}
+
+WorkerLaunch LaunchOf(const PoolOptions& options) {
+  WorkerLaunch launch;
+  launch.program = options.program;
+  launch.connection_file = options.run_dir + "/connect.json";
+  launch.run_dir = options.run_dir;
+  launch.log_dir = options.run_dir + "/logs";
+  launch.slots = options.slots;
+  launch.first_number = options.first_number;
+  launch.worker_init = options.worker_init;
+  launch.set = options.template_values;
+  if (options.template_file.empty()) return launch;
+  try {
+    launch.template_text = ReadStream(options.template_file);
+  } catch (const Error& error) {
+    throw UsageError(fmt::format("--template: {}", error.what()));
+  }
+  launch.template_name = options.template_file;
+  if (launch.template_text.empty()) {
+    throw UsageError(fmt::format("--template: '{}' is empty", options.template_file));
+  }
+  return launch;
+}
+
+}  // namespace
+
+Pool::Pool(const PoolOptions& options)
+    : scheduler_(options.scheduler == "slurm" ? MakeSlurmScheduler(LaunchOf(options))
+                                              : MakeLocalScheduler(LaunchOf(options))),
+      place_(options.place),
+      closing_(eventfd(0, EFD_CLOEXEC)) {
+  if (!closing_) throw Error("the system has no descriptor left for a pool of workers");
+  scheduler_->HurryAt(closing_.get());
+}
+
+bool CancelAllocation(OpenAllocation left, const std::function<void(const std::string&)>& say) {
+  PoolOptions options;
+  options.scheduler = left.scheduler;
+  const auto made = left.scheduler == "slurm" ? MakeSlurmScheduler(LaunchOf(options)) : nullptr;
+  if (made == nullptr) return false;
+  left.workers = 1;
+  auto adopted = made->Adopt(LeftOf(left));
+  if (adopted == Scheduler::Adopted::kUnknown) say(kMayStillCome);
+  while (adopted == Scheduler::Adopted::kUnknown) {
+    std::this_thread::sleep_for(kLateEvery);
+    left.age += kLateEvery;
+    adopted = made->Adopt(LeftOf(left));
+  }
+  if (adopted == Scheduler::Adopted::kGone) return false;
+  made->CancelAll();
+  return true;
+}
+
+std::string Pool::Script(const PoolOptions& options) {
+  if (options.scheduler != "slurm") return {};
+  return FilledSlurmTemplate(LaunchOf(options), options.workers);
+}
+
+Pool::~Pool() {
+  Close(End::kNow);
+  Wait();
+}
+
+bool Pool::ControllerAtLoopback() { return scheduler_->ControllerAtLoopback(); }
+std::string Pool::scheduler() const { return scheduler_->name(); }
+bool Pool::replaces() const { return scheduler_->Replaces(); }
+bool Pool::outlives() const { return scheduler_->OutlivesMaster(); }
+
+void Pool::HoldOpen(int fd) { scheduler_->HoldOpen(fd); }
+
+void Pool::KeepDescriptorLimit(uint64_t limit) { scheduler_->KeepDescriptorLimit(limit); }
+
+void Pool::Open(Callbacks callbacks) {
+  callbacks_ = std::move(callbacks);
+  thread_ = std::thread([this] { Work(); });
+}
+
+void Pool::Start(unsigned workers) { commands_.Put(StartCommand{workers}); }
+
+void Pool::Adopt(OpenAllocation left) { commands_.Put(AdoptCommand{std::move(left)}); }
+
+void Pool::PollSoon() { commands_.Put(PollCommand{}); }
+
+void Pool::EndJob(const std::string& allocation) {
+  if (replaces()) commands_.Put(EndCommand{allocation});
+}
+
+void Pool::Avoid(const std::string& host) { commands_.Put(AvoidCommand{host}); }
+
+void Pool::Close(End how) {
+  commands_.Put(CloseCommand{how});
+  // What is to stay is submitted in its own time.
+  if (how != End::kStay) eventfd_write(closing_.get(), 1);
+}
+
+std::string Pool::Wait() {
+  if (thread_.joinable()) thread_.join();
+  return std::exchange(close_error_, {});
+}
+
+// Soon after something changed, then ever less often, up to what the scheduler wants.
+void Pool::WaitForWork() {
+  const bool young = any_pending_ || expecting_ ||
+                     std::chrono::steady_clock::now() - changed_ < std::chrono::minutes(2);
+  const auto soon = std::chrono::milliseconds(1000u << std::min(polls_unchanged_, 6u));
+  auto interval = std::min(scheduler_->PollInterval(young), soon);
+  if (!late_.empty()) interval = std::min<std::chrono::milliseconds>(interval, kLateEvery);
+  std::vector<pollfd> fds{{commands_.fd(), POLLIN, 0}};
+  for (const int fd : scheduler_->WatchFds()) fds.push_back({fd, POLLIN, 0});
+  poll(fds.data(), fds.size(), static_cast<int>(interval.count()));
+}
+
+// Whoever knocks at the master's port takes descriptors, too: the pipes of a scheduler's commands
+// have a table of their own, with nothing in it that others mean to close. Where the system does
+// not allow that, they share.
+void Pool::KeepOwnDescriptors() const {
+  if (unshare(CLONE_FILES) != 0) return;
+  std::vector<int> kept{2, commands_.fd(), callbacks_.event_fd, closing_.get()};
+  std::sort(kept.begin(), kept.end());
+  for (size_t i = 0; i < kept.size(); ++i) {
+    const unsigned first = static_cast<unsigned>(kept[i]) + 1;
+    const unsigned last = i + 1 < kept.size() ? static_cast<unsigned>(kept[i + 1]) - 1 : ~0u;
+    if (first <= last) close_range(first, last, 0);
+  }
+}
+
+void Pool::Work() {
+  // Local workers' descriptors are closed by another thread.
+  if (outlives()) KeepOwnDescriptors();
+  for (;;) {
+    WaitForWork();
+    for (const Command& command : commands_.TakeAll()) {
+      if (const auto* start = std::get_if<StartCommand>(&command)) {
+        Bring(start->workers);
+      } else if (const auto* adopt = std::get_if<AdoptCommand>(&command)) {
+        if (!TakeOver(adopt->left)) {
+          if (late_.empty()) callbacks_.event(PoolNotice{kMayStillCome});
+          late_.push_back({adopt->left, std::chrono::steady_clock::now()});
+        }
+      } else if (const auto* end = std::get_if<EndCommand>(&command)) {
+        scheduler_->End(end->allocation);
+      } else if (const auto* avoid = std::get_if<AvoidCommand>(&command)) {
+        scheduler_->Avoid(avoid->host);
+      } else if (const auto* close = std::get_if<CloseCommand>(&command)) {
+        if (close->how == End::kStay && outlives()) return scheduler_->LetGo();
+        // Its workers may have come and done all that there was.
+        TakeOverLateOnes();
+        try {
+          close->how == End::kTold ? scheduler_->Finish() : scheduler_->CancelAll();
+        } catch (const Error& error) {
+          close_error_ = error.what();
+        }
+        for (const std::string& token : uncertain_) {
+          try {
+            scheduler_->CancelSubmission(token);
+          } catch (const Error& error) {
+            close_error_ = error.what();
+          }
+        }
+        // What could not be cancelled is still there for `cq cancel`.
+        if (outlives() && close_error_.empty()) {
+          for (const std::string& token : tokens_) {
+            if (std::find(uncertain_.begin(), uncertain_.end(), token) != uncertain_.end())
+              continue;
+            callbacks_.write_durably(cq::AllocationEnded{token});
+          }
+        }
+        return;
+      }
+    }
+    TakeOverLateOnes();
+    if (deferred_ > 0 && late_.empty()) {
+      Bring(std::exchange(deferred_, 0));
+    } else {
+      Report();
+    }
+  }
+}
+
+bool Pool::TakeOver(const OpenAllocation& left) {
+  try {
+    switch (scheduler_->Adopt(LeftOf(left))) {
+      case Scheduler::Adopted::kYes:
+        tokens_.push_back(left.token);
+        adopted_ = true;
+        changed_ = std::chrono::steady_clock::now();
+        return true;
+      case Scheduler::Adopted::kGone:
+        callbacks_.write_durably(cq::AllocationEnded{left.token});
+        return true;
+      case Scheduler::Adopted::kUnknown:
+        return false;
+    }
+  } catch (const Error& error) {
+    if (++failed_adoptions_ == 3) callbacks_.event(QueryFailed{error.what()});
+  }
+  return false;
+}
+
+void Pool::TakeOverLateOnes() {
+  const auto now = std::chrono::steady_clock::now();
+  std::erase_if(late_, [&](const Late& late) {
+    OpenAllocation left = late.left;
+    left.age += std::chrono::duration_cast<std::chrono::seconds>(now - late.asked);
+    return TakeOver(left);
+  });
+}
+
+// While nobody knows how many of the adopted ones live, nothing is submitted beside them.
+void Pool::Bring(unsigned workers) {
+  if (!late_.empty()) {
+    deferred_ += workers;
+  } else if (adopted_) {
+    const auto alive = Report();
+    if (!alive) {
+      deferred_ += workers;
+      return;
+    }
+    adopted_ = false;
+    Submit(workers, workers - std::min(workers, *alive));
+  } else {
+    Submit(workers, workers);
+  }
+}
+
+// The intent is durable before the submission is made and the id after: a master that dies between
+// the two finds its job again by the token.
+void Pool::Submit(unsigned wanted, unsigned workers) {
+  if (workers == 0) {
+    callbacks_.event(Submitted{wanted, 0, {}});
+    return;
+  }
+  const bool outlives = scheduler_->OutlivesMaster();
+  const std::string token = MakeToken();
+  if (outlives &&
+      !callbacks_.write_durably(AllocationIntent{token, scheduler_->name(), place_, workers})) {
+    return;
+  }
+  tokens_.push_back(token);
+  try {
+    const std::string job = scheduler_->Submit(workers, token);
+    changed_ = std::chrono::steady_clock::now();
+    polls_unchanged_ = 0;
+    if (outlives) callbacks_.write_durably(AllocationSubmitted{token, job});
+  } catch (const UncertainSubmission& error) {
+    uncertain_.push_back(token);
+    callbacks_.event(Submitted{wanted, 0, error.what()});
+    return;
+  } catch (const Error& error) {
+    tokens_.pop_back();
+    if (outlives) callbacks_.write_durably(cq::AllocationEnded{token});
+    callbacks_.event(Submitted{wanted, 0, error.what()});
+    return;
+  }
+  callbacks_.event(Submitted{wanted, workers, {}});
+}
+
+std::optional<unsigned> Pool::Report() {
+  std::vector<WorkerJob> jobs;
+  try {
+    jobs = scheduler_->Poll();
+    failed_queries_ = 0;
+  } catch (const Error& error) {
+    // A query that failed says nothing about the workers; the next one will.
+    if (++failed_queries_ == 3) callbacks_.event(QueryFailed{error.what()});
+    return std::nullopt;
+  }
+  JobStates states;
+  std::vector<std::pair<std::string, std::string>> now;
+  any_pending_ = false;
+  for (const WorkerJob& job : jobs) {
+    JobState state;
+    state.allocation = job.allocation;
+    state.pending = job.state == WorkerJob::State::kPending;
+    state.ended = job.state == WorkerJob::State::kEnded;
+    state.explained = job.explained;
+    state.reason = job.reason;
+    if (state.ended) state.log_tail = LogTail(job.log_file);
+    any_pending_ = any_pending_ || state.pending;
+    now.emplace_back(job.allocation, fmt::format("{}{}", static_cast<int>(job.state), job.reason));
+    states.jobs.push_back(std::move(state));
+  }
+  ++polls_unchanged_;
+  if (now != last_) {
+    last_ = std::move(now);
+    changed_ = std::chrono::steady_clock::now();
+    polls_unchanged_ = 0;
+  }
+  const auto alive = std::count_if(states.jobs.begin(), states.jobs.end(),
+                                   [](const JobState& job) { return !job.ended; });
+  callbacks_.event(std::move(states));
+  return static_cast<unsigned>(alive);
+}
+
+}  // namespace cq

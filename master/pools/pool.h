@@ -1,0 +1,196 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/files.h"
+#include "base/mailbox.h"
+#include "master/core/open_allocation.h"
+#include "master/core/records.h"
+
+namespace cq {
+
+class Scheduler;
+
+/// The workers of a pool and where they come from.
+struct PoolOptions {
+  /// "local" or "slurm".
+  std::string scheduler = "local";
+  /// Its place among the pools of its run, by which the journal names it.
+  unsigned place = 0;
+  unsigned workers = 1;
+  unsigned slots = 1;
+  /// The first words of a worker's command (WorkerLaunch) and the run's directory, as the workers'
+  /// machines see them.
+  std::vector<std::string> program;
+  std::string run_dir;
+  std::string worker_init;
+  /// Of local workers: the first one's number; no two pools of a run have the same numbers.
+  unsigned first_number = 1;
+  /// The user's own template; empty: the scheduler's.
+  std::string template_file;
+  std::map<std::string, std::string> template_values;
+};
+
+/// What the event loop learns of its workers' jobs.
+struct JobState {
+  std::string allocation;
+  bool pending = false;
+  bool ended = false;
+  bool explained = false;
+  std::string reason;
+  std::string log_tail;
+};
+struct JobStates {
+  std::vector<JobState> jobs;
+};
+/// The answer to Start: of the workers that were wanted, so many are on their way; the others were
+/// adopted and live, or could not be submitted.
+struct Submitted {
+  unsigned wanted = 0;
+  unsigned workers = 0;
+  /// Why a submission failed; empty if none did.
+  std::string problem;
+};
+/// The scheduler has not answered several times in a row.
+struct QueryFailed {
+  std::string reason;
+};
+/// Something that the user should know.
+struct PoolNotice {
+  std::string text;
+};
+using PoolEvent = std::variant<JobStates, Submitted, QueryFailed, PoolNotice>;
+
+/// Cancels one submission of an earlier master. False if there is nothing of it any more. Waits,
+/// and says so, while it may still come. Throws Error.
+bool CancelAllocation(OpenAllocation left, const std::function<void(const std::string&)>& say);
+
+/// The carrier of one pool of workers: asks the scheduler, on a thread of its own since schedulers
+/// take their time, and reports. The only place of the master that knows schedulers.
+class Pool {
+ public:
+  struct Callbacks {
+    std::function<void(PoolEvent)> event;
+    /// What `event` writes to.
+    int event_fd = -1;
+    /// Writes a record; returns once it is durable. False when the journal has failed.
+    std::function<bool(JournalRecord)> write_durably;
+  };
+
+  /// Throws UsageError for a launch that cannot work. Starts nothing.
+  explicit Pool(const PoolOptions& options);
+  ~Pool();
+
+  /// The submission script as filled; empty for local workers.
+  static std::string Script(const PoolOptions& options);
+  /// Whether the workers' side of the scheduler is at this machine's loopback.
+  bool ControllerAtLoopback();
+  bool replaces() const;
+  /// Whether its workers live without us.
+  bool outlives() const;
+  std::string scheduler() const;
+  unsigned place() const { return place_; }
+
+  /// A descriptor that local workers inherit and hold as long as they live. Before Open.
+  void HoldOpen(int fd);
+  /// Local workers, and so their tasks, get this soft limit of descriptors, not the master's.
+  /// Before Open.
+  void KeepDescriptorLimit(uint64_t limit);
+  /// Starts the thread.
+  void Open(Callbacks callbacks);
+  /// Brings this many workers, less those of adopted submissions that live.
+  void Start(unsigned workers);
+  /// Takes over a submission of an earlier master. Before the first Start.
+  void Adopt(OpenAllocation left);
+  void PollSoon();
+  /// Ends the job of a worker that was lost by its silence, if such workers are replaced.
+  void EndJob(const std::string& allocation);
+  /// No further worker goes to this host.
+  void Avoid(const std::string& host);
+  /// Whether a job that lives has not said hello yet: its early death is to be noticed soon.
+  void Expect(bool expecting) { expecting_ = expecting; }
+  enum class End {
+    /// The workers were told to, and leave.
+    kTold,
+    kNow,
+    /// Those that live without us stay, for whoever goes on with the run.
+    kStay,
+  };
+  /// Wait returns when none is left that does not stay, with what went wrong, if anything.
+  void Close(End how);
+  std::string Wait();
+
+ private:
+  struct StartCommand {
+    unsigned workers = 0;
+  };
+  struct AdoptCommand {
+    OpenAllocation left;
+  };
+  struct PollCommand {};
+  struct CloseCommand {
+    End how = End::kNow;
+  };
+  struct EndCommand {
+    std::string allocation;
+  };
+  struct AvoidCommand {
+    std::string host;
+  };
+  using Command =
+      std::variant<StartCommand, AdoptCommand, PollCommand, EndCommand, AvoidCommand, CloseCommand>;
+
+  void Work();
+  void Submit(unsigned wanted, unsigned workers);
+  /// False while it may still come.
+  bool TakeOver(const OpenAllocation& left);
+  void TakeOverLateOnes();
+  void Bring(unsigned workers);
+  /// Returns how many workers' jobs live, if the scheduler said so.
+  std::optional<unsigned> Report();
+  void WaitForWork();
+  void KeepOwnDescriptors() const;
+
+  std::unique_ptr<Scheduler> scheduler_;
+  const unsigned place_;
+  Callbacks callbacks_;
+  Mailbox<Command> commands_;
+  /// Readable once the workers are to end, too.
+  const Fd closing_;
+  /// Of submissions that are there, or may be.
+  std::vector<std::string> tokens_;
+  /// Those of them that the scheduler did not answer about.
+  std::vector<std::string> uncertain_;
+  struct Late {
+    OpenAllocation left;
+    std::chrono::steady_clock::time_point asked;
+  };
+  /// Submissions of an earlier master that may still come.
+  std::vector<Late> late_;
+  /// Submissions were adopted since the last start.
+  bool adopted_ = false;
+  /// Workers that are wanted once the scheduler has answered.
+  unsigned deferred_ = 0;
+  /// The jobs as last reported, and since when and how many polls they have not changed.
+  std::vector<std::pair<std::string, std::string>> last_;
+  std::chrono::steady_clock::time_point changed_{};
+  unsigned polls_unchanged_ = 0;
+  bool any_pending_ = false;
+  unsigned failed_queries_ = 0;
+  unsigned failed_adoptions_ = 0;
+  std::atomic<bool> expecting_ = true;
+  std::string close_error_;
+  std::thread thread_;
+};
+
+}  // namespace cq

@@ -1,0 +1,177 @@
+#include "master/pools/workforce.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace cq {
+
+Workforce::Workforce(const std::vector<PoolShare>& pools) {
+  for (const PoolShare& share : pools) {
+    Member member;
+    member.pool = share.pool;
+    member.workers = share.workers;
+    members_.push_back(std::move(member));
+    workers_ += share.workers;
+  }
+}
+
+void Workforce::Open(const std::function<void(Word)>& say, int say_fd,
+                     const std::function<bool(JournalRecord)>& write_durably) {
+  for (size_t i = 0; i < members_.size(); ++i) {
+    Pool::Callbacks callbacks;
+    callbacks.event = [say, i](PoolEvent event) { say({i, std::move(event)}); };
+    callbacks.event_fd = say_fd;
+    callbacks.write_durably = write_durably;
+    members_[i].pool->Open(std::move(callbacks));
+    Start(members_[i], members_[i].workers);
+  }
+}
+
+void Workforce::Start(Member& member, unsigned workers) {
+  member.starting += workers;
+  member.pool->Start(workers);
+}
+
+uint64_t Workforce::jobs() const {
+  uint64_t jobs = 0;
+  for (const Member& member : members_) jobs += member.alive + member.starting;
+  return jobs;
+}
+
+uint64_t Workforce::pending() const {
+  uint64_t pending = 0;
+  for (const Member& member : members_) pending += member.pending + member.starting;
+  return pending;
+}
+
+std::optional<std::string> Workforce::On(Time now, Word& word, Core& core, RunObserver& observer,
+                                         bool over) {
+  Member& member = members_[word.pool];
+  if (const auto* submitted = std::get_if<Submitted>(&word.event)) {
+    return OnSubmitted(member, *submitted, observer);
+  }
+  if (const auto* query = std::get_if<QueryFailed>(&word.event)) {
+    observer.Warning(fmt::format("the scheduler does not answer: {}", query->reason));
+    pending_reason_ = query->reason;
+    return std::nullopt;
+  }
+  if (const auto* notice = std::get_if<PoolNotice>(&word.event)) {
+    observer.Warning(notice->text);
+    return std::nullopt;
+  }
+  return OnStates(now, member, std::get<JobStates>(word.event), core, observer, over);
+}
+
+std::optional<std::string> Workforce::OnSubmitted(Member& member, const Submitted& submitted,
+                                                  RunObserver& observer) {
+  member.starting -= std::min<uint64_t>(member.starting, submitted.wanted);
+  member.alive += submitted.workers;
+  member.pending += submitted.workers;
+  if (submitted.problem.empty()) return std::nullopt;
+  last_death_ = submitted.problem;
+  if (jobs() == 0) return submitted.problem;
+  observer.Warning(submitted.problem);
+  return std::nullopt;
+}
+
+std::optional<std::string> Workforce::OnStates(Time now, Member& member, const JobStates& states,
+                                               Core& core, RunObserver& observer, bool over) {
+  member.alive = 0;
+  member.pending = 0;
+  pending_reason_.clear();
+  for (const JobState& job : states.jobs) {
+    if (job.ended) continue;
+    ++member.alive;
+    if (!job.pending) {
+      member.started.insert(job.allocation);
+      continue;
+    }
+    ++member.pending;
+    // It ran before: its worker is gone, and no task has to answer for it.
+    if (member.started.erase(job.allocation) > 0) {
+      core.OnAllocationEnded(now, job.allocation, "its job was requeued", true);
+    }
+    if (job.reason != "None") pending_reason_ = job.reason;
+  }
+  for (const JobState& job : states.jobs) {
+    if (!job.ended || over) continue;
+    if (auto problem = OnEnded(now, member, job, core, observer)) return problem;
+  }
+  member.pool->Expect(std::any_of(
+      states.jobs.begin(), states.jobs.end(),
+      [&core](const JobState& job) { return !job.ended && !core.HasSession(job.allocation); }));
+  return std::nullopt;
+}
+
+std::optional<std::string> Workforce::OnEnded(Time now, Member& member, const JobState& job,
+                                              Core& core, RunObserver& observer) {
+  const bool connected = core.HasSession(job.allocation);
+  last_death_ =
+      fmt::format("{}{}\n{}", job.reason, connected ? "" : " before it connected", job.log_tail);
+  // The last one is told with the end of the run.
+  if (!connected && jobs() > 0) observer.Warning(fmt::format("a worker was lost: {}", last_death_));
+  core.OnAllocationEnded(now, job.allocation, job.reason, job.explained);
+  if (!member.pool->replaces() || !core.drain_reason().empty()) return std::nullopt;
+  // A replacement only as long as something gets done between the losses.
+  const uint64_t done = core.counts().done;
+  deaths_in_a_row_ = done == done_at_last_death_ ? deaths_in_a_row_ + 1 : 1;
+  done_at_last_death_ = done;
+  if (deaths_in_a_row_ > 3 * workers_ + 3) {
+    return fmt::format("{} workers were lost in a row without a single result; the last: {}",
+                       deaths_in_a_row_, last_death_);
+  }
+  Start(member, 1);
+  return std::nullopt;
+}
+
+std::optional<std::string> Workforce::Problem(Core& core, bool interrupted) const {
+  if (jobs() == 0 && core.counts().workers == 0 && !interrupted) {
+    return fmt::format("no worker is left{}",
+                       last_death_.empty() ? "" : "; the last: " + last_death_);
+  }
+  // One that has not connected yet may still be a better one.
+  const std::string problem = core.CommonProblem();
+  if (!problem.empty() && core.counts().workers >= jobs()) {
+    return fmt::format("no worker can take a task: {}", problem);
+  }
+  return std::nullopt;
+}
+
+bool Workforce::outlives() const {
+  return std::all_of(members_.begin(), members_.end(),
+                     [](const Member& member) { return member.pool->outlives(); });
+}
+
+void Workforce::PollSoon() {
+  for (const Member& member : members_) member.pool->PollSoon();
+}
+
+void Workforce::EndJob(const std::string& allocation) {
+  for (const Member& member : members_) member.pool->EndJob(allocation);
+}
+
+bool Workforce::Avoid(const std::string& host) {
+  bool elsewhere = false;
+  for (const Member& member : members_) {
+    if (member.pool->replaces()) continue;
+    elsewhere = true;
+    member.pool->Avoid(host);
+  }
+  return elsewhere;
+}
+
+void Workforce::Close(Pool::End how) {
+  for (const Member& member : members_) member.pool->Close(how);
+}
+
+std::string Workforce::Wait() {
+  std::string left;
+  for (const Member& member : members_) {
+    const std::string one = member.pool->Wait();
+    if (!one.empty()) left += (left.empty() ? "" : "; ") + one;
+  }
+  return left;
+}
+
+}  // namespace cq

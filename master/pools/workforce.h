@@ -1,0 +1,85 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cq/run.h"
+#include "master/core/core.h"
+#include "master/pools/pool.h"
+
+namespace cq {
+
+/// A pool, and how many workers it is to have.
+struct PoolShare {
+  Pool* pool = nullptr;
+  unsigned workers = 1;
+};
+
+/// The pools of a run: what became of their jobs, which are replaced, and when nobody is left to
+/// work. On the loop's thread.
+class Workforce {
+ public:
+  explicit Workforce(const std::vector<PoolShare>& pools);
+
+  /// What a pool has to say; handed to On.
+  struct Word {
+    size_t pool = 0;
+    PoolEvent event;
+  };
+  /// Starts the pools' threads, from which both are called, and all workers. `say` writes to
+  /// `say_fd`.
+  void Open(const std::function<void(Word)>& say, int say_fd,
+            const std::function<bool(JournalRecord)>& write_durably);
+  /// Why the run cannot go on, if it cannot. `over`: nobody is to be replaced any more.
+  std::optional<std::string> On(Time now, Word& word, Core& core, RunObserver& observer, bool over);
+  /// The same of the workforce as it is.
+  std::optional<std::string> Problem(Core& core, bool interrupted) const;
+
+  /// Jobs that live, or are being submitted.
+  uint64_t jobs() const;
+  uint64_t pending() const;
+  const std::string& pending_reason() const { return pending_reason_; }
+
+  /// Whether all workers live without us.
+  bool outlives() const;
+  void PollSoon();
+  /// Ends the job of a worker that was lost by its silence, if such workers are replaced.
+  void EndJob(const std::string& allocation);
+  /// No further worker goes to this host. False if all of them run on this machine.
+  bool Avoid(const std::string& host);
+  /// As the pools' own.
+  void Close(Pool::End how);
+  std::string Wait();
+
+ private:
+  struct Member {
+    Pool* pool = nullptr;
+    unsigned workers = 0;
+    // Its jobs as last heard: those that have not ended.
+    uint64_t alive = 0;
+    uint64_t pending = 0;
+    std::set<std::string> started;
+    /// Workers that it was asked for and has not answered about.
+    uint64_t starting = 0;
+  };
+  void Start(Member& member, unsigned workers);
+  std::optional<std::string> OnSubmitted(Member& member, const Submitted& submitted,
+                                         RunObserver& observer);
+  std::optional<std::string> OnStates(Time now, Member& member, const JobStates& states, Core& core,
+                                      RunObserver& observer, bool over);
+  std::optional<std::string> OnEnded(Time now, Member& member, const JobState& job, Core& core,
+                                     RunObserver& observer);
+
+  std::vector<Member> members_;
+  uint64_t workers_ = 0;
+  std::string pending_reason_;
+  uint64_t deaths_in_a_row_ = 0;
+  uint64_t done_at_last_death_ = 0;
+  std::string last_death_;
+};
+
+}  // namespace cq

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "master/journal/database.h"
+
+namespace cq {
+
+/// Gets what is being waited for, if anything is.
+using SayWaiting = std::function<void(const std::string&)>;
+
+/// Cancels what earlier masters of this run submitted to schedulers other than `scheduler` (empty:
+/// to any), and notes it in the journal. Returns the jobs' names. Throws Error if a scheduler does
+/// not do it.
+std::vector<std::string> CancelAllocations(Database& journal, const std::string& scheduler,
+                                           const SayWaiting& say);
+
+/// Cancels the scheduler's jobs of a run whose master is gone, by their ids or tokens. Returns
+/// their names. Throws UsageError while a master lives, Error if the scheduler does not do it.
+std::vector<std::string> CancelLeftJobs(const std::string& run_dir, const SayWaiting& say);
+
+}  // namespace cq

@@ -1,0 +1,106 @@
+#include "tests/simulation/sim_journal.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "master/journal/journal.h"
+#include "protocol/spans.h"
+
+namespace cq::sim {
+
+SimJournal::SimJournal(uint64_t tasks)
+    : database_(":memory:", Database::Mode::kCreate), last_(tasks) {
+  if (tasks > 0) ranges_ = {{1, 1, tasks}};
+  FillNewJournal(database_, {}, ranges_);
+}
+
+Recovered SimJournal::Open(const Restart& restart, uint64_t limit) {
+  tables_.reset();
+  if (restart.ranges) ranges_ = *restart.ranges;
+  for (const RowRange& range : ranges_) last_ = std::max(last_, range.task + range.rows - 1);
+  // The first epoch is there from the journal's birth.
+  epoch_ = epoch_ == 0 ? 1 : StartEpoch(database_, restart);
+  Forget(restart);
+  Recovered recovered = Recover(database_, ranges_, limit);
+  uint64_t found = 0;
+  for (const uint64_t count : recovered.outcomes) found += count;
+  const auto within = static_cast<uint64_t>(std::count_if(
+      outcomes_.begin(), outcomes_.end(),
+      [&](const auto& entry) { return limit == 0 || !recovered.beyond.Contains(entry.first); }));
+  if (limit == 0 && found != within)
+    throw Broken{fmt::format("{} outcomes are found again of {}", found, within)};
+  if (recovered.mark < mark_) throw Broken{"the mark has gone back"};
+  mark_ = recovered.mark;
+  tables_ = std::make_unique<JournalTables>(database_);
+  return recovered;
+}
+
+void SimJournal::SetMark(TaskId mark) {
+  mark_ = mark;
+  database_.Prepare("INSERT OR REPLACE INTO meta VALUES('mark', ?1)")
+      .BindText(1, std::to_string(mark))
+      .Run();
+}
+
+// What a resume takes back.
+void SimJournal::Forget(const Restart& restart) {
+  for (const TaskId task : restart.removed) {
+    outcomes_.erase(task);
+    removed_.insert(task);
+  }
+  if (restart.rerun == Restart::Rerun::kNothing) return;
+  for (auto it = outcomes_.begin(); it != outcomes_.end();) {
+    const bool again =
+        restart.rerun == Restart::Rerun::kAll ||
+        (restart.rerun == Restart::Rerun::kFailed ? it->second != Outcome::kOk
+                                                  : it->second == Outcome::kCancelled);
+    if (again) reset_[it->first] = epoch_;
+    it = again ? outcomes_.erase(it) : std::next(it);
+  }
+}
+
+Committed SimJournal::Commit(const std::vector<JournalRecord>& records) {
+  for (const JournalRecord& record : records) {
+    if (const auto* span = std::get_if<SpanRecord>(&record)) {
+      for (const TaskResult& result : ResultsOf(span->results)) Check(result);
+    } else if (const auto* result = std::get_if<ResultRecord>(&record)) {
+      Check(result->result);
+    } else if (const auto* call = std::get_if<CallRecord>(&record)) {
+      calls_[std::stoull(call->arguments)] = call->task;
+    }
+  }
+  Committed committed = tables_->Commit(records);
+  mark_ = std::max(mark_, committed.mark);
+  return committed;
+}
+
+bool SimJournal::Void(TaskId task, AttemptId attempt) const {
+  const auto reset = reset_.find(task);
+  return removed_.contains(task) || (reset != reset_.end() && EpochOf(attempt) < reset->second);
+}
+
+void SimJournal::Check(const TaskResult& result) {
+  if (!outcomes_.emplace(result.task, result.outcome).second)
+    throw Broken{fmt::format("task {} has a second outcome", result.task)};
+  if (result.attempt != 0 && Void(result.task, result.attempt)) {
+    throw Broken{fmt::format("task {} has the outcome of attempt {:x}, which counts no more",
+                             result.task, result.attempt)};
+  }
+}
+
+std::map<TaskId, SimJournal::Row> SimJournal::Results() {
+  std::map<TaskId, Row> all;
+  auto rows = database_.Prepare(
+      "SELECT task, outcome, exit, returned, (SELECT count(*) FROM failures f WHERE f.task ="
+      " results.task AND kind IN (1, 2, 4)) FROM results");
+  while (rows.Step()) {
+    all[static_cast<TaskId>(rows.Int(0))] = {static_cast<Outcome>(rows.Int(1)), rows.Int(2),
+                                             std::string(rows.Text(3)),
+                                             static_cast<uint64_t>(rows.Int(4))};
+  }
+  return all;
+}
+
+}  // namespace cq::sim

@@ -1,0 +1,775 @@
+#include "worker/core/worker_core.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <csignal>
+
+#include "protocol/limits.h"
+#include "protocol/spans.h"
+
+namespace cq {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Time = WorkerCore::Time;
+
+/// A task that has run this long without being reported is reported as started.
+constexpr Time kReportStartAfter = milliseconds(50);
+/// Results wait this long for company while the slots have work at hand.
+constexpr Time kGatherResults = milliseconds(20);
+/// How long the end of a task by a signal that may be the end of its worker is kept back.
+constexpr Time kDoubt = seconds(1);
+/// How long a worker that was told to go waits for the acknowledgement of its last results.
+constexpr Time kLeaveWait = seconds(10);
+/// How long a worker takes nothing when its machine had no room for a process.
+constexpr Time kFullFor = seconds(30);
+/// A worker whose master has never answered leaves after this: it started after its master's end.
+constexpr Time kFirstAnswer = seconds(60);
+
+bool EndedBySignalOfOthers(const TaskResult& result) {
+  // At a limit the signal was ours.
+  if (result.outcome != Outcome::kError && result.outcome != Outcome::kCrashed) return false;
+  return result.details->exit == -SIGTERM || result.details->exit == -SIGXCPU ||
+         result.details->exit == -SIGKILL;
+}
+
+size_t BytesOf(const Value& value) {
+  if (const auto* text = std::get_if<std::string>(&value)) return text->size();
+  if (const auto* json = std::get_if<Json>(&value)) return json->text.size();
+  return sizeof value;
+}
+
+size_t BytesOf(const TaskResult& result) {
+  const ResultDetails& details = *result.details;
+  size_t bytes = 128 + details.out.size() + details.err.size() + details.error.size() +
+                 result.blob->bytes.size();
+  for (const auto& [name, value] : result.values) bytes += 16 + name.size() + BytesOf(value);
+  return bytes;
+}
+
+// Why the master could not take it; empty if it can.
+std::string Oversize(const TaskResult& result) {
+  if (result.values.size() > kNamesMax) {
+    return fmt::format("it returned {} names; a result may have {}", result.values.size(),
+                       kNamesMax);
+  }
+  const size_t bytes = BytesOf(result) - result.details->out.size() - result.details->err.size() -
+                       result.details->error.size();
+  if (bytes <= kResultBytesMax) return {};
+  return fmt::format("it returned {} bytes; a result may have {} ({} MiB): write it to a file",
+                     bytes, kResultBytesMax, kResultBytesMax >> 20);
+}
+
+// Why this worker cannot run tasks of this run, whoever made it up; empty if it can.
+std::string Fault(const RunText& text) {
+  const Program& program = text.program;
+  if (program.empty() && text.command.empty()) return "the run has no command";
+  if (!program.empty() && !program.calls && program.columns.size() != program.types.size()) {
+    return fmt::format("the run has {} columns of {} types", program.columns.size(),
+                       program.types.size());
+  }
+  return {};
+}
+
+// Why this task of it cannot run.
+std::string Fault(const RunText& text, size_t values) {
+  const Program& program = text.program;
+  if (program.empty()) return {};  // RenderCommand looks at what it needs
+  const size_t wanted = program.calls ? 2 : program.columns.size();
+  const bool enough = program.calls ? values >= wanted : values == wanted;
+  if (enough) return {};
+  return fmt::format("the task came with {} values, and its run has {} columns", values, wanted);
+}
+
+}  // namespace
+
+std::vector<AttemptRef> WorkerCore::HeldTask::Refs() const {
+  std::vector<AttemptRef> refs;
+  for (uint64_t i = 0; i < count; ++i) refs.push_back(ref_at(ref.attempt + i));
+  return refs;
+}
+
+void WorkerCore::HeldTask::CutFront(uint64_t n, HeldTask& front) {
+  front.ref = ref;
+  front.state = state;
+  front.at = at;
+  front.slot = slot;
+  front.started = started;
+  front.start_reported = start_reported;
+  front.result_sent = result_sent;
+  if (state == HeldState::kRunning) {
+    (at < ref.attempt + n ? state : front.state) = HeldState::kQueued;
+  }
+  if (answers) front.answers = cq::CutFront(*answers, n);
+  ref = ref_at(ref.attempt + n);
+}
+
+std::vector<WorkerAction> WorkerCore::TakeActions() { return std::exchange(actions_, {}); }
+
+uint64_t WorkerCore::capacity() const {
+  if (leaving_ || draining_ || !problem_.empty() || full_until_ != Time{}) return 0;
+  const uint64_t room = kHeldMax / 2 - std::min<uint64_t>(finished_, kHeldMax / 2);
+  return std::min<uint64_t>(options_.slots * (1 + kPrefetchMax), room);
+}
+
+void WorkerCore::Send(FromWorker message) {
+  actions_.emplace_back(SendUp{{session_, ++sent_}, std::move(message)});
+}
+
+// ---- handshake ----
+
+void WorkerCore::OnConnected(Time now) {
+  welcomed_ = false;
+  answered_ = false;
+  if (first_connect_ == Time{}) first_connect_ = now;
+  last_connect_ = now;
+  last_heartbeat_ = now;
+  SayHello(now);
+}
+
+// With session 0 it knocks; with a number it answers the `who` that offered it.
+void WorkerCore::SayHello(Time now) {
+  last_hello_ = now;
+  Hello hello;
+  hello.version = options_.version;
+  hello.path = options_.path;
+  hello.run = options_.run;
+  hello.worker = options_.worker;
+  hello.epoch = epoch_;
+  hello.host = options_.host;
+  hello.pid = options_.pid;
+  hello.allocation = options_.allocation;
+  hello.slots = options_.slots;
+  hello.capacity = capacity();
+  hello.problem = problem_;
+  hello.leaving = leaving_;
+  for (const AttemptId end : held_.Ends()) {
+    const HeldTask& held = *held_.EndingAt(end);
+    for (const AttemptRef& ref : held.Refs()) {
+      const bool waits = held.state == HeldState::kRunning && ref.attempt != held.at;
+      hello.held.push_back(
+          {options_.run, ref.task, ref.attempt, waits ? HeldState::kQueued : held.state});
+    }
+  }
+  actions_.emplace_back(SendUp{{answered_ ? session_ : 0, 0}, std::move(hello)});
+}
+
+void WorkerCore::OnWho(Time now, SessionId session) {
+  if (answered_ && welcomed_) {
+    // The master has missed something and asks anew.
+    if (session <= session_) return;
+  } else if (answered_ || session <= session_) {
+    return;
+  }
+  session_ = session;
+  epoch_ = EpochOf(session);
+  sent_ = 0;
+  received_ = 0;
+  answered_ = true;
+  welcomed_ = false;
+  last_heard_ = now;
+  SayHello(now);
+}
+
+void WorkerCore::OnWelcome(Time now, const Welcome& welcome) {
+  heartbeat_ = milliseconds(std::clamp<uint64_t>(welcome.heartbeat_ms, 10, 3'600'000));
+  lease_ = milliseconds(std::clamp<uint64_t>(welcome.lease_ms, 30, 10'800'000));
+  // It answers a hello: the master has heard that one, whatever became of the time since.
+  Renew(last_hello_ + lease_);
+  if (welcomed_) return;
+  welcomed_ = true;
+  ever_welcomed_ = true;
+  lost_ = false;
+  sent_at_.clear();
+  last_heartbeat_ = now;
+  unsent_.clear();
+  unreported_.clear();
+  for (const AttemptId end : held_.Ends()) {
+    HeldTask& held = *held_.EndingAt(end);
+    held.start_reported = false;
+    held.result_sent = false;
+    if (held.state == HeldState::kFinished) unsent_.push_back(end);
+    if (held.state == HeldState::kRunning) unreported_.push_back(held.at);
+  }
+  if (leaving_) Send(Leaving{leave_reason_});
+  oldest_unsent_ = {};
+  Report(now);
+}
+
+// A master that was resumed may be elsewhere.
+void WorkerCore::OnDisconnected() {
+  if (!welcomed_ || exited_) return;
+  lost_ = true;
+  welcomed_ = false;
+  actions_.emplace_back(Reconnect{});
+}
+
+void WorkerCore::OnMessage(Time now, Envelope envelope, ToWorker message) {
+  if (exited_) return;
+  if (auto* refuse = std::get_if<Refuse>(&message)) {
+    actions_.emplace_back(Exit{4, refuse->text});
+    exited_ = true;
+    return;
+  }
+  if (EpochOf(envelope.session) < epoch_) return;
+  if (std::holds_alternative<Who>(message)) {
+    OnWho(now, envelope.session);
+    return;
+  }
+  if (envelope.session != session_ || !answered_) return;
+  last_heard_ = now;
+  // A repetition: an attempt that it brings may have been handed back since.
+  if (envelope.sequence <= received_) return;
+  const bool gap = envelope.sequence > received_ + 1;
+  received_ = envelope.sequence;
+  if (gap) {
+    // Before the welcome, too: the master may have sent tasks since it accepted our hello. And what
+    // would let us start things must not be heard without what says that we must not.
+    answered_ = false;
+    welcomed_ = false;
+    SayHello(now);
+    if (std::holds_alternative<Welcome>(message)) return;
+    if (std::holds_alternative<MasterHeartbeat>(message)) return;
+  }
+  struct {
+    WorkerCore& core;
+    Time now;
+    void operator()(Refuse&) {}
+    void operator()(Who&) {}
+    void operator()(Welcome& m) { core.OnWelcome(now, m); }
+    void operator()(RunText& m) {
+      if (m.run != core.options_.run) return;
+      // A resumed master has fewer to run: that is no other text.
+      if (core.text_) m.tasks = core.text_->tasks;
+      // Longer than a century is for ever; and the clock has room for no more.
+      constexpr uint64_t kCenturyMs = 100ull * 365 * 24 * 3600 * 1000;
+      m.timeout_ms = std::min(m.timeout_ms, kCenturyMs);
+      m.on_master_loss_ms = std::min(m.on_master_loss_ms, kCenturyMs);
+      if (core.text_ == m) return;
+      core.text_ = m;
+      if (const std::string fault = Fault(m); !fault.empty()) {
+        core.OnPrepared(fault);
+        return;
+      }
+      core.actions_.emplace_back(Prepare{std::move(m)});
+    }
+    void operator()(Assign& m) { core.OnAssign(m); }
+    void operator()(Ack& m) {
+      for (const AttemptSpan& attempts : m.attempts) core.Forget(attempts);
+    }
+    void operator()(Retract& m) {
+      core.actions_.emplace_back(TakeBack{std::move(m.attempts), ReturnReason::kRetracted});
+    }
+    void operator()(Cancel& m) {
+      for (const AttemptRef& ref : m.attempts) core.CancelFinished(ref);
+      core.actions_.emplace_back(TakeBack{m.attempts, ReturnReason::kCancelled});
+      core.actions_.emplace_back(Kill{std::move(m.attempts)});
+    }
+    void operator()(MasterHeartbeat& m) {
+      Time heard{};
+      while (!core.sent_at_.empty() && core.sent_at_.front().first <= m.received) {
+        heard = core.sent_at_.front().second;
+        core.sent_at_.pop_front();
+      }
+      if (core.welcomed_ && heard != Time{}) core.Renew(heard + core.lease_);
+    }
+    void operator()(Reply&) {}
+    void operator()(Drain& m) {
+      core.draining_ = true;
+      core.leave_reason_ = m.reason;
+      core.ReturnQueued(ReturnReason::kRetracted);
+    }
+    void operator()(Stop& m) {
+      core.actions_.emplace_back(Exit{0, m.reason});
+      core.exited_ = true;
+    }
+  } visitor{*this, now};
+  std::visit(visitor, message);
+}
+
+// Results that the master has, or does not want.
+void WorkerCore::Forget(AttemptSpan attempts) {
+  while (attempts.count > 0) {
+    const HeldTask* held = held_.Containing(attempts.attempt);
+    if (held == nullptr || held->state != HeldState::kFinished) {
+      CutFront(attempts, 1);
+      continue;
+    }
+    const uint64_t here = held->ref.attempt + held->count - attempts.attempt;
+    const AttemptSpan gone = CutFront(attempts, std::min(here, attempts.count));
+    if (!held->result_sent) {
+      unsent_tasks_ -= std::min(unsent_tasks_, gone.count);
+      // What stood before them may have gone by their last.
+      unsent_.push_back(gone.attempt - 1);
+    }
+    held_.Isolate(gone.attempt, gone.count);
+    held_.Erase(gone.attempt + gone.count - 1);
+    finished_ -= gone.count;
+  }
+}
+
+// Taken out of its span. If that was to be sent, its parts still are.
+WorkerCore::HeldTask* WorkerCore::Single(AttemptId attempt) {
+  const HeldTask* held = held_.Containing(attempt);
+  if (held != nullptr && held->count > 1 && held->state == HeldState::kFinished &&
+      !held->result_sent) {
+    unsent_.push_back(attempt - 1);
+    unsent_.push_back(attempt);
+  }
+  return held_.Find(attempt);
+}
+
+// A result that was sent says by itself that the attempt is over; of another the master must hear.
+void WorkerCore::CancelFinished(const AttemptRef& ref) {
+  const HeldTask* held = Single(ref.attempt);
+  if (held == nullptr || held->state != HeldState::kFinished) return;
+  if (!held->result_sent) {
+    returned_.push_back({ref.task, ref.attempt, ReturnReason::kCancelled, 0, {}});
+  }
+  Forget({ref.task, ref.attempt});
+}
+
+void WorkerCore::OnPrepared(const std::string& problem) {
+  if (problem == problem_) return;
+  problem_ = problem;
+  if (problem.empty()) {
+    if (welcomed_) SendHeartbeat();
+    return;
+  }
+  ReturnQueued(ReturnReason::kRefused);
+  if (welcomed_) SendHeartbeat();
+}
+
+void WorkerCore::SendHeartbeat() {
+  Send(WorkerHeartbeat{received_, capacity(), problem_,
+                       full_reason_.empty() ? waits_for_ : full_reason_});
+}
+
+// ---- tasks ----
+
+void WorkerCore::OnAssign(Assign& assign) {
+  if (assign.run != options_.run) return;
+  std::vector<Task> fresh;
+  fresh.reserve(assign.tasks.size());
+  constexpr uint64_t kCenturyMs = 100ull * 365 * 24 * 3600 * 1000;
+  for (Task& task : assign.tasks) {
+    const AttemptRef ref{task.task, task.attempt};
+    // Numbers that no master gives: they are ours for what is no task.
+    if (ref.task == 0 || EpochOf(ref.attempt) == 0) continue;
+    if (held_.size() >= kHeldMax) {
+      returned_.push_back({ref.task, ref.attempt, ReturnReason::kRetracted, 0, {}});
+      continue;
+    }
+    if (text_) {
+      std::string fault = Fault(*text_, task.values.size());
+      if (!fault.empty()) task.details.Edit().problem = std::move(fault);
+    }
+    if (task.details->timeout_ms > kCenturyMs) task.details.Edit().timeout_ms = kCenturyMs;
+    const auto [held, added] = held_.Add(task.attempt);
+    if (!added) continue;
+    held.ref = ref;
+    grouped_ = grouped_ || !task.group.empty();
+    fresh.push_back(std::move(task));
+  }
+  std::vector<TaskSpan> spans;
+  for (TaskSpan& span : assign.spans) {
+    const AttemptSpan& all = span.span;
+    if (all.task == 0 || EpochOf(all.attempt) == 0) continue;
+    if (held_.size() + all.count > kHeldMax) {
+      for (uint64_t i = 0; i < all.count; ++i) {
+        returned_.push_back({all.task + i, all.attempt + i, ReturnReason::kRetracted, 0, {}});
+      }
+      continue;
+    }
+    if (held_.Containing(all.attempt) != nullptr) continue;
+    held_.Add(all.attempt, all.count).first.ref = {all.task, all.attempt};
+    spans.push_back(std::move(span));
+  }
+  if (fresh.empty() && spans.empty()) return;
+  if (capacity() > 0) {
+    actions_.emplace_back(Enqueue{std::move(fresh), std::move(spans)});
+    return;
+  }
+  const auto reason = leaving_           ? ReturnReason::kToldToGo
+                      : problem_.empty() ? ReturnReason::kRetracted
+                                         : ReturnReason::kRefused;
+  for (const Task& task : fresh) HandBack({task.task, task.attempt}, reason, 0, {});
+  for (const TaskSpan& span : spans) {
+    for (uint64_t i = 0; i < span.span.count; ++i) {
+      HandBack({span.span.task + i, span.span.attempt + i}, reason, 0, {});
+    }
+  }
+}
+
+void WorkerCore::ReturnQueued(ReturnReason reason) {
+  TakeBack take;
+  take.reason = reason;
+  for (const AttemptId end : held_.Ends()) {
+    const HeldTask& held = *held_.EndingAt(end);
+    if (held.state == HeldState::kFinished) continue;
+    // Of a span some may run, and others wait.
+    for (const AttemptRef& ref : held.Refs()) {
+      const bool runs = held.state == HeldState::kRunning && ref.attempt == held.at;
+      if (!runs) take.attempts.push_back(ref);
+    }
+  }
+  if (!take.attempts.empty()) actions_.emplace_back(std::move(take));
+}
+
+void WorkerCore::OnTakenBack(const std::vector<AttemptRef>& attempts, ReturnReason reason) {
+  for (const AttemptRef& ref : attempts) HandBack(ref, reason, 0, {});
+}
+
+void WorkerCore::HandBack(const AttemptRef& ref, ReturnReason reason, int64_t exit,
+                          const std::string& text) {
+  const HeldTask* held = held_.Find(ref.attempt);
+  if (held == nullptr) return;
+  if (held->state == HeldState::kRunning) --running_;
+  held_.Erase(ref.attempt);
+  returned_.push_back({ref.task, ref.attempt, reason, exit, text});
+}
+
+void WorkerCore::OnRunning(const std::vector<RunningTask>& running) {
+  for (const RunningTask& task : running) Began(task);
+}
+
+void WorkerCore::Began(const RunningTask& task) {
+  const AttemptId attempt = task.ref.attempt;
+  HeldTask* held = held_.Containing(attempt);
+  if (held == nullptr || held->state == HeldState::kFinished) return;
+  if (held->state == HeldState::kRunning) {
+    if (held->at == attempt) return;
+    if (held->slot != task.slot) {
+      // Two slots share a span: each has its part from now on.
+      const AttemptId second = std::max(held->at, attempt);
+      held_.Isolate(second, held->ref.attempt + held->count - second);
+      held = held_.Containing(attempt);
+      ++running_;
+    }
+  } else {
+    ++running_;
+  }
+  held->state = HeldState::kRunning;
+  held->at = attempt;
+  held->slot = task.slot;
+  held->started = task.started;
+  held->start_reported = false;
+  unreported_.push_back(attempt);
+}
+
+void WorkerCore::OnAnswered(Time now, ResultSpan answers) {
+  const AttemptSpan span = answers.span;
+  HeldTask* held = held_.Isolate(span.attempt, span.count);
+  if (held == nullptr) {
+    // They are in several entries, or some are gone.
+    for (uint64_t i = 0; span.count > 1 && i < span.count; ++i) {
+      OnAnswered(now, CutFront(answers, 1));
+    }
+    return;
+  }
+  if (held->state == HeldState::kFinished) return;
+  succeeded_ = true;
+  if (held->state == HeldState::kRunning) --running_;
+  held->answers = std::move(answers);
+  QueueToSend(now, *held);
+}
+
+void WorkerCore::OnFinished(Time now, TaskResult result, bool by_us) {
+  HeldTask* held = held_.Find(result.attempt);
+  if (held == nullptr) return;
+  if (held->state == HeldState::kQueued) {
+    held->state = HeldState::kRunning;
+    ++running_;
+  }
+  if (result.outcome == Outcome::kOk) succeeded_ = true;
+  // Instructions that this machine lacks, rather than a fault of the task.
+  if (result.details->exit == -SIGILL && !succeeded_) result.unstartable = true;
+  if (by_us) {
+    result.outcome = Outcome::kCancelled;
+  } else if (result.outcome != Outcome::kOk && leaving_) {
+    HandBack({result.task, result.attempt}, ReturnReason::kToldToGo, result.details->exit,
+             result.details->error);
+    return;
+  } else if (EndedBySignalOfOthers(result)) {
+    doubtful_.push_back({now + kDoubt, std::move(result)});
+    return;
+  }
+  Keep(now, std::move(result));
+}
+
+// Others may have room, and this machine again in a while: no problem of the run, but nothing is
+// taken meanwhile.
+void WorkerCore::OnNoRoom(Time now, const AttemptRef& ref, const std::string& reason) {
+  full_until_ = now + kFullFor;
+  full_reason_ = reason;
+  // First, so that what comes back does not come again at once.
+  if (welcomed_) SendHeartbeat();
+  HandBack(ref, ReturnReason::kRefused, 0, reason);
+  ReturnQueued(ReturnReason::kRefused);
+}
+
+void WorkerCore::OnWaits(const std::string& text) {
+  if (text == waits_for_) return;
+  waits_for_ = text;
+  if (welcomed_) SendHeartbeat();
+}
+
+void WorkerCore::Keep(Time now, TaskResult result) {
+  HeldTask* held = held_.Find(result.attempt);
+  if (held == nullptr) return;
+  if (std::string problem = Oversize(result); !problem.empty()) {
+    result.values.clear();
+    result.blob = {};
+    result.outcome = Outcome::kError;
+    result.details.Edit().error = std::move(problem);
+    result.details.Edit().exit = 1;
+  }
+  held->result = std::move(result);
+  --running_;
+  QueueToSend(now, *held);
+}
+
+void WorkerCore::QueueToSend(Time now, HeldTask& held) {
+  if (unsent_.empty()) oldest_unsent_ = now;
+  unsent_.push_back(held.ref.attempt + held.count - 1);
+  unsent_tasks_ += held.count;
+  held.state = HeldState::kFinished;
+  finished_ += held.count;
+}
+
+void WorkerCore::OnToldToGo(Time now, const std::string& reason) {
+  if (leaving_) return;
+  leaving_ = true;
+  told_at_ = now;
+  leave_reason_ = reason;
+  if (welcomed_) Send(Leaving{reason});
+  for (const Doubtful& d : doubtful_) {
+    HandBack({d.result.task, d.result.attempt}, ReturnReason::kToldToGo, d.result.details->exit,
+             d.result.details->error);
+  }
+  doubtful_.clear();
+  ReturnQueued(ReturnReason::kToldToGo);
+}
+
+void WorkerCore::OnOutput(std::vector<OutputPart> parts) {
+  std::erase_if(parts, [this](const OutputPart& part) {
+    const HeldTask* held = held_.Containing(part.attempt);
+    return held == nullptr || held->state != HeldState::kRunning;
+  });
+  if (!welcomed_) return;
+  Output message{options_.run, {}};
+  size_t bytes = 0;
+  for (OutputPart& part : parts) {
+    bytes += part.out.size() + part.err.size();
+    message.parts.push_back(std::move(part));
+    if (bytes < kFrameBytesSoft) continue;
+    Send(std::exchange(message, Output{options_.run, {}}));
+    bytes = 0;
+  }
+  if (!message.parts.empty()) Send(std::move(message));
+}
+
+// ---- reports ----
+
+void WorkerCore::Report(Time now) {
+  if (!welcomed_) return;
+  while (!returned_.empty()) {
+    ptrdiff_t count = 0;
+    for (size_t bytes = 0; count < static_cast<ptrdiff_t>(std::min(returned_.size(), kBatchMax)) &&
+                           bytes < kFrameBytesSoft;
+         ++count) {
+      bytes += returned_[static_cast<size_t>(count)].text.size();
+    }
+    Returned message;
+    message.run = options_.run;
+    message.attempts.assign(returned_.begin(), returned_.begin() + count);
+    returned_.erase(returned_.begin(), returned_.begin() + count);
+    Send(std::move(message));
+  }
+  // Slots about to run dry need the master to know at once; otherwise results travel together.
+  // So does one of them that is about to run out of its group.
+  const bool hungry = grouped_ || queued() <= options_.slots;
+  if (!unsent_.empty() &&
+      (hungry || unsent_tasks_ >= kBatchMax / 4 || now >= oldest_unsent_ + kGatherResults)) {
+    SendResults();
+  }
+  ReportStarts(now);
+}
+
+void WorkerCore::SendResults() {
+  Results message;
+  message.run = options_.run;
+  size_t bytes = 0;
+  const auto flush = [&] {
+    message.ledger = ledger_;
+    Send(std::exchange(message, Results{options_.run, {}, {}}));
+    bytes = 0;
+  };
+  for (const auto& [attempt, held] : Unreported()) {
+    held->start_reported = true;
+    message.started.push_back({held->ref_at(attempt).task, attempt, held->slot});
+  }
+  unsent_tasks_ = 0;
+  for (const AttemptId end : std::exchange(unsent_, {})) {
+    HeldTask* held = held_.EndingAt(end);
+    if (held == nullptr || held->state != HeldState::kFinished || held->result_sent) continue;
+    held->result_sent = true;
+    Put(*held, message, bytes);
+    if (message.results.size() + message.spans.size() >= kBatchMax || bytes > kFrameBytesSoft) {
+      flush();
+    }
+  }
+  if (!message.results.empty() || !message.spans.empty() || !message.started.empty()) flush();
+}
+
+// The result of what has finished, and what it adds to the message.
+void WorkerCore::Put(const HeldTask& held, Results& message, size_t& bytes) {
+  if (held.answers) {
+    message.spans.push_back(*held.answers);
+    // At least so much each: a message may be of kHeldMax tasks.
+    constexpr size_t kTaskBytes = 20;
+    bytes += 64 + kTaskBytes * held.count + held.answers->answers.size();
+  } else {
+    message.results.push_back(*held.result);
+    bytes += BytesOf(*held.result);
+  }
+}
+
+void WorkerCore::ReportStarts(Time now) {
+  Started message;
+  message.run = options_.run;
+  for (const auto& [attempt, held] : Unreported()) {
+    if (now < held->started + kReportStartAfter || message.attempts.size() >= kBatchMax) continue;
+    held->start_reported = true;
+    message.attempts.push_back({held->ref_at(attempt).task, attempt, held->slot});
+  }
+  if (!message.attempts.empty()) Send(std::move(message));
+}
+
+std::vector<std::pair<AttemptId, WorkerCore::HeldTask*>> WorkerCore::Unreported() {
+  std::vector<std::pair<AttemptId, HeldTask*>> all;
+  std::erase_if(unreported_, [&](AttemptId attempt) {
+    HeldTask* held = held_.Containing(attempt);
+    const bool gone = held == nullptr || held->state != HeldState::kRunning ||
+                      held->at != attempt || held->start_reported;
+    if (!gone) all.emplace_back(attempt, held);
+    return gone;
+  });
+  return all;
+}
+
+// ---- time ----
+
+void WorkerCore::OnTick(Time now) {
+  if (exited_) return;
+  auto doubtful = std::exchange(doubtful_, {});
+  for (Doubtful& d : doubtful) {
+    if (now >= d.due) {
+      Keep(now, std::move(d.result));
+    } else {
+      doubtful_.push_back(std::move(d));
+    }
+  }
+  if (full_until_ != Time{} && now >= full_until_) {
+    full_until_ = {};
+    full_reason_.clear();
+    if (welcomed_) SendHeartbeat();
+  }
+  Report(now);
+  if (now > lease_end_ && !lease_ended_) EndLease(now);
+  MaybeLeave(now);
+  if (exited_ || now < last_heartbeat_ + heartbeat_) return;
+  last_heartbeat_ = now;
+  if (lost_ || now - std::max(last_heard_, last_connect_) > lease_ / 2) {
+    if (MasterLost(now)) return;
+    lost_ = true;
+    actions_.emplace_back(Reconnect{});
+  } else if (welcomed_) {
+    SendHeartbeat();
+    sent_at_.emplace_back(sent_, now);
+  } else {
+    if (MasterLost(now)) return;
+    SayHello(now);
+  }
+}
+
+// A local worker ends with its master's process and never because of silence.
+bool WorkerCore::MasterLost(Time now) {
+  if (options_.local || running_ > 0) return false;
+  const Time patience = text_ ? Time(milliseconds(text_->on_master_loss_ms)) : Time::max();
+  const Time silence = now - last_heard_;
+  const bool never = !ever_welcomed_ && now - first_connect_ > kFirstAnswer;
+  if (!never && (!ever_welcomed_ || silence <= patience)) return false;
+  SpoolResults();
+  actions_.emplace_back(Exit{5, never ? "no master answered" : "no master was heard for too long"});
+  exited_ = true;
+  return true;
+}
+
+void WorkerCore::SpoolResults() {
+  Results message;
+  message.run = options_.run;
+  size_t bytes = 0;
+  for (const AttemptId end : held_.Ends()) {
+    const HeldTask& held = *held_.EndingAt(end);
+    if (held.state != HeldState::kFinished) continue;
+    Put(held, message, bytes);
+    const size_t entries = message.results.size() + message.spans.size();
+    if (entries < kBatchMax && bytes <= kFrameBytesSoft) continue;
+    actions_.emplace_back(Spool{std::exchange(message, Results{options_.run, {}, {}})});
+    bytes = 0;
+  }
+  if (!message.results.empty() || !message.spans.empty()) {
+    actions_.emplace_back(Spool{std::move(message)});
+  }
+}
+
+void WorkerCore::Renew(Time until) {
+  lease_ended_ = false;
+  lease_end_ = until;
+  actions_.emplace_back(StartUntil{until});
+}
+
+// From now on the master may give what runs here to others.
+void WorkerCore::EndLease(Time) {
+  lease_ended_ = true;
+  if (!text_ || !text_->fence) return;
+  cq::Kill kill;
+  for (const AttemptId end : held_.Ends()) {
+    const HeldTask& held = *held_.EndingAt(end);
+    if (held.state == HeldState::kFinished) continue;
+    for (const AttemptRef& ref : held.Refs()) kill.attempts.push_back(ref);
+  }
+  actions_.emplace_back(std::move(kill));
+}
+
+void WorkerCore::MaybeLeave(Time now) {
+  if (!(leaving_ || draining_) || running_ > 0 || queued() > 0) return;
+  // Without a master there is nobody to wait for, and a scheduler that tells us to go kills soon.
+  const bool gave_up = leaving_ && (!welcomed_ || now - told_at_ > kLeaveWait);
+  if (!returned_.empty() && !gave_up) return;
+  if (finished_ > 0 && !gave_up) return;
+  SpoolResults();
+  if (welcomed_) Send(Goodbye{leave_reason_});
+  actions_.emplace_back(Exit{0, leave_reason_});
+  exited_ = true;
+}
+
+WorkerCore::Time WorkerCore::next_due() const {
+  Time due = last_heartbeat_ + heartbeat_;
+  if (!unsent_.empty() && welcomed_) due = std::min(due, oldest_unsent_ + kGatherResults);
+  for (const Doubtful& d : doubtful_) due = std::min(due, d.due);
+  for (const AttemptId attempt : welcomed_ ? unreported_ : std::vector<AttemptId>()) {
+    const HeldTask* held = held_.Containing(attempt);
+    if (held != nullptr && held->state == HeldState::kRunning && !held->start_reported) {
+      due = std::min(due, held->started + kReportStartAfter);
+    }
+  }
+  if (!lease_ended_ && lease_end_ != Time::max()) due = std::min(due, lease_end_ + milliseconds(1));
+  if (leaving_ && running_ == 0) due = std::min(due, told_at_ + kLeaveWait + milliseconds(1));
+  return due;
+}
+
+}  // namespace cq

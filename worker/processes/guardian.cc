@@ -1,0 +1,128 @@
+#include "worker/processes/guardian.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "base/files.h"
+#include "base/spawn.h"
+#include "base/text.h"
+#include "cq/error.h"
+#include "worker/processes/descendants.h"
+
+extern char** environ;
+
+namespace cq {
+namespace {
+
+constexpr int kLifeFd = 3;
+constexpr int kKillLimitMs = 10'000;
+
+// What is ignored stays so: a signalfd would hear of it (nohup).
+sigset_t GuardedSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGXCPU, SIGCHLD}) {
+    struct sigaction inherited {};
+    sigaction(signal, nullptr, &inherited);
+    if (inherited.sa_handler != SIG_IGN) sigaddset(&set, signal);
+  }
+  return set;
+}
+
+pid_t SpawnWorker(const std::vector<std::string>& arguments, int life_fd, int master_fd,
+                  int held_fd, const std::string& init) {
+  std::string program = OwnExecutable();
+  std::vector<std::string> words{"cq"};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  words.insert(words.end(), {"--life-fd", std::to_string(kLifeFd)});
+  if (!init.empty()) {
+    // As users write for it (module, conda), where there is one; another shell would drop exported
+    // functions, and variables whose names it could not have itself.
+    const std::string shell = access("/bin/bash", X_OK) == 0 ? "/bin/bash" : "/bin/sh";
+    words[0] = program;
+    words.insert(
+        words.begin(),
+        {shell, "-c",
+         init + "\nstatus=$?; [ $status = 0 ] || { echo \"cq: --worker-init failed with status "
+                "$status\" >&2; exit $status; }\nunset status\nexec \"$0\" \"$@\""});
+    program = shell;
+  }
+  // Some schedulers kill by process group; the guardian must outlive its worker then.
+  Spawner spawner(Spawner::Group::kOwn);
+  spawner.Give(life_fd, kLifeFd);
+  if (held_fd >= 0) spawner.Give(held_fd, held_fd);
+  pid_t pid = 0;
+  const int error =
+      spawner.StartPatiently(pid, program, words, environ, 0, kRoomPatienceForWorker, master_fd);
+  if (error != 0) {
+    throw Error(fmt::format("cannot start the worker '{}': {}", program, strerror(error)));
+  }
+  return pid;
+}
+
+void KillAll() {
+  const auto left = KillAllDescendants(kKillLimitMs);
+  for (const pid_t pid : left) {
+    Say(stderr, fmt::format("cq worker: process {} could not be ended\n", pid));
+  }
+}
+
+// Reaps what has ended; true, with its status, once that includes the worker.
+bool Reap(pid_t worker, int& status) {
+  bool ended = false;
+  int child_status = 0;
+  pid_t pid = 0;
+  while ((pid = waitpid(-1, &child_status, WNOHANG)) > 0) {
+    if (pid != worker) continue;
+    ended = true;
+    status = child_status;
+  }
+  return ended;
+}
+
+}  // namespace
+
+int RunGuardian(const std::vector<std::string>& arguments, int master_fd, int held_fd,
+                const std::string& init) {
+  const sigset_t signals = GuardedSignals();
+  sigprocmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
+  const Fd signal_fd(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  BecomeSubreaper();
+  for (const int fd : {master_fd, held_fd}) {
+    if (fd >= 0) fcntl(fd, F_SETFD, FD_CLOEXEC);
+  }
+  Pipe life = MakePipe();
+  const pid_t worker = SpawnWorker(arguments, life.read.get(), master_fd, held_fd, init);
+  life.read.Close();
+
+  std::array<pollfd, 2> fds{{{signal_fd.get(), POLLIN, 0}, {master_fd, POLLIN, 0}}};
+  for (;;) {
+    if (poll(fds.data(), fds.size(), -1) < 0) continue;
+    if (fds[1].revents != 0) {
+      // Nobody ever writes: readable means that the master is gone.
+      KillAll();
+      return 6;
+    }
+    signalfd_siginfo info{};
+    while (read(signal_fd.get(), &info, sizeof info) == sizeof info) {
+      if (info.ssi_signo != SIGCHLD) kill(worker, static_cast<int>(info.ssi_signo));
+    }
+    int status = 0;
+    if (!Reap(worker, status)) continue;
+    KillAll();
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+}
+
+}  // namespace cq

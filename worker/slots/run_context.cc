@@ -1,0 +1,89 @@
+#include "worker/slots/run_context.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string_view>
+
+extern char** environ;
+
+namespace cq {
+
+RunContext::RunContext(RunText text) : text_(std::move(text)) {
+  for (char** entry = environ; *entry != nullptr; ++entry) environment_.emplace_back(*entry);
+  const std::string cpus = std::to_string(text_.cpus);
+  for (const char* name : {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}) {
+    Set(name, cpus, false);
+  }
+  for (const auto& [name, value] : text_.env) Set(name, value, true);
+  Set("CQ_RUN_DIR", text_.run_dir, true);
+  Set("CQ_CPUS", cpus, true);
+  const auto path = std::find_if(environment_.begin(), environment_.end(),
+                                 [](const std::string& e) { return e.starts_with("PATH="); });
+  path_ = path == environment_.end() ? "/usr/local/bin:/usr/bin:/bin" : path->substr(5);
+  const auto& command = text_.command;
+  if (!command.empty() && command[0].size() == 1 &&
+      std::holds_alternative<std::string>(command[0][0])) {
+    constant_program_ = std::get<std::string>(command[0][0]);
+    constant_file_ = Search(constant_program_);
+  }
+}
+
+void RunContext::Set(const std::string& name, const std::string& value, bool replace) {
+  const std::string key = name + "=";
+  for (std::string& entry : environment_) {
+    if (!entry.starts_with(key)) continue;
+    if (replace) entry = key + value;
+    return;
+  }
+  environment_.push_back(key + value);
+}
+
+std::string RunContext::Problem() const {
+  for (const auto& [name, value] : text_.extras) {
+    if (name.starts_with('!')) {
+      return fmt::format("the run asks for '{}', which this worker does not know", name);
+    }
+  }
+  struct stat status {};
+  if (stat(text_.cwd.c_str(), &status) != 0) {
+    return fmt::format("the working directory '{}' cannot be used here: {}", text_.cwd,
+                       strerror(errno));
+  }
+  if (!S_ISDIR(status.st_mode)) return fmt::format("'{}' is no directory here", text_.cwd);
+  if (access(text_.cwd.c_str(), X_OK) != 0) {
+    return fmt::format("the working directory '{}' cannot be entered: {}", text_.cwd,
+                       strerror(errno));
+  }
+  return {};
+}
+
+std::string RunContext::ResolveProgram(const std::string& name) const {
+  if (name == constant_program_ && !constant_file_.empty()) return constant_file_;
+  return Search(name);
+}
+
+std::string RunContext::Search(const std::string& name) const {
+  if (name.empty() || name.find('/') != std::string::npos) return name;
+  std::string_view rest = path_;
+  for (;;) {
+    const size_t colon = rest.find(':');
+    std::string directory(rest.substr(0, colon));
+    if (directory.empty()) directory = ".";
+    const std::string file = fmt::format("{}/{}", directory, name);
+    const std::string from_here = file[0] == '/' ? file : fmt::format("{}/{}", text_.cwd, file);
+    struct stat status {};
+    if (stat(from_here.c_str(), &status) == 0 && S_ISREG(status.st_mode) &&
+        access(from_here.c_str(), X_OK) == 0) {
+      return file;
+    }
+    if (colon == std::string_view::npos) return {};
+    rest.remove_prefix(colon + 1);
+  }
+}
+
+}  // namespace cq

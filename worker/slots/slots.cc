@@ -1,0 +1,580 @@
+#include "worker/slots/slots.h"
+
+#include <fmt/format.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <iterator>
+#include <system_error>
+
+#include "cq/error.h"
+#include "protocol/spans.h"
+
+namespace cq {
+namespace {
+
+/// What a slot has that starts its program, or checks whether it can run any task.
+constexpr AttemptSpan kNoTask{0, 0, 1};
+
+void Signal(int fd) {
+  const uint64_t one = 1;
+  // An eventfd takes 8 bytes whole, or its counter is full and it is readable already.
+  [[maybe_unused]] const ssize_t n = write(fd, &one, sizeof one);
+}
+
+void Empty(int fd) {
+  uint64_t count = 0;
+  [[maybe_unused]] const ssize_t n = read(fd, &count, sizeof count);
+}
+
+}  // namespace
+
+Slots::Slots(uint64_t count, Clock clock)
+    : clock_(std::move(clock)), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), slots_(count) {
+  for (Slot& slot : slots_) slot.kill = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  try {
+    for (uint64_t i = 0; i < count; ++i) slots_[i].thread = std::thread([this, i] { Serve(i); });
+  } catch (const std::system_error& error) {
+    Join();
+    throw Error(fmt::format("cannot start the threads of {} slots: {} ('ulimit -u', 'ulimit -v')",
+                            count, error.code().message()));
+  }
+}
+
+Slots::~Slots() { Join(); }
+
+void Slots::Join() {
+  Shut();
+  for (Slot& slot : slots_) {
+    if (slot.thread.joinable()) slot.thread.join();
+  }
+}
+
+void Slots::Shut() {
+  {
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
+    queue_.clear();
+    queued_ = 0;
+    for (Slot& slot : slots_) {
+      slot.kill_all = true;
+      KillSlot(slot);
+    }
+  }
+  work_.notify_all();
+}
+
+void Slots::StartUntil(std::chrono::nanoseconds until) {
+  {
+    const std::lock_guard lock(mutex_);
+    start_until_ = until;
+  }
+  work_.notify_all();
+}
+
+bool Slots::Idle() {
+  const std::lock_guard lock(mutex_);
+  return std::none_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.busy; });
+}
+
+void Slots::SetRun(std::shared_ptr<const RunContext> run) {
+  const std::lock_guard lock(mutex_);
+  run_ = std::move(run);
+  work_.notify_all();
+}
+
+std::shared_ptr<const RunContext> Slots::run() {
+  const std::lock_guard lock(mutex_);
+  return run_;
+}
+
+void Slots::Push(std::vector<Task> tasks, std::vector<TaskSpan> spans) {
+  if (tasks.size() == 1 && spans.empty() && Begin(tasks[0])) return;
+  const size_t entries = tasks.size() + spans.size();
+  {
+    const std::lock_guard lock(mutex_);
+    // It is awake, and looks again before it sleeps long.
+    owner_sleeps_ = false;
+    const auto now = clock_();
+    for (Task& task : tasks) queue_.push_back({std::move(task), now});
+    queued_ += tasks.size();
+    for (TaskSpan& span : spans) {
+      queued_ += span.span.count;
+      queue_.push_back({std::move(span), now});
+    }
+  }
+  // The thread of a slot that is watched, or whose program is not ready, may leave it to another.
+  if (entries == 1 && watched_ == 0 && run_ != nullptr && run_->text().program.empty()) {
+    work_.notify_one();
+  } else {
+    work_.notify_all();
+  }
+}
+
+bool Slots::Begin(Task& task) {
+  // More would make a long list to wait on; and tasks of groups choose their slots otherwise.
+  constexpr size_t kWatchedMax = 4;
+  if (watched_ == kWatchedMax || !task.group.empty()) return false;
+  std::shared_ptr<const RunContext> run;
+  Slot* slot = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    if (closing_ || check_ || !run_ || !queue_.empty() || clock_() > start_until_) return false;
+    const auto free = std::find_if(slots_.begin(), slots_.end(), [&](const Slot& s) {
+      return !s.busy && s.program != nullptr && s.program->MayBegin(*run_, task);
+    });
+    if (free == slots_.end()) return false;
+    run = run_;
+    slot = &*free;
+    slot->watched = true;
+    ++watched_;
+    owner_sleeps_ = false;
+    slot->group.clear();
+    Occupy(*slot, {{task.task, task.attempt}});
+  }
+  if (slot->program->Begin(std::move(run), std::move(task), slot->listener)) return true;
+  const std::lock_guard lock(mutex_);
+  Unwatch(*slot, true);
+  return true;
+}
+
+void Slots::Unwatch(Slot& slot, bool hand_over) {
+  slot.watched = false;
+  --watched_;
+  slot.handed_over = hand_over;
+  // Also for what its thread was asked for meanwhile.
+  if (hand_over || check_ != nullptr || !queue_.empty()) work_.notify_all();
+}
+
+size_t Slots::Warm() const {
+  return static_cast<size_t>(std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) {
+    if (slot.busy) return slot.current.task == kNoTask.task;
+    return slot.program != nullptr && slot.program->ready();
+  }));
+}
+
+bool Slots::AnyCold() const {
+  return std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) {
+    return !slot.busy && slot.program != nullptr && !slot.program->ready();
+  });
+}
+
+std::vector<int> Slots::watched_fds() const {
+  std::vector<int> fds;
+  if (watched_ == 0) return fds;
+  for (const Slot& slot : slots_) {
+    if (!slot.watched) continue;
+    for (const int fd : slot.program->descriptors()) fds.push_back(fd);
+  }
+  return fds;
+}
+
+void Slots::LookAtPrograms() {
+  for (Slot& slot : slots_) {
+    if (watched_ == 0) return;
+    if (!slot.watched) continue;
+    const auto seen = slot.program->Look();
+    if (seen == ProgramRunner::Seen::kNothing) continue;
+    const bool answered = seen == ProgramRunner::Seen::kAnswer;
+    std::vector<CommandEnd> ended;
+    if (answered) ended = slot.program->TakeAnswered();
+    const std::lock_guard lock(mutex_);
+    if (answered) {
+      Keep(slot, std::move(ended));
+      Free(slot);
+    }
+    Unwatch(slot, !answered);
+  }
+}
+
+std::vector<AttemptRef> Slots::TakeBack(const std::vector<AttemptRef>& attempts) {
+  const std::set<AttemptRef> wanted(attempts.begin(), attempts.end());
+  std::vector<AttemptRef> taken;
+  const std::lock_guard lock(mutex_);
+  std::deque<Queued> left;
+  for (Queued& queued : queue_) {
+    if (const auto* task = std::get_if<Task>(&queued.work)) {
+      const AttemptRef ref{task->task, task->attempt};
+      if (wanted.contains(ref)) {
+        taken.push_back(ref);
+      } else {
+        left.push_back(std::move(queued));
+      }
+      continue;
+    }
+    // Those of a span between two that are taken stay together.
+    auto& span = std::get<TaskSpan>(queued.work);
+    while (span.span.count > 0) {
+      const auto next = wanted.lower_bound({span.span.task, 0});
+      const uint64_t stay = next == wanted.end()
+                                ? span.span.count
+                                : std::min(span.span.count, next->task - span.span.task);
+      if (stay > 0) left.push_back({CutFront(span, stay), queued.since});
+      if (span.span.count == 0) break;
+      TaskSpan one = CutFront(span, 1);
+      if (wanted.contains({one.span.task, one.span.attempt})) {
+        taken.push_back({one.span.task, one.span.attempt});
+      } else {
+        left.push_back({std::move(one), queued.since});
+      }
+    }
+  }
+  queue_ = std::move(left);
+  queued_ -= taken.size();
+  return taken;
+}
+
+void Slots::KillSlot(Slot& slot) {
+  if (!slot.busy) return;
+  if (slot.watched) Unwatch(slot, true);
+  slot.kill_sent = true;
+  Signal(slot.kill.get());
+}
+
+void Slots::Kill(const std::vector<AttemptRef>& attempts) {
+  const std::lock_guard lock(mutex_);
+  const std::set<AttemptRef> wanted(attempts.begin(), attempts.end());
+  for (Slot& slot : slots_) {
+    bool hit = wanted.contains(slot.current);
+    for (const AttemptSpan& span : slot.batch) {
+      const auto end = wanted.lower_bound({span.task + span.count, 0});
+      for (auto ref = wanted.lower_bound({span.task, 0}); ref != end; ++ref) {
+        if (ref->attempt != span.attempt + (ref->task - span.task)) continue;
+        slot.unwanted.insert(*ref);
+        hit = true;
+      }
+    }
+    if (hit) KillSlot(slot);
+  }
+}
+
+void Slots::KillAll() {
+  const std::lock_guard lock(mutex_);
+  queue_.clear();
+  queued_ = 0;
+  for (Slot& slot : slots_) {
+    slot.kill_all = true;
+    KillSlot(slot);
+  }
+}
+
+void Slots::Check(std::shared_ptr<const RunContext> check) {
+  {
+    const std::lock_guard lock(mutex_);
+    run_.reset();
+    const RunText& text = check->text();
+    ahead_ = 0;
+    if (!text.program.words.empty() && text.tasks > 0) {
+      ahead_ = std::min<uint64_t>(text.tasks, slots_.size()) - 1;
+      ahead_run_ = check;
+    }
+    check_ = std::move(check);
+  }
+  work_.notify_all();
+}
+
+std::string Slots::WaitsFor() {
+  const std::lock_guard lock(mutex_);
+  for (const Slot& slot : slots_) {
+    if (!slot.waits_for.empty()) return slot.waits_for;
+  }
+  return {};
+}
+
+std::vector<OutputPart> Slots::TakeOutput() {
+  std::vector<OutputPart> parts;
+  for (Slot& slot : slots_) {
+    if (auto part = slot.live.Take()) parts.push_back(std::move(*part));
+  }
+  return parts;
+}
+
+Slots::Ended Slots::TakeEnded() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(ended_, {});
+}
+
+std::vector<RunningTask> Slots::Running() {
+  std::vector<RunningTask> running;
+  const std::lock_guard lock(mutex_);
+  for (uint64_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].busy) running.push_back({slots_[i].current, i, slots_[i].started});
+  }
+  return running;
+}
+
+bool Slots::Runs(AttemptId attempt) {
+  const std::lock_guard lock(mutex_);
+  // What a program has started carries the number of its slot (ProgramRunner).
+  if (attempt <= slots_.size()) return true;
+  return std::any_of(slots_.begin(), slots_.end(), [&](const Slot& slot) {
+    return slot.busy && slot.current.attempt == attempt;
+  });
+}
+
+bool Slots::Alone(uint64_t index) {
+  const std::lock_guard lock(mutex_);
+  for (uint64_t i = 0; i < slots_.size(); ++i) {
+    if (i != index && slots_[i].busy) return false;
+  }
+  return true;
+}
+
+void Slots::Wake() { Signal(wake_.get()); }
+
+void Slots::ClearWake() { Empty(wake_.get()); }
+
+void Slots::OwnerSleeps(bool for_long) {
+  const std::lock_guard lock(mutex_);
+  owner_sleeps_ = for_long;
+  // What ended between the owner's look and this call must not wait for the end of a long sleep.
+  if (for_long && !(ended_.tasks.empty() && ended_.spans.empty())) Wake();
+}
+
+void Slots::Serve(uint64_t index) {
+  Slot& slot = slots_[index];
+  const auto others_run = [this, &slot, index](AttemptId attempt) {
+    return attempt != slot.current.attempt && attempt != index + 1 && Runs(attempt);
+  };
+  const CommandRunner::Slot of_runners{index,
+                                       slot.kill.get(),
+                                       &adopted_,
+                                       &oom_,
+                                       &slot.live,
+                                       others_run,
+                                       [this, index] { return Alone(index); },
+                                       [this, &slot](const std::string& text) {
+                                         const std::lock_guard lock(mutex_);
+                                         slot.waits_for = text;
+                                       }};
+  CommandRunner runner(of_runners);
+  ProgramRunner program(of_runners);
+
+  std::unique_lock lock(mutex_);
+  slot.listener = ListenerOf(slot);
+  slot.program = &program;
+  for (;;) {
+    work_.wait(lock, [&] { return HasWork(slot); });
+    if (std::exchange(slot.handed_over, false)) {
+      lock.unlock();
+      program.GoOn();
+      lock.lock();
+      Free(slot);
+    } else if (closing_) {
+      return;
+    } else if (check_ != nullptr) {
+      RunCheck(slot, runner, lock);
+    } else if (MayStartAhead(slot)) {
+      StartAhead(slot, lock);
+    } else {
+      RunNext(slot, runner, lock);
+    }
+  }
+}
+
+bool Slots::HasWork(const Slot& slot) const {
+  if (slot.watched || slot.handed_over) return slot.handed_over;
+  if (closing_ || check_ != nullptr || MayStartAhead(slot)) return true;
+  if (queue_.empty() || run_ == nullptr || clock_() > start_until_) return false;
+  // No program is started for what another slot is about to take.
+  return slot.program->ready() || queued_ > Warm();
+}
+
+void Slots::RunCheck(Slot& slot, CommandRunner& runner, std::unique_lock<std::mutex>& lock) {
+  const auto run = std::exchange(check_, nullptr);
+  Occupy(slot, {kNoTask});
+  if (std::exchange(owner_sleeps_, false)) Wake();
+  lock.unlock();
+  std::vector<CommandEnd> ended(1);
+  if (run->text().program.empty()) {
+    ended[0] = runner.Run(*run, Task());
+  } else {
+    TaskResult& result = ended[0].result;
+    std::string& error = result.details.Edit().error;
+    error = slot.program->Prepare(*run);
+    if (!error.empty()) result.outcome = Outcome::kError;
+  }
+  TasksEnded(slot, std::move(ended));
+  lock.lock();
+  Free(slot);
+}
+
+bool Slots::MayStartAhead(const Slot& slot) const { return ahead_ > 0 && !slot.program->ready(); }
+
+void Slots::StartAhead(Slot& slot, std::unique_lock<std::mutex>& lock) {
+  --ahead_;
+  const auto run = ahead_run_;
+  Occupy(slot, {kNoTask});
+  lock.unlock();
+  // Why it cannot be started its first task will tell.
+  slot.program->Prepare(*run);
+  lock.lock();
+  Free(slot);
+  if (!queue_.empty()) work_.notify_all();
+}
+
+void Slots::RunNext(Slot& slot, CommandRunner& runner, std::unique_lock<std::mutex>& lock) {
+  const auto run = run_;
+  const bool command = run->text().program.empty();
+  // A fair share of what is there, so that no slot runs dry behind another's batch.
+  const size_t share = queued_ / (2 * slots_.size()) + 1;
+  const size_t chunk = run->text().chunk;
+  const size_t most = command ? 1 : chunk > 0 ? chunk : std::min(slot.program->BatchSize(), share);
+  Work work = TakeWork(slot, most);
+  Occupy(slot, work.attempts());
+  // Those that had left it to this one.
+  if (!queue_.empty() && slot.program->ready() && AnyCold()) work_.notify_all();
+  if (std::exchange(owner_sleeps_, false)) Wake();
+  lock.unlock();
+  if (command) {
+    std::vector<CommandEnd> ended(1);
+    ended[0] = runner.Run(*run, work.tasks[0]);
+    TasksEnded(slot, std::move(ended));
+  } else if (work.tasks.empty()) {
+    slot.program->Run(*run, std::move(work.span), slot.listener);
+  } else {
+    slot.program->Run(*run, std::move(work.tasks), slot.listener);
+  }
+  lock.lock();
+  Free(slot);
+}
+
+void Slots::Occupy(Slot& slot, const std::vector<AttemptSpan>& attempts) {
+  slot.busy = true;
+  slot.batch = attempts;
+  slot.current = {attempts[0].task, attempts[0].attempt};
+  slot.started = clock_();
+  if (slot.current.task == kNoTask.task) return;
+  slot.occupied = slot.started;
+  if (slot.idle_since) spent_.idle += slot.started - *slot.idle_since;
+}
+
+void Slots::Free(Slot& slot) {
+  if (slot.occupied) {
+    uint64_t tasks = 0;
+    for (const AttemptSpan& span : slot.batch) tasks += span.count;
+    const auto now = clock_();
+    const auto busy = now - *std::exchange(slot.occupied, std::nullopt);
+    spent_.spawn += std::max(busy - std::exchange(slot.ran, {}), std::chrono::nanoseconds(0));
+    // In a batch each task waits for those before it: on average half of the others.
+    spent_.queue += busy * static_cast<int64_t>(tasks - 1) / 2;
+    slot.idle_since = now;
+  }
+  slot.busy = false;
+  slot.current = {};
+  slot.batch.clear();
+  slot.unwanted.clear();
+  // A kill that came as the task ended is not for the next one.
+  if (std::exchange(slot.kill_sent, false)) Empty(slot.kill.get());
+}
+
+std::vector<AttemptSpan> Slots::Work::attempts() const {
+  std::vector<AttemptSpan> attempts;
+  for (const Task& task : tasks) attempts.push_back({task.task, task.attempt});
+  if (tasks.empty()) attempts.push_back(span.span);
+  return attempts;
+}
+
+// The next one, and those of its group behind it; or the next span, or its first ones. A slot stays
+// on its group; then it takes one that no other slot is on. It waits for neither.
+Slots::Work Slots::TakeWork(Slot& slot, size_t most) {
+  constexpr size_t kLookAhead = 4096;
+  Work work;
+  if (auto* span = std::get_if<TaskSpan>(&queue_.front().work)) {
+    work.span = CutFront(*span, std::min<uint64_t>(span->span.count, most));
+    spent_.queue += static_cast<int64_t>(work.count()) * (clock_() - queue_.front().since);
+    queued_ -= work.count();
+    if (span->span.count == 0) queue_.pop_front();
+    return work;
+  }
+  // Those of spans have none.
+  const auto group_of = [](const Queued& queued) -> const std::string& {
+    static const std::string kNone;
+    const auto* task = std::get_if<Task>(&queued.work);
+    return task == nullptr ? kNone : task->group;
+  };
+  auto first = queue_.begin();
+  if (!group_of(*first).empty()) {
+    const auto end = queue_.begin() + static_cast<ptrdiff_t>(std::min(queue_.size(), kLookAhead));
+    first = std::find_if(queue_.begin(), end,
+                         [&](const Queued& q) { return group_of(q) == slot.group; });
+    const auto taken = [&](const Queued& q) {
+      return std::any_of(slots_.begin(), slots_.end(), [&](const Slot& other) {
+        return &other != &slot && other.group == group_of(q);
+      });
+    };
+    if (first == end) first = std::find_if_not(queue_.begin(), end, taken);
+    if (first == end) first = queue_.begin();
+  }
+  slot.group = group_of(*first);
+  const auto now = clock_();
+  while (first != queue_.end() && work.tasks.size() < most && group_of(*first) == slot.group &&
+         std::holds_alternative<Task>(first->work)) {
+    spent_.queue += now - first->since;
+    work.tasks.push_back(std::move(std::get<Task>(first->work)));
+    first = queue_.erase(first);
+  }
+  queued_ -= work.count();
+  return work;
+}
+
+ProgramRunner::Listener Slots::ListenerOf(Slot& slot) {
+  ProgramRunner::Listener listener;
+  listener.begins = [this, &slot](const AttemptRef& ref) {
+    const std::lock_guard lock(mutex_);
+    slot.current = ref;
+    slot.started = clock_();
+  };
+  listener.ended = [this, &slot](std::vector<CommandEnd> ended) {
+    TasksEnded(slot, std::move(ended));
+  };
+  listener.answered = [this, &slot](ResultSpan results) { SpanEnded(slot, std::move(results)); };
+  listener.unwanted = [this, &slot](const AttemptRef& ref) {
+    const std::lock_guard lock(mutex_);
+    return slot.kill_all || slot.unwanted.contains(ref);
+  };
+  return listener;
+}
+
+SlotLedger Slots::ledger() {
+  const auto us = [](std::chrono::nanoseconds time) {
+    return static_cast<uint64_t>(std::max<int64_t>(time.count() / 1000, 0));
+  };
+  const std::lock_guard lock(mutex_);
+  return {spent_.tasks, us(spent_.idle), us(spent_.queue), us(spent_.spawn), us(spent_.run)};
+}
+
+void Slots::TasksEnded(Slot& slot, std::vector<CommandEnd> ended) {
+  const std::lock_guard lock(mutex_);
+  Keep(slot, std::move(ended));
+  TellEnded();
+}
+
+void Slots::Keep(Slot& slot, std::vector<CommandEnd> ended) {
+  for (const CommandEnd& end : ended) {
+    if (end.result.task == 0 || !end.no_room.empty()) continue;
+    CountEnded(slot, 1, std::chrono::microseconds(end.result.wall_us) - end.spawn);
+  }
+  std::move(ended.begin(), ended.end(), std::back_inserter(ended_.tasks));
+}
+
+void Slots::SpanEnded(Slot& slot, ResultSpan results) {
+  const std::lock_guard lock(mutex_);
+  CountEnded(slot, results.span.count, std::chrono::microseconds(results.wall_us));
+  ended_.spans.push_back(std::move(results));
+  TellEnded();
+}
+
+void Slots::CountEnded(Slot& slot, size_t tasks, std::chrono::nanoseconds ran) {
+  slot.ran += ran;
+  spent_.run += ran;
+  spent_.tasks += tasks;
+}
+
+void Slots::TellEnded() {
+  const bool nearly_dry = queued_ <= slots_.size();
+  if (std::exchange(owner_sleeps_, false) || nearly_dry) Wake();
+}
+
+}  // namespace cq

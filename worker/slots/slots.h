@@ -1,0 +1,177 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include "base/files.h"
+#include "worker/core/worker_core.h"
+#include "worker/slots/command_task.h"
+#include "worker/slots/program_runner.h"
+#include "worker/slots/run_context.h"
+
+namespace cq {
+
+/// The slots of a worker: a thread each, which takes the next task from the common queue as soon as
+/// it is free, without asking anybody. The owner's thread fills the queue, takes back, kills, and
+/// collects what ended. A task that comes alone to a free slot whose program is ready it gives to
+/// that program itself, and watches for the answer: to wake the slot's thread for it, and to be
+/// woken by it, would cost more than all the rest. The thread goes on if anything else happens.
+class Slots {
+ public:
+  using Clock = std::function<std::chrono::nanoseconds()>;
+
+  /// `clock` is the owner's; it is called from the slots' threads.
+  Slots(uint64_t count, Clock clock);
+  /// Kills what runs and waits for it.
+  ~Slots();
+
+  /// Before the first Push of the run.
+  void SetRun(std::shared_ptr<const RunContext> run);
+  std::shared_ptr<const RunContext> run();
+  void Push(std::vector<Task> tasks, std::vector<TaskSpan> spans);
+  /// Those of `attempts` that had not been started; they will not be.
+  std::vector<AttemptRef> TakeBack(const std::vector<AttemptRef>& attempts);
+  void Kill(const std::vector<AttemptRef>& attempts);
+  void KillAll();
+  /// No task is started after this time, as the clock tells it, until a later word. The slots look
+  /// themselves, so that a worker that was stopped for long starts nothing when it goes on.
+  void StartUntil(std::chrono::nanoseconds until);
+  /// Starts nothing more, ever, and kills what runs.
+  void Shut();
+  /// Whether no slot runs anything.
+  bool Idle();
+
+  /// Runs the command of `check`, or starts its program, before anything else; it ends as task 0.
+  /// What a user's program loads may take long: the other slots start theirs at the same time, as
+  /// many as there are tasks for.
+  void Check(std::shared_ptr<const RunContext> check);
+  /// What a slot has been waiting for for long; empty if none has.
+  std::string WaitsFor();
+  /// What tasks that run for long have printed since the last call.
+  std::vector<OutputPart> TakeOutput();
+  /// What ended since the last call, and what runs now.
+  struct Ended {
+    std::vector<CommandEnd> tasks;
+    std::vector<ResultSpan> spans;
+  };
+  Ended TakeEnded();
+  /// Readable when LookAtPrograms may find something.
+  std::vector<int> watched_fds() const;
+  void LookAtPrograms();
+  std::vector<RunningTask> Running();
+  SlotLedger ledger();
+
+  /// Readable when the owner should look: it said that it would sleep long and something began or
+  /// ended, or something ended and the queue is nearly empty.
+  int wake_fd() const { return wake_.get(); }
+  void ClearWake();
+  /// Whether the owner is about to wait for long: then the first change wakes it. While it looks
+  /// every few milliseconds anyway, a wake-up for each short task would cost more than it brings.
+  void OwnerSleeps(bool for_long);
+
+ private:
+  struct Slot {
+    std::thread thread;
+    ProgramRunner* program = nullptr;
+    ProgramRunner::Listener listener;
+    Fd kill;
+    LiveOutput live;
+    bool busy = false;
+    /// The owner waits for its program; the slot's thread is to go on with what the owner began.
+    bool watched = false;
+    bool handed_over = false;
+    bool kill_sent = false;
+    AttemptRef current;
+    /// What the slot was given, and what of it is to be killed.
+    std::vector<AttemptSpan> batch;
+    std::set<AttemptRef> unwanted;
+    bool kill_all = false;
+    /// For the user, while its program does not get ready.
+    std::string waits_for;
+    /// Of its last task.
+    std::string group;
+    std::chrono::nanoseconds started{};
+    /// Since when it has had its batch; none while it has none, or checks whether it can run any.
+    std::optional<std::chrono::nanoseconds> occupied;
+    /// Since when it has had no task; none before its first.
+    std::optional<std::chrono::nanoseconds> idle_since;
+    /// What the tasks of its batch ran.
+    std::chrono::nanoseconds ran{};
+  };
+
+  void Serve(uint64_t index);
+  void Join();
+  /// The parts of Serve; what runs does so unlocked.
+  bool HasWork(const Slot& slot) const;
+  void RunCheck(Slot& slot, CommandRunner& runner, std::unique_lock<std::mutex>& lock);
+  bool MayStartAhead(const Slot& slot) const;
+  void StartAhead(Slot& slot, std::unique_lock<std::mutex>& lock);
+  void RunNext(Slot& slot, CommandRunner& runner, std::unique_lock<std::mutex>& lock);
+  /// What a slot takes at a time: tasks, or a span.
+  struct Work {
+    std::vector<Task> tasks;
+    TaskSpan span{{0, 0, 0}, {}};
+    size_t count() const { return tasks.size() + span.span.count; }
+    std::vector<AttemptSpan> attempts() const;
+  };
+  Work TakeWork(Slot& slot, size_t most);
+  ProgramRunner::Listener ListenerOf(Slot& slot);
+  /// False: none is free for it, or it is no task for that.
+  bool Begin(Task& task);
+  void Unwatch(Slot& slot, bool hand_over);
+  /// How many slots can take a task without starting a program first, or are starting theirs.
+  size_t Warm() const;
+  bool AnyCold() const;
+  void Occupy(Slot& slot, const std::vector<AttemptSpan>& attempts);
+  void Free(Slot& slot);
+  void TasksEnded(Slot& slot, std::vector<CommandEnd> ended);
+  void Keep(Slot& slot, std::vector<CommandEnd> ended);
+  void SpanEnded(Slot& slot, ResultSpan results);
+  void TellEnded();
+  void CountEnded(Slot& slot, size_t tasks, std::chrono::nanoseconds ran);
+  bool Runs(AttemptId attempt);
+  bool Alone(uint64_t index);
+  void Wake();
+  void KillSlot(Slot& slot);
+
+  Clock clock_;
+  AdoptedChildren adopted_;
+  OomCounter oom_;
+  Fd wake_;
+  std::mutex mutex_;
+  std::condition_variable work_;
+  std::shared_ptr<const RunContext> run_;
+  std::shared_ptr<const RunContext> check_;
+  /// So many slots start their program of this run before they have a task.
+  std::shared_ptr<const RunContext> ahead_run_;
+  uint64_t ahead_ = 0;
+  struct Queued {
+    std::variant<Task, TaskSpan> work;
+    std::chrono::nanoseconds since{};
+  };
+  std::deque<Queued> queue_;
+  /// Each of a span counts.
+  size_t queued_ = 0;
+  Ended ended_;
+  std::vector<Slot> slots_;
+  /// How many of them are watched.
+  size_t watched_ = 0;
+  struct {
+    uint64_t tasks = 0;
+    std::chrono::nanoseconds idle{}, queue{}, spawn{}, run{};
+  } spent_;
+  bool owner_sleeps_ = true;
+  std::chrono::nanoseconds start_until_ = std::chrono::nanoseconds::max();
+  bool closing_ = false;
+};
+
+}  // namespace cq
