@@ -12,6 +12,7 @@
 #include "protocol/spans.h"
 #include "tests/simulation/names.h"
 #include "tests/simulation/sim_program.h"
+#include "tests/simulation/sim_rows.h"
 #include "tests/simulation/sim_slots.h"
 #include "tests/simulation/sim_worker.h"
 #include "tests/simulation/timeline.h"
@@ -35,9 +36,7 @@ class Simulation {
         random_(world.seed * 2 + 1),
         program_(world.tasks),
         journal_(world.embedding ? 0 : world.tasks),
-        limit_(world.limit) {
-    for (TaskId task = 1; !world.embedding && task <= world.tasks; ++task) rows_.push_back(task);
-  }
+        rows_(world) {}
 
   std::optional<std::string> Run() {
     try {
@@ -294,7 +293,7 @@ class Simulation {
   void StartMaster() {
     CoreOptions options;
     const Restart changes = journal_.epoch() == 0 ? Restart() : Changes();
-    Recovered recovered = journal_.Open(changes, limit_);
+    Recovered recovered = journal_.Open(changes, rows_.limit());
     for (KnownWorker& worker : recovered.workers) worker.watched = true;
     options.epoch = journal_.epoch();
     options.text.run = kRun;
@@ -303,7 +302,7 @@ class Simulation {
     options.text.on_master_loss_ms = 120'000;
     for (const RowRange& range : journal_.ranges())
       options.tasks = std::max(options.tasks, range.task + range.rows - 1);
-    options.order = Order();
+    options.order = rows_.Order();
     options.lease = std::chrono::duration_cast<milliseconds>(world_.lease);
     options.crash_limit = world_.crash_limit;
     options.retries = world_.retries;
@@ -329,7 +328,9 @@ class Simulation {
     inbox_.clear();
     master_stopped_until_ = Time{};
     ++master_;
-    Say(fmt::format("master {} starts", journal_.epoch()));
+    Say(fmt::format("master {} starts; {} rows gone, {} outcomes taken back", journal_.epoch(),
+                    changes.removed.size(),
+                    changes.rerun == Restart::Rerun::kNothing ? "no" : "some"));
     // What is known to be dead.
     for (const auto& w : workers_) {
       if (w->alive) continue;
@@ -342,73 +343,18 @@ class Simulation {
     if (world_.embedding) SubmitCalls(master_);
   }
 
-  // ---- rows ----
-
   std::set<TaskId> Wanted() const {
-    if (world_.embedding) {
-      std::set<TaskId> called;
-      for (const auto& [call, task] : journal_.calls()) called.insert(task);
-      return called;
-    }
-    const size_t count = limit_ == 0 ? rows_.size() : std::min<size_t>(limit_, rows_.size());
-    return {rows_.begin(), rows_.begin() + static_cast<ptrdiff_t>(count)};
+    if (!world_.embedding) return rows_.Wanted();
+    std::set<TaskId> called;
+    for (const auto& [call, task] : journal_.calls()) called.insert(task);
+    return called;
   }
 
-  // What a resume finds changed, as Setup does: edited rows, outcomes that are taken back.
   Restart Changes() {
+    if (!world_.embedding) return rows_.Changes(random_, journal_.last());
     Restart changes;
-    if (world_.embedding) {
-      changes.rerun = Restart::Rerun::kCancelled;
-      return changes;
-    }
-    if (random_.Chance(world_.rerun)) {
-      changes.rerun = random_.Chance(500) ? Restart::Rerun::kFailed : Restart::Rerun::kAll;
-      Say("outcomes are taken back");
-    }
-    if (random_.Chance(world_.edit)) Edit(changes);
+    changes.rerun = Restart::Rerun::kCancelled;
     return changes;
-  }
-
-  void Edit(Restart& changes) {
-    Say("rows are edited");
-    TaskId last = journal_.last();
-    std::vector<TaskId> edited;
-    for (const TaskId task : rows_) {
-      if (random_.Chance(100)) edited.push_back(++last);
-      random_.Chance(100) ? changes.removed.push_back(task) : edited.push_back(task);
-    }
-    for (uint64_t more = random_.Below(4); more > 0; --more) edited.push_back(++last);
-    if (edited.empty()) edited.push_back(++last);
-    rows_ = edited;
-    changes.meta["last_task"] = std::to_string(last);
-    changes.ranges.emplace();
-    for (size_t i = 0; i < rows_.size(); ++i) {
-      auto& ranges = *changes.ranges;
-      if (!ranges.empty() && ranges.back().task + ranges.back().rows == rows_[i]) {
-        ++ranges.back().rows;
-      } else {
-        ranges.push_back({i + 1, rows_[i], 1});
-      }
-    }
-  }
-
-  // As OrderTasks makes it of a column of costs, of groups, or of both.
-  StartOrder Order() const {
-    StartOrder order;
-    if (!world_.ordered && world_.groups == 0) return order;
-    const auto drawn = [this](TaskId task) { return Random(world_.seed + 31 * task).Below(1000); };
-    const auto group = [&](TaskId task) {
-      return world_.groups == 0 ? 0 : drawn(task) % world_.groups;
-    };
-    order.tasks = rows_;
-    std::stable_sort(order.tasks.begin(), order.tasks.end(), [&](TaskId a, TaskId b) {
-      if (group(a) != group(b)) return group(a) < group(b);
-      return world_.ordered && drawn(a) > drawn(b);
-    });
-    for (size_t i = 0; i < order.tasks.size() && world_.groups > 0; ++i) {
-      if (i == 0 || group(order.tasks[i]) != group(order.tasks[i - 1])) order.groups.push_back(i);
-    }
-    return order;
   }
 
   // The program goes on where it is; its calls are known to the journal before their results are.
@@ -633,7 +579,7 @@ class Simulation {
 
   // The rows beyond a limit are for a resume.
   void EndRun() {
-    if (std::exchange(limit_, 0) != 0) {
+    if (rows_.LiftLimit()) {
       KillMaster();
       return;
     }
@@ -765,9 +711,7 @@ class Simulation {
   uint64_t committing_ = 0;
   Time disk_full_until_{};
   SimJournal journal_;
-  /// The rows in order, by their tasks' numbers; so many of them are asked for; 0: all.
-  std::vector<TaskId> rows_;
-  uint64_t limit_ = 0;
+  SimRows rows_;
   /// Of this master.
   std::set<TaskId> wanted_;
 };

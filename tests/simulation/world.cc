@@ -55,7 +55,7 @@ World Draw(uint64_t seed) {
   world.embedding = random.Chance(250);
   world.cancel = world.embedding ? some(500, 300) : 0;
   const bool calm = world.kill_master > 0 && world.drop + world.kill_worker + world.failing == 0;
-  world.lethal = calm ? 0 : some(200, 100);
+  world.lethal = calm ? 0 : some(250, 300);
   if (!world.embedding) {
     world.limit = random.Chance(200) ? 1 + random.Below(world.tasks) : 0;
     world.ordered = random.Chance(200);
