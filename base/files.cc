@@ -44,21 +44,20 @@ Pipe MakePipe() {
 // glibc 2.36 declares pidfd_open without C linkage.
 Fd OpenPidfd(pid_t pid) { return Fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))); }
 
-void RequireDescriptors(uint64_t count) {
+void RequireDescriptors(uint64_t count, std::string_view less) {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
   if (limit.rlim_cur >= count) return;
   if (limit.rlim_max < count) {
     throw Error(
-        fmt::format("{} descriptors are needed and at most {} allowed here (ulimit -Hn): use "
-                    "fewer slots or workers",
-                    count, limit.rlim_max));
+        fmt::format("{} descriptors are needed and at most {} allowed here (ulimit -Hn): use {}",
+                    count, limit.rlim_max, less));
   }
   limit.rlim_cur = count;
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-void RequireThreads(uint64_t count) {
+void RequireThreads(uint64_t count, std::string_view less) {
   std::vector<std::thread> threads;
   std::promise<void> done;
   const std::shared_future<void> wait = done.get_future().share();
@@ -73,8 +72,8 @@ void RequireThreads(uint64_t count) {
   if (problem.empty()) return;
   throw Error(fmt::format(
       "{} threads are needed and the system lets this process have {} ({}): raise 'ulimit -u' "
-      "(processes and threads of this user) or 'ulimit -v' (address space), or use fewer slots",
-      count, threads.size(), problem));
+      "(processes and threads of this user) or 'ulimit -v' (address space), or use {}",
+      count, threads.size(), problem, less));
 }
 
 uint64_t RaiseDescriptorLimit() {

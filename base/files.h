@@ -43,11 +43,13 @@ Pipe MakePipe();
 /// A descriptor that becomes readable when this child ends.
 Fd OpenPidfd(pid_t pid);
 
-/// Makes sure that this process may have so many descriptors, within its hard limit. Throws Error.
-void RequireDescriptors(uint64_t count);
+/// Makes sure that this process may have so many descriptors, within its hard limit. Throws Error,
+/// with what would need less of them ("fewer …").
+void RequireDescriptors(uint64_t count, std::string_view less);
 
-/// Makes sure that this process may have so many more threads. Throws Error.
-void RequireThreads(uint64_t count);
+/// Makes sure that this process may have so many more threads. Throws Error, with what would need
+/// less of them.
+void RequireThreads(uint64_t count, std::string_view less);
 
 /// Raises the soft limit of descriptors to the hard one. Returns what it was before.
 uint64_t RaiseDescriptorLimit();

@@ -45,4 +45,16 @@ std::string BytesOfJson(const OrderedJson& json) {
   return BytesOfLatin(json.at("bytes").get<std::string>());
 }
 
+OrderedJson JsonOfList(const std::vector<std::string>& list) {
+  OrderedJson json = OrderedJson::array();
+  for (const std::string& bytes : list) json.push_back(JsonOfBytes(bytes));
+  return json;
+}
+
+std::vector<std::string> ListOfJson(const OrderedJson& json) {
+  std::vector<std::string> list;
+  for (const OrderedJson& bytes : json) list.push_back(BytesOfJson(bytes));
+  return list;
+}
+
 }  // namespace cq

@@ -3,11 +3,13 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace cq {
 
-/// JSON whose members keep their order. It is read and written by the functions below alone: in
-/// each file that did so itself, parse() and dump() would cost seconds of compilation and 100 kB.
+/// JSON whose members keep their order. Text becomes JSON, and JSON text, by the functions below:
+/// in each file that did so itself, parse() and dump() would cost seconds of compilation and 100
+/// kB.
 using OrderedJson = nlohmann::ordered_json;
 
 /// Throws OrderedJson::exception for what is no JSON.
@@ -29,5 +31,9 @@ std::string BytesOfLatin(std::string_view text);
 OrderedJson JsonOfBytes(const std::string& bytes);
 /// What that was made of. Throws OrderedJson::exception for what is neither.
 std::string BytesOfJson(const OrderedJson& json);
+
+/// The same for lists.
+OrderedJson JsonOfList(const std::vector<std::string>& list);
+std::vector<std::string> ListOfJson(const OrderedJson& json);
 
 }  // namespace cq

@@ -68,9 +68,9 @@ class Spawner {
   ChildStack stack_;
 };
 
-/// How long a slot waits for room for a task's process, and whoever starts a worker for its.
+/// How long to wait for room for another process, and how long where somebody waits for it.
 inline constexpr std::chrono::milliseconds kRoomPatience{60'000};
-inline constexpr std::chrono::milliseconds kRoomPatienceForWorker{10'000};
+inline constexpr std::chrono::milliseconds kShortRoomPatience{10'000};
 
 /// Whether it was this machine that had no room for another process.
 bool IsWantOfRoom(int error);

@@ -72,8 +72,7 @@ void PrintStream(const char* name, std::string_view text) {
 
 // MessagePack as JSON, for people; bytes that are not UTF-8 are replaced.
 std::string Shown(std::string_view packed) {
-  const auto value = OrderedJson::from_msgpack(packed, true, false);
-  return ShownJson(value);
+  return ShownJson(OrderedJson::from_msgpack(packed, true, false));
 }
 
 // Of a program that embeds its master.

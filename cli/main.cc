@@ -10,12 +10,12 @@
 
 #include "base/files.h"
 #include "base/nearest.h"
-#include "base/own_program.h"
 #include "base/spawn.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cq/error.h"
 #include "cq/version.h"
+#include "protocol/own_program.h"
 
 namespace cq {
 namespace {

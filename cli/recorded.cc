@@ -51,10 +51,6 @@ bool IsPositional(const po::option& option) {
   return option.position_key >= 0 || option.string_key == "positional";
 }
 
-OrderedJson Encode(const Words& words) { return ParseJson(WordsToJson(words)); }
-
-Words Decode(const OrderedJson& json) { return WordsFromJson(JsonText(json)); }
-
 std::string Absolute(const std::string& option, const std::string& value) {
   const bool path = option == "output" || option == "template" || option == "depends";
   return path && value != "-" && !value.empty() ? AbsolutePath(value) : value;
@@ -76,9 +72,9 @@ std::string RecordOf(const CommandLine& line, const RunOptions& options) {
   words.push_back("--cwd=" + AbsolutePath(options.cwd.empty() ? "." : options.cwd));
   const std::string& input = options.input;
   OrderedJson record;
-  record["options"] = Encode(words);
-  record["input"] = Encode({input.empty() || input == "-" ? "-" : AbsolutePath(input)});
-  record["command"] = Encode(line.command);
+  record["options"] = JsonOfList(words);
+  record["input"] = JsonOfList({input.empty() || input == "-" ? "-" : AbsolutePath(input)});
+  record["command"] = JsonOfList(line.command);
   return JsonText(record);
 }
 
@@ -102,9 +98,9 @@ CommandLine WithRecorded(const std::string& run_dir, const CommandLine& line,
           run_dir));
     }
     if (record.is_null()) return line;
-    words = Decode(record.at("options"));
-    input = Decode(record.at("input"));
-    command = Decode(record.at("command"));
+    words = ListOfJson(record.at("options"));
+    input = ListOfJson(record.at("input"));
+    command = ListOfJson(record.at("command"));
   } catch (const OrderedJson::exception& error) {
     throw Error(
         fmt::format("'{}' does not tell how its run was started: {}", run_dir, error.what()));

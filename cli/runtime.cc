@@ -6,12 +6,12 @@
 #include <cstdlib>
 
 #include "base/files.h"
-#include "base/own_program.h"
 #include "base/spawn.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cq/error.h"
 #include "protocol/function_libraries.h"
+#include "protocol/own_program.h"
 #include "worker/slots/slot_host.h"
 
 namespace cq {

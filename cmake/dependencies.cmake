@@ -1,5 +1,4 @@
-# Every dependency is a Debian package; README.md names them, docs/dependencies.md says why each is
-# here.
+# Every dependency is a Debian package; docs/dependencies.md says why each is here.
 include(${CMAKE_CURRENT_LIST_DIR}/link_dependencies.cmake)
 # Headers alone.
 find_package(nlohmann_json 3.10 REQUIRED)

@@ -167,7 +167,7 @@ class LocalScheduler : public Scheduler {
     if (held_fd_ >= 0) spawner.Give(held_fd_, kHeldFd);
     pid_t pid = 0;
     const int error =
-        spawner.StartPatiently(pid, words[0], words, environ, 0, kRoomPatienceForWorker, hurry_fd_);
+        spawner.StartPatiently(pid, words[0], words, environ, 0, kShortRoomPatience, hurry_fd_);
     if (error != 0) {
       throw Error(fmt::format("cannot start a worker '{}': {}{}", words[0], strerror(error),
                               IsWantOfRoom(error) ? "; " + AdviceOnRoom() : ""));

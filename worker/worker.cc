@@ -11,7 +11,6 @@
 #include <cstdlib>
 #include <memory>
 
-#include "base/log.h"
 #include "cq/error.h"
 #include "cq/version.h"
 #include "protocol/codec.h"
@@ -19,6 +18,7 @@
 #include "protocol/spool.h"
 #include "worker/core/worker_core.h"
 #include "worker/link.h"
+#include "worker/log.h"
 #include "worker/processes/descendants.h"
 #include "worker/slots/slots.h"
 
@@ -333,9 +333,9 @@ int RunWorker(const WorkerOptions& options) {
     if (fd >= 0) fcntl(fd, F_SETFD, FD_CLOEXEC);
   }
   // A slot has two pipes, three other descriptors, and a moment's more while it spawns.
-  RequireDescriptors(64 + 10 * options.slots);
+  RequireDescriptors(64 + 10 * options.slots, "fewer slots");
   // Those of the slots, and the transport's.
-  RequireThreads(options.slots + 2);
+  RequireThreads(options.slots + 2, "fewer slots");
   int status = 0;
   {
     WorkerLoop loop(options);

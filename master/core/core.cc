@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <limits>
 
+#include "base/assert.h"
 #include "master/core/dispatch.h"
 #include "protocol/limits.h"
 
@@ -71,7 +72,10 @@ void Core::Admit() {
 }
 
 void Core::EndAwaiting(Worker& worker) {
-  if (!std::exchange(worker.awaited, false) || --awaiting_ > 0) return;
+  if (!worker.awaited) return;
+  CQ_ASSERT(awaiting_ > 0, "worker {} was awaited, and nobody is", worker.number);
+  worker.awaited = false;
+  if (--awaiting_ > 0) return;
   Admit();
 }
 
@@ -197,6 +201,7 @@ void Core::OnAllocationEnded(Time now, const std::string& allocation, const std:
 }
 
 void Core::OnAdded(uint64_t tasks) {
+  CQ_ASSERT(options_.open, "{} tasks are added to a run that is closed", tasks);
   tasks_.Add(tasks);
   counts_.tasks += tasks;
   all_dirty_ = true;
@@ -337,25 +342,34 @@ void Core::Disconnect(Worker& worker) {
 
 // Enters the attempt that is out into its worker's books.
 void Core::Hold(Worker& worker, OpenTask& open) {
+  CQ_ASSERT(open.attempt != 0 && open.worker == worker.index,
+            "worker {} is to hold task {}, which is not out with it", worker.number, open.task);
   worker.held.Add(open);
+  if (open.suspect != 0) worker.has_suspect = true;
   if (!open.charged.empty()) ++worker.charged;
   if (open.group != kNoGroup) ++worker.held_of_group[open.group];
 }
 
 // Takes the attempt that is out away from the worker's books.
 void Core::Detach(OpenTask& open) {
+  CQ_ASSERT(open.attempt != 0, "task {} is taken from a worker and is not out", open.task);
   Worker& worker = workers_[open.worker];
   worker.held.Remove(open);
   if (open.group != kNoGroup) {
     const auto count = worker.held_of_group.find(open.group);
-    if (count != worker.held_of_group.end() && --count->second == 0) {
-      worker.held_of_group.erase(count);
-    }
+    CQ_ASSERT(count != worker.held_of_group.end(),
+              "worker {} holds nothing of group {}, and task {} is of it", worker.number,
+              open.group, open.task);
+    if (--count->second == 0) worker.held_of_group.erase(count);
   }
+  CQ_ASSERT(worker.running >= (open.running ? 1 : 0), "worker {} runs nothing, and task {} there",
+            worker.number, open.task);
+  CQ_ASSERT(worker.charged >= (open.charged.empty() ? 0 : 1),
+            "worker {} holds nothing that was charged, and task {} was", worker.number, open.task);
   if (open.running) --worker.running;
   if (open.retracting) worker.retracting -= open.count;
-  if (!open.charged.empty() && worker.charged > 0) --worker.charged;
-  if (open.suspect) worker.has_suspect = false;
+  if (!open.charged.empty()) --worker.charged;
+  if (open.suspect != 0) worker.has_suspect = false;
   open.running = false;
   open.retracting = false;
   open.given_up = open.attempt;
@@ -386,6 +400,7 @@ void Core::ReleaseAt(Time when, TaskId task, OpenTask& open) {
 
 void Core::Finish(TaskResult&& result, std::optional<WorkerIndex> worker, uint64_t attempts) {
   const TaskId task = result.task;
+  CQ_ASSERT(result.attempt != 0, "task {} ends without an attempt", task);
   result.unstartable = false;
   if (OpenTask* open = tasks_.Find(task); open != nullptr && open->attempt != 0) {
     const bool other = open->attempt != result.attempt;
@@ -458,6 +473,8 @@ void Core::OnCommitted(Time now, const Committed& committed) {
 
 // A report of these is on its way into the journal.
 void Core::AwaitCommit(const AttemptSpan& attempts, std::optional<WorkerIndex> worker) {
+  CQ_ASSERT(attempts.count >= 1 && attempts.task >= 1, "{} reports of task {} are written",
+            attempts.count, attempts.task);
   const AttemptId last = attempts.attempt + attempts.count - 1;
   // An attempt that ended twice (cancelled here, and there by itself) is still one.
   if (const auto found = uncommitted_.find(last); found != uncommitted_.end()) {
@@ -513,88 +530,6 @@ void Core::SendAcks(Worker& worker) {
 
 void Core::MarkDirty(Worker& worker) {
   if (!std::exchange(worker.dirty, true)) dirty_.push_back(worker.index);
-}
-
-// ---- self-check ----
-
-namespace {
-void Require(bool holds, const char* what) {
-  if (holds) return;
-  fmt::print(stderr, "core invariant broken: {}\n", what);
-  std::abort();
-}
-}  // namespace
-
-void Core::CheckInvariants() {
-  uint64_t out = 0;
-  uint64_t waiting = 0;
-  for (const OpenTask* open : tasks_.Open()) {
-    for (TaskId task = open->task; task < open->task + open->count; ++task) {
-      Require(tasks_.Exists(task), "an open task exists");
-      Require(!tasks_.Done(task), "an open task has no outcome");
-      Require(tasks_.Containing(task) == open, "an open task knows its number");
-    }
-    if (open->attempt == 0) {
-      Require(open->count == 1, "a span is out");
-      waiting += open->waiting ? 1 : 0;
-      continue;
-    }
-    Require(!open->waiting, "what is out does not wait");
-    out += open->count;
-  }
-  Require(out == tasks_.out(), "the number of tasks that are out");
-  Require(waiting == tasks_.waiting(), "the number of tasks that wait");
-  Require(tasks_.ready() + tasks_.waiting() + tasks_.out() + tasks_.done_count() == tasks_.last(),
-          "every task is ready, waiting, out or done");
-  uint64_t held = 0;
-  for (const Worker& worker : workers_.all()) {
-    held += worker.held.size();
-    uint64_t running = 0;
-    uint64_t retracting = 0;
-    const auto all = worker.held.All();
-    uint64_t tasks = 0;
-    for (const OpenTask* open : all) {
-      Require(tasks_.Containing(open->task) == open && open->attempt != 0 &&
-                  open->worker == worker.index,
-              "what a worker holds is out with it");
-      tasks += open->count;
-      running += open->running ? 1 : 0;
-      retracting += open->retracting ? open->count : 0;
-    }
-    Require(tasks == worker.held.size(), "the number of tasks that a worker holds");
-    Require(running == worker.running, "the number of running tasks of a worker");
-    Require(retracting == worker.retracting, "the number of tasks asked back from a worker");
-    Require(!worker.ended || worker.held.empty(), "a worker that ended holds nothing");
-  }
-  Require(held == out, "workers hold what is out and nothing else");
-  uint64_t choosy = 0;
-  for (const OpenTask* open : tasks_.Open()) {
-    const bool stands = open->queue == OpenTask::Queue::kRefused ||
-                        open->queue == OpenTask::Queue::kRetries ||
-                        open->queue == OpenTask::Queue::kCharged;
-    if (stands) Require(open->ready(), "what stands in a queue is ready");
-    choosy += stands ? 1 : 0;
-  }
-  Require(choosy == tasks_.choosy(), "the number of tasks that may go to some workers only");
-  uint64_t uncommitted = 0;
-  for (const auto& [last, entry] : uncommitted_) {
-    uncommitted += entry.attempts.count;
-    for (uint64_t i = 0; i < entry.attempts.count; ++i) {
-      const TaskId task = entry.attempts.task + i;
-      const OpenTask* open = tasks_.Containing(task);
-      Require(tasks_.Done(task) ||
-                  (open != nullptr && open->attempt_at(task) != entry.attempts.attempt + i),
-              "what waits for its commit is not out");
-    }
-  }
-  Require(uncommitted == uncommitted_tasks_, "the number of tasks that wait for their commit");
-  uint64_t outcomes = 0;
-  for (const uint64_t count : counts_.outcomes) outcomes += count;
-  Require(outcomes == tasks_.done_count() - left_out_,
-          "an outcome for each finished task, and one");
-  uint64_t awaited = 0;
-  for (const Worker& worker : workers_.all()) awaited += worker.awaited ? 1 : 0;
-  Require(awaited == awaiting_, "the number of workers that are awaited");
 }
 
 }  // namespace cq

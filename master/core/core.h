@@ -118,7 +118,7 @@ class Core {
   /// Mean run time of a task so far; zero while unknown.
   std::chrono::nanoseconds mean_task_time() const;
 
-  /// Aborts with a message where the tables contradict each other. For tests.
+  /// Asserts that its books agree. For tests.
   void CheckInvariants();
 
  private:
@@ -229,6 +229,11 @@ class Core {
   void FlushAcks(Time now);
   void SendAcks(Worker& worker);
   void FinishIfDone();
+
+  // Self-check.
+  void CheckHeld();
+  void CheckWaiting();
+  void CheckReports();
 
   CoreOptions options_;
   TaskTable tasks_;

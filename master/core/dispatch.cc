@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/assert.h"
 #include "protocol/limits.h"
 
 namespace cq {
@@ -100,10 +101,7 @@ void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
   const bool empty = worker.held.empty() && worker.stale.empty();
   const auto may_start = [&](const OpenTask& open) { return !core_.Refused(open, worker); };
   const auto suspect = empty ? core_.tasks_.PopSuspect(may_start) : std::nullopt;
-  if (suspect) {
-    Assign(worker, *suspect, give);
-    worker.has_suspect = true;
-  }
+  if (suspect) Assign(worker, *suspect, give);
   const uint64_t together = SpanLength();
   while (!worker.has_suspect && worker.held.size() + worker.stale.size() < target) {
     const uint64_t room = target - worker.held.size() - worker.stale.size();
@@ -130,6 +128,8 @@ uint64_t Dispatcher::SpanLength() const {
 bool Dispatcher::AssignSpan(Worker& worker, uint64_t most, struct Give& give) {
   AttemptSpan span = core_.tasks_.PopFreshSpan(most);
   if (span.count == 0) return false;
+  CQ_ASSERT(span.task + span.count - 1 <= core_.tasks_.mark(), "task {} goes out above the mark {}",
+            span.task + span.count - 1, core_.tasks_.mark());
   span.attempt = MakeSerial(core_.options_.epoch, core_.next_attempt_);
   core_.next_attempt_ += span.count;
   OpenTask& open = core_.tasks_.AssignSpan(span, worker.index, worker.session);
@@ -307,6 +307,8 @@ uint64_t Dispatcher::RetractFrom(Worker& worker, uint64_t wanted,
     if (open->retracting || (open->running && open->at == last)) continue;
     if (!somebody_takes(*open)) continue;
     if (open->count > 1) open = core_.tasks_.Find(last);
+    CQ_ASSERT(open->count == 1 && open->worker == worker.index,
+              "task {} is asked back from worker {}", open->task, worker.number);
     open->retracting = true;
     ++worker.retracting;
     message.attempts.push_back({open->task, open->attempt});

@@ -157,6 +157,7 @@ void Core::ReconcileHeld(Worker& worker, const Held& held, std::vector<AttemptRe
   if (finished && !(idle && (open == nullptr || held.attempt > open->given_up))) return;
   if (idle) {
     if (open != nullptr) TakeBackCharge(worker, {held.task, held.attempt}, *open);
+    if (open != nullptr && open->suspect == held.attempt) open->suspect = 0;
     OpenTask& adopted = tasks_.Assign(held.task, held.attempt, worker.index, worker.session);
     adopted.attempts = std::max<uint32_t>(adopted.attempts, 1);
     Hold(worker, adopted);

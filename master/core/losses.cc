@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/assert.h"
 #include "master/core/core.h"
 
 namespace cq {
@@ -60,10 +61,10 @@ void Core::Lose(Time now, Worker& worker, const Loss& loss) {
   uint64_t unreported = charge ? worker.slots - std::min<uint64_t>(worker.slots, ran.size()) : 0;
   for (OpenTask* task : held) {
     OpenTask& open = *task;
-    const bool was_running = (open.running && ran[open.slot] == open.attempt) || open.suspect;
-    if (!open.running && !open.suspect && unreported > 0) {
+    const bool was_running = (open.running && ran[open.slot] == open.attempt) || open.suspect != 0;
+    if (!open.running && open.suspect == 0 && unreported > 0) {
       --unreported;
-      open.suspect = true;
+      open.suspect = open.attempt;
     }
     if (charge && was_running) {
       Charge(now, worker, open.task, open, loss);
@@ -72,7 +73,9 @@ void Core::Lose(Time now, Worker& worker, const Loss& loss) {
       ReleaseAt(loss.release_at, open.task, open);
     }
   }
-  worker.has_suspect = false;
+  CQ_ASSERT(
+      worker.held.empty() && worker.running == 0 && worker.charged == 0 && !worker.has_suspect,
+      "worker {} is lost and still holds {} tasks", worker.number, worker.held.size());
   worker.ended = true;
   worker.stale.clear();
   EndAwaiting(worker);
@@ -87,6 +90,8 @@ void Core::Lose(Time now, Worker& worker, const Loss& loss) {
 void Core::Charge(Time now, Worker& worker, TaskId task, OpenTask& open, const Loss& loss) {
   const bool provisional = loss.blame == Blame::kProvisional;
   const AttemptRef ref{task, open.attempt};
+  CQ_ASSERT(open.attempt != 0 && open.worker == worker.index,
+            "task {} is charged to worker {} and not out with it", task, worker.number);
   // Before the worker's books lose the task: they count it as what it was when it was given.
   if (open.charged.empty()) ++worker.charged;
   open.charged.push_back(open.attempt);
@@ -112,6 +117,8 @@ void Core::Charge(Time now, Worker& worker, TaskId task, OpenTask& open, const L
 
 void Core::SetAside(TaskId task, OpenTask& open, std::optional<WorkerIndex> worker,
                     const std::string& reason) {
+  CQ_ASSERT(open.charged.size() >= options_.crash_limit && open.provisional == 0,
+            "task {} is set aside with {} charges", task, open.charged.size());
   TaskResult result;
   result.task = task;
   result.attempt = open.attempt != 0 ? open.attempt : open.charged.back();
@@ -125,6 +132,10 @@ void Core::SetAside(TaskId task, OpenTask& open, std::optional<WorkerIndex> work
 void Core::Settle(Time now, const Provisional& charge, bool explained) {
   OpenTask* open = tasks_.Find(charge.ref.task);
   if (open == nullptr || open->provisional == 0) return;
+  CQ_ASSERT(std::find(open->charged.begin(), open->charged.end(), charge.ref.attempt) !=
+                open->charged.end(),
+            "attempt {:x} at task {} is settled and not charged", charge.ref.attempt,
+            charge.ref.task);
   --open->provisional;
   const auto kind = explained ? FailureKind::kTakenBack : FailureKind::kCharged;
   Record(FailureRecord{charge.ref, workers_[charge.worker].number, kind, charge.reason});
@@ -160,6 +171,7 @@ void Core::TakeBackCharge(Worker& worker, AttemptRef ref, OpenTask& open) {
       std::find_if(provisional_.begin(), provisional_.end(),
                    [&](const Provisional& p) { return p.ref.attempt == ref.attempt; });
   if (pending != provisional_.end()) {
+    CQ_ASSERT(open.provisional > 0, "task {} has no charge to be explained", ref.task);
     provisional_.erase(pending);
     --open.provisional;
   }

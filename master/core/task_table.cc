@@ -1,11 +1,14 @@
 #include "master/core/task_table.h"
 
 #include <algorithm>
-#include <cassert>
+
+#include "base/assert.h"
 
 namespace cq {
 
 void OpenTask::CutFront(uint64_t n, OpenTask& front) {
+  CQ_ASSERT(attempt != 0, "a span of {} tasks from {} is cut and not out", count, task);
+  CQ_ASSERT(n >= 1 && n < count, "{} of {} tasks from {} are cut off", n, count, task);
   front.task = task;
   front.attempt = attempt;
   front.given = given;
@@ -50,6 +53,8 @@ std::optional<TaskId> TaskTable::Pop(Queue which) {
 }
 
 void TaskTable::set_order(StartOrder order) {
+  CQ_ASSERT(highest_opened_ == 0, "tasks up to {} went out before their order came",
+            highest_opened_);
   order_ = std::move(order);
   next_in_ = order_.groups;
 }
@@ -114,8 +119,11 @@ void TaskTable::Admit() {
 }
 
 OpenTask& TaskTable::Assign(TaskId task, AttemptId attempt, WorkerIndex worker, SessionId session) {
+  CQ_ASSERT(Exists(task) && !Done(task), "task {} of {} is given out, and has an outcome", task,
+            last_);
   OpenTask& open = OpenUp(task);
-  assert(open.attempt == 0);
+  CQ_ASSERT(open.attempt == 0, "task {} is out as {:x} and is given out as {:x}", task,
+            open.attempt, attempt);
   if (open.waiting) {
     open.waiting = false;
     --waiting_;
@@ -134,7 +142,10 @@ OpenTask& TaskTable::Assign(TaskId task, AttemptId attempt, WorkerIndex worker, 
 }
 
 OpenTask& TaskTable::AssignSpan(const AttemptSpan& span, WorkerIndex worker, SessionId session) {
+  CQ_ASSERT(span.count >= 1 && span.count <= ready_, "{} tasks from {} go out, {} are ready",
+            span.count, span.task, ready_);
   OpenTask& open = open_.Add(span.task, span.count).first;
+  CQ_ASSERT(open.attempt == 0, "task {} is out as {:x}", span.task, open.attempt);
   open.task = span.task;
   open.attempt = span.attempt;
   open.worker = worker;
@@ -164,13 +175,16 @@ void TaskTable::MoveTo(OpenTask& open, Queue which) {
   const auto choosy = [](Queue q) {
     return q == Queue::kRefused || q == Queue::kRetries || q == Queue::kCharged;
   };
+  CQ_ASSERT(!choosy(open.queue) || choosy_ > 0, "task {} leaves a queue that nobody stands in",
+            open.task);
   if (choosy(open.queue)) --choosy_;
   if (choosy(which)) ++choosy_;
   open.queue = which;
 }
 
 void TaskTable::Enqueue(TaskId task, OpenTask& open) {
-  MoveTo(open, open.suspect              ? Queue::kSuspects
+  CQ_ASSERT(open.ready(), "task {} is to be given out, and is out or waits", task);
+  MoveTo(open, open.suspect != 0         ? Queue::kSuspects
                : !open.refused.empty()   ? Queue::kRefused
                : !open.charged.empty()   ? Queue::kCharged
                : !open.failed_on.empty() ? Queue::kRetries
@@ -184,7 +198,8 @@ void TaskTable::Requeue(TaskId task) {
     Suspend(task);
     return;
   }
-  assert(open.attempt != 0);
+  CQ_ASSERT(open.attempt != 0 && out_ > 0, "task {} of {} that are out comes back, and is not out",
+            task, out_);
   open.attempt = 0;
   --out_;
   ++ready_;
@@ -198,7 +213,8 @@ void TaskTable::HoldBack(TaskId task) {
 
 void TaskTable::Suspend(TaskId task) {
   OpenTask& open = Get(task);
-  assert(open.attempt != 0);
+  CQ_ASSERT(open.attempt != 0 && out_ > 0, "task {} of {} that are out waits, and is not out", task,
+            out_);
   open.attempt = 0;
   open.waiting = true;
   --out_;
@@ -207,7 +223,8 @@ void TaskTable::Suspend(TaskId task) {
 
 void TaskTable::SuspendReady(TaskId task) {
   OpenTask& open = Get(task);
-  assert(open.ready());
+  CQ_ASSERT(open.ready() && ready_ > 0, "task {} of {} that are ready waits, and is not ready",
+            task, ready_);
   open.waiting = true;
   MoveTo(open, Queue::kNone);
   --ready_;
@@ -216,7 +233,8 @@ void TaskTable::SuspendReady(TaskId task) {
 
 void TaskTable::Wake(TaskId task) {
   OpenTask& open = Get(task);
-  assert(open.waiting);
+  CQ_ASSERT(open.waiting && waiting_ > 0, "task {} of {} that wait is woken, and does not wait",
+            task, waiting_);
   if (open.held_back) return;
   open.waiting = false;
   --waiting_;
@@ -230,6 +248,8 @@ void TaskTable::Reclassify(TaskId task) {
 }
 
 void TaskTable::Finish(TaskId task) {
+  CQ_ASSERT(Exists(task) && !Done(task), "task {} of {} has an outcome, and ends again", task,
+            last_);
   OpenTask* open = Find(task);
   --(open == nullptr || open->ready() ? ready_ : open->waiting ? waiting_ : out_);
   if (open != nullptr) MoveTo(*open, Queue::kNone);
@@ -240,6 +260,9 @@ void TaskTable::Finish(TaskId task) {
 
 void TaskTable::FinishSpan(OpenTask& span) {
   const uint64_t count = span.count;
+  CQ_ASSERT(span.attempt != 0 && count <= out_, "{} tasks from {} end, {} are out", count,
+            span.task, out_);
+  CQ_ASSERT(!Done(span.task), "task {} has an outcome, and ends again", span.task);
   out_ -= count;
   done_.Insert(span.task, count);
   done_count_ += count;

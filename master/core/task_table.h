@@ -86,9 +86,10 @@ struct OpenTask {
   bool held_back = false;
   bool running = false;
   bool retracting = false;
-  /// It may have been what its worker died of, though nobody had reported it running: it is tried
-  /// next with nothing else on its worker, so that a second death is known to be its own.
-  bool suspect = false;
+  /// The attempt that its worker may have died of, though nobody had reported it running (0: none):
+  /// it is tried next with nothing else on its worker, so that a second death is known to be its
+  /// own.
+  AttemptId suspect = 0;
   /// The queue in which it stands while it is ready.
   enum class Queue : uint8_t { kNone, kReturned, kCharged, kSuspects, kRefused, kRetries };
   Queue queue = Queue::kNone;
@@ -202,6 +203,9 @@ class TaskTable {
 
   /// All that are open, by their numbers.
   std::vector<OpenTask*> Open();
+
+  /// Asserts that its books agree. For tests.
+  void CheckInvariants();
 
  private:
   using Queue = OpenTask::Queue;

@@ -17,6 +17,8 @@ Worker& WorkerTable::Get(const WorkerId& id) {
 }
 
 Worker& WorkerTable::Recover(const WorkerId& id, uint64_t number) {
+  CQ_ASSERT(!by_id_.contains(id) && !by_number_.contains(number), "worker {} is there already",
+            number);
   Worker& worker = workers_.emplace_back();
   worker.index = static_cast<WorkerIndex>(workers_.size() - 1);
   worker.number = number;

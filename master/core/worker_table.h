@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/assert.h"
 #include "master/core/task_table.h"
 #include "protocol/messages.h"
 
@@ -32,12 +33,17 @@ class HeldTasks {
   bool empty() const { return size_ == 0; }
   OpenTask* newest() const { return newest_; }
   void Add(OpenTask& open) {
+    CQ_ASSERT(open.older == nullptr && open.newer == nullptr && newest_ != &open,
+              "task {} is held twice", open.task);
     open.older = newest_;
     if (newest_ != nullptr) newest_->newer = &open;
     newest_ = &open;
     size_ += open.count;
   }
   void Remove(OpenTask& open) {
+    CQ_ASSERT(open.count <= size_, "{} tasks from {} go, and {} are held", open.count, open.task,
+              size_);
+    CQ_ASSERT(open.newer != nullptr || newest_ == &open, "task {} is held by another", open.task);
     if (open.older != nullptr) open.older->newer = open.newer;
     (open.newer != nullptr ? open.newer->older : newest_) = open.older;
     open.older = nullptr;
@@ -178,6 +184,9 @@ class WorkerTable {
   /// Workers that can be given tasks, and their slots.
   uint64_t live() const;
   uint64_t live_slots() const;
+
+  /// Asserts that its books agree. For tests.
+  void CheckInvariants() const;
 
  private:
   struct Hash {

@@ -12,7 +12,6 @@
 #include "base/blocked_signals.h"
 #include "base/cpus.h"
 #include "base/files.h"
-#include "base/own_program.h"
 #include "base/text.h"
 #include "cq/master.h"
 #include "master/embedding/call_journal.h"
@@ -29,6 +28,7 @@
 #include "master/run/run_setup.h"
 #include "protocol/function_libraries.h"
 #include "protocol/limits.h"
+#include "protocol/own_program.h"
 
 namespace cq {
 namespace {

@@ -7,18 +7,6 @@
 namespace cq {
 namespace {
 
-OrderedJson EncodeList(const std::vector<std::string>& list) {
-  OrderedJson json = OrderedJson::array();
-  for (const auto& text : list) json.push_back(JsonOfBytes(text));
-  return json;
-}
-
-std::vector<std::string> DecodeList(const OrderedJson& json) {
-  std::vector<std::string> list;
-  for (const auto& text : json) list.push_back(BytesOfJson(text));
-  return list;
-}
-
 OrderedJson EncodeTypes(const std::vector<ColumnType>& types) {
   OrderedJson json = OrderedJson::array();
   for (const ColumnType type : types) json.push_back(NameOf(type));
@@ -37,33 +25,25 @@ OrderedJson EncodePairs(const Pairs& pairs) {
 
 std::map<std::string, std::string> RunDefinition::ToMeta() const {
   return {{"run", JsonText(OrderedJson(run))},
-          {"command", JsonText(EncodeList(command))},
+          {"command", JsonText(JsonOfList(command))},
           {"shell", JsonText(OrderedJson(shell))},
-          {"program", JsonText(EncodeList(program))},
+          {"program", JsonText(JsonOfList(program))},
           {"function", JsonText(JsonOfBytes(function))},
           {"calls", JsonText(OrderedJson(calls))},
           {"types", JsonText(EncodeTypes(types))},
-          {"wide", JsonText(EncodeList(wide))},
+          {"wide", JsonText(JsonOfList(wide))},
           {"constants", JsonText(EncodePairs(constants))},
-          {"columns", JsonText(EncodeList(columns))},
+          {"columns", JsonText(JsonOfList(columns))},
           {"env", JsonText(EncodePairs(env))},
           {"cwd", JsonText(JsonOfBytes(cwd))},
           {"parse_json", JsonText(OrderedJson(parse_json))},
           {"seed", JsonText(OrderedJson(seed))},
-          {"seed_by", JsonText(EncodeList(seed_by))},
+          {"seed_by", JsonText(JsonOfList(seed_by))},
           {"rows", JsonText(OrderedJson(rows))},
           {"limit", JsonText(OrderedJson(limit))},
           {"input", JsonText(JsonOfBytes(input))},
           {"output", JsonText(JsonOfBytes(output))},
           {"stdout_column", JsonText(OrderedJson(stdout_column))}};
-}
-
-std::string WordsToJson(const std::vector<std::string>& words) {
-  return JsonText(EncodeList(words));
-}
-
-std::vector<std::string> WordsFromJson(const std::string& json) {
-  return DecodeList(ParseJson(json));
 }
 
 RunDefinition ReadDefinition(Database& journal) {
@@ -73,23 +53,23 @@ RunDefinition ReadDefinition(Database& journal) {
   RunDefinition d;
   try {
     meta.at("run").get_to(d.run);
-    d.command = DecodeList(meta.at("command"));
+    d.command = ListOfJson(meta.at("command"));
     meta.at("shell").get_to(d.shell);
-    d.program = DecodeList(meta.at("program"));
+    d.program = ListOfJson(meta.at("program"));
     d.function = BytesOfJson(meta.at("function"));
     meta.at("calls").get_to(d.calls);
     for (const auto& name : meta.at("types")) d.types.push_back(ParseColumnType(name, "types"));
     // One of an older cq does not say.
-    if (meta.contains("wide")) d.wide = DecodeList(meta.at("wide"));
+    if (meta.contains("wide")) d.wide = ListOfJson(meta.at("wide"));
     for (const auto& pair : meta.at("constants"))
       d.constants[BytesOfJson(pair[0])] = BytesOfJson(pair[1]);
-    d.columns = DecodeList(meta.at("columns"));
+    d.columns = ListOfJson(meta.at("columns"));
     for (const auto& pair : meta.at("env"))
       d.env.emplace_back(BytesOfJson(pair[0]), BytesOfJson(pair[1]));
     d.cwd = BytesOfJson(meta.at("cwd"));
     meta.at("parse_json").get_to(d.parse_json);
     meta.at("seed").get_to(d.seed);
-    d.seed_by = DecodeList(meta.at("seed_by"));
+    d.seed_by = ListOfJson(meta.at("seed_by"));
     meta.at("rows").get_to(d.rows);
     meta.at("limit").get_to(d.limit);
     d.input = BytesOfJson(meta.at("input"));

@@ -48,10 +48,6 @@ struct RunDefinition {
   std::map<std::string, std::string> ToMeta() const;
 };
 
-/// Words of any bytes as a JSON array, and back. The latter throws OrderedJson::exception.
-std::string WordsToJson(const std::vector<std::string>& words);
-std::vector<std::string> WordsFromJson(const std::string& json);
-
 /// Reads the definition of a run from its open journal. Throws Error.
 RunDefinition ReadDefinition(Database& journal);
 std::vector<RowRange> ReadRanges(Database& journal);

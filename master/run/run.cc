@@ -15,7 +15,6 @@
 
 #include "base/cpus.h"
 #include "base/files.h"
-#include "base/own_program.h"
 #include "base/quantities.h"
 #include "base/text.h"
 #include "cq/error.h"
@@ -35,6 +34,7 @@
 #include "protocol/column_types.h"
 #include "protocol/command.h"
 #include "protocol/limits.h"
+#include "protocol/own_program.h"
 
 namespace cq {
 namespace {

@@ -24,7 +24,7 @@ void MakeRoom(const std::vector<PoolShare>& pools) {
   uint64_t workers = 0;
   for (const PoolShare& share : pools) workers += share.workers;
   try {
-    RequireDescriptors(kOwnDescriptors + kDescriptorsOfWorker * workers);
+    RequireDescriptors(kOwnDescriptors + kDescriptorsOfWorker * workers, "fewer workers");
   } catch (const Error& error) {
     // Before anything has started.
     throw UsageError(error.what());
@@ -37,7 +37,7 @@ void MakeRoom(const std::vector<PoolShare>& pools) {
 Transport Listen(const std::vector<PoolShare>& pools, RunDirectory& directory, RunKeys& keys,
                  RunObserver& observer, std::string& address) {
   // The transport's, the journal's, and those of the pools: libzmq would abort for want of one.
-  RequireThreads(4 + pools.size());
+  RequireThreads(4 + pools.size(), "fewer pools");
   Transport transport(keys.server(), keys.client_public());
   using Reach = Transport::Reach;
   Reach reach = Reach::kLoopback;

@@ -194,6 +194,7 @@ class Simulation {
   }
 
   void Act(SimWorker& w) {
+    w.core->CheckInvariants();
     for (auto actions = w.core->TakeActions(); !actions.empty() && w.alive;
          actions = w.core->TakeActions()) {
       for (WorkerAction& action : actions) {
@@ -654,7 +655,7 @@ class Simulation {
                         w->stopped_until / milliseconds(1)));
         At(w->stopped_until, [this, w] { StepWorker(*w); });
       } else if (random_.Chance(world_.partition)) {
-        w->cut_until = now_ + random_.Within(2 * world_.lease);
+        w->cut_until = now_ + random_.Within(world_.out_of_reach);
         Say(fmt::format("worker {} is out of reach until {} ms", w->number,
                         w->cut_until / milliseconds(1)));
       } else if (random_.Chance(world_.tell_worker)) {

@@ -37,6 +37,9 @@ void CheckOutcome(const World& world, TaskId task, const SimJournal::Row& row) {
   const uint64_t charges = row.charges + (fate == Fate::kLethal ? 1 : 0);
   if (crashed && charges < world.crash_limit)
     throw Broken{fmt::format("task {} is set aside after {} charges", task, charges)};
+  // Without a scheduler no charge is provisional.
+  if (!world.scheduled && row.charges > world.crash_limit)
+    throw Broken{fmt::format("task {} is tried again after {} charges", task, row.charges - 1)};
   const bool ok = row.outcome == Outcome::kOk;
   if (world.cancel > 0 && row.outcome == Outcome::kCancelled) return;
   // Nobody else was there to start it.

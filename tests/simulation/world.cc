@@ -39,8 +39,24 @@ World Draw(uint64_t seed) {
   world.deadly = some(200, 100);
   world.black_hole = world.workers > 1 && random.Chance(150);
   world.slow = random.Chance(150);
-  // A fence is put to the test by workers that are cut off and live.
-  if (world.fence && random.Chance(500)) world.partition = 50 + random.Below(100);
+  world.longest_task = random.Chance(500) ? Time(milliseconds(100)) : Time(seconds(20));
+  world.out_of_reach = 2 * world.lease;
+  // A fence is put to the test by workers that are cut off and live, for longer than what keeps
+  // their tasks from going elsewhere, with tasks that take as long.
+  if (world.fence && random.Chance(500)) {
+    world.lease = milliseconds(1500) + random.Within(seconds(1));
+    world.partition = 50 + random.Below(100);
+    world.kill_worker = world.kill_master = world.deadly = 0;
+    world.out_of_reach = 2 * world.lease + seconds(30);
+    world.longest_task = seconds(60);
+  }
+  // And the memory of charges by masters that die between them.
+  if (!world.fence && !world.scheduled && random.Chance(100)) {
+    world.lethal = 500;
+    world.crash_limit = 2 + static_cast<uint32_t>(random.Below(3));
+    world.kill_master = 100 + random.Below(100);
+    world.longest_task = seconds(10);
+  }
   // In some worlds masters die and nothing else goes wrong: there every task runs once.
   if (random.Chance(100)) {
     world.drop = world.repeat = world.delay = world.cut = world.partition = world.kill_worker =
@@ -50,12 +66,11 @@ World Draw(uint64_t seed) {
     world.scheduled = true;
     world.kill_master = 1 + random.Below(80);
   }
-  world.longest_task = random.Chance(500) ? Time(milliseconds(100)) : Time(seconds(20));
   world.quiet_after = seconds(20) + random.Within(seconds(100));
   world.embedding = random.Chance(250);
   world.cancel = world.embedding ? some(500, 300) : 0;
   const bool calm = world.kill_master > 0 && world.drop + world.kill_worker + world.failing == 0;
-  world.lethal = calm ? 0 : some(250, 300);
+  if (!calm && world.lethal == 0) world.lethal = some(250, 300);
   if (!world.embedding) {
     world.limit = random.Chance(200) ? 1 + random.Below(world.tasks) : 0;
     world.ordered = random.Chance(200);

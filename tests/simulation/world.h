@@ -52,6 +52,8 @@ struct World {
   /// The first worker does everything late: as a machine that swaps.
   bool slow = false;
   Time longest_task{};
+  /// How long a worker is out of reach at most.
+  Time out_of_reach{};
   Time quiet_after{};
   /// The tasks are not known at the start: a program submits them as calls, a few at a time, and
   /// again to each new master; in 1/1000, so many of them it cancels.

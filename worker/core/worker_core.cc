@@ -92,6 +92,8 @@ std::vector<AttemptRef> WorkerCore::HeldTask::Refs() const {
 }
 
 void WorkerCore::HeldTask::CutFront(uint64_t n, HeldTask& front) {
+  CQ_ASSERT(n >= 1 && n < count, "{} of {} tasks from {} are cut off", n, count, ref.task);
+  CQ_ASSERT(!result, "a span has the result of task {} alone", ref.task);
   front.ref = ref;
   front.state = state;
   front.at = at;
@@ -306,6 +308,7 @@ void WorkerCore::Forget(AttemptSpan attempts) {
     }
     held_.Isolate(gone.attempt, gone.count);
     held_.Erase(gone.attempt + gone.count - 1);
+    CQ_ASSERT(gone.count <= finished_, "{} results are forgotten of {}", gone.count, finished_);
     finished_ -= gone.count;
   }
 }
@@ -370,21 +373,23 @@ void WorkerCore::OnAssign(Assign& assign) {
     const auto [held, added] = held_.Add(task.attempt);
     if (!added) continue;
     held.ref = ref;
+    newest_ = std::max(newest_, ref.attempt);
     grouped_ = grouped_ || !task.group.empty();
     fresh.push_back(std::move(task));
   }
   std::vector<TaskSpan> spans;
   for (TaskSpan& span : assign.spans) {
     const AttemptSpan& all = span.span;
-    if (all.task == 0 || EpochOf(all.attempt) == 0) continue;
+    if (all.task == 0 || all.count == 0 || EpochOf(all.attempt) == 0) continue;
     if (held_.size() + all.count > kHeldMax) {
       for (uint64_t i = 0; i < all.count; ++i) {
         returned_.push_back({all.task + i, all.attempt + i, ReturnReason::kRetracted, 0, {}});
       }
       continue;
     }
-    if (held_.Containing(all.attempt) != nullptr) continue;
+    if (HoldsSome(all)) continue;
     held_.Add(all.attempt, all.count).first.ref = {all.task, all.attempt};
+    newest_ = std::max(newest_, all.attempt + all.count - 1);
     spans.push_back(std::move(span));
   }
   if (fresh.empty() && spans.empty()) return;
@@ -401,6 +406,16 @@ void WorkerCore::OnAssign(Assign& assign) {
       HandBack({span.span.task + i, span.span.attempt + i}, reason, 0, {});
     }
   }
+}
+
+// Whether any of them is held, or no span can be: no master gives one twice.
+bool WorkerCore::HoldsSome(const AttemptSpan& span) const {
+  const AttemptId last = span.attempt + span.count - 1;
+  if (last < span.attempt) return true;
+  for (AttemptId attempt = span.attempt; attempt <= std::min(last, newest_); ++attempt) {
+    if (held_.Containing(attempt) != nullptr) return true;
+  }
+  return false;
 }
 
 void WorkerCore::ReturnQueued(ReturnReason reason) {
@@ -426,7 +441,9 @@ void WorkerCore::HandBack(const AttemptRef& ref, ReturnReason reason, int64_t ex
                           const std::string& text) {
   const HeldTask* held = held_.Find(ref.attempt);
   if (held == nullptr) return;
-  if (held->state == HeldState::kRunning) --running_;
+  CQ_ASSERT(held->state != HeldState::kFinished, "task {} has finished and is handed back",
+            ref.task);
+  if (held->state == HeldState::kRunning) Ended();
   held_.Erase(ref.attempt);
   returned_.push_back({ref.task, ref.attempt, reason, exit, text});
 }
@@ -471,7 +488,7 @@ void WorkerCore::OnAnswered(Time now, ResultSpan answers) {
   }
   if (held->state == HeldState::kFinished) return;
   succeeded_ = true;
-  if (held->state == HeldState::kRunning) --running_;
+  if (held->state == HeldState::kRunning) Ended();
   held->answers = std::move(answers);
   QueueToSend(now, *held);
 }
@@ -527,11 +544,19 @@ void WorkerCore::Keep(Time now, TaskResult result) {
     result.details.Edit().exit = 1;
   }
   held->result = std::move(result);
-  --running_;
+  Ended();
   QueueToSend(now, *held);
 }
 
+void WorkerCore::Ended() {
+  CQ_ASSERT(running_ > 0, "a task ends where none runs, of {}", held_.size());
+  --running_;
+}
+
 void WorkerCore::QueueToSend(Time now, HeldTask& held) {
+  CQ_ASSERT(held.state != HeldState::kFinished, "task {} has finished already", held.ref.task);
+  CQ_ASSERT(held.result.has_value() != held.answers.has_value(), "task {} has two results or none",
+            held.ref.task);
   if (unsent_.empty()) oldest_unsent_ = now;
   unsent_.push_back(held.ref.attempt + held.count - 1);
   unsent_tasks_ += held.count;

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/assert.h"
 #include "protocol/messages.h"
 #include "protocol/span_table.h"
 
@@ -112,6 +113,8 @@ class WorkerCore {
   void OnTick(Time now);
 
   std::vector<WorkerAction> TakeActions();
+  /// Asserts that its books agree. For tests.
+  void CheckInvariants();
   /// When OnTick is next due.
   Time next_due() const;
   bool welcomed() const { return welcomed_; }
@@ -148,10 +151,13 @@ class WorkerCore {
   void OnWho(Time now, SessionId session);
   void OnWelcome(Time now, const Welcome& welcome);
   void OnAssign(Assign& assign);
+  bool HoldsSome(const AttemptSpan& span) const;
   void Forget(AttemptSpan attempts);
   HeldTask* Single(AttemptId attempt);
   void Began(const RunningTask& task);
   static void Put(const HeldTask& held, Results& message, size_t& bytes);
+  /// One of those that run does not any more.
+  void Ended();
   void QueueToSend(Time now, HeldTask& held);
   void CancelFinished(const AttemptRef& ref);
   void SayHello(Time now);
@@ -171,11 +177,17 @@ class WorkerCore {
   void Send(FromWorker message);
   uint64_t capacity() const;
   void SendHeartbeat();
-  uint64_t queued() const { return held_.size() - running_ - finished_; }
+  uint64_t queued() const {
+    CQ_ASSERT(running_ + finished_ <= held_.size(), "{} tasks are held, {} run, {} have finished",
+              held_.size(), running_, finished_);
+    return held_.size() - running_ - finished_;
+  }
 
   WorkerCoreOptions options_;
   std::vector<WorkerAction> actions_;
   SpanTable<AttemptId, HeldTask> held_;
+  /// No attempt above it was ever held.
+  AttemptId newest_ = 0;
   /// Entries that run, and tasks that have finished.
   uint64_t running_ = 0;
   uint64_t finished_ = 0;

@@ -62,7 +62,7 @@ pid_t SpawnWorker(const std::vector<std::string>& arguments, int life_fd, int ma
   if (held_fd >= 0) spawner.Give(held_fd, held_fd);
   pid_t pid = 0;
   const int error =
-      spawner.StartPatiently(pid, program, words, environ, 0, kRoomPatienceForWorker, master_fd);
+      spawner.StartPatiently(pid, program, words, environ, 0, kShortRoomPatience, master_fd);
   if (error != 0) {
     throw Error(fmt::format("cannot start the worker '{}': {}", program, strerror(error)));
   }

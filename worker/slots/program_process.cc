@@ -12,9 +12,9 @@
 #include <cerrno>
 #include <filesystem>
 
-#include "base/own_program.h"
 #include "base/spawn.h"
 #include "cq/error.h"
+#include "protocol/own_program.h"
 #include "worker/processes/process_tree.h"
 
 namespace cq {

@@ -11,7 +11,6 @@
 #include <thread>
 
 #include "base/json_text.h"
-#include "base/log.h"
 #include "base/spawn.h"
 #include "base/text.h"
 #include "base/wall_clock.h"
@@ -20,6 +19,7 @@
 #include "protocol/limits.h"
 #include "protocol/packed_values.h"
 #include "protocol/spans.h"
+#include "worker/log.h"
 #include "worker/processes/process_tree.h"
 #include "worker/processes/signal_names.h"
 #include "worker/slots/json_values.h"

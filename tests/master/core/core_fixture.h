@@ -45,6 +45,7 @@ class CoreTest : public ::testing::Test {
     known.allocation = allocation;
     known.watched = watched;
     recovered.workers = {known};
+    recovered.last_worker = known.number;
     return recovered;
   }
 

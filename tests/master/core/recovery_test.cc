@@ -146,6 +146,23 @@ TEST_F(CoreTest, ARunningAttemptThatComesBackTakesItsChargeBack) {
   EXPECT_EQ(Written<ResultRecord>(Finish(2, given[0])).size(), 1u);
 }
 
+// A task under suspicion runs alone. That its worker lives after all says that it is no killer: the
+// worker's other slots do not wait for it.
+TEST_F(CoreTest, ASuspicionEndsWithTheReturnOfTheWorkerThatWasThoughtDead) {
+  Start(4);
+  const auto given = Given(Join(1, 1, 2), 1);
+  ASSERT_GE(given.size(), 2u);
+  Report(1, Started{kRun, {{given[0].task, given[0].attempt, 0}}});
+  Pass(seconds(31));
+  std::vector<Held> held{{kRun, given[0].task, given[0].attempt, HeldState::kRunning}};
+  for (size_t i = 1; i < given.size(); ++i) {
+    held.push_back({kRun, given[i].task, given[i].attempt, HeldState::kQueued});
+  }
+  Join(2, 1, 2, held);
+  const auto more = Given(Finish(2, given[0]), 2);
+  EXPECT_EQ(given.size() + more.size(), 4u);
+}
+
 TEST_F(CoreTest, AFencedTaskWaitsForLeaseAndGraceBeforeItsNextAttempt) {
   options_.text.fence = true;
   Start(1);

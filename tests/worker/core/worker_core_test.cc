@@ -27,7 +27,10 @@ class WorkerCoreTest : public ::testing::Test {
     Take();
   }
 
-  std::vector<WorkerAction> Take() { return core_->TakeActions(); }
+  std::vector<WorkerAction> Take() {
+    core_->CheckInvariants();
+    return core_->TakeActions();
+  }
   std::vector<WorkerAction> Tell(ToWorker message, SessionId session = kSession) {
     const bool counted = !std::holds_alternative<Who>(message);
     core_->OnMessage(now_, {session, counted ? ++sequence_ : 0}, std::move(message));
@@ -556,6 +559,22 @@ TEST_F(WorkerCoreTest, AMasterCannotGiveItWhatWouldEndIt) {
   EXPECT_LT(queued[0].tasks[0].details->timeout_ms, uint64_t{1} << 43);
   EXPECT_EQ(queued[0].tasks[1].details->problem,
             "the task came with 1 values, and its run has 2 columns");
+}
+
+TEST_F(WorkerSpanTest, ASpanOfWhatIsHeldAlreadyIsNone) {
+  Join();
+  Assign(5, 4);
+  Run(6);
+  Answer(5, 3);
+  cq::Assign again;
+  again.run = kRun;
+  again.spans = {{Span(1, 10), {}}, {Span(8, 3), {}}, {Span(9, 0), {}}};
+  again.spans.push_back({{9, UINT64_MAX, 2}, {}});
+  again.spans.push_back({Span(9, 2), {}});
+  const auto queued = Done<Enqueue>(Tell(again));
+  ASSERT_EQ(queued.size(), 1u);
+  ASSERT_EQ(queued[0].spans.size(), 1u);
+  EXPECT_EQ(queued[0].spans[0].span, Span(9, 2));
 }
 
 // What the master would refuse is never sent, and so never sent again.

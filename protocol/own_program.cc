@@ -1,4 +1,4 @@
-#include "base/own_program.h"
+#include "protocol/own_program.h"
 
 #include "base/files.h"
 #include "cq/error.h"

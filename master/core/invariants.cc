@@ -1,0 +1,188 @@
+// Every fact that stands in two books, compared; and what nobody would ever look at again.
+#include <map>
+#include <set>
+
+#include "base/assert.h"
+#include "master/core/core.h"
+
+namespace cq {
+namespace {
+
+bool IsChoosy(const OpenTask& open) {
+  using Queue = OpenTask::Queue;
+  return open.queue == Queue::kRefused || open.queue == Queue::kRetries ||
+         open.queue == Queue::kCharged;
+}
+
+}  // namespace
+
+void TaskTable::CheckInvariants() {
+  std::array<std::set<TaskId>, 6> queued;
+  for (size_t i = 0; i < queues_.size(); ++i) queued[i] = {queues_[i].begin(), queues_[i].end()};
+  uint64_t out = 0;
+  uint64_t waiting = 0;
+  uint64_t choosy = 0;
+  for (const OpenTask* open : Open()) {
+    CQ_ASSERT(open->task + open->count - 1 <= highest_opened_, "task {}, the highest is {}",
+              open->task, highest_opened_);
+    for (TaskId task = open->task; task < open->task + open->count; ++task) {
+      CQ_ASSERT(Exists(task), "task {} is open, and the last is {}", task, last_);
+      CQ_ASSERT(!Done(task), "task {} is open and has an outcome", task);
+      CQ_ASSERT(Containing(task) == open, "task {} is open twice", task);
+    }
+    choosy += IsChoosy(*open) ? 1 : 0;
+    if (open->attempt != 0) {
+      CQ_ASSERT(!open->waiting, "task {} is out and waits", open->task);
+      CQ_ASSERT(open->queue == Queue::kNone, "task {} is out and stands in a queue", open->task);
+      out += open->count;
+      continue;
+    }
+    CQ_ASSERT(open->count == 1, "{} tasks from {} are not out and together", open->count,
+              open->task);
+    CQ_ASSERT(!open->held_back || open->waiting, "task {} is held back and ready", open->task);
+    waiting += open->waiting ? 1 : 0;
+    if (open->waiting) {
+      CQ_ASSERT(open->queue == Queue::kNone, "task {} waits and stands in a queue", open->task);
+    } else {
+      CQ_ASSERT(withheld_ || queued[static_cast<size_t>(open->queue)].contains(open->task),
+                "task {} is ready, and in no queue", open->task);
+    }
+  }
+  CQ_ASSERT(out == out_, "{} tasks are out, counted are {}", out, out_);
+  CQ_ASSERT(waiting == waiting_, "{} tasks wait, counted are {}", waiting, waiting_);
+  CQ_ASSERT(choosy == choosy_, "{} tasks may go to some workers only, counted are {}", choosy,
+            choosy_);
+  CQ_ASSERT(ready_ + waiting_ + out_ + done_count_ == last_,
+            "{} tasks are ready, {} wait, {} are out, {} are done, of {}", ready_, waiting_, out_,
+            done_count_, last_);
+}
+
+void WorkerTable::CheckInvariants() const {
+  CQ_ASSERT(by_id_.size() == workers_.size() && by_number_.size() == workers_.size(),
+            "{} workers, {} by id, {} by number", workers_.size(), by_id_.size(),
+            by_number_.size());
+  for (const Worker& worker : workers_) {
+    CQ_ASSERT(by_id_.at(worker.id) == worker.index && by_number_.at(worker.number) == worker.index,
+              "worker {} goes by another's id or number", worker.number);
+    CQ_ASSERT(hosts_.empty() || hosts_[worker.host_index].name == worker.host,
+              "worker {} is on {}, its host is {}", worker.number, worker.host,
+              hosts_[worker.host_index].name);
+    CQ_ASSERT(!worker.ended || (worker.held.empty() && !worker.connected && !worker.awaited),
+              "worker {} has ended, and holds tasks or is waited for", worker.number);
+    if (!worker.connected) continue;
+    const auto peer = peers_.find(worker.connection);
+    CQ_ASSERT(peer != peers_.end() && peer->second.session == worker.session &&
+                  peer->second.worker == worker.index,
+              "worker {} has a connection that is another's", worker.number);
+  }
+}
+
+void Core::CheckInvariants() {
+  tasks_.CheckInvariants();
+  workers_.CheckInvariants();
+  CheckHeld();
+  CheckWaiting();
+  CheckReports();
+}
+
+// What is out against what workers hold.
+void Core::CheckHeld() {
+  uint64_t held = 0;
+  uint64_t awaited = 0;
+  for (const Worker& worker : workers_.all()) {
+    awaited += worker.awaited ? 1 : 0;
+    uint64_t tasks = 0;
+    uint64_t running = 0;
+    uint64_t retracting = 0;
+    uint64_t charged = 0;
+    bool suspect = false;
+    std::map<uint32_t, uint64_t> of_group;
+    for (const OpenTask* open : worker.held.All()) {
+      CQ_ASSERT(tasks_.Containing(open->task) == open && open->attempt != 0 &&
+                    open->worker == worker.index,
+                "worker {} holds task {}, which is not out with it", worker.number, open->task);
+      tasks += open->count;
+      running += open->running ? 1 : 0;
+      retracting += open->retracting ? open->count : 0;
+      charged += open->charged.empty() ? 0 : 1;
+      suspect = suspect || open->suspect != 0;
+      if (open->group != kNoGroup) ++of_group[open->group];
+    }
+    CQ_ASSERT(tasks == worker.held.size() && running == worker.running &&
+                  retracting == worker.retracting && charged == worker.charged,
+              "worker {} holds {} tasks, {} of them run, {} are asked back, {} were charged; "
+              "counted are {}, {}, {}, {}",
+              worker.number, tasks, running, retracting, charged, worker.held.size(),
+              worker.running, worker.retracting, worker.charged);
+    CQ_ASSERT(suspect == worker.has_suspect, "worker {} holds a suspect or not: {}", worker.number,
+              suspect);
+    CQ_ASSERT(of_group == worker.held_of_group, "worker {} holds other groups than are counted",
+              worker.number);
+    held += tasks;
+  }
+  CQ_ASSERT(held == tasks_.out(), "workers hold {} tasks, {} are out", held, tasks_.out());
+  CQ_ASSERT(awaited == awaiting_, "{} workers are awaited, counted are {}", awaited, awaiting_);
+}
+
+// Whatever waits is waited for by somebody who wakes it.
+void Core::CheckWaiting() {
+  std::set<TaskId> to_wake;
+  for (const auto& [when, task] : wake_) to_wake.insert(task);
+  std::map<TaskId, uint64_t> provisional;
+  for (const Provisional& charge : provisional_) ++provisional[charge.ref.task];
+  for (const OpenTask* open : tasks_.Open()) {
+    const TaskId task = open->task;
+    const uint64_t pending = provisional.contains(task) ? provisional[task] : 0;
+    CQ_ASSERT(open->provisional == pending, "{} charges of task {} are provisional, counted are {}",
+              pending, task, open->provisional);
+    CQ_ASSERT(open->charged.size() >= pending, "task {} has {} charges, {} are provisional", task,
+              open->charged.size(), pending);
+    CQ_ASSERT(!open->waiting || open->held_back || pending > 0 || to_wake.contains(task),
+              "task {} waits, and nobody will wake it", task);
+  }
+  for (const auto& [task, result] : refused_) {
+    CQ_ASSERT(!tasks_.Done(task) && result.task == task, "task {} was refused and has an outcome",
+              task);
+  }
+  if (all_dirty_) return;
+  const std::set<WorkerIndex> dirty(dirty_.begin(), dirty_.end());
+  for (const Worker& worker : workers_.all()) {
+    CQ_ASSERT(!worker.dirty || dirty.contains(worker.index),
+              "worker {} may take tasks, and nobody looks at it", worker.number);
+  }
+}
+
+// What was reported, until it is durable and acknowledged.
+void Core::CheckReports() {
+  uint64_t uncommitted = 0;
+  for (const auto& [last, entry] : uncommitted_) {
+    uncommitted += entry.attempts.count;
+    for (uint64_t i = 0; i < entry.attempts.count; ++i) {
+      const TaskId task = entry.attempts.task + i;
+      const OpenTask* open = tasks_.Containing(task);
+      CQ_ASSERT(tasks_.Done(task) ||
+                    (open != nullptr && open->attempt_at(task) != entry.attempts.attempt + i),
+                "attempt {:x} at task {} waits for its commit, and is out",
+                entry.attempts.attempt + i, task);
+    }
+  }
+  CQ_ASSERT(uncommitted == uncommitted_tasks_, "{} tasks wait for their commit, counted are {}",
+            uncommitted, uncommitted_tasks_);
+  const std::set<WorkerIndex> acknowledged(acknowledged_.begin(), acknowledged_.end());
+  for (const Worker& worker : workers_.all()) {
+    uint64_t acked = 0;
+    for (const AttemptSpan& span : worker.acks) acked += span.count;
+    CQ_ASSERT(acked == worker.acked, "{} tasks of worker {} are acknowledged, counted are {}",
+              acked, worker.number, worker.acked);
+    CQ_ASSERT(worker.acks.empty() || acknowledged.contains(worker.index),
+              "worker {} has acknowledgements, and nobody sends them", worker.number);
+  }
+  uint64_t outcomes = 0;
+  for (const uint64_t count : counts_.outcomes) outcomes += count;
+  CQ_ASSERT(outcomes == tasks_.done_count() - left_out_, "{} outcomes of {} finished tasks",
+            outcomes, tasks_.done_count() - left_out_);
+  CQ_ASSERT(counts_.tasks == tasks_.last() - left_out_, "{} tasks of {}, without {}", counts_.tasks,
+            tasks_.last(), left_out_);
+}
+
+}  // namespace cq

@@ -1,0 +1,45 @@
+// Every fact that stands in two books, compared; and what nobody would ever look at again.
+#include <set>
+
+#include "worker/core/worker_core.h"
+
+namespace cq {
+
+void WorkerCore::CheckInvariants() {
+  const std::set<AttemptId> unsent(unsent_.begin(), unsent_.end());
+  const std::set<AttemptId> unreported(unreported_.begin(), unreported_.end());
+  uint64_t held_tasks = 0;
+  uint64_t running = 0;
+  uint64_t finished = 0;
+  for (const AttemptId end : held_.Ends()) {
+    const HeldTask& held = *held_.EndingAt(end);
+    const uint64_t task = held.ref.task;
+    held_tasks += held.count;
+    CQ_ASSERT(held.ref.attempt + held.count - 1 == end, "task {} goes by another's number", task);
+    switch (held.state) {
+      case HeldState::kQueued:
+        CQ_ASSERT(!held.result && !held.answers, "task {} has a result and waits", task);
+        break;
+      case HeldState::kRunning:
+        ++running;
+        CQ_ASSERT(!held.result && !held.answers, "task {} has a result and runs", task);
+        CQ_ASSERT(held.at == 0 || held.start_reported || unreported.contains(held.at),
+                  "task {} runs, and nobody says so", task);
+        break;
+      case HeldState::kFinished:
+        finished += held.count;
+        CQ_ASSERT(held.result.has_value() != held.answers.has_value(),
+                  "task {} has finished with two results or none", task);
+        CQ_ASSERT(held.result_sent || unsent.contains(end),
+                  "task {} has finished, and nobody sends its result", task);
+        break;
+    }
+  }
+  CQ_ASSERT(held_tasks == held_.size(), "{} tasks are held, counted are {}", held_tasks,
+            held_.size());
+  CQ_ASSERT(running == running_ && finished == finished_,
+            "{} run and {} have finished, counted are {} and {}", running, finished, running_,
+            finished_);
+}
+
+}  // namespace cq
