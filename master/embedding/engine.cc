@@ -12,7 +12,6 @@
 #include "base/blocked_signals.h"
 #include "base/cpus.h"
 #include "base/files.h"
-#include "base/text.h"
 #include "cq/master.h"
 #include "master/embedding/call_journal.h"
 #include "master/embedding/call_table.h"
@@ -21,11 +20,7 @@
 #include "master/embedding/observer.h"
 #include "master/embedding/private_directory.h"
 #include "master/journal/recovery.h"
-#include "master/journal/run_definition.h"
-#include "master/loop/master_loop.h"
-#include "master/run/cancel.h"
-#include "master/run/fingerprints.h"
-#include "master/run/run_setup.h"
+#include "master/run/run_session.h"
 #include "protocol/function_libraries.h"
 #include "protocol/limits.h"
 #include "protocol/own_program.h"
@@ -41,24 +36,36 @@ using detail::Receiver;
 constexpr size_t kConstantsMax = kConstantBytesMax;
 static_assert(kArgumentBytesMax == kTaskBytesMax && kReturnedBytesMax == kResultBytesMax);
 
+// The fields of both have the same names.
+CommonOptions CommonOf(const MasterOptions& options) {
+  return {.fresh = options.fresh,
+          .failed = options.failed,
+          .rerun = options.rerun,
+          .keep = options.keep,
+          .trust_owner = options.trust_owner,
+          .take_over = options.take_over,
+          .seed = options.seed,
+          .env = options.env,
+          .task_timeout = options.task_timeout,
+          .task_memory_bytes = options.task_memory_bytes,
+          .retries = options.retries,
+          .crash_limit = options.crash_limit,
+          .max_failures = {},
+          .fence = options.fence,
+          .chunk = options.chunk,
+          .worker_check = options.worker_check,
+          .lease = options.lease,
+          .on_master_loss = options.on_master_loss};
+}
+
 class MasterEngine final : public detail::Engine {
  public:
-  explicit MasterEngine(const MasterOptions& options)
-      : options_(options), observer_(options.warn), plans_(PlansOf(options)) {
+  explicit MasterEngine(const MasterOptions& options) : options_(options), observer_(options.warn) {
     Check();
-    if (options_.run_dir.empty()) {
-      private_ = std::make_unique<PrivateDirectory>(elsewhere());
-      run_dir_ = private_->path() + "/run";
-    } else {
-      run_dir_ = AbsolutePath(options_.run_dir);
-    }
-    for (PoolOptions& plan : plans_) {
-      plan.run_dir = run_dir_;
-      pools_.push_back(std::make_unique<Pool>(plan));
-      shares_.push_back({pools_.back().get(), plan.workers});
-    }
+    if (options_.run_dir.empty()) private_ = std::make_unique<PrivateDirectory>(Elsewhere());
     // Signals are for the program's own threads.
     const BlockedSignals blocked;
+    session_ = std::make_unique<RunSession>(CommonOf(options_), Plans(), observer_);
     SetUp();
     thread_ = std::thread([this] { Run(); });
   }
@@ -186,35 +193,30 @@ class MasterEngine final : public detail::Engine {
   }
 
  private:
-  static std::vector<PoolOptions> PlansOf(const MasterOptions& options) {
-    std::vector<WorkerPool> pools = options.pools;
-    if (pools.empty()) pools.push_back(Local());
+  std::vector<PoolOptions> Plans() const {
     std::vector<PoolOptions> plans;
     unsigned number = 1;
-    for (const WorkerPool& pool : pools) {
+    for (const WorkerPool& pool : Pools()) {
       PoolOptions plan;
       plan.scheduler = pool.scheduler;
-      if (pool.scheduler != "local" && pool.scheduler != "slurm") {
-        throw UsageError(
-            fmt::format("unknown scheduler '{}'; there are: local, slurm", pool.scheduler));
-      }
       plan.workers = pool.workers;
       plan.slots = pool.slots == 0 ? UsableCpus() : pool.slots;
-      if (plan.workers == 0 || plan.slots > kSlotsMax) {
-        throw UsageError(fmt::format(
-            "a pool has at least one worker, and each of them at most {} slots", kSlotsMax));
-      }
       plan.place = static_cast<unsigned>(plans.size());
       plan.first_number = number;
       // A pool may replace its workers for ever.
       number += 1'000'000;
       plan.program = OwnCommand();
+      plan.run_dir = journalled() ? AbsolutePath(options_.run_dir) : private_->path() + "/run";
       plan.worker_init = pool.worker_init;
       plan.template_file = pool.template_file;
       plan.template_values = pool.template_values;
       plans.push_back(std::move(plan));
     }
     return plans;
+  }
+
+  std::vector<WorkerPool> Pools() const {
+    return options_.pools.empty() ? std::vector{Local()} : options_.pools;
   }
 
   // Its arguments go nowhere; the call ends as an error, and is known by what stands for them.
@@ -231,9 +233,9 @@ class MasterEngine final : public detail::Engine {
   bool journalled() const { return private_ == nullptr; }
 
   /// Whether some workers are on other machines.
-  bool elsewhere() const {
-    return std::any_of(plans_.begin(), plans_.end(),
-                       [](const PoolOptions& plan) { return plan.scheduler != "local"; });
+  bool Elsewhere() const {
+    return std::any_of(options_.pools.begin(), options_.pools.end(),
+                       [](const WorkerPool& pool) { return pool.scheduler != "local"; });
   }
 
   void Check() const {
@@ -245,184 +247,84 @@ class MasterEngine final : public detail::Engine {
           "file that the functions read",
           bytes, kConstantsMax));
     }
-    if (options_.keep && options_.rerun) throw UsageError("keep and rerun: choose one");
-    const auto within = [](const char* name, std::chrono::milliseconds value,
-                           std::chrono::milliseconds least) {
-      constexpr auto kMost = std::chrono::hours(24 * 365);
-      if (value >= least && value <= kMost) return;
-      throw UsageError(fmt::format("{} is {} ms: it must be {} ms to a year", name, value.count(),
-                                   least.count()));
-    };
-    within("lease", options_.lease, std::chrono::milliseconds(100));
-    within("task_timeout", options_.task_timeout, std::chrono::milliseconds(0));
-    if (options_.on_master_loss) {
-      within("on_master_loss", *options_.on_master_loss, std::chrono::milliseconds(0));
-    }
     RequireOneOfEachName(FunctionsFromTheStart());
-    if (options_.crash_limit == 0) throw UsageError("crash_limit is 0: it must be at least 1");
   }
 
   // ---- setting up ----
 
   void SetUp() {
-    RunDefinition& d = definition_;
-    d.calls = true;
-    d.program = OwnCommand();
-    d.program.emplace_back("slot");
-    d.constants = options_.constants.packed();
-    d.env = options_.env;
-    d.cwd = fs::current_path().string();
-    if (private_ == nullptr && IsRunDirectory(run_dir_) && !options_.fresh) {
-      Resume();
+    RunDefinition& definition = session_->definition();
+    const RunSession::Files files{{}, FilesOf(FunctionsFromTheStart())};
+    Recovered recovered;
+    if (journalled() && session_->Exists()) {
+      session_->Open();
+      if (!definition.calls) session_->Refuse("it is over a CSV");
+      session_->RequireSame(options_.constants.packed());
+      Define(definition);
+      session_->Continue(files, {}, Restart::Rerun::kCancelled);
+      session_->CancelLeft(false);
+      recovered = Recover(*session_->journal(), {}, 0);
+      known_ = std::make_unique<KnownCalls>(ReaderOfKnown());
+      CloseTheRest(recovered);
     } else {
-      Begin();
+      session_->Make();
+      Define(definition);
+      journalled() ? session_->Publish(files, {}, {}) : session_->PublishWithoutJournal(files);
     }
-    MakeRoom(shares_);
-    keys_ = std::make_unique<RunKeys>(*directory_, d.run);
-    Transport transport = Listen(shares_, *directory_, *keys_, observer_, address_);
-    for (const auto& pool : pools_) pool->HoldOpen(directory_->workers_lock());
-    if (journal_) TakeOver(shares_, *journal_, recovered_);
-    workforce_ = std::make_unique<Workforce>(shares_);
+    calls_.set_seed(definition.seed);
 
     CoreOptions core;
-    core.epoch = epoch_;
-    core.text = Text();
     core.tasks = last_;
     core.open = true;
-    core.lease = options_.lease;
-    core.crash_limit = options_.crash_limit;
-    core.retries = options_.retries;
-    core.explained_late = elsewhere();
-    core.expected_slots = 0;
-    for (const PoolOptions& plan : plans_) {
-      core.expected_slots += uint64_t{plan.workers} * plan.slots;
-    }
+    core.text.program.words = definition.program;
+    core.text.program.calls = true;
+    core.text.program.constants = {definition.constants.begin(), definition.constants.end()};
     MasterLoop::Options loop;
-    loop.spool = directory_->File("spool");
-    loop.copies = directory_->File("copy-");
-    loop.keep_alive = [this] {
-      directory_->RenewOwner();
-      LookAtFiles();
-    };
     loop.ending = [this](const std::string& reason) { OnEnding(reason); };
-    const auto deliver = [this](std::vector<TaskResult> results) { Deliver(std::move(results)); };
-    const auto make_writer =
-        [&](RecordWriter::Callbacks callbacks) -> std::unique_ptr<RecordWriter> {
-      if (!journal_) return std::make_unique<MemoryWriter>(std::move(callbacks), deliver);
-      auto writer = std::make_unique<DurableWriter>(
-          std::move(*journal_), std::move(callbacks), [this](std::vector<TaskResult> results) {
-            const std::lock_guard lock(mutex_);
-            std::move(results.begin(), results.end(), std::back_inserter(durable_results_));
-            // Before the loop is made there is none.
-            if (loop_ != nullptr) loop_->Post([this](Core&, Time) { DeliverDurable(); });
-          });
-      durable_ = writer.get();
-      return writer;
-    };
-    calls_.set_seed(d.seed);
-    loop_ = std::make_unique<MasterLoop>(std::move(loop), Core(core, std::move(recovered_)),
-                                         std::move(transport), calls_, *workforce_, make_writer,
-                                         observer_);
-    if (private_ == nullptr) directory_->Keep();
+    loop_ = &session_->Start(
+        std::move(core), std::move(loop), std::move(recovered), calls_,
+        [this](std::optional<Database>& journal, RecordWriter::Callbacks callbacks) {
+          return MakeWriter(journal, std::move(callbacks));
+        });
   }
 
-  RunText Text() const {
-    RunText text;
-    text.run = definition_.run;
-    text.run_dir = directory_->path();
-    text.cwd = definition_.cwd;
-    text.env = definition_.env;
-    text.check = options_.worker_check;
-    text.timeout_ms = static_cast<uint64_t>(options_.task_timeout.count());
-    text.memory_bytes = options_.task_memory_bytes;
-    text.fence = options_.fence;
-    text.chunk = options_.chunk;
-    // Without a directory nobody can come for them again.
-    const auto loss = options_.on_master_loss.value_or(journalled() ? std::chrono::minutes(30)
-                                                                    : std::chrono::minutes(1));
-    text.on_master_loss_ms = static_cast<uint64_t>(loss.count());
-    text.program.words = definition_.program;
-    text.program.calls = true;
-    text.program.constants = {definition_.constants.begin(), definition_.constants.end()};
-    return text;
+  void Define(RunDefinition& definition) const {
+    definition.calls = true;
+    definition.program = OwnCommand();
+    definition.program.emplace_back("slot");
+    definition.constants = options_.constants.packed();
+    definition.env = options_.env;
+    definition.cwd = fs::current_path().string();
   }
 
-  void LookAtFiles() {
-    const std::string changed = files_->Look();
-    if (!changed.empty()) observer_.Warning(changed);
-  }
-
-  void Begin() {
-    definition_.run = Random64();
-    definition_.seed = options_.seed ? *options_.seed : Random64() >> 33;
-    directory_ = std::make_unique<RunDirectory>(RunDirectory::Make(run_dir_, options_.fresh));
-    const auto fingerprints = TakeFingerprints(definition_, {}, FilesOf(FunctionsFromTheStart()));
-    files_.emplace(fingerprints);
-    if (private_ != nullptr) {
-      directory_->Publish();
-      return;
+  std::unique_ptr<RecordWriter> MakeWriter(std::optional<Database>& journal,
+                                           RecordWriter::Callbacks callbacks) {
+    if (!journal) {
+      return std::make_unique<MemoryWriter>(
+          std::move(callbacks),
+          [this](std::vector<TaskResult> results) { Deliver(std::move(results)); });
     }
-    auto meta = definition_.ToMeta();
-    meta["fingerprints"] = ToJson(fingerprints);
-    meta["record"] = "null";
-    CreateJournal(directory_->File("journal.db"), meta, {});
-    directory_->Publish();
-    journal_ = OpenJournal(directory_->File("journal.db"));
-  }
-
-  void Resume() {
-    directory_ = std::make_unique<RunDirectory>(
-        RunDirectory::Open(run_dir_, options_.take_over, options_.trust_owner));
-    const std::string path = directory_->File("journal.db");
-    journal_ = OpenJournal(path);
-    const RunDefinition before = ReadDefinition(*journal_);
-    const auto refuse = [&](const std::string& what) {
-      throw UsageError(
-          fmt::format("the run in '{}' is another one: {}; `fresh` moves it aside and starts anew",
-                      run_dir_, what));
-    };
-    if (!before.calls) refuse("it is over a CSV");
-    if (before.constants != definition_.constants) refuse("its constants are others");
-    if (options_.seed && *options_.seed != before.seed) {
-      refuse(fmt::format("its seed is {}", before.seed));
-    }
-    definition_.run = before.run;
-    definition_.seed = before.seed;
-    Restart restart;
-    const auto now = TakeFingerprints(definition_, {}, FilesOf(FunctionsFromTheStart()));
-    files_.emplace(now);
-    const auto changed = Changed(FingerprintsFromJson(MetaText(*journal_, "fingerprints")), now);
-    const uint64_t results = CountResults(*journal_);
-    if (!changed.empty() && results > 0 && !options_.keep && !options_.rerun) {
-      throw UsageError(
-          fmt::format("{} results in '{}' are older than the last change of {}: `keep` keeps them, "
-                      "`rerun` runs "
-                      "their calls again",
-                      results, run_dir_, Joined(changed, ", ")));
-    }
-    restart.rerun = options_.rerun    ? Restart::Rerun::kAll
-                    : options_.failed ? Restart::Rerun::kFailed
-                                      : Restart::Rerun::kCancelled;
-    restart.meta = definition_.ToMeta();
-    restart.meta["fingerprints"] = ToJson(now);
-    epoch_ = StartEpoch(*journal_, restart);
-    const auto say = [this](const std::string& text) { observer_.Warning(text); };
-    for (const std::string& job :
-         CancelAllocations(*journal_, elsewhere() ? "slurm" : "local", say)) {
-      observer_.Warning(fmt::format("cancelled {}, left by an earlier master", job));
-    }
-    recovered_ = Recover(*journal_, {}, 0);
-    known_ = std::make_unique<KnownCalls>(ReaderOfKnown(path));
-    CloseTheRest();
+    auto writer = std::make_unique<DurableWriter>(
+        std::move(*journal), std::move(callbacks), [this](std::vector<TaskResult> results) {
+          const std::lock_guard lock(mutex_);
+          std::move(results.begin(), results.end(), std::back_inserter(durable_results_));
+          // Before the loop is made there is none.
+          if (loop_ != nullptr) loop_->Post([this](Core&, Time) { DeliverDurable(); });
+        });
+    durable_ = writer.get();
+    return writer;
   }
 
   // Of a journal that nobody else can read, a copy as it is now.
-  Database ReaderOfKnown(const std::string& path) {
-    if (!journal_->exclusive()) return {path, Database::Mode::kRead};
-    const std::string copy = directory_->File("known.db");
+  Database ReaderOfKnown() {
+    Database& journal = *session_->journal();
+    if (!journal.exclusive()) {
+      return {session_->directory().File("journal.db"), Database::Mode::kRead};
+    }
+    const std::string copy = session_->directory().File("known.db");
     unlink(copy.c_str());
     {
-      DatabaseCopy copying(*journal_, copy);
+      DatabaseCopy copying(journal, copy);
       while (!copying.Step(std::chrono::seconds(1))) {
       }
     }
@@ -431,19 +333,20 @@ class MasterEngine final : public detail::Engine {
 
   // Numbers up to the mark may have been given out for calls that the journal does not know; nobody
   // gets them again.
-  void CloseTheRest() {
-    last_ = std::max(recovered_.mark, known_->last());
+  void CloseTheRest(Recovered& recovered) {
+    last_ = std::max(recovered.mark, known_->last());
     TaskSet called;
     for (const TaskId task : known_->tasks()) called.Insert(task);
     for (TaskId task = 1; task <= last_; ++task) {
       if (called.Contains(task)) continue;
-      recovered_.closed.Insert(task);
-      ++recovered_.closed_count;
+      recovered.closed.Insert(task);
+      ++recovered.closed_count;
     }
-    recovered_.held_back = known_->open();
+    recovered.held_back = known_->open();
     // Known calls may go out before any other mark is durable.
-    recovered_.mark = last_;
-    journal_->Prepare("INSERT OR REPLACE INTO meta VALUES('mark', ?1)")
+    recovered.mark = last_;
+    session_->journal()
+        ->Prepare("INSERT OR REPLACE INTO meta VALUES('mark', ?1)")
         .BindText(1, std::to_string(last_))
         .Run();
   }
@@ -473,9 +376,8 @@ class MasterEngine final : public detail::Engine {
       ReceiveNone(*owner.receiver, owner.tag, owner.count);
       NoteCompletedLocking(task);
     }
-    unlink(directory_->File("owner.json").c_str());
-    unlink(directory_->File("known.db").c_str());
-    keys_->Remove();
+    unlink(session_->directory().File("known.db").c_str());
+    session_->Close(false);
   }
 
   // The master is over.
@@ -489,7 +391,7 @@ class MasterEngine final : public detail::Engine {
   // From now on nothing is taken any more; and nobody else reads the journal, so that it is closed
   // as one file.
   void OnEnding(const std::string& reason) {
-    LookAtFiles();
+    session_->LookAtFiles();
     {
       const std::lock_guard lock(mutex_);
       if (!over_) over_ = reason.empty() ? "the master has ended" : reason;
@@ -620,25 +522,12 @@ class MasterEngine final : public detail::Engine {
 
   const MasterOptions options_;
   EmbeddingObserver observer_;
-  std::vector<PoolOptions> plans_;
-  std::string run_dir_;
   std::unique_ptr<PrivateDirectory> private_;
-  RunDefinition definition_;
-  Epoch epoch_ = 1;
-  std::unique_ptr<RunDirectory> directory_;
-  std::unique_ptr<RunKeys> keys_;
-  std::string address_;
-  std::optional<FileWatch> files_;
-  std::optional<Database> journal_;
-  Recovered recovered_;
-  std::vector<std::unique_ptr<Pool>> pools_;
-  std::vector<PoolShare> shares_;
-  std::unique_ptr<Workforce> workforce_;
   CallTable calls_;
   DurableWriter* durable_ = nullptr;
   /// Results that came before their calls were submitted again.
   std::unordered_map<TaskId, TaskResult> unclaimed_;
-  std::unique_ptr<MasterLoop> loop_;
+  MasterLoop* loop_ = nullptr;
 
   std::mutex mutex_;
   std::condition_variable room_;
@@ -663,6 +552,8 @@ class MasterEngine final : public detail::Engine {
   std::vector<uint64_t> completed_;
 
   Continuations continuations_;
+  /// What its loop works with stands above.
+  std::unique_ptr<RunSession> session_;
   std::thread thread_;
 };
 

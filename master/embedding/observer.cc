@@ -22,6 +22,8 @@ constexpr std::pair<const char*, const char*> kOptionNames[] = {
     {"--set", "`template_values`"},
     {"--scheduler", "`scheduler`"},
     {"--fresh", "`fresh`"},
+    {"--keep", "`keep`"},
+    {"--rerun", "`rerun`"},
     {"--take-over", "`take_over`"},
     {"--trust-owner", "`trust_owner`"},
     {"--workers", "`workers`"},

@@ -23,6 +23,8 @@ class EmbeddingObserver final : public RunObserver {
   explicit EmbeddingObserver(std::function<void(const std::string&)> warn)
       : warn_(std::move(warn)) {}
   void Warning(const std::string& text) override;
+  /// What was left of an earlier master.
+  void Resumed(const std::string& text) override { Warning(text); }
   /// Says once for each reason why workers have been waiting for their scheduler.
   void Progress(const RunProgress& progress) override;
   /// As the loop told last: without the calls, which the engine counts.

@@ -12,6 +12,7 @@
 
 #include "base/files.h"
 #include "cq/error.h"
+#include "protocol/limits.h"
 #include "schedulers/scheduler.h"
 
 namespace cq {
@@ -54,13 +55,23 @@ WorkerLaunch LaunchOf(const PoolOptions& options) {
   return launch;
 }
 
+std::unique_ptr<Scheduler> MakeScheduler(const PoolOptions& options) {
+  if (options.workers == 0 || options.slots == 0) {
+    throw UsageError("--workers and --slots are at least 1");
+  }
+  if (options.slots > kSlotsMax) {
+    throw UsageError(fmt::format("--slots {}: at most {}", options.slots, kSlotsMax));
+  }
+  if (options.scheduler == "slurm") return MakeSlurmScheduler(LaunchOf(options));
+  if (options.scheduler == "local") return MakeLocalScheduler(LaunchOf(options));
+  throw UsageError(
+      fmt::format("unknown scheduler '{}'; there are: local, slurm", options.scheduler));
+}
+
 }  // namespace
 
 Pool::Pool(const PoolOptions& options)
-    : scheduler_(options.scheduler == "slurm" ? MakeSlurmScheduler(LaunchOf(options))
-                                              : MakeLocalScheduler(LaunchOf(options))),
-      place_(options.place),
-      closing_(eventfd(0, EFD_CLOEXEC)) {
+    : scheduler_(MakeScheduler(options)), place_(options.place), closing_(eventfd(0, EFD_CLOEXEC)) {
   if (!closing_) throw Error("the system has no descriptor left for a pool of workers");
   scheduler_->HurryAt(closing_.get());
 }

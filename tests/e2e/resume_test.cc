@@ -257,7 +257,9 @@ TEST_F(ResumeTest, AChangedProgramIsToldAndTheUserDecides) {
   WriteFile(directory_.File("task"), "#!/bin/sh\necho $CQ_TASK $CQ_SEED $1 >> ran; echo new\n");
   const Ended refused = Run();
   EXPECT_EQ(refused.status, 2);
-  EXPECT_NE(refused.err.find("2 results are older"), std::string::npos) << refused.err;
+  EXPECT_NE(refused.err.find("2 results in '" + directory_.File("in.cq") + "' are older"),
+            std::string::npos)
+      << refused.err;
   EXPECT_NE(refused.err.find("task"), std::string::npos) << refused.err;
   EXPECT_EQ(Run({"--keep"}).status, 0);
   EXPECT_TRUE(Ran().empty());

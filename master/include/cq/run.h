@@ -9,11 +9,13 @@
 #include <utility>
 #include <vector>
 
+#include "cq/common_options.h"
+
 namespace cq {
 
 /// What `cq run` does, for a C++ program: one process for each row of a CSV. The defaults are those
 /// of the command line, where each option is described (`cq run --help`).
-struct RunOptions {
+struct RunOptions : CommonOptions {
   /// The CSV; "-" is standard input.
   std::string input;
   /// Program and arguments with placeholders; with `shell`, one text for /bin/sh.
@@ -30,23 +32,12 @@ struct RunOptions {
   std::string output;
   /// Empty: NAME.cq in the current directory for NAME.csv.
   std::string run_dir;
-  /// Move an existing run directory aside.
-  bool fresh = false;
   /// Go on with the run in an existing run directory: its command, constants, header and seed must
   /// be these; rows with a result are not run again. Otherwise such a directory is an error.
   bool resume = false;
-  /// Of a resume: run again what did not end ok; or everything.
-  bool failed = false;
-  bool rerun = false;
-  /// Of a resume: results that are older than a changed program or input file stay.
-  bool keep = false;
   /// What stands between the fields of the input: one character, or "tab"; empty: a comma, or a tab
   /// for a .tsv.
   std::string separator;
-  /// Of a resume: the directory may belong to the user of this name, whose words are trusted.
-  std::string trust_owner;
-  /// Of a resume: though a master on another host may hold the directory.
-  bool take_over = false;
   /// More files that results depend on, besides the program and arguments that name files.
   std::vector<std::string> depends;
   /// Kept in the journal as it is, for whoever calls Run with `resume` later.
@@ -62,14 +53,11 @@ struct RunOptions {
   std::string worker_init;
 
   std::map<std::string, std::string> constants;
-  std::vector<std::pair<std::string, std::string>> env;
   /// The tasks' directory; empty: the current one.
   std::string cwd;
   bool parse_json = false;
   /// Bytes of standard output in the column cq_stdout; 0: no such column.
   uint64_t stdout_column = 4096;
-  /// Empty: drawn, and recorded.
-  std::optional<uint64_t> seed;
   std::vector<std::string> seed_by;
   /// Only the first so many rows; 0: all.
   uint64_t limit = 0;
@@ -77,27 +65,8 @@ struct RunOptions {
   std::string cost_column;
   /// The column that tells which data set a task needs (`CQ_GROUP`).
   std::string group_column;
-
-  /// How often a task that ended as `error` or `timeout` is tried again.
-  uint32_t retries = 0;
-  /// A task that took its worker with it so often is set aside as `crashed`.
-  uint32_t crash_limit = 3;
-  /// After so many tasks that did not end ok nothing more is started; empty: no limit.
-  std::optional<uint64_t> max_failures;
-  std::chrono::milliseconds lease{30'000};
-  /// For tasks with side effects: never two attempts at one task at a time.
-  bool fence = false;
-  /// How long a task may run; zero: no limit. Of a column, by row: `task_timeout_column`.
-  std::chrono::milliseconds task_timeout{};
+  /// The column that holds each task's own time limit.
   std::string task_timeout_column;
-  /// Resident memory of a task's processes in sum; 0: no limit.
-  uint64_t task_memory_bytes = 0;
-  /// Shell text that must succeed on a worker before its first task.
-  std::string worker_check;
-  /// Tasks that a slot is given at a time; 0: as many as their measured durations say.
-  uint64_t chunk = 0;
-  /// How long a scheduler's idle worker waits for a silent master.
-  std::chrono::milliseconds on_master_loss = std::chrono::minutes(30);
 
   /// The program `cq`, started as the workers; empty: this program, whose `main` must begin with a
   /// cq::Runtime.

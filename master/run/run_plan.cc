@@ -1,0 +1,205 @@
+#include "master/run/run_plan.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/cpus.h"
+#include "base/files.h"
+#include "base/quantities.h"
+#include "base/text.h"
+#include "cq/error.h"
+#include "master/run/output_file.h"
+#include "master/run/run_directory.h"
+#include "master/run/run_session.h"
+#include "protocol/command.h"
+#include "protocol/own_program.h"
+
+namespace cq {
+namespace {
+
+std::string RunDirectoryPath(const RunOptions& options) {
+  return AbsolutePath(options.run_dir.empty() ? DefaultRunDirectory(options.input)
+                                              : options.run_dir);
+}
+
+}  // namespace
+
+bool IsServed(const RunOptions& options) {
+  return !options.program.empty() || !options.function.empty();
+}
+
+void CheckOptions(const RunOptions& options) {
+  if (IsServed(options)) {
+    if (!options.command.empty() || (!options.program.empty() && !options.function.empty())) {
+      throw UsageError("a command after '--', --program and --function: choose one");
+    }
+    if (options.parse_json || options.shell) {
+      throw UsageError("--parse and --shell are for a command after '--'");
+    }
+    if (!options.function.empty() && options.function.find(':') == std::string::npos) {
+      throw UsageError(fmt::format("--function '{}': LIBRARY:NAME, as in libmodel.so:simulate",
+                                   options.function));
+    }
+  } else if (options.command.empty()) {
+    throw UsageError("no command: cq run PARAMS.csv [options] -- COMMAND [ARG ...]");
+  } else if (options.command[0].empty()) {
+    throw UsageError("the command is empty");
+  }
+  for (const auto& [column, type] : options.types) ParseColumnType(type, "--types " + column);
+  if (!options.types.empty() && !IsServed(options)) {
+    throw UsageError("--types is for --program and --function");
+  }
+  if (options.shell && options.command.size() != 1) {
+    throw UsageError(
+        fmt::format("--shell takes one argument, the text for /bin/sh; there are {}: "
+                    "put it in quotes",
+                    options.command.size()));
+  }
+  if (options.scheduler == "slurm" && !options.workers) {
+    throw UsageError(
+        fmt::format("--scheduler {} needs --workers N: how many jobs to start", options.scheduler));
+  }
+}
+
+void CheckOutputOf(const RunOptions& options) {
+  if (options.output.empty()) return;
+  // Its own run directory may not be there yet.
+  const std::filesystem::path path = AbsolutePath(options.output);
+  if (options.output != "-" && path.filename() != "results.csv" &&
+      path.parent_path() == RunDirectoryPath(options)) {
+    throw UsageError(fmt::format(
+        "'{}' is in the run directory, whose files are cq's own: choose another --output",
+        options.output));
+  }
+  CheckOutput(options.output, options.input, options.depends);
+}
+
+PoolOptions PlanPool(const RunOptions& options) {
+  PoolOptions pool;
+  pool.scheduler = options.scheduler;
+  // --slots N alone, or nothing, is one worker with so many slots; --workers N alone is N of one
+  // slot.
+  const unsigned slots = options.workers || options.scheduler != "local" ? 1 : UsableCpus();
+  pool.workers = options.workers.value_or(1);
+  pool.slots = options.slots.value_or(slots);
+  pool.program = options.worker_program.empty() ? OwnCommand()
+                                                : std::vector<std::string>{options.worker_program};
+  pool.run_dir = RunDirectoryPath(options);
+  pool.worker_init = options.worker_init;
+  pool.template_file = options.template_file;
+  pool.template_values = options.template_values;
+  return pool;
+}
+
+std::vector<size_t> ColumnIndices(const std::vector<std::string>& names, const char* option,
+                                  const std::vector<std::string>& columns) {
+  std::vector<size_t> indices;
+  for (const std::string& name : names) {
+    const auto found = std::find(columns.begin(), columns.end(), name);
+    if (found == columns.end()) {
+      throw UsageError(fmt::format("{}: there is no column '{}'; the columns are: {}", option, name,
+                                   Joined(columns, ", ")));
+    }
+    indices.push_back(static_cast<size_t>(found - columns.begin()));
+  }
+  return indices;
+}
+
+std::string TasksDirectory(const RunOptions& options) {
+  const std::string cwd = AbsolutePath(options.cwd.empty() ? "." : options.cwd);
+  struct stat status {};
+  // On a cluster the directory may exist on the workers' machines only; they say so themselves.
+  if (options.scheduler == "local" &&
+      (stat(cwd.c_str(), &status) != 0 || !S_ISDIR(status.st_mode))) {
+    throw UsageError(fmt::format("--cwd: there is no directory '{}'", cwd));
+  }
+  return cwd;
+}
+
+std::vector<RowCheck> ChecksOf(const RunOptions& options) {
+  std::vector<RowCheck> checks;
+  if (!options.task_timeout_column.empty()) {
+    checks.push_back({options.task_timeout_column, "--task-timeout", true,
+                      [](const std::string& value) { ParseDuration(value, "--task-timeout"); }});
+  }
+  if (!options.cost_column.empty()) {
+    checks.push_back({options.cost_column, "--cost", false, [](const std::string& value) {
+                        if (!ParseCost(value)) {
+                          throw UsageError(fmt::format("--cost: '{}' is no number", value));
+                        }
+                      }});
+  }
+  for (const auto& [column, name] : options.types) {
+    const ColumnType type = ParseColumnType(name, "--types " + column);
+    checks.push_back({column, "--types", true, [type](const std::string& value) {
+                        if (IsOfType(value, type)) return;
+                        throw UsageError(
+                            fmt::format("--types: '{}' is no {}", value, NameOf(type)));
+                      }});
+  }
+  return checks;
+}
+
+std::vector<ColumnType> ColumnTypes(const RunOptions& options, const InputSummary& input) {
+  auto types = input.types;
+  for (const auto& [column, type] : options.types) {
+    const size_t at = ColumnIndices({column}, "--types", input.columns)[0];
+    types[at] = ParseColumnType(type, "--types " + column);
+  }
+  return types;
+}
+
+std::string DryRun(const RunOptions& options) {
+  CheckOptions(options);
+  const bool served = IsServed(options);
+  const auto summary = ReadInput({.path = options.input,
+                                  .separator = options.separator,
+                                  .checks = ChecksOf(options),
+                                  .find_types = served});
+  const CompiledCommand command =
+      CompileCommand(options.command, summary.columns, options.constants, options.shell);
+  ColumnIndices(options.seed_by, "--seed-by", summary.columns);
+  const std::string cwd = TasksDirectory(options);
+  CheckOutputOf(options);
+  const PoolOptions plan = PlanPool(options);
+  const Pool checked(plan);
+
+  const uint64_t tasks = options.limit == 0 ? summary.rows : std::min(options.limit, summary.rows);
+  std::string text = fmt::format(
+      "input: {} rows, columns {}\ntasks: {}\n{} worker{} × {} slot{} = {} tasks at a time\n"
+      "directory of tasks: {}\nrun directory: {}\nworkers that could connect at once: {}\n",
+      summary.rows, Joined(summary.columns, ", "), tasks, plan.workers,
+      plan.workers == 1 ? "" : "s", plan.slots, plan.slots == 1 ? "" : "s",
+      plan.workers * plan.slots, cwd, plan.run_dir,
+      (DescriptorLimit() - std::min(DescriptorLimit(), kOwnDescriptors)) / kDescriptorsOfWorker);
+  if (served) {
+    text += "types:";
+    const auto types = ColumnTypes(options, summary);
+    for (size_t i = 0; i < types.size(); ++i) {
+      text += fmt::format("{} {} {}", i == 0 ? "" : ",", summary.columns[i], NameOf(types[i]));
+    }
+    text += fmt::format("\nprogram: {}{}\n", Joined(options.program, " "), options.function);
+  }
+  for (size_t i = 0; !served && i < summary.first.size() && i < tasks; ++i) {
+    std::vector<std::string> values;
+    for (const size_t column : command.columns) values.push_back(summary.first[i].fields[column]);
+    const auto rendered = RenderCommand(command.arguments, values, i + 1);
+    text += fmt::format("task {}:", i + 1);
+    if (const auto* problem = std::get_if<std::string>(&rendered)) {
+      text += fmt::format(" error: {}\n", *problem);
+      continue;
+    }
+    for (const std::string& argument : std::get<std::vector<std::string>>(rendered)) {
+      text += " " + ShellQuote(argument);
+    }
+    text += "\n";
+  }
+  const std::string script = Pool::Script(plan);
+  if (!script.empty()) text += "submission script:\n" + script;
+  return text;
+}
+
+}  // namespace cq

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cq/run.h"
+#include "master/input/input.h"
+#include "master/pools/pool.h"
+#include "protocol/run_text.h"
+
+// What the options of `cq run` say, as far as it can be known before anything starts. All throw
+// UsageError for what cannot be.
+namespace cq {
+
+/// Whether the tasks are those of a program or a function.
+bool IsServed(const RunOptions& options);
+/// What is wrong with the options alone.
+void CheckOptions(const RunOptions& options);
+/// Whether the results may go where they are to go.
+void CheckOutputOf(const RunOptions& options);
+PoolOptions PlanPool(const RunOptions& options);
+/// The directory of the tasks, absolute.
+std::string TasksDirectory(const RunOptions& options);
+/// What each value of a column must be.
+std::vector<RowCheck> ChecksOf(const RunOptions& options);
+std::vector<ColumnType> ColumnTypes(const RunOptions& options, const InputSummary& input);
+/// The places of these columns. `option` names what asks for them.
+std::vector<size_t> ColumnIndices(const std::vector<std::string>& names, const char* option,
+                                  const std::vector<std::string>& columns);
+
+}  // namespace cq

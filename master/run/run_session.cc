@@ -1,0 +1,280 @@
+#include "master/run/run_session.h"
+
+#include <fmt/format.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/files.h"
+#include "base/text.h"
+#include "cq/error.h"
+#include "master/journal/journal.h"
+#include "master/run/cancel.h"
+
+namespace cq {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+
+// Not 0. Throws Error.
+uint64_t Random64() {
+  uint64_t number = 0;
+  if (getrandom(&number, sizeof number, 0) != sizeof number) {
+    throw Error("the system gives no random numbers");
+  }
+  return number == 0 ? 1 : number;
+}
+
+void Check(const CommonOptions& options) {
+  const auto within = [](const char* name, milliseconds value, milliseconds least) {
+    constexpr auto kMost = std::chrono::hours(24 * 365);
+    if (value >= least && value <= kMost) return;
+    throw UsageError(
+        fmt::format("{} is {} ms: it must be {} ms to a year", name, value.count(), least.count()));
+  };
+  within("lease", options.lease, milliseconds(100));
+  within("task_timeout", options.task_timeout, milliseconds(0));
+  if (options.on_master_loss) {
+    within("on_master_loss", *options.on_master_loss, milliseconds(0));
+  }
+  if (options.crash_limit == 0) throw UsageError("crash_limit is 0: it must be at least 1");
+  if (options.keep && options.rerun) throw UsageError("--keep and --rerun: choose one");
+}
+
+// Room for the descriptors of so many workers.
+void MakeRoom(const std::vector<PoolShare>& pools) {
+  uint64_t workers = 0;
+  for (const PoolShare& share : pools) workers += share.workers;
+  try {
+    RequireDescriptors(kOwnDescriptors + kDescriptorsOfWorker * workers, "fewer workers");
+  } catch (const Error& error) {
+    // Before anything has started.
+    throw UsageError(error.what());
+  }
+  // Strangers may hold connections open without speaking: the more the better.
+  const uint64_t before = RaiseDescriptorLimit();
+  for (const PoolShare& share : pools) share.pool->KeepDescriptorLimit(before);
+}
+
+}  // namespace
+
+RunSession::RunSession(const CommonOptions& options, std::vector<PoolOptions> plans,
+                       RunObserver& observer)
+    : options_(options),
+      observer_(observer),
+      plans_(std::move(plans)),
+      run_dir_(plans_.at(0).run_dir) {
+  Check(options_);
+  for (const PoolOptions& plan : plans_) {
+    pools_.push_back(std::make_unique<Pool>(plan));
+    shares_.push_back({pools_.back().get(), plan.workers});
+  }
+  MakeRoom(shares_);
+}
+
+// ---- directory and journal ----
+
+void RunSession::Make() {
+  directory_.emplace(RunDirectory::Make(run_dir_, options_.fresh));
+  definition_.run = Random64();
+  definition_.seed = options_.seed ? *options_.seed : Random64() >> 33;
+}
+
+void RunSession::Open() {
+  directory_.emplace(RunDirectory::Open(run_dir_, options_.take_over, options_.trust_owner));
+  journal_.emplace(OpenJournal(directory_->File("journal.db")));
+  definition_ = ReadDefinition(*journal_);
+}
+
+void RunSession::Refuse(const std::string& why) const {
+  throw UsageError(fmt::format(
+      "the run in '{}' is another one: {}; --fresh moves it aside and starts anew, --run-dir DIR "
+      "puts this run elsewhere",
+      run_dir_, why));
+}
+
+void RunSession::RequireSame(const std::map<std::string, std::string>& constants) const {
+  if (constants != definition_.constants) Refuse("its constants are others");
+  if (options_.seed && *options_.seed != definition_.seed) {
+    Refuse(fmt::format("its seed is {}, not {}", definition_.seed, *options_.seed));
+  }
+}
+
+void RunSession::Publish(const Files& files, const std::vector<RowRange>& ranges,
+                         const std::string& record) {
+  const Fingerprints now = TakeFingerprints(definition_, files.depends, files.libraries);
+  auto meta = definition_.ToMeta();
+  meta["fingerprints"] = ToJson(now);
+  meta["record"] = record.empty() ? "null" : record;
+  CreateJournal(directory_->File("journal.db"), meta, ranges);
+  directory_->Publish();
+  files_.emplace(now);
+  journal_.emplace(OpenJournal(directory_->File("journal.db")));
+}
+
+void RunSession::PublishWithoutJournal(const Files& files) {
+  files_.emplace(TakeFingerprints(definition_, files.depends, files.libraries));
+  directory_->Publish();
+}
+
+void RunSession::CompareFiles(const Fingerprints& now) {
+  const auto changed = Changed(FingerprintsFromJson(MetaText(*journal_, "fingerprints")), now);
+  const uint64_t results = CountResults(*journal_);
+  if (changed.empty() || results == 0 || options_.keep || options_.rerun) return;
+  throw UsageError(fmt::format(
+      "{} results in '{}' are older than the last change of {}: --keep keeps them, --rerun runs "
+      "their tasks again",
+      results, run_dir_, Joined(changed, ", ")));
+}
+
+void RunSession::Continue(const Files& files, Restart restart, Restart::Rerun otherwise) {
+  const Fingerprints now = TakeFingerprints(definition_, files.depends, files.libraries);
+  CompareFiles(now);
+  files_.emplace(now);
+  restart.rerun = options_.rerun    ? Restart::Rerun::kAll
+                  : options_.failed ? Restart::Rerun::kFailed
+                                    : otherwise;
+  for (auto& [name, value] : definition_.ToMeta()) restart.meta[name] = value;
+  restart.meta["fingerprints"] = ToJson(now);
+  epoch_ = StartEpoch(*journal_, restart);
+}
+
+// ---- workers and loop ----
+
+bool RunSession::Elsewhere() const {
+  return std::any_of(plans_.begin(), plans_.end(),
+                     [](const PoolOptions& plan) { return plan.scheduler != "local"; });
+}
+
+// Those of another scheduler could not be watched any more.
+void RunSession::CancelLeft(bool all) {
+  const auto say = [this](const std::string& text) { observer_.Resumed(text); };
+  const std::string ours = Elsewhere() ? "slurm" : "local";
+  for (const std::string& job : CancelAllocations(*journal_, all ? "" : ours, say)) {
+    observer_.Resumed(fmt::format("cancelled {}, left by an earlier master", job));
+  }
+}
+
+Transport::Reach RunSession::ReachOfPools() const {
+  using Reach = Transport::Reach;
+  Reach reach = Reach::kLoopback;
+  for (const auto& pool : pools_) {
+    if (pool->scheduler() == "local") continue;
+    const bool here = pool->ControllerAtLoopback() || reach == Reach::kLoopbackFirst;
+    reach = here ? Reach::kLoopbackFirst : Reach::kAll;
+  }
+  return reach;
+}
+
+// Binds, and writes the keys and the address to where workers find them: the same keys and, if it
+// can be had, the same port as an earlier master's, so that workers come back by themselves.
+Transport RunSession::Listen() {
+  // The transport's, the journal's, and those of the pools: libzmq would abort for want of one.
+  RequireThreads(4 + pools_.size(), "fewer pools");
+  Transport transport(keys_->server(), keys_->client_public());
+  const bool local = std::any_of(pools_.begin(), pools_.end(),
+                                 [](const auto& pool) { return pool->scheduler() == "local"; });
+  // Where no file can be kept private, no directory can.
+  const bool keeps_private = keys_->elsewhere().empty();
+  std::string socket;
+  if (local && keeps_private) socket = transport.BindLocal(directory_->File("local"));
+  auto endpoints = transport.Bind(ReachOfPools(), keys_->port());
+  const std::string address = endpoints[0];
+  keys_->Write(std::move(endpoints), std::move(socket));
+  if (!keeps_private) {
+    observer_.Warning(
+        fmt::format("the file system of '{}' can keep no file private: the run's keys are in '{}'",
+                    directory_->path(), keys_->elsewhere()));
+  }
+  directory_->WriteOwner(address);
+  return transport;
+}
+
+// What earlier masters submitted is taken over; their workers are waited for as long as they can
+// live.
+void RunSession::TakeOver(Recovered& recovered) {
+  std::set<std::string> watched;
+  for (const OpenAllocation& open : OpenAllocations(*journal_)) {
+    // Where the pools are others now: any of that scheduler can watch them.
+    Pool* taker = nullptr;
+    for (const auto& pool : pools_) {
+      if (pool->scheduler() != open.scheduler) continue;
+      if (taker == nullptr || pool->place() == open.pool) taker = pool.get();
+    }
+    if (taker == nullptr) continue;
+    taker->Adopt(open);
+    watched.insert(fmt::format("{} {}_", open.scheduler, open.job.substr(0, open.job.find(';'))));
+  }
+  for (KnownWorker& worker : recovered.workers) {
+    worker.watched =
+        watched.contains(worker.allocation.substr(0, worker.allocation.rfind('_') + 1));
+  }
+  for (const std::string& host : AvoidedHosts(*journal_)) {
+    for (const auto& pool : pools_) pool->Avoid(host);
+  }
+}
+
+// What all runs have in common.
+void RunSession::FillCommon(CoreOptions& core) const {
+  core.epoch = epoch_;
+  core.lease = options_.lease;
+  core.crash_limit = options_.crash_limit;
+  core.retries = options_.retries;
+  core.max_failures = options_.max_failures;
+  core.explained_late = Elsewhere();
+  core.expected_slots = 0;
+  for (const PoolOptions& plan : plans_) core.expected_slots += uint64_t{plan.workers} * plan.slots;
+  RunText& text = core.text;
+  text.run = definition_.run;
+  text.run_dir = directory_->path();
+  text.cwd = definition_.cwd;
+  text.env = definition_.env;
+  text.check = options_.worker_check;
+  text.timeout_ms = static_cast<uint64_t>(options_.task_timeout.count());
+  text.memory_bytes = options_.task_memory_bytes;
+  text.fence = options_.fence;
+  text.chunk = options_.chunk;
+  const milliseconds loss = options_.on_master_loss.value_or(journal_ ? minutes(30) : minutes(1));
+  text.on_master_loss_ms = static_cast<uint64_t>(loss.count());
+}
+
+MasterLoop& RunSession::Start(CoreOptions core, MasterLoop::Options loop, Recovered recovered,
+                              TaskSource& tasks, const MakeWriter& make_writer) {
+  FillCommon(core);
+  keys_ = std::make_unique<RunKeys>(*directory_, definition_.run);
+  Transport transport = Listen();
+  for (const auto& pool : pools_) pool->HoldOpen(directory_->workers_lock());
+  const bool journalled = journal_.has_value();
+  if (journalled) TakeOver(recovered);
+  workforce_ = std::make_unique<Workforce>(shares_);
+  loop.spool = directory_->File("spool");
+  loop.copies = directory_->File("copy-");
+  loop.keep_alive = [this] {
+    directory_->RenewOwner();
+    LookAtFiles();
+  };
+  const auto make = [&](RecordWriter::Callbacks callbacks) {
+    auto writer = make_writer(journal_, std::move(callbacks));
+    journal_.reset();
+    return writer;
+  };
+  loop_ = std::make_unique<MasterLoop>(std::move(loop), Core(std::move(core), std::move(recovered)),
+                                       std::move(transport), tasks, *workforce_, make, observer_);
+  if (journalled) directory_->Keep();
+  return *loop_;
+}
+
+void RunSession::LookAtFiles() {
+  const std::string changed = files_->Look();
+  if (!changed.empty()) observer_.Warning(changed);
+}
+
+void RunSession::Close(bool keep_keys) {
+  unlink(directory_->File("owner.json").c_str());
+  if (!keep_keys) keys_->Remove();
+}
+
+}  // namespace cq
