@@ -46,6 +46,10 @@ std::string AskMaster(const std::string& run_dir, RequestKind kind) {
 }
 
 Database OpenToRead(const std::string& run_dir) {
+  if (!HeldByMaster(run_dir)) {
+    const std::string loss = LossOfLog(run_dir);
+    if (!loss.empty()) Say(stderr, PrintableText("cq: " + loss + "\n"));
+  }
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   for (;;) {
     try {

@@ -14,6 +14,7 @@
 #include "cq/error.h"
 #include "master/input/input.h"
 #include "master/journal/database.h"
+#include "master/journal/recovery.h"
 #include "master/journal/run_definition.h"
 #include "master/run/export.h"
 #include "master/run/run_directory.h"

@@ -73,7 +73,7 @@ std::string RecordOf(const CommandLine& line, const RunOptions& options) {
   const std::string& input = options.input;
   OrderedJson record;
   record["options"] = JsonOfList(words);
-  record["input"] = JsonOfList({input.empty() || input == "-" ? "-" : AbsolutePath(input)});
+  record["input"] = JsonOfList({input.empty() ? "-" : InputIdentity(input)});
   record["command"] = JsonOfList(line.command);
   return JsonText(record);
 }

@@ -87,7 +87,9 @@ bool InPath(const std::string& program) {
 
 void PrintJson(const RunSummary& summary) {
   OrderedJson json = {{"status", summary.status}, {"tasks", summary.tasks}};
-  for (int i = 0; i < 7; ++i) json[OutcomeName(i)] = summary.outcomes[static_cast<size_t>(i)];
+  for (size_t i = 0; i < summary.outcomes.size(); ++i) {
+    json[OutcomeName(static_cast<int>(i))] = summary.outcomes[i];
+  }
   json["seconds"] = summary.seconds;
   json["first_result_seconds"] = summary.first_result_seconds;
   json["seed"] = summary.seed;
@@ -102,9 +104,9 @@ void SayEnd(ProgressPrinter& printer, const RunSummary& summary) {
   uint64_t done = 0;
   for (const uint64_t count : summary.outcomes) done += count;
   std::string text = fmt::format("{} of {} tasks ok", ok, summary.tasks);
-  for (int i = 1; i < 7; ++i) {
-    const uint64_t count = summary.outcomes[static_cast<size_t>(i)];
-    if (count > 0) text += fmt::format(", {} {}", count, OutcomeName(i));
+  for (size_t i = 1; i < summary.outcomes.size(); ++i) {
+    const uint64_t count = summary.outcomes[i];
+    if (count > 0) text += fmt::format(", {} {}", count, OutcomeName(static_cast<int>(i)));
   }
   if (done < summary.tasks) text += fmt::format(", {} pending", summary.tasks - done);
   text += fmt::format("; {:.2f} s; results in {}", summary.seconds,

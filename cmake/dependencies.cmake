@@ -8,6 +8,7 @@ find_path(CPPZMQ_INCLUDE_DIR zmq.hpp REQUIRED)
 find_path(ROBIN_MAP_INCLUDE_DIR tsl/robin_map.h REQUIRED)
 find_path(RAPIDJSON_INCLUDE_DIR rapidjson/reader.h REQUIRED)
 find_path(LIBARCHIVE_INCLUDE_DIR archive.h REQUIRED)  # loaded when it is needed
+find_path(ZLIB_INCLUDE_DIR zlib.h REQUIRED)  # so, too
 find_path(CSV_INCLUDE_DIR csv.h REQUIRED)
 if(BUILD_TESTING)
   find_package(GTest 1.12 REQUIRED)

@@ -276,9 +276,7 @@ class MasterEngine final : public detail::Engine {
     CoreOptions core;
     core.tasks = last_;
     core.open = true;
-    core.text.program.words = definition.program;
-    core.text.program.calls = true;
-    core.text.program.constants = {definition.constants.begin(), definition.constants.end()};
+    core.text = Text(definition);
     MasterLoop::Options loop;
     loop.ending = [this](const std::string& reason) { OnEnding(reason); };
     loop_ = &session_->Start(
@@ -295,6 +293,15 @@ class MasterEngine final : public detail::Engine {
     definition.constants = options_.constants.packed();
     definition.env = options_.env;
     definition.cwd = fs::current_path().string();
+    session_->RequireSendable(Text(definition));
+  }
+
+  static RunText Text(const RunDefinition& definition) {
+    RunText text;
+    text.program.words = definition.program;
+    text.program.calls = true;
+    text.program.constants = {definition.constants.begin(), definition.constants.end()};
+    return text;
   }
 
   std::unique_ptr<RecordWriter> MakeWriter(std::optional<Database>& journal,
@@ -394,7 +401,7 @@ class MasterEngine final : public detail::Engine {
     session_->LookAtFiles();
     {
       const std::lock_guard lock(mutex_);
-      if (!over_) over_ = reason.empty() ? "the master has ended" : reason;
+      if (!over_) over_ = reason.empty() ? "the master has ended" : InWordsOfTheApi(reason);
       known_.reset();
     }
     room_.notify_all();

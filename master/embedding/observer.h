@@ -8,7 +8,7 @@
 #include <string>
 
 #include "cq/engine.h"
-#include "cq/run.h"
+#include "cq/run_observer.h"
 
 namespace cq {
 

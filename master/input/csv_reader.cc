@@ -104,6 +104,15 @@ void CsvReader::OnRow(int end, void* self) {
   reader->ready_.push_back(std::move(row));
 }
 
+// What may be meant by this character behind a closing quote of the header.
+std::string CsvReader::OtherSeparator(char c) const {
+  if (line_ != 1 || separator_ != ',' ||
+      std::string_view(";\t| ").find(c) == std::string_view::npos)
+    return {};
+  return fmt::format("; if fields are separated by it: --separator {}",
+                     c == '\t' ? "tab" : fmt::format("'{}'", c));
+}
+
 bool CsvReader::FillBuffer() {
   if (interrupt_fd_ >= 0) {
     // A pipe may have nothing to read for long; a file always is readable.
@@ -149,8 +158,8 @@ void CsvReader::Feed(std::string_view piece) {
     }
     if (parser_.quoted != 0) {
       throw UsageError(fmt::format(
-          "{}:{}: text behind a closing quote; a quote within quotes is written twice (\"\")",
-          name_, line_));
+          "{}:{}: text behind a closing quote; a quote within quotes is written twice (\"\"){}",
+          name_, line_, OtherSeparator(piece[at])));
     }
     // A quote inside an unquoted field (5" pipe) is data.
     csv_set_opts(&parser_, kOptions & ~CSV_STRICT);

@@ -50,6 +50,7 @@ class CsvReader {
   bool FillBuffer();
   void Feed(std::string_view piece);
   void CheckReturn() const;
+  std::string OtherSeparator(char c) const;
   void Finish();
   static void OnField(void* field, size_t size, void* self);
   static void OnRow(int end, void* self);

@@ -18,6 +18,7 @@
 #include "base/quantities.h"
 #include "base/text.h"
 #include "cq/error.h"
+#include "master/input/decompress.h"
 #include "master/input/input_stream.h"
 #include "protocol/column_types.h"
 #include "protocol/limits.h"
@@ -44,10 +45,8 @@ char SeparatorOf(const InputOptions& options) {
   const std::string& given = options.separator;
   if (given == "tab" || given == "\\t") return '\t';
   if (given.empty()) {
-    for (const char* ending : {".tsv", ".tsv.gz", ".tsv.zst"}) {
-      if (options.path.ends_with(ending)) return '\t';
-    }
-    return ',';
+    const std::string name = WithoutCompression(options.path);
+    return name.ends_with(".tsv") || name.ends_with(".TSV") ? '\t' : ',';
   }
   if (given.size() == 1 && given[0] != '"' && given[0] != '\n' && given[0] != '\r') return given[0];
   throw UsageError(
@@ -90,7 +89,7 @@ void CheckHeader(const std::string& name, const CsvRow& header) {
 InputSummary ReadInput(const InputOptions& options) {
   const std::string name = InputName(options.path);
   const char separator = SeparatorOf(options);
-  InputStream stream(options.path);
+  InputStream stream(options.path, options.interrupt_fd);
   Fd in = stream.TakeFd();
   Fd out;
   if (!options.copy.empty()) {

@@ -1,10 +1,8 @@
 #include "master/input/input_stream.h"
 
-#include <archive.h>
-#include <archive_entry.h>
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,118 +10,75 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <memory>
-#include <type_traits>
 #include <utility>
 
 #include "cq/error.h"
+#include "master/input/decompress.h"
 
 namespace cq {
 namespace {
 
-bool IsCompressed(const std::string& path) {
-  for (const char* ending : {".gz", ".zst", ".xz", ".bz2"}) {
-    if (path.ends_with(ending)) return true;
-  }
-  return false;
-}
-
-// libarchive, loaded when it is needed, and for good: with the twenty libraries that it brings, it
-// would make the start of every command, worker and slot a third longer.
-class LibArchive {
- public:
-  static const LibArchive& Get() {
-    static const LibArchive loaded;
-    return loaded;
-  }
-
-  decltype(&archive_read_new) make;
-  decltype(&archive_read_free) free;
-  decltype(&archive_read_support_filter_all) support_all_filters;
-  decltype(&archive_read_support_format_raw) support_raw_bytes;
-  decltype(&archive_read_open_fd) open;
-  decltype(&archive_read_next_header) next_header;
-  decltype(&archive_read_data) read;
-  decltype(&archive_error_string) error;
-
- private:
-  LibArchive() {
-    void* library = dlopen("libarchive.so.13", RTLD_NOW | RTLD_LOCAL);
-    if (library == nullptr) {
-      throw UsageError(fmt::format("compressed input needs libarchive: {}", dlerror()));
-    }
-    const auto find = [&](const char* name, auto& function) {
-      function =
-          reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name));
-      if (function == nullptr) throw UsageError(fmt::format("libarchive: {}", dlerror()));
-    };
-    find("archive_read_new", make);
-    find("archive_read_free", free);
-    find("archive_read_support_filter_all", support_all_filters);
-    find("archive_read_support_format_raw", support_raw_bytes);
-    find("archive_read_open_fd", open);
-    find("archive_read_next_header", next_header);
-    find("archive_read_data", read);
-    find("archive_error_string", error);
-  }
-};
-
-}  // namespace
-
-InputStream::InputStream(const std::string& path) : path_(path) {
-  if (path == "-") {
-    fd_ = Fd(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
-    if (!fd_) throw UsageError(fmt::format("cannot read standard input: {}", strerror(errno)));
-    return;
-  }
-  fd_ = Fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd_) throw UsageError(fmt::format("cannot read '{}': {}", path, strerror(errno)));
+// A FIFO is opened at once, and waited for where an interruption can be heard: whoever writes to it
+// may never come.
+Fd OpenInput(const std::string& path, int interrupt_fd) {
+  Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
-  if (fstat(fd_.get(), &status) == 0 && S_ISDIR(status.st_mode)) {
+  if (!fd || fstat(fd.get(), &status) != 0) {
+    throw UsageError(fmt::format("cannot read '{}': {}", path, strerror(errno)));
+  }
+  if (S_ISDIR(status.st_mode)) {
     throw UsageError(fmt::format("cannot read '{}': it is a directory", path));
   }
-  if (!IsCompressed(path)) return;
-  if (!S_ISREG(status.st_mode)) {
+  if (IsCompressed(path) && !S_ISREG(status.st_mode)) {
     throw UsageError(fmt::format(
         "cannot decompress '{}': it is no regular file; decompress it yourself, as in 'zcat {} | "
         "cq run -'",
         path, path));
   }
-  LibArchive::Get();  // what cannot be loaded is told of here
+  if (S_ISFIFO(status.st_mode)) {
+    std::array<pollfd, 2> fds{{{fd.get(), POLLIN, 0}, {interrupt_fd, POLLIN, 0}}};
+    while (poll(fds.data(), fds.size(), -1) < 0) {
+    }
+    if (fds[1].revents != 0) throw Interrupted(fmt::format("interrupted while reading '{}'", path));
+  }
+  fcntl(fd.get(), F_SETFL, O_RDONLY);
+  return fd;
+}
+
+Fd StandardInput() {
+  Fd fd(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
+  struct stat status {};
+  const bool open = fd && (fcntl(fd.get(), F_GETFL) & O_ACCMODE) != O_WRONLY;
+  if (!open) {
+    throw UsageError("cannot read standard input, which whoever started this program has closed");
+  }
+  if (fstat(fd.get(), &status) == 0 && S_ISDIR(status.st_mode)) {
+    throw UsageError("cannot read standard input: it is a directory");
+  }
+  return fd;
+}
+
+}  // namespace
+
+InputStream::InputStream(const std::string& path, int interrupt_fd)
+    : path_(path), fd_(path == "-" ? StandardInput() : OpenInput(path, interrupt_fd)) {
+  if (!IsCompressed(path)) return;
+  RequireDecompressor(path);  // what cannot be loaded is told of here
   Pipe pipe = MakePipe();
   file_ = std::exchange(fd_, std::move(pipe.read));
-  thread_ =
-      std::thread([this, to = std::move(pipe.write)]() mutable { Decompress(std::move(to)); });
+  thread_ = std::thread([this, to = std::move(pipe.write)] {
+    // Whoever reads may have seen enough.
+    sigset_t broken;
+    sigemptyset(&broken);
+    sigaddset(&broken, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &broken, nullptr);
+    problem_ = Decompress(path_, file_.get(), to.get());
+  });
 }
 
 InputStream::~InputStream() {
   fd_.Close();
   if (thread_.joinable()) thread_.join();
-}
-
-void InputStream::Decompress(Fd to) {
-  // Whoever reads may have seen enough.
-  sigset_t broken;
-  sigemptyset(&broken);
-  sigaddset(&broken, SIGPIPE);
-  pthread_sigmask(SIG_BLOCK, &broken, nullptr);
-  const LibArchive& library = LibArchive::Get();
-  const std::unique_ptr<archive, int (*)(archive*)> from(library.make(), library.free);
-  library.support_all_filters(from.get());
-  library.support_raw_bytes(from.get());
-  archive_entry* entry = nullptr;
-  constexpr size_t kBlock = 1u << 16;
-  std::array<char, kBlock> buffer;
-  la_ssize_t n = -1;
-  if (library.open(from.get(), file_.get(), kBlock) == ARCHIVE_OK &&
-      library.next_header(from.get(), &entry) == ARCHIVE_OK) {
-    while ((n = library.read(from.get(), buffer.data(), buffer.size())) > 0) {
-      if (!WriteAll(to.get(), {buffer.data(), static_cast<size_t>(n)})) return;
-    }
-  }
-  if (n >= 0) return;
-  const char* why = library.error(from.get());
-  problem_ = why == nullptr ? "it is damaged" : why;
 }
 
 void InputStream::Finish() {

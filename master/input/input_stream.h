@@ -8,11 +8,12 @@
 namespace cq {
 
 /// What an input's bytes are read from: the file as it is, or, if its name says that it is
-/// compressed (.gz, .zst, .xz, .bz2), what libarchive makes of it, on a thread of its own.
+/// compressed (.gz, .zst, .xz, .bz2), what it was before, made out on a thread of its own.
 class InputStream {
  public:
-  /// "-" is standard input, as it is. Throws UsageError for what cannot be read.
-  explicit InputStream(const std::string& path);
+  /// "-" is standard input, as it is. Throws UsageError for what cannot be read, and Interrupted
+  /// once `interrupt_fd` is readable while a FIFO is waited for.
+  InputStream(const std::string& path, int interrupt_fd);
   InputStream(const InputStream&) = delete;
   InputStream& operator=(const InputStream&) = delete;
   ~InputStream();
@@ -24,8 +25,6 @@ class InputStream {
   void Finish();
 
  private:
-  void Decompress(Fd to);
-
   const std::string path_;
   Fd fd_;
   // The compressed one.

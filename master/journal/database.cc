@@ -113,6 +113,11 @@ std::string_view Statement::Text(int column) const {
 }
 
 Database::Database(const std::string& path, Mode mode) {
+  struct stat file {};
+  // SQLite would wait for whoever writes to a FIFO.
+  if (stat(path.c_str(), &file) == 0 && !S_ISREG(file.st_mode)) {
+    throw Error(fmt::format("journal '{}': it is no regular file", path));
+  }
   Connect(path, mode);
   if (mode == Mode::kImmutable) return;
   // One who reads asks the one who keeps the database, rather than wait.

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
 
 #include "base/files.h"
 #include "base/wall_clock.h"
@@ -96,6 +97,29 @@ Database OpenJournal(const std::string& path) {
         format, kJournalFormat));
   }
   return journal;
+}
+
+// A master that ends in order writes the log back and removes it, as does whoever looks into the
+// journal with a tool of SQLite's; then the journal knows the workers that have left a log of
+// theirs.
+std::string LossOfLog(const std::string& run_dir) {
+  namespace fs = std::filesystem;
+  const std::string path = run_dir + "/journal.db";
+  std::error_code none;
+  const bool killed = fs::exists(run_dir + "/owner.json", none) && fs::is_regular_file(path, none);
+  // Whoever reads makes an empty one.
+  const auto bytes = fs::file_size(path + "-wal", none);
+  if (!killed || (!none && bytes > 0)) return {};
+  const auto logs = fs::directory_iterator(run_dir + "/logs", none);
+  if (none || logs == fs::directory_iterator()) return {};
+  Database journal(path, Database::Mode::kImmutable);
+  auto workers = journal.Prepare("SELECT count(*) FROM workers");
+  if (!workers.Step() || workers.Int(0) > 0) return {};
+  return fmt::format(
+      "'{}-wal' is missing, and with it all that the run had written when its master was killed: "
+      "results that it had are lost, and their tasks run again; put the file back first, if it is "
+      "somewhere",
+      path);
 }
 
 std::string MetaText(Database& journal, const char* name) {

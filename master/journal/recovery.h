@@ -20,6 +20,9 @@ void RequireRun(Database& journal, const std::string& path);
 /// Opens the journal of an existing run. Throws Error for one that is damaged or of a newer cq.
 Database OpenJournal(const std::string& path);
 
+/// What is lost, for people, if the log beside the journal is gone though the master that wrote it
+/// was killed; empty as far as nothing speaks for that. Before the journal is opened.
+std::string LossOfLog(const std::string& run_dir);
 /// The JSON of one meta value; empty if there is none.
 std::string MetaText(Database& journal, const char* name);
 

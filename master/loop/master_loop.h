@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/mailbox.h"
-#include "cq/run.h"
+#include "cq/run_observer.h"
 #include "master/core/core.h"
 #include "master/input/task_source.h"
 #include "master/journal/record_writer.h"

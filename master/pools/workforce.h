@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "cq/run.h"
+#include "cq/run_observer.h"
 #include "master/core/core.h"
 #include "master/pools/pool.h"
 

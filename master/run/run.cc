@@ -23,6 +23,7 @@
 #include "master/run/run_session.h"
 #include "protocol/column_types.h"
 #include "protocol/command.h"
+#include "protocol/limits.h"
 
 namespace cq {
 namespace {
@@ -134,7 +135,7 @@ class RowsRun {
     definition_.seed_by = options_.seed_by;
     definition_.limit = options_.limit;
     if (!options_.input.empty()) {
-      definition_.input = options_.input == "-" ? "-" : AbsolutePath(options_.input);
+      definition_.input = InputIdentity(options_.input);
     }
     definition_.output = options_.output.empty()  ? session_.directory().path() + "/results.csv"
                          : options_.output == "-" ? "-"
@@ -151,6 +152,21 @@ class RowsRun {
     cost_column_ = ColumnOf(options_.cost_column, "--cost");
     group_column_ = ColumnOf(options_.group_column, "--group");
     WarnOfNoHeader();
+    RequireSendable();
+  }
+
+  // What no worker would take.
+  void RequireSendable() const {
+    if (served() && definition_.columns.size() > kNamesMax) {
+      throw UsageError(
+          fmt::format("the input has {} columns; a program or function can be given {}",
+                      definition_.columns.size(), kNamesMax));
+    }
+    if (command_.arguments.size() > kHeldMax) {
+      throw UsageError(fmt::format("the command has {} words; it may have {}",
+                                   command_.arguments.size(), kHeldMax));
+    }
+    session_.RequireSendable(Text(0));
   }
 
   // A list has no header: its first row would be missing, unnoticed.
@@ -226,7 +242,7 @@ class RowsRun {
       return path == "-" ? std::string("standard input") : fmt::format("'{}'", path);
     };
     const std::string& before = definition_.input;
-    const std::string now = options_.input == "-" ? "-" : AbsolutePath(options_.input);
+    const std::string now = InputIdentity(options_.input);
     std::error_code none;
     const bool same_file = now != "-" && before != "-" &&
                            (now == before || std::filesystem::equivalent(now, before, none));
@@ -241,26 +257,31 @@ class RowsRun {
   }
 
   void CompareInput(Restart& restart) {
+    const std::string copy = File("params.csv");
+    if (access(copy.c_str(), F_OK) != 0) {
+      throw Error(
+          fmt::format("'{}' is missing, the copy of the rows that the results belong to: put it "
+                      "back (it is the "
+                      "input as it was when the run last started), or start anew with --fresh",
+                      copy));
+    }
     const std::string& input = options_.input;
     ranges_ = ReadRanges(*session_.journal());
     if (input.empty()) {
       observer_.Resumed("the rows are those of the copy in the run directory");
-      CheckCopy(File("params.csv"));
+      CheckCopy(copy);
       return;
     }
-    if (input != "-" && access(input.c_str(), F_OK) != 0) {
+    const bool stream = IsStream(input);
+    if (!stream && access(input.c_str(), F_OK) != 0) {
       if (AbsolutePath(input) != definition_.input) RequireSameInput({}, false);
       observer_.Resumed(
           fmt::format("'{}' is gone: the rows are those of the copy in the run directory", input));
-      CheckCopy(File("params.csv"));
+      CheckCopy(copy);
       return;
     }
-    const std::string copy = File("params.csv");
-    struct stat status {};
-    const bool regular =
-        input != "-" && stat(input.c_str(), &status) == 0 && S_ISREG(status.st_mode);
-    const bool same = regular && SameBytes(input, copy);
-    if (input != "-") RequireSameInput(copy, same);
+    const bool same = !stream && SameBytes(input, copy);
+    if (!stream) RequireSameInput(copy, same);
     if (same) {
       CheckCopy(copy);
       return;
@@ -271,7 +292,7 @@ class RowsRun {
       ~Remove() { unlink(path.c_str()); }
     } remove{edited};
     const auto summary = Read(input, edited);
-    if (input == "-") {
+    if (stream) {
       RequireSameInput(copy, SameBytes(edited, copy));
       CheckCopy(copy);
       return;

@@ -277,8 +277,19 @@ std::string AbsolutePath(const std::string& path) {
   return text;
 }
 
+bool IsStream(const std::string& input) {
+  struct stat status {};
+  return input == "-" || (stat(input.c_str(), &status) == 0 && !S_ISREG(status.st_mode));
+}
+
+std::string InputIdentity(const std::string& input) {
+  return IsStream(input) ? "-" : AbsolutePath(input);
+}
+
 std::string DefaultRunDirectory(const std::string& input) {
-  if (input == "-") return "stdin.cq";
+  // That of a process substitution is a number.
+  const bool nameless = input.starts_with("/dev/") || input.starts_with("/proc/");
+  if (input == "-" || (nameless && IsStream(input))) return "stdin.cq";
   fs::path name = fs::path(input).filename();
   if (name.extension() == ".csv") name.replace_extension();
   return name.string() + ".cq";

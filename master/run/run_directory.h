@@ -60,7 +60,13 @@ class RunDirectory {
   bool published_ = false;
 };
 
-/// NAME.cq in the current directory for a CSV called NAME.csv; "stdin.cq" for "-".
+/// Whether an input can be read once only: "-" is standard input, others are pipes and the like.
+bool IsStream(const std::string& input);
+/// By which an input is known again: its path, or "-" for a stream, two of which are never the
+/// same.
+std::string InputIdentity(const std::string& input);
+/// NAME.cq in the current directory for a CSV called NAME.csv; "stdin.cq" for a stream without a
+/// name.
 std::string DefaultRunDirectory(const std::string& input);
 
 /// Throws UsageError unless a run can be made at `path`: nothing is there, or an empty directory,

@@ -14,6 +14,7 @@
 #include "master/run/output_file.h"
 #include "master/run/run_directory.h"
 #include "master/run/run_session.h"
+#include "protocol/column_types.h"
 #include "protocol/command.h"
 #include "protocol/own_program.h"
 

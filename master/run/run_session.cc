@@ -12,6 +12,7 @@
 #include "cq/error.h"
 #include "master/journal/journal.h"
 #include "master/run/cancel.h"
+#include "protocol/codec.h"
 
 namespace cq {
 namespace {
@@ -85,6 +86,8 @@ void RunSession::Make() {
 
 void RunSession::Open() {
   directory_.emplace(RunDirectory::Open(run_dir_, options_.take_over, options_.trust_owner));
+  const std::string loss = LossOfLog(directory_->path());
+  if (!loss.empty()) observer_.Warning(loss);
   journal_.emplace(OpenJournal(directory_->File("journal.db")));
   definition_ = ReadDefinition(*journal_);
 }
@@ -101,6 +104,20 @@ void RunSession::RequireSame(const std::map<std::string, std::string>& constants
   if (options_.seed && *options_.seed != definition_.seed) {
     Refuse(fmt::format("its seed is {}, not {}", definition_.seed, *options_.seed));
   }
+}
+
+// Whoever sends looks first whether the other side would take it: what it refuses it would be sent
+// for ever.
+void RunSession::RequireSendable(RunText text) const {
+  FillCommon(text);
+  const auto decoded = DecodeToWorker(Encode({}, ToWorker(std::move(text))));
+  const auto* error = std::get_if<DecodeError>(&decoded);
+  if (error == nullptr) return;
+  throw UsageError(
+      fmt::format("workers could not be told of this run, since its command, constants, variables "
+                  "or columns are "
+                  "too many or too large: {}",
+                  error->reason));
 }
 
 void RunSession::Publish(const Files& files, const std::vector<RowRange>& ranges,
@@ -227,7 +244,10 @@ void RunSession::FillCommon(CoreOptions& core) const {
   core.explained_late = Elsewhere();
   core.expected_slots = 0;
   for (const PoolOptions& plan : plans_) core.expected_slots += uint64_t{plan.workers} * plan.slots;
-  RunText& text = core.text;
+  FillCommon(core.text);
+}
+
+void RunSession::FillCommon(RunText& text) const {
   text.run = definition_.run;
   text.run_dir = directory_->path();
   text.cwd = definition_.cwd;

@@ -47,6 +47,8 @@ class RunSession {
   /// Throws UsageError: what the directory has is another run, for this reason.
   [[noreturn]] void Refuse(const std::string& why) const;
 
+  /// Throws UsageError for a text, with what all runs have in common, that a worker would refuse.
+  void RequireSendable(RunText text) const;
   /// Refuses a run with other constants, or another seed than is asked for.
   void RequireSame(const std::map<std::string, std::string>& constants) const;
 
@@ -86,6 +88,7 @@ class RunSession {
   Transport Listen();
   Transport::Reach ReachOfPools() const;
   void TakeOver(Recovered& recovered);
+  void FillCommon(RunText& text) const;
   void FillCommon(CoreOptions& core) const;
 
   const CommonOptions options_;

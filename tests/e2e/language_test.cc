@@ -183,6 +183,14 @@ TEST_F(LanguageTest, RowsOfRDoNotDependOnTheirNeighbours) {
   EXPECT_EQ(Column("d"), (Words{"7", "7", "7", "7"}));
   const std::string here = std::filesystem::path(directory_.path()).filename();
   EXPECT_EQ(Column("w"), (Words{here, here, here, here}));
+  // A time limit that one sets is over with it.
+  const Ended limits = Run(4, R("cq_serve(function(x) {\n"
+                                "  if (x == 1) setTimeLimit(elapsed = 0.2)\n"
+                                "  if (x == 2) setSessionTimeLimit(elapsed = 0.2)\n"
+                                "  begin <- proc.time()[[3]]\n"
+                                "  while (x > 2 && proc.time()[[3]] - begin < 0.4) sqrt(2)\n"
+                                "  x })"));
+  EXPECT_EQ(limits.status, 0) << limits.err;
 }
 
 TEST_F(LanguageTest, RowsOfPythonDoNotDependOnTheirNeighbours) {
@@ -256,6 +264,18 @@ TEST_F(LanguageTest, AColumnOfLargeIntegersHasOneClassInR) {
   ASSERT_EQ(ended.status, 0) << ended.err;
   EXPECT_EQ(Column("n_of"), (Words{"integer", "cq_int64"}));
   EXPECT_EQ(Column("of"), Words(2, "cq_int64"));
+  const auto converted =
+      R("cq_serve(function(id) format(bit64::as.integer64(id) + bit64::as.integer64(2)))");
+  WriteFile(directory_.File("in.csv"), "id\n9007199254740993\n");
+  words = {"run", "in.csv", "-w", "1", "--fresh"};
+  words.insert(words.end(), converted.begin(), converted.end());
+  if (TestProcess({"Rscript", "-e", "bit64::as.integer64(1)"}, directory_.path()).Wait().status !=
+      0) {
+    GTEST_SKIP() << "without the R package bit64";
+  }
+  ended = Cq(words, directory_.path());
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("result"), (Words{"9007199254740995"}));
 }
 
 TEST_F(LanguageTest, AJumpToTheTopLevelOfRIsThatTasksError) {
@@ -325,25 +345,37 @@ TEST_F(LanguageTest, WhatAFunctionStartsCannotSpeakForIt) {
 }
 
 TEST_F(LanguageTest, WhateverPythonReturnsOrRaisesIsAValueOrAnError) {
-  const Ended ended =
-      Run(9, Python("import datetime, decimal, sys\n"
-                    "class Bad(Exception):\n"
-                    "  def __str__(self): raise ValueError\n"
-                    "def f(x):\n"
-                    "  if x == 1: return {'a': 1, 'b': object()}\n"
-                    "  if x == 2: return '\\ud800'\n"
-                    "  if x == 3: raise ValueError('\\ud800')\n"
-                    "  if x == 4: return {'a': 10**400, 'b': 2**64, 'c': decimal.Decimal('0.10')}\n"
-                    "  if x == 5: sys.exit('said')\n"
-                    "  if x == 6: return {'a': datetime.date(2024, 2, 29), 'b': "
-                    "datetime.timedelta(hours=1)}\n"
-                    "  if x == 7: raise Bad\n"
-                    "  if x == 8: return {'\\udc00': 1}\n"
-                    "  if x == 9: raise KeyboardInterrupt\n"
-                    "cq.serve(f)"));
-  EXPECT_EQ(Column("cq_status"),
-            (Words{"ok", "error", "error", "ok", "error", "ok", "error", "error", "error"}))
+  const Ended ended = Run(
+      13, Python("import datetime, decimal, sys, threading\n"
+                 "class Bad(Exception):\n"
+                 "  def __str__(self): raise ValueError\n"
+                 "def f(x):\n"
+                 "  if x == 1: return {'a': 1, 'b': object()}\n"
+                 "  if x == 2: return '\\ud800'\n"
+                 "  if x == 3: raise ValueError('\\ud800')\n"
+                 "  if x == 4: return {'a': 10**400, 'b': 2**64, 'c': decimal.Decimal('0.10')}\n"
+                 "  if x == 5: sys.exit('said')\n"
+                 "  if x == 6: return {'a': datetime.date(2024, 2, 29), 'b': "
+                 "datetime.timedelta(hours=1)}\n"
+                 "  if x == 7: raise Bad\n"
+                 "  if x == 8: return {'\\udc00': 1, 'b': 1}\n"
+                 "  if x == 10: return {'a': threading.Lock(), 'b': 1}\n"
+                 "  if x == 11: return {'a': 'x\\ud800', 'b': 1}\n"
+                 "  if x == 12: return threading.Lock()\n"
+                 "  if x == 13: raise ValueError('\\n')\n"
+                 "  if x == 9: raise KeyboardInterrupt\n"
+                 "cq.serve(f)"));
+  EXPECT_EQ(Column("cq_status"), (Words{"ok", "ok", "error", "ok", "error", "ok", "error", "ok",
+                                        "error", "ok", "ok", "error", "error"}))
       << ended.err;
+  // A record keeps what can be said of it.
+  EXPECT_EQ(Column("result")[1], "\xef\xbf\xbd");
+  EXPECT_EQ(Column("b")[7], "1");
+  EXPECT_EQ(Column("a")[9], "");
+  EXPECT_EQ(Column("b")[9], "1");
+  EXPECT_EQ(Column("a")[10], "x\xef\xbf\xbd");
+  EXPECT_EQ(Column("b")[10], "1");
+  EXPECT_EQ(Column("cq_error")[12], "ValueError");
   EXPECT_EQ(Column("a")[0], "1");
   EXPECT_EQ(Column("b")[0], "");
   EXPECT_EQ(Column("a")[3], "1" + std::string(400, '0'));
@@ -352,7 +384,7 @@ TEST_F(LanguageTest, WhateverPythonReturnsOrRaisesIsAValueOrAnError) {
   EXPECT_TRUE(Has(Column("cq_error")[4], "said"));
   EXPECT_EQ(Column("a")[5], "2024-02-29");
   EXPECT_EQ(Column("b")[5], "3600");
-  EXPECT_EQ(Column("cq_attempts"), Words(9, "1"));
+  EXPECT_EQ(Column("cq_attempts"), Words(13, "1"));
 }
 
 TEST_F(LanguageTest, ChildrenOfPythonsPoolsDoNotServe) {

@@ -2,7 +2,9 @@
 // changes of the program.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/stat.h>
 
+#include <filesystem>
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -15,6 +17,10 @@ namespace cq {
 namespace {
 
 using Words = std::vector<std::string>;
+
+bool Has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 // A run whose tasks note each execution in `ran`, as "TASK SEED VALUE".
 class ResumeTest : public ::testing::Test {
@@ -248,6 +254,39 @@ TEST_F(ResumeTest, WithoutTheInputTheCopyIsUsedAndItIsSaid) {
   EXPECT_EQ(ended.status, 0) << ended.err;
   EXPECT_NE(ended.err.find("is gone"), std::string::npos) << ended.err;
   EXPECT_EQ(Ran(), (::cq::Ran{{2, "block"}}));
+}
+
+TEST_F(ResumeTest, WhatIsMissingInTheRunDirectoryIsToldInOneSentence) {
+  Input("1,x\nblock,x\n");
+  TestProcess run({CQ_PROGRAM, "run", "in.csv", "--slots", "1", "--", "./task", "{a}"},
+                  directory_.path());
+  ASSERT_TRUE(Eventually([&] { return Has(Slurp(directory_.File("ran")), "block"); }));
+  run.Signal(SIGKILL);
+  run.Wait();
+  std::filesystem::remove(directory_.File("in.cq/journal.db-wal"));
+  std::filesystem::remove(directory_.File("in.cq/journal.db-shm"));
+  const Ended status = Cq({"status"}, directory_.path());
+  EXPECT_TRUE(Has(status.err, "journal.db-wal' is missing")) << status.err;
+
+  const std::string copy = directory_.File("in.cq/params.csv");
+  const std::string rows = Slurp(copy);
+  std::filesystem::remove(copy);
+  const Ended without_rows = Resume();
+  EXPECT_EQ(without_rows.status, 3);
+  EXPECT_TRUE(Has(without_rows.err, "journal.db-wal' is missing")) << without_rows.err;
+  EXPECT_TRUE(Has(without_rows.err, "params.csv' is missing")) << without_rows.err;
+  WriteFile(copy, rows);
+  WriteFile(directory_.File("go"), "");
+  EXPECT_EQ(Resume().status, 0);
+  EXPECT_FALSE(Has(Cq({"status"}, directory_.path()).err, "missing"));
+
+  std::filesystem::remove(directory_.File("in.cq/journal.db"));
+  ASSERT_EQ(mkfifo(directory_.File("in.cq/journal.db").c_str(), 0600), 0);
+  for (const Words& words : {Words{"status"}, Words{"resume"}, Words{"export"}}) {
+    const Ended ended = Cq(words, directory_.path());
+    EXPECT_NE(ended.status, 0);
+    EXPECT_TRUE(Has(ended.err, "no regular file")) << words[0] << ended.err;
+  }
 }
 
 TEST_F(ResumeTest, AChangedProgramIsToldAndTheUserDecides) {

@@ -431,6 +431,106 @@ TEST_F(RunTest, CompressedAndOtherwiseSeparatedInputIsRead) {
   EXPECT_NE(cut.err.find("decompress"), std::string::npos) << cut.err;
 }
 
+TEST_F(RunTest, CompressedInputThatIsDamagedAnywhereIsRefused) {
+  std::string text = "a\n";
+  for (int i = 0; i < 30'000; ++i) text += std::to_string(i) + "\n";
+  WriteFile(directory_.File("plain.csv"), text);
+  for (const std::string tool : {"gzip", "zstd -q", "xz", "bzip2"}) {
+    const std::string ending = tool == "gzip"    ? ".gz"
+                               : tool == "xz"    ? ".xz"
+                               : tool == "bzip2" ? ".bz2"
+                                                 : ".zst";
+    const std::string name = "in.csv" + ending;
+    if (TestProcess({"sh", "-c", tool + " <plain.csv >" + name}, directory_.path()).Wait().status !=
+        0) {
+      continue;  // not installed
+    }
+    const std::string whole = Slurp(directory_.File(name));
+    const auto status = [&](const std::string& bytes) {
+      WriteFile(directory_.File(name), bytes);
+      return Cq({"run", name, "--dry-run", "--", "true"}, directory_.path()).status;
+    };
+    EXPECT_EQ(status(whole), 0) << name;
+    EXPECT_EQ(status(whole + whole), 0) << name;
+    EXPECT_EQ(status(whole.substr(0, whole.size() - 5)), 2) << name;
+    for (size_t at = whole.size() / 8; at < whole.size(); at += whole.size() / 8) {
+      std::string damaged = whole;
+      damaged[at] = static_cast<char>(damaged[at] ^ 4);
+      EXPECT_EQ(status(damaged), 2) << name << " at " << at;
+    }
+    if (ending != ".gz") continue;
+    std::string checksum = whole;
+    checksum[whole.size() - 6] = static_cast<char>(checksum[whole.size() - 6] ^ 4);
+    EXPECT_EQ(status(checksum), 2);
+    EXPECT_EQ(status(whole + whole.substr(0, 5)), 2);
+    EXPECT_EQ(status(whole + "more"), 2);
+    EXPECT_EQ(status(whole + std::string(512, '\0')), 0);
+    EXPECT_EQ(status(""), 2);
+  }
+}
+
+TEST_F(RunTest, ASeparatorBehindAQuoteIsOffered) {
+  ExpectRefused(Run("\"a\";\"b\"\n1;2\n", {}, {"true"}), "--separator ';'");
+  ExpectRefused(Run("\"a\"\t\"b\"\n1\t2\n", {}, {"true"}), "--separator tab");
+  WriteFile(directory_.File("in.TSV"), "a\tb\n1\t2\n");
+  EXPECT_EQ(Cq({"run", "in.TSV", "--", "echo", "{b}"}, directory_.path()).status, 0);
+}
+
+// Two pipes are two inputs, whatever their names.
+TEST_F(RunTest, AnotherPipeIsNoEditOfTheFirst) {
+  const auto run = [&](const std::string& rows, const std::string& input) {
+    TestProcess shell({"sh", "-c",
+                       "printf '" + rows + "' | '" + std::string(CQ_PROGRAM) + "' run " + input +
+                           " --run-dir r.cq -- echo {a}"},
+                      directory_.path());
+    return shell.Wait();
+  };
+  for (const std::string input : {"/dev/stdin", "/proc/self/fd/0"}) {
+    EXPECT_EQ(run("a\\n1\\n2\\n", input).status, 0);
+    EXPECT_EQ(run("a\\n1\\n2\\n", input).status, 0) << "the same rows";
+    EXPECT_EQ(run("a\\n8\\n9\\n", input).status, 2);
+    EXPECT_EQ(cq::Column(directory_.File("r.cq/results.csv"), "a"), (Words{"1", "2"}));
+    std::filesystem::remove_all(directory_.File("r.cq"));
+  }
+}
+
+TEST_F(RunTest, AFifoThatNobodyWritesToIsWaitedForUntilASignal) {
+  ASSERT_EQ(mkfifo(directory_.File("fifo").c_str(), 0600), 0);
+  for (const int signal : {SIGTERM, SIGINT}) {
+    TestProcess cq({CQ_PROGRAM, "run", "fifo", "--", "true"}, directory_.path());
+    ASSERT_TRUE(Eventually([&] {
+      const std::string fds = "/proc/" + std::to_string(cq.pid()) + "/fd";
+      std::error_code none;
+      for (const auto& fd : std::filesystem::directory_iterator(fds, none)) {
+        if (std::filesystem::read_symlink(fd, none) == directory_.File("fifo")) return true;
+      }
+      return false;
+    }));
+    cq.Signal(signal);
+    EXPECT_EQ(cq.Wait().status, 130);
+  }
+}
+
+TEST_F(RunTest, WhatNoWorkerCouldBeToldOfIsRefused) {
+  std::string header = "c0";
+  std::string row = "1";
+  for (int i = 1; i <= 65'536; ++i) {
+    header += ",c" + std::to_string(i);
+    row += ",1";
+  }
+  WriteFile(directory_.File("in.csv"), header + "\n" + row + "\n");
+  ExpectRefused(Cq({"run", "in.csv", "--program", "true"}, directory_.path()), "65536");
+  EXPECT_EQ(Cq({"run", "in.csv", "--", "echo", "{c7}"}, directory_.path()).status, 0);
+}
+
+TEST_F(RunTest, StandardInputThatCannotBeReadIsBadInput) {
+  for (const std::string from : {"<&-", "</"}) {
+    TestProcess shell({"sh", "-c", "'" + std::string(CQ_PROGRAM) + "' run - -- true " + from},
+                      directory_.path());
+    EXPECT_EQ(shell.Wait().status, 2) << from;
+  }
+}
+
 TEST_F(RunTest, ValuesThatDoNotFitAreToldBeforeAnythingStarts) {
   const std::string csv = "a,b\n1,2\nx,3\n";
   const auto program = [&](const Words& options) {

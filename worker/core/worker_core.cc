@@ -367,7 +367,10 @@ void WorkerCore::OnAssign(Assign& assign) {
     }
     if (text_) {
       std::string fault = Fault(*text_, task.values.size());
-      if (!fault.empty()) task.details.Edit().problem = std::move(fault);
+      // What the master says comes first: a row that is too large to be sent comes without values.
+      if (!fault.empty() && task.details->problem.empty()) {
+        task.details.Edit().problem = std::move(fault);
+      }
     }
     if (task.details->timeout_ms > kCenturyMs) task.details.Edit().timeout_ms = kCenturyMs;
     const auto [held, added] = held_.Add(task.attempt);

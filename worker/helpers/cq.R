@@ -8,11 +8,11 @@
 # bit64's integers are integers. Unnamed entries are V1, V2, ..., repeated names get .1, .2. Any
 # other object travels as R serialises it (`cq export --blob TASK`, readRDS reads it); an entry of a
 # list that is none of these is missing in its column, and the whole list travels so, too.
-# cq_result(value, blob) returns both. After each call options, the working directory and sinks are
-# as they were, and the generators' kinds; what it prints is its own. quit() and
+# cq_result(value, blob) returns both. After each call options, the working directory, sinks and
+# time limits are as they were, and the generators' kinds; what it prints is its own. quit() and
 # invokeRestart("abort") are its error. Connections that it leaves open stay open as long as
 # something refers to them, for the next call to use. A column of integers with one beyond 2^53 in
-# any row is text of class cq_int64 in all of them (bit64::as.integer64(unclass(x)), as.numeric(x)),
+# any row is text of class cq_int64 in all of them (bit64::as.integer64(x), as.numeric(x)),
 # and goes back so. Needs jsonlite. SLOT_PROTOCOL.md describes what is said over the pipes.
 
 cq_result <- function(value, blob) structure(list(value = value, blob = blob), class = "cq_result")
@@ -154,7 +154,7 @@ local({
 
   error_text <- function(e) {
     text <- tryCatch(paste(as.character(conditionMessage(e)), collapse = "\n"), error = function(e) "")
-    if (is.na(text) || !nzchar(text)) class(e)[[1]] else substring(clean_text(text), 1, 1e5)
+    if (is.na(text) || !nzchar(trimws(text))) class(e)[[1]] else substring(clean_text(text), 1, 1e5)
   }
 
   # As the columns' types say. A column of integers with one beyond 2^53 in any row is wide: all of
@@ -246,6 +246,9 @@ local({
     Sys.setenv(CQ_ATTEMPT = attempt, CQ_GROUP = group)
     # A warning is of the row in which it came.
     if (getOption("warn") < 1) options(warn = 1)
+    # So that bit64 takes what is ours.
+    as_integer64 <- function(...) registerS3method("as.integer64", "cq_int64", function(x, ...) bit64::as.integer64(unclass(x)), envir = asNamespace("bit64"))
+    if (isNamespaceLoaded("bit64")) as_integer64() else setHook(packageEvent("bit64", "onLoad"), as_integer64)
     # Called by its name, which messages show.
     calling <- new.env(parent = globalenv())
     assign(name, f, calling)
@@ -264,6 +267,22 @@ local({
       moved <<- TRUE
       .Internal(setwd(dir))
     })
+    # A limit would end a later row, or us.
+    limited <- FALSE
+    limits <- list(base::setTimeLimit, base::setSessionTimeLimit)
+    in_base("setTimeLimit", function(cpu = Inf, elapsed = Inf, transient = FALSE) {
+      limited <<- TRUE
+      limits[[1L]](cpu, elapsed, transient)
+    })
+    in_base("setSessionTimeLimit", function(cpu = Inf, elapsed = Inf) {
+      limited <<- TRUE
+      limits[[2L]](cpu, elapsed)
+    })
+    no_limit <- function() {
+      limits[[2L]]()
+      limits[[1L]]()  # the last: it makes what both say the one that counts
+      limited <<- FALSE
+    }
     quit_ <- base::quit
     refuse_end <- function(what) stop(structure(class = c("cq_quit", "error", "condition"), list(message = paste("it called", what), call = NULL)))
     refuse_quit <- function(save = "default", status = 0, runLast = TRUE) {
@@ -409,6 +428,7 @@ local({
               task <- tasks[[i]]
               introduce(task)
               x <- call_by_name(name, row_of(task[[5]]), calling)
+              if (limited) no_limit()
               line <- if (is.double(x) && length(x) == 1L && is.null(attributes(x)) && is.finite(x)) {
                 sprintf(if (x == trunc(x) && abs(x) < 1e17) number_answers[[1]] else number_answers[[2]], id, passed(), x)
               } else line_of(answer_text(x), passed())
@@ -423,6 +443,7 @@ local({
             warning = function(w) noticed <<- TRUE,
             error = function(e) calls <<- sys.calls()),
           error = function(e) {
+            if (limited) no_limit()
             if (answered) stop(e)  # not of a task: its answer could not be sent
             i <<- i + 1L
             if (inherits(e, "cq_quit")) calls <<- NULL

@@ -156,7 +156,7 @@ def _failure(error):
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     except Exception:
         trace = ""
-    text = "%s: %s" % (type(error).__name__, text) if text else type(error).__name__
+    text = "%s: %s" % (type(error).__name__, text) if text.strip() else type(error).__name__
     clean = lambda s: s.encode("utf-8", "backslashreplace").decode()
     return _members({"error": clean(text[:100000]), "traceback": clean(trace[-100000:])}).encode()
 
@@ -171,7 +171,7 @@ def _answer(result):
     scalar = _SCALARS.get(type(result))
     if scalar is not None:
         return ',"value":%s}' % scalar(result)
-    blob, kind = None, None
+    blob, kind, odd = None, None, False
     if isinstance(result, Result):
         result, blob, kind = result.value, result.blob, result.format
     try:
@@ -182,10 +182,18 @@ def _answer(result):
         answer, blob = {"value": None}, result
         # What can be said of a record stands in its columns all the same.
         if isinstance(result, dict) and all(isinstance(name, str) for name in result):
-            answer["value"] = {name: _plain_or_none(entry) for name, entry in result.items()}
+            answer["value"], odd = {name: _plain_or_none(entry) for name, entry in result.items()}, True
     if blob is not None:
         if not isinstance(blob, (bytes, bytearray)):
-            blob, kind = pickle.dumps(blob), kind or "pickle"
+            try:
+                blob, kind = pickle.dumps(blob), kind or "pickle"
+            except Exception as error:
+                if not odd:
+                    raise
+                # Its other columns are kept.
+                print("cq: what is missing in the columns of this result cannot be pickled, either: %s: %s" % (type(error).__name__, error),
+                      file=sys.stderr)
+                return _members(answer)
         answer["blob"] = base64.b64encode(blob).decode("ascii")
         answer["format"] = kind or "bytes"
     return _members(answer)
@@ -439,7 +447,7 @@ def serve(function):
                 seeds.set(seed)
                 begin = time.monotonic()
                 try:
-                    answer = _answer(function(**row)).encode()  # a lone surrogate is no text
+                    answer = _answer(function(**row)).encode("utf-8", "backslashreplace")  # JSON's escape of a lone surrogate
                     if len(answer) > _ANSWER_BYTES:
                         raise _too_large(answer)
                 except BaseException as error:

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cq/common_options.h"
+#include "cq/run_observer.h"
 
 namespace cq {
 
@@ -77,37 +78,6 @@ struct RunOptions : CommonOptions {
   /// A signalfd with the signals that interrupt the run, or -1. The first SIGINT drains; the
   /// second, and any other, stop.
   int signal_fd = -1;
-};
-
-/// A moment of a run.
-struct RunProgress {
-  enum class Phase { kReading, kRunning, kExporting };
-  Phase phase = Phase::kReading;
-  uint64_t tasks = 0;
-  uint64_t done = 0;
-  /// Done but not ok.
-  uint64_t failed = 0;
-  uint64_t running = 0;
-  uint64_t workers = 0;
-  uint64_t pending_workers = 0;
-  std::string pending_reason;
-  double seconds = 0;
-};
-
-/// Gets what a user may want to see; called from the thread that runs.
-class RunObserver {
- public:
-  virtual ~RunObserver() = default;
-  /// The input is good, and the workers are about to be started.
-  virtual void Started(unsigned /*workers*/, unsigned /*slots*/) {}
-  /// Something worth saying before the start.
-  virtual void Resumed(const std::string& /*what*/) {}
-  /// Several times a second.
-  virtual void Progress(const RunProgress&) {}
-  /// A change of the workers, or the like.
-  virtual void Note(const std::string&) {}
-  /// Something went wrong; the run goes on.
-  virtual void Warning(const std::string&) {}
 };
 
 /// How a run ended.
