@@ -14,7 +14,7 @@ namespace {
 
 namespace po = boost::program_options;
 
-const HelpPage kCancelHelp = {
+constexpr HelpPage kCancelHelp = {
     "cq cancel [RUN] [options]",
     "Ends a run now: what runs is killed, what is done is kept, and its jobs leave the scheduler's "
     "queue. 'cq resume'\n"
@@ -26,14 +26,16 @@ const HelpPage kCancelHelp = {
     "here, or the newest.",
     "cq cancel params.cq --drain"};
 
-}  // namespace
-
-int CancelCommandLine(const CommandLine& line) {
+po::options_description CancelDescription() {
   po::options_description options("options", 100, 60);
   options.add_options()("drain", "finish what runs, start nothing more")("help,h",
                                                                          "show this page");
+  return options;
+}
+
+int CancelCommandLine(const CommandLine& line) {
   po::variables_map values;
-  if (!ParseOptions(line, options, kCancelHelp, values)) return 0;
+  if (!ParseOptions(line, kCancel, values)) return 0;
   const std::string run = FindRun(Positional(values));
   if (MasterMayLive(run)) {
     const bool drain = values.count("drain") > 0;
@@ -49,5 +51,10 @@ int CancelCommandLine(const CommandLine& line) {
   for (const std::string& job : cancelled) fmt::print("{}: cancelled {}\n", run, job);
   return 0;
 }
+
+}  // namespace
+
+const Subcommand kCancel = {"cancel", "end a run, from anywhere", kCancelHelp, CancelDescription,
+                            CancelCommandLine};
 
 }  // namespace cq

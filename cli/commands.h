@@ -1,18 +1,24 @@
 #pragma once
 
+#include <vector>
+
 #include "cli/options.h"
 
-// The subcommands of `cq`: each returns the exit status of the process.
 namespace cq {
 
-int RunCommandLine(const CommandLine& line);
-int ResumeCommandLine(const CommandLine& line);
-int WorkerCommandLine(const CommandLine& line);
-int SlotCommandLine(const CommandLine& line);
-int CancelCommandLine(const CommandLine& line);
-int QueryCommandLine(const CommandLine& line);
-int ExportCommandLine(const CommandLine& line);
-int StatusCommandLine(const CommandLine& line);
-int LogCommandLine(const CommandLine& line);
+extern const Subcommand kRun;
+extern const Subcommand kResume;
+extern const Subcommand kStatus;
+extern const Subcommand kLog;
+extern const Subcommand kQuery;
+extern const Subcommand kExport;
+extern const Subcommand kCancel;
+extern const Subcommand kWorker;
+extern const Subcommand kSlot;
+extern const Subcommand kCompletion;
+extern const Subcommand kMan;
+
+/// All of them, in the order in which they are shown.
+const std::vector<const Subcommand*>& Subcommands();
 
 }  // namespace cq

@@ -16,7 +16,7 @@ namespace {
 
 namespace po = boost::program_options;
 
-const HelpPage kExportHelp = {
+constexpr HelpPage kExportHelp = {
     "cq export [RUN] [options]",
     "Writes the results of a run as CSV, joined to its rows in input order, "
     "also while it runs; rows without\n"
@@ -34,17 +34,19 @@ int ExportBlob(Database& journal, uint64_t task, const std::string& output) {
   return 0;
 }
 
-}  // namespace
-
-int ExportCommandLine(const CommandLine& line) {
+po::options_description ExportDescription() {
   po::options_description options("options", 100, 60);
   options.add_options()("output,o", po::value<std::string>()->value_name("FILE"),
                         "where the results go ('-': standard output) [RUN/results.csv]")(
       "blob", po::value<std::string>()->value_name("TASK"),
       "the bytes of the object that this task returned, instead of the results [to standard "
       "output]")("quiet", "no progress; errors still")("help,h", "show this page");
+  return options;
+}
+
+int ExportCommandLine(const CommandLine& line) {
   po::variables_map values;
-  if (!ParseOptions(line, options, kExportHelp, values)) return 0;
+  if (!ParseOptions(line, kExport, values)) return 0;
   const std::string run = FindRun(Positional(values));
   const std::string output =
       values.count("output") > 0 ? values["output"].as<std::string>() : run + "/results.csv";
@@ -66,5 +68,10 @@ int ExportCommandLine(const CommandLine& line) {
   });
   return 0;
 }
+
+}  // namespace
+
+const Subcommand kExport = {"export", "write the results of a run as CSV", kExportHelp,
+                            ExportDescription, ExportCommandLine};
 
 }  // namespace cq

@@ -25,7 +25,7 @@ namespace {
 
 namespace po = boost::program_options;
 
-const HelpPage kLogHelp = {
+constexpr HelpPage kLogHelp = {
     "cq log [RUN] TASK",
     "Shows all that is known of one task: its command, its outcome, and what it printed (the first "
     "16 KiB and the\n"
@@ -170,15 +170,17 @@ bool PrintResult(Database& journal, TaskId task, std::string_view shown) {
   return true;
 }
 
-}  // namespace
-
-int LogCommandLine(const CommandLine& line) {
+po::options_description LogDescription() {
   po::options_description options("options", 100, 60);
   options.add_options()("follow,f",
                         "go on showing what the task prints until it ends (from its "
                         "tenth second on, every 5 s)")("help,h", "show this page");
+  return options;
+}
+
+int LogCommandLine(const CommandLine& line) {
   po::variables_map values;
-  if (!ParseOptions(line, options, kLogHelp, values)) return 0;
+  if (!ParseOptions(line, kLog, values)) return 0;
   auto words = Positional(values);
   if (words.empty()) throw UsageError("usage: cq log [RUN] TASK");
   const TaskId task = ParseCount(words.back(), "TASK", 1);
@@ -209,5 +211,10 @@ int LogCommandLine(const CommandLine& line) {
   }
   return 0;
 }
+
+}  // namespace
+
+const Subcommand kLog = {"log", "show all that is known of one task", kLogHelp, LogDescription,
+                         LogCommandLine};
 
 }  // namespace cq

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
-#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -20,30 +19,10 @@
 namespace cq {
 namespace {
 
-struct Subcommand {
-  int (*run)(const CommandLine&);
-  const char* about;
-};
-
-const std::map<std::string, Subcommand> kSubcommands = {
-    {"run", {RunCommandLine, "run a command for each row of a CSV"}},
-    {"resume",
-     {ResumeCommandLine, "go on with a run that was interrupted, or run again what failed"}},
-    {"worker",
-     {WorkerCommandLine, "serve a master (started by 'cq run', a scheduler, or by hand)"}},
-    {"slot",
-     {SlotCommandLine, "answer the rows of a run with a C++ function (started by workers)"}},
-    {"cancel", {CancelCommandLine, "end a run, from anywhere"}},
-    {"query", {QueryCommandLine, "ask the journal of a run in SQL"}},
-    {"export", {ExportCommandLine, "write the results of a run as CSV"}},
-    {"status", {StatusCommandLine, "say how far a run is"}},
-    {"log", {LogCommandLine, "show all that is known of one task"}},
-};
-
 void PrintOverview() {
   fmt::print("cq {}: many small tasks on persistent workers\n\nusage:\n", kVersion);
-  for (const auto& [name, subcommand] : kSubcommands) {
-    fmt::print("  cq {:<8} {}\n", name, subcommand.about);
+  for (const Subcommand* subcommand : Subcommands()) {
+    fmt::print("  cq {:<10} {}\n", subcommand->name, subcommand->summary);
   }
   fmt::print(
       "\n'cq SUBCOMMAND --help' explains each.\n\nexample:\n"
@@ -52,7 +31,7 @@ void PrintOverview() {
 
 [[noreturn]] void UnknownSubcommand(const std::string& name) {
   std::set<std::string> names;
-  for (const auto& [known, subcommand] : kSubcommands) names.insert(known);
+  for (const Subcommand* subcommand : Subcommands()) names.insert(subcommand->name);
   const std::string near = Nearest(name, names);
   throw UsageError(fmt::format("unknown subcommand '{}'{}; 'cq --help' lists them", name,
                                near.empty() ? "" : fmt::format("; did you mean '{}'?", near)));
@@ -67,17 +46,27 @@ int Main(const std::vector<std::string>& words) {
     fmt::print("cq {}\n", kVersion);
     return 0;
   }
-  const auto subcommand = kSubcommands.find(words[0]);
-  if (subcommand == kSubcommands.end()) UnknownSubcommand(words[0]);
+  const auto& all = Subcommands();
+  const auto subcommand = std::find_if(all.begin(), all.end(),
+                                       [&](const Subcommand* s) { return s->name == words[0]; });
+  if (subcommand == all.end()) UnknownSubcommand(words[0]);
   CommandLine line;
   const auto dashes = std::find(words.begin() + 1, words.end(), "--");
   line.words.assign(words.begin() + 1, dashes);
   line.has_command = dashes != words.end();
   if (line.has_command) line.command.assign(dashes + 1, words.end());
-  return subcommand->second.run(line);
+  return (*subcommand)->run(line);
 }
 
 }  // namespace
+
+const std::vector<const Subcommand*>& Subcommands() {
+  static const std::vector<const Subcommand*> kAll = {&kRun,    &kResume,     &kStatus, &kLog,
+                                                      &kExport, &kQuery,      &kCancel, &kWorker,
+                                                      &kSlot,   &kCompletion, &kMan};
+  return kAll;
+}
+
 }  // namespace cq
 
 int main(int argc, char** argv) {

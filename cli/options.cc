@@ -24,9 +24,9 @@ namespace po = boost::program_options;
 
 }  // namespace
 
-bool ParseOptions(const CommandLine& line, const po::options_description& shown,
-                  const HelpPage& help, po::variables_map& values,
+bool ParseOptions(const CommandLine& line, const Subcommand& subcommand, po::variables_map& values,
                   const po::options_description& hidden) {
+  const po::options_description shown = subcommand.options();
   po::options_description all;
   all.add(shown).add(hidden).add_options()("positional", po::value<std::vector<std::string>>());
   po::positional_options_description positional;
@@ -50,6 +50,7 @@ bool ParseOptions(const CommandLine& line, const po::options_description& shown,
   if (values.count("help") == 0) return true;
   std::ostringstream options;
   options << shown;
+  const HelpPage& help = subcommand.help;
   fmt::print("usage: {}\n\n{}\n\n{}\nexample:\n  {}\n", help.usage, help.about, options.str(),
              help.example);
   return false;

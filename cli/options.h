@@ -22,16 +22,28 @@ struct CommandLine {
 
 /// How a subcommand explains itself.
 struct HelpPage {
-  std::string usage;
-  std::string about;
-  std::string example;
+  const char* usage;
+  const char* about;
+  const char* example;
+};
+
+/// A subcommand of `cq`.
+struct Subcommand {
+  const char* name;
+  /// In one line.
+  const char* summary;
+  HelpPage help;
+  /// As its help page shows them.
+  boost::program_options::options_description (*options)();
+  /// Returns the exit status of the process.
+  int (*run)(const CommandLine&);
 };
 
 /// Parses the words; positional ones go to the option "positional". Throws UsageError that suggests
 /// the nearest option for a mistyped one. Prints the help page and returns false for --help.
 /// `hidden` options are known and not shown.
-bool ParseOptions(const CommandLine& line, const boost::program_options::options_description& shown,
-                  const HelpPage& help, boost::program_options::variables_map& values,
+bool ParseOptions(const CommandLine& line, const Subcommand& subcommand,
+                  boost::program_options::variables_map& values,
                   const boost::program_options::options_description& hidden = {});
 
 /// The positional words of a parsed command line.

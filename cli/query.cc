@@ -12,7 +12,7 @@ namespace {
 
 namespace po = boost::program_options;
 
-const HelpPage kQueryHelp = {
+constexpr HelpPage kQueryHelp = {
     "cq query [RUN] SQL",
     "Asks the run's journal, live or afterwards, and prints the answer as CSV. The tables are "
     "those "
@@ -22,13 +22,15 @@ const HelpPage kQueryHelp = {
     "RUN is the run's directory; without it, the only *.cq here, or the newest.",
     "cq query \"SELECT worker, count(*), avg(wall_us) / 1e6 FROM results GROUP BY worker\""};
 
-}  // namespace
-
-int QueryCommandLine(const CommandLine& line) {
+po::options_description QueryDescription() {
   po::options_description options("options", 100, 60);
   options.add_options()("help,h", "show this page");
+  return options;
+}
+
+int QueryCommandLine(const CommandLine& line) {
   po::variables_map values;
-  if (!ParseOptions(line, options, kQueryHelp, values)) return 0;
+  if (!ParseOptions(line, kQuery, values)) return 0;
   std::vector<std::string> words = Positional(values);
   if (words.empty()) throw UsageError("no SQL: cq query [RUN] SQL");
   const std::string sql = words.back();
@@ -52,5 +54,10 @@ int QueryCommandLine(const CommandLine& line) {
   }
   return 0;
 }
+
+}  // namespace
+
+const Subcommand kQuery = {"query", "ask the journal of a run in SQL", kQueryHelp, QueryDescription,
+                           QueryCommandLine};
 
 }  // namespace cq

@@ -18,11 +18,6 @@ namespace {
 namespace po = boost::program_options;
 using Words = std::vector<std::string>;
 
-// Of one start, and none of the next one's business.
-const std::set<std::string> kTransient = {"fresh", "limit",   "failed",     "keep",
-                                          "rerun", "quiet",   "take-over",  "run-dir",
-                                          "json",  "dry-run", "trust-owner"};
-
 po::parsed_options ParseWords(const Words& words, const po::options_description& shown) {
   po::options_description all;
   all.add(shown).add_options()("positional", po::value<Words>());
@@ -37,7 +32,8 @@ po::parsed_options ParseWords(const Words& words, const po::options_description&
 }
 
 bool Repeatable(const std::string& name) {
-  return name == "set" || name == "const" || name == "env" || name == "depends" || name == "types";
+  const RunOption* option = FindRunOption(name);
+  return option != nullptr && option->kind == RunOption::Kind::kList;
 }
 
 void Append(Words& words, const po::option& option) {
@@ -51,9 +47,9 @@ bool IsPositional(const po::option& option) {
   return option.position_key >= 0 || option.string_key == "positional";
 }
 
-std::string Absolute(const std::string& option, const std::string& value) {
-  const bool path = option == "output" || option == "template" || option == "depends";
-  return path && value != "-" && !value.empty() ? AbsolutePath(value) : value;
+std::string AsRecorded(const RunOption& option, const std::string& value) {
+  const bool path = option.record == RunOption::Record::kPath && value != "-" && !value.empty();
+  return path ? AbsolutePath(value) : value;
 }
 
 }  // namespace
@@ -61,10 +57,12 @@ std::string Absolute(const std::string& option, const std::string& value) {
 std::string RecordOf(const CommandLine& line, const RunOptions& options) {
   Words words;
   for (const po::option& option : ParseWords(line.words, RunOptionsDescription()).options) {
-    if (IsPositional(option) || kTransient.contains(option.string_key)) continue;
+    const RunOption* known = FindRunOption(option.string_key);
+    if (known == nullptr || known->record == RunOption::Record::kOneStart) continue;
+    // As they are here and now.
     if (option.string_key == "env" || option.string_key == "cwd") continue;
     po::option kept = option;
-    for (std::string& value : kept.value) value = Absolute(option.string_key, value);
+    for (std::string& value : kept.value) value = AsRecorded(*known, value);
     Append(words, kept);
   }
   for (const auto& [name, value] : options.env)

@@ -25,7 +25,7 @@ namespace {
 
 namespace po = boost::program_options;
 
-const HelpPage kRunHelp = {
+constexpr HelpPage kRunHelp = {
     "cq run PARAMS.csv [options] -- COMMAND [ARG ...]",
     "Runs COMMAND once for each row of PARAMS.csv ('-': standard input), on persistent workers. In "
     "COMMAND,\n"
@@ -42,7 +42,7 @@ const HelpPage kRunHelp = {
     "130 interrupted. The first Ctrl-C finishes what runs, the second stops at once.",
     "cq run params.csv -w 4 -o results.csv -- ./simulate --alpha {alpha} --n {n}"};
 
-const HelpPage kResumeHelp = {
+constexpr HelpPage kResumeHelp = {
     "cq resume [RUN] [options]",
     "Goes on with a run: rows that have a result are not run again; rows that are new or changed "
     "in "
@@ -137,11 +137,9 @@ RunSummary Go(const CommandLine& line, const po::variables_map& values, RunOptio
   return summary;
 }
 
-}  // namespace
-
 int RunCommandLine(const CommandLine& line) {
   po::variables_map values;
-  if (!ParseOptions(line, RunOptionsDescription(), kRunHelp, values)) return 0;
+  if (!ParseOptions(line, kRun, values)) return 0;
   RunOptions options = TranslateRunOptions(line, values);
   if (values.count("dry-run") > 0) {
     fmt::print("{}", DryRun(options));
@@ -154,7 +152,7 @@ int RunCommandLine(const CommandLine& line) {
   }
   const CommandLine merged = WithRecorded(directory, line, RunOptionsDescription());
   po::variables_map all;
-  ParseOptions(merged, RunOptionsDescription(), kRunHelp, all);
+  ParseOptions(merged, kRun, all);
   options = TranslateRunOptions(merged, all);
   options.run_dir = directory;
   options.resume = true;
@@ -164,7 +162,7 @@ int RunCommandLine(const CommandLine& line) {
 int ResumeCommandLine(const CommandLine& line) {
   po::options_description shown = RunOptionsDescription();
   po::variables_map own;
-  if (!ParseOptions(line, shown, kResumeHelp, own)) return 0;
+  if (!ParseOptions(line, kResume, own)) return 0;
   if (line.has_command) {
     throw UsageError("cq resume takes no command: that of the run stands in its directory");
   }
@@ -176,12 +174,20 @@ int ResumeCommandLine(const CommandLine& line) {
   given.words = OptionsOf(line, shown);
   const CommandLine merged = WithRecorded(directory, given, shown);
   po::variables_map all;
-  ParseOptions(merged, shown, kResumeHelp, all);
+  ParseOptions(merged, kResume, all);
   RunOptions options = TranslateRunOptions(merged, all);
   if (options.input == "-") options.input.clear();
   options.run_dir = directory;
   options.resume = true;
   return Go(merged, all, std::move(options)).status;
 }
+
+}  // namespace
+
+const Subcommand kRun = {"run", "run a command for each row of a CSV", kRunHelp,
+                         RunOptionsDescription, RunCommandLine};
+const Subcommand kResume = {"resume",
+                            "go on with a run that was interrupted, or run again what failed",
+                            kResumeHelp, RunOptionsDescription, ResumeCommandLine};
 
 }  // namespace cq

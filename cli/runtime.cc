@@ -27,7 +27,7 @@ int Serve(const std::vector<std::string>& words) {
     CommandLine line;
     line.before = {kEmbeddedWord};
     line.words.assign(words.begin() + 1, words.end());
-    return WorkerCommandLine(line);
+    return kWorker.run(line);
   } catch (const std::exception& error) {
     SayError(error.what());
     return dynamic_cast<const UsageError*>(&error) != nullptr ? 2 : 3;

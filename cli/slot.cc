@@ -9,7 +9,7 @@ namespace {
 
 namespace po = boost::program_options;
 
-const HelpPage kSlotHelp = {
+constexpr HelpPage kSlotHelp = {
     "cq slot LIBRARY:NAME",
     "Serves a worker's slot with a C++ function of a shared library (CQ_FUNCTION), over the pipes "
     "that "
@@ -17,16 +17,24 @@ const HelpPage kSlotHelp = {
     "it (SLOT_PROTOCOL.md). Workers start it for 'cq run --function'; by hand it is of no use.",
     "cq run params.csv --function libmodel.so:simulate"};
 
-}  // namespace
-
-int SlotCommandLine(const CommandLine& line) {
+po::options_description SlotDescription() {
   po::options_description options("options", 100, 60);
   options.add_options()("help,h", "show this page");
+  return options;
+}
+
+int SlotCommandLine(const CommandLine& line) {
   po::variables_map values;
-  if (!ParseOptions(line, options, kSlotHelp, values)) return 0;
+  if (!ParseOptions(line, kSlot, values)) return 0;
   const auto words = Positional(values);
   if (words.size() != 1) throw UsageError("one LIBRARY:NAME is required");
   return ServeLibrary(words[0]);
 }
+
+}  // namespace
+
+const Subcommand kSlot = {"slot",
+                          "answer the rows of a run with a C++ function (started by workers)",
+                          kSlotHelp, SlotDescription, SlotCommandLine};
 
 }  // namespace cq

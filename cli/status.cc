@@ -16,7 +16,7 @@ namespace {
 
 namespace po = boost::program_options;
 
-const HelpPage kStatusHelp = {
+constexpr HelpPage kStatusHelp = {
     "cq status [RUN] [options]",
     "Says how far a run is. RUN is the run's directory; without it, the only *.cq here, or the "
     "newest.\n"
@@ -85,15 +85,17 @@ int ShowOverhead(Database& journal, const std::string& run, bool json) {
   return 0;
 }
 
-}  // namespace
-
-int StatusCommandLine(const CommandLine& line) {
+po::options_description StatusDescription() {
   po::options_description options("options", 100, 60);
   options.add_options()("json", "as one JSON object")(
       "overhead", "where the time of tasks went, and how long they should be")("help,h",
                                                                                "show this page");
+  return options;
+}
+
+int StatusCommandLine(const CommandLine& line) {
   po::variables_map values;
-  if (!ParseOptions(line, options, kStatusHelp, values)) return 0;
+  if (!ParseOptions(line, kStatus, values)) return 0;
   const std::string run = FindRun(Positional(values));
 
   // Before the journal is read: a master that ends in between has written everything by then.
@@ -148,5 +150,10 @@ int StatusCommandLine(const CommandLine& line) {
   for (const auto& text : waits) fmt::print("  {}\n", PrintableText(text.get<std::string>()));
   return status;
 }
+
+}  // namespace
+
+const Subcommand kStatus = {"status", "say how far a run is", kStatusHelp, StatusDescription,
+                            StatusCommandLine};
 
 }  // namespace cq

@@ -12,7 +12,7 @@ namespace {
 
 namespace po = boost::program_options;
 
-const HelpPage kWorkerHelp = {
+constexpr HelpPage kWorkerHelp = {
     "cq worker --connect FILE [options]",
     "Connects to the master whose connection file this is, runs the tasks that it gives, and ends "
     "when the master\n"
@@ -24,7 +24,7 @@ const HelpPage kWorkerHelp = {
     "another run); 5 no master was heard for too long; 6, 7 its master or guardian is gone.",
     "cq worker --connect params.cq/connect.json --slots 4"};
 
-po::options_description Shown() {
+po::options_description WorkerDescription() {
   po::options_description options("options", 100, 60);
   options.add_options()("connect", po::value<std::string>()->value_name("FILE"),
                         "the run's connect.json")(
@@ -34,17 +34,14 @@ po::options_description Shown() {
   return options;
 }
 
-}  // namespace
-
 int WorkerCommandLine(const CommandLine& line) {
-  po::options_description options = Shown();
   po::options_description internal;
   // Between a master, a guardian and its worker: the pipes at whose end each sees that the other is
   // gone.
   internal.add_options()("master-fd", po::value<int>())("life-fd", po::value<int>())(
       "held-fd", po::value<int>())("init", po::value<std::string>());
   po::variables_map values;
-  if (!ParseOptions(line, options, kWorkerHelp, values, internal)) return 0;
+  if (!ParseOptions(line, kWorker, values, internal)) return 0;
   if (values.count("connect") == 0) throw UsageError("--connect FILE is required");
   if (values.count("life-fd") == 0) {
     const int master_fd = values.count("master-fd") > 0 ? values["master-fd"].as<int>() : -1;
@@ -67,5 +64,11 @@ int WorkerCommandLine(const CommandLine& line) {
   if (values.count("held-fd") > 0) worker.held_fd = values["held-fd"].as<int>();
   return RunWorker(worker);
 }
+
+}  // namespace
+
+const Subcommand kWorker = {"worker",
+                            "serve a master (started by 'cq run', a scheduler, or by hand)",
+                            kWorkerHelp, WorkerDescription, WorkerCommandLine};
 
 }  // namespace cq

@@ -3,6 +3,10 @@ include(CMakePackageConfigHelpers)
 install(TARGETS cq_base cq_protocol cq_schedulers cq_worker cq_master cq_runtime cq_cq EXPORT cqTargets
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS cq_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+set(manual ${PROJECT_BINARY_DIR}/cli)
+install(FILES ${manual}/cq.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+install(FILES ${manual}/cq.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME cq)
+install(FILES ${manual}/cq.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
 install(DIRECTORY base/include/cq protocol/include/cq master/include/cq cli/include/cq DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
         FILES_MATCHING PATTERN "*.h")
 install(FILES ${PROJECT_BINARY_DIR}/generated/cq/version.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/cq)

@@ -692,13 +692,48 @@ TEST_F(RunTest, LogAndExportShowWhatHappened) {
 }
 
 TEST_F(RunTest, EverySubcommandHasAHelpPageWithAnExample) {
-  for (const char* subcommand : {"run", "worker", "export", "status", "log"}) {
+  for (const char* subcommand : {"run", "resume", "status", "log", "export", "query", "cancel",
+                                 "worker", "slot", "completion", "man"}) {
     const Ended help = Cq({subcommand, "--help"}, directory_.path());
     EXPECT_EQ(help.status, 0);
     EXPECT_NE(help.out.find("usage: cq "), std::string::npos);
-    EXPECT_NE(help.out.find("example:\n  cq "), std::string::npos);
+    EXPECT_NE(help.out.find("example:\n  "), std::string::npos);
   }
   EXPECT_EQ(Cq({"--version"}, directory_.path()).out.find("cq "), 0u);
+}
+
+TEST_F(RunTest, TheManualAndTheShellsKnowEveryOption) {
+  const std::string manual = Cq({"man"}, directory_.path()).out;
+  const std::string bash = Cq({"completion", "bash"}, directory_.path()).out;
+  const std::string fish = Cq({"completion", "fish"}, directory_.path()).out;
+  EXPECT_EQ(Cq({"completion", "csh"}, directory_.path()).status, 2);
+  for (const std::string subcommand : {"run", "status", "log", "export", "worker", "cancel"}) {
+    std::istringstream lines(Cq({subcommand, "--help"}, directory_.path()).out);
+    int options = 0;
+    for (std::string line; std::getline(lines, line);) {
+      const size_t at = line.find("--");
+      if (!line.starts_with("  -") || at == std::string::npos) continue;
+      const std::string name = line.substr(at + 2, line.find(' ', at) - at - 2);
+      ++options;
+      std::string dashes = name;
+      for (size_t i = 0; (i = dashes.find('-', i)) != std::string::npos; i += 2) {
+        dashes.insert(i, "\\");
+      }
+      EXPECT_NE(manual.find("\\-\\-" + dashes), std::string::npos) << name;
+      EXPECT_NE(bash.find("--" + name + " "), std::string::npos) << name;
+      EXPECT_NE(fish.find("from " + subcommand + "' -l " + name), std::string::npos) << name;
+    }
+    EXPECT_GT(options, 0) << subcommand;
+  }
+  WriteFile(directory_.File("cq.bash"), bash);
+  const Ended completed =
+      TestProcess({"bash", "-c",
+                   "source ./cq.bash; COMP_WORDS=(cq run p.csv --order ''); COMP_CWORD=4; _cq; "
+                   "echo ${COMPREPLY[*]}; COMP_WORDS=(cq run p.csv --fen); COMP_CWORD=3; _cq; echo "
+                   "${COMPREPLY[*]}"},
+                  directory_.path())
+          .Wait();
+  EXPECT_EQ(completed.out, "fifo lpt\n--fence\n") << completed.err;
 }
 
 TEST_F(RunTest, WorkerInitReachesTheTasks) {
