@@ -279,6 +279,29 @@ std::vector<char*> ArgumentPointers(const std::vector<std::string>& words) {
   return pointers;
 }
 
+std::string FindProgram(const std::string& name, std::string_view path,
+                        const std::string& directory) {
+  if (name.empty() || name.find('/') != std::string::npos) return name;
+  for (;;) {
+    const size_t colon = path.find(':');
+    const std::string_view entry = path.substr(0, colon);
+    const std::string file = fmt::format("{}/{}", entry.empty() ? "." : entry, name);
+    const std::string from_here = file[0] == '/' ? file : fmt::format("{}/{}", directory, file);
+    struct stat status {};
+    if (stat(from_here.c_str(), &status) == 0 && S_ISREG(status.st_mode) &&
+        access(from_here.c_str(), X_OK) == 0) {
+      return file;
+    }
+    if (colon == std::string_view::npos) return {};
+    path.remove_prefix(colon + 1);
+  }
+}
+
+std::string OwnPath() {
+  const char* path = getenv("PATH");
+  return path == nullptr ? "/usr/local/bin:/usr/bin:/bin" : path;
+}
+
 std::string OwnExecutable() {
   std::array<char, PATH_MAX> path{};
   const ssize_t n = readlink("/proc/self/exe", path.data(), path.size());

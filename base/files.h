@@ -116,6 +116,13 @@ bool WriteAll(int fd, std::string_view text);
 /// Pointers to these words and a final null, as exec takes them; valid while the words are.
 std::vector<char*> ArgumentPointers(const std::vector<std::string>& words);
 
+/// The executable file of this name in `path`, which is one of PATH (empty entries are the current
+/// directory), as that names it; a name with a slash is itself. `directory`: what relative names
+/// are relative to. Empty if there is none.
+std::string FindProgram(const std::string& name, std::string_view path,
+                        const std::string& directory);
+/// PATH of this process, or what stands for it where there is none.
+std::string OwnPath();
 /// The absolute path of this program.
 std::string OwnExecutable();
 

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <sstream>
 
 #include "base/files.h"
 #include "base/json.h"
@@ -76,15 +75,6 @@ Fd InterruptFd() {
   return Fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
-bool InPath(const std::string& program) {
-  const char* path = getenv("PATH");
-  std::istringstream directories(path == nullptr ? "" : path);
-  for (std::string directory; std::getline(directories, directory, ':');) {
-    if (access((directory + "/" + program).c_str(), X_OK) == 0) return true;
-  }
-  return false;
-}
-
 void PrintJson(const RunSummary& summary) {
   OrderedJson json = {{"status", summary.status}, {"tasks", summary.tasks}};
   for (size_t i = 0; i < summary.outcomes.size(); ++i) {
@@ -127,7 +117,8 @@ RunSummary Go(const CommandLine& line, const po::variables_map& values, RunOptio
   const Fd interrupt = InterruptFd();
   options.signal_fd = interrupt.get();
   options.record = RecordOf(line, options);
-  const bool hint = values.count("scheduler") == 0 && InPath("sbatch");
+  const bool hint =
+      values.count("scheduler") == 0 && !FindProgram("sbatch", OwnPath(), ".").empty();
   ProgressPrinter printer(
       values.count("quiet") > 0,
       hint ? "running on this machine; to run on the cluster: -s slurm -w N" : "");

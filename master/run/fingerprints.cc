@@ -59,19 +59,12 @@ void Add(Fingerprints& found, const std::string& path, bool must) {
 
 // The program's file, as the tasks' PATH has it on this machine.
 std::string ProgramFile(const RunDefinition& definition, const std::string& name) {
-  if (name.find('/') != std::string::npos) return From(definition.cwd, name);
-  const char* own = getenv("PATH");
-  std::string path = own == nullptr ? "/usr/local/bin:/usr/bin:/bin" : own;
+  std::string path = OwnPath();
   for (const auto& [variable, value] : definition.env) {
     if (variable == "PATH") path = value;
   }
-  std::istringstream directories(path);
-  for (std::string directory; std::getline(directories, directory, ':');) {
-    const std::string file =
-        From(definition.cwd, (directory.empty() ? "." : directory) + "/" + name);
-    if (access(file.c_str(), X_OK) == 0) return file;
-  }
-  return {};
+  const std::string file = FindProgram(name, path, definition.cwd);
+  return file.empty() ? file : From(definition.cwd, file);
 }
 
 std::string HashPart(const std::string& fingerprint) {

@@ -87,6 +87,20 @@ TEST_F(FilesTest, TooManyDescriptorsAreAnErrorThatSaysWhatToDo) {
   }
 }
 
+TEST_F(FilesTest, AProgramIsFoundByItsNameWhereThatIsAFileToBeRun) {
+  std::filesystem::create_directories(directory_.File("a/tool"));
+  std::filesystem::create_directory(directory_.File("b"));
+  ReplaceFile(directory_.File("b/tool"), "", 0700);
+  ReplaceFile(directory_.File("b/text"), "", 0600);
+  ReplaceFile(directory_.File("here"), "", 0700);
+  const std::string path = directory_.File("a") + "::b";
+  EXPECT_EQ(FindProgram("tool", path, directory_.path()), "b/tool");
+  EXPECT_EQ(FindProgram("here", path, directory_.path()), "./here");
+  EXPECT_EQ(FindProgram("text", path, directory_.path()), "");
+  EXPECT_EQ(FindProgram("none", path, directory_.path()), "");
+  EXPECT_EQ(FindProgram("x/y", path, directory_.path()), "x/y");
+}
+
 TEST(MailboxTest, WhatComesFromOtherThreadsIsToldOnceAndTakenInOrder) {
   Mailbox<int> mailbox;
   pollfd ready{mailbox.fd(), POLLIN, 0};

@@ -25,6 +25,7 @@
 #include "worker/processes/signal_names.h"
 #include "worker/slots/json_values.h"
 #include "worker/slots/output.h"
+#include "worker/slots/task_limits.h"
 
 namespace cq {
 namespace {
@@ -91,7 +92,11 @@ class CommandRunner::Running {
  public:
   Running(const RunContext& run, const Task& task, const Slot& slot, Starter& starter,
           MemoryCgroup* cgroup)
-      : run_(run), task_(task), slot_(slot), starter_(starter), cgroup_(cgroup) {
+      : run_(run),
+        task_(task),
+        slot_(slot),
+        starter_(starter),
+        limits_(run.text().memory_bytes, cgroup) {
     TaskResult& r = end_.result;
     r.task = task.task;
     r.attempt = task.attempt;
@@ -170,9 +175,7 @@ class CommandRunner::Running {
   void PlanChecks() {
     young_until_ = begin_ + kYoung;
     live_at_ = begin_ + kLongRunning;
-    if (run_.LimitOf(task_).count() != 0) term_at_ = begin_ + run_.LimitOf(task_);
-    if (run_.text().memory_bytes == 0) return;
-    memory_at_ = begin_ + kMemoryEvery;
+    limits_.Begin(begin_, run_.LimitOf(task_));
   }
 
   // Everything that this task has started and that lives.
@@ -193,7 +196,7 @@ class CommandRunner::Running {
   }
 
   steady_clock::time_point NextCheck() const {
-    return std::min({young_until_, live_at_, term_at_, kill_at_, memory_at_});
+    return std::min({young_until_, live_at_, limits_.next()});
   }
 
   void Check(steady_clock::time_point now) {
@@ -207,26 +210,9 @@ class CommandRunner::Running {
       slot_.live->Begin({task_.task, task_.attempt}, stdout_.Text(), stderr_.Text());
       live_ = true;
     }
-    if (now >= term_at_) {
-      term_at_ = kNever;
-      kill_at_ = now + kTermGrace;
-      verdict_ = Outcome::kTimeout;
-      SignalAll(SIGTERM);
-    }
-    if (now >= kill_at_) {
-      kill_at_ = now + milliseconds(100);
-      SignalAll(SIGKILL);
-    }
-    if (now >= memory_at_) {
-      memory_at_ = now + kMemoryEvery;
-      const auto all = Processes();
-      if (cgroup_ != nullptr && !cgroup_->Holds(pid_)) cgroup_ = nullptr;
-      const bool over =
-          cgroup_ != nullptr ? cgroup_->HasKilled() : HaveMoreThan(run_.text().memory_bytes, all);
-      if (over) {
-        verdict_ = Outcome::kMemory;
-        SignalAll(SIGKILL);
-      }
+    const auto act = limits_.Look(now, pid_, [this] { return Processes(); });
+    if (act != TaskLimits::Act::kNothing) {
+      SignalAll(act == TaskLimits::Act::kTerm ? SIGTERM : SIGKILL);
     }
   }
 
@@ -338,13 +324,11 @@ class CommandRunner::Running {
 
   void Judge(int status) {
     const std::string last = ReasonIn(stderr_.Text());
-    const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !end_.killed;
-    if (verdict_ == Outcome::kOk &&
-        ((cgroup_ != nullptr && cgroup_->HasKilled()) || (killed && slot_.oom->HasGrown()))) {
-      verdict_ = Outcome::kMemory;
-    }
-    if (verdict_ != Outcome::kOk && !end_.killed) {
-      JudgeLimit(status);
+    limits_.Ended(status, end_.killed, *slot_.oom);
+    if (limits_.verdict() != Outcome::kOk && !end_.killed) {
+      // However it then ended.
+      Fail(WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status), limits_.Reason());
+      end_.result.outcome = limits_.verdict();
       return;
     }
     if (WIFSIGNALED(status)) {
@@ -374,35 +358,15 @@ class CommandRunner::Running {
     }
   }
 
-  // It met a limit, however it then ended.
-  void JudgeLimit(int status) {
-    const int64_t exit = WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
-    if (verdict_ == Outcome::kTimeout) {
-      Fail(exit, fmt::format("ended after its time limit of {} s (--task-timeout)",
-                             static_cast<double>(run_.LimitOf(task_).count()) / 1000));
-    } else if (run_.text().memory_bytes != 0) {
-      Fail(exit, fmt::format("ended at its memory limit of {:g} MiB (--task-memory)",
-                             static_cast<double>(run_.text().memory_bytes) / (1 << 20)));
-    } else {
-      Fail(exit, "ended by the system for want of memory");
-    }
-    end_.result.outcome = verdict_;
-  }
-
   const RunContext& run_;
   const Task& task_;
   const Slot& slot_;
   Starter& starter_;
-  MemoryCgroup* cgroup_;
   steady_clock::time_point begin_{};
   // When something is to be looked at; never, unless set.
   steady_clock::time_point young_until_ = steady_clock::time_point::max();
   steady_clock::time_point live_at_ = steady_clock::time_point::max();
-  steady_clock::time_point term_at_ = steady_clock::time_point::max();
-  steady_clock::time_point kill_at_ = steady_clock::time_point::max();
-  steady_clock::time_point memory_at_ = steady_clock::time_point::max();
-  /// The limit that it met.
-  Outcome verdict_ = Outcome::kOk;
+  TaskLimits limits_;
   bool live_ = false;
   CommandEnd end_;
   KeptOutput stdout_;

@@ -12,12 +12,8 @@
 
 namespace cq {
 
-/// Between TERM and KILL of a task that met its time limit.
-inline constexpr std::chrono::milliseconds kTermGrace{5'000};
 /// From then on a task's output is sent while it runs.
 inline constexpr std::chrono::milliseconds kLongRunning{10'000};
-/// How often the memory of a task's processes is summed up.
-inline constexpr std::chrono::milliseconds kMemoryEvery{100};
 
 struct CommandEnd {
   TaskResult result;

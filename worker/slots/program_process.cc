@@ -100,6 +100,7 @@ ProgramProcess::ProgramProcess(const RunContext& run, const CommandRunner::Slot&
   if (run.text().memory_bytes != 0) {
     cgroup_ = MemoryCgroup::Make(slot_.number, run.text().memory_bytes);
   }
+  limits = TaskLimits(run.text().memory_bytes, cgroup_.get());
   Spawn(run);
   in_.read.Close();
   out_.write.Close();

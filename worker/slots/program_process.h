@@ -15,6 +15,7 @@
 #include "worker/slots/printed_text.h"
 #include "worker/slots/run_context.h"
 #include "worker/slots/slot_messages.h"
+#include "worker/slots/task_limits.h"
 
 namespace cq {
 
@@ -32,7 +33,6 @@ class ProgramProcess {
   const std::string& name() const { return name_; }
   pid_t pid() const { return pid_; }
   SlotFormat format() const { return reader_.format(); }
-  MemoryCgroup* cgroup() { return cgroup_.get(); }
   uint64_t NextId() { return ++id_; }
   /// Whether there is something printed that was not taken yet.
   bool printed() const { return !out_text.empty() || !err_text.empty(); }
@@ -90,6 +90,8 @@ class ProgramProcess {
  public:
   PrintedText out_text;
   PrintedText err_text;
+  /// Of the task that it works on.
+  TaskLimits limits;
 };
 
 }  // namespace cq

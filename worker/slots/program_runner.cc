@@ -34,8 +34,6 @@ using std::chrono::steady_clock;
 /// What a batch should take: long against a round trip, short against what a user notices.
 constexpr milliseconds kBatchTime{50};
 constexpr size_t kBatchLargest = 1024;
-/// Memory is looked at for no more than a part in so many of the time.
-constexpr int kLookShare = 20;
 /// While a program is busy with its batch, its answers are looked at no more often than after half
 /// of the time that is left, or after the longer of these; for less than the shorter it is not
 /// worth it.
@@ -282,8 +280,7 @@ class ProgramRunner::Batch {
   // Takes answers until all up to `end` have come, `first` before those that are still to be read.
   // False if the program is gone, or has to go.
   bool Serve(size_t end, std::optional<FromProgram> first, bool killed) {
-    memory_at_ = run_.text().memory_bytes != 0 ? steady_clock::now() + kMemoryEvery
-                                               : steady_clock::time_point::max();
+    process().limits.Begin(task_begin_, run_.LimitOf(tasks_[at_]));
     while (at_ < end) {
       const bool at_once = first || killed || !fault_.empty();
       const bool lives = process().Wait(at_once ? milliseconds(0) : Nap(), killed);
@@ -300,6 +297,7 @@ class ProgramRunner::Batch {
       if (at_ > before && at_ < end) {
         Report();
         Begin();
+        process().limits.Begin(task_begin_, run_.LimitOf(tasks_[at_]));
         // A program that hands over each answer by itself would wake us for each.
         const auto busy = runner_.Expected(end - at_);
         if (fault_.empty() && lives && busy > kLeastRest) {
@@ -324,12 +322,8 @@ class ProgramRunner::Batch {
                        });
   }
 
-  milliseconds Nap() const {
-    auto until = memory_at_;
-    const auto limit = run_.LimitOf(tasks_[at_]);
-    if (limit.count() > 0) {
-      until = std::min(until, term_at_ ? *term_at_ + kTermGrace : task_begin_ + limit);
-    }
+  milliseconds Nap() {
+    auto until = process().limits.next();
     if (!live_) until = std::min(until, task_begin_ + kLongRunning);
     if (until == steady_clock::time_point::max()) return milliseconds(60'000);
     const auto left = std::chrono::ceil<milliseconds>(until - steady_clock::now());
@@ -342,25 +336,10 @@ class ProgramRunner::Batch {
       live_ = true;
       process().ShowFrom({tasks_[at_].task, tasks_[at_].attempt});
     }
-    const auto limit = run_.LimitOf(tasks_[at_]);
-    if (limit.count() > 0 && !term_at_ && now >= task_begin_ + limit) {
-      term_at_ = now;
-      verdict_ = Outcome::kTimeout;
-      process().Signal(SIGTERM);
-    }
-    if (term_at_ && now >= *term_at_ + kTermGrace) return false;
-    if (now < memory_at_) return true;
-    memory_at_ = now + kMemoryEvery;
-    // A cgroup counts by itself.
-    MemoryCgroup* cgroup = process().cgroup();
-    const bool over = cgroup != nullptr && cgroup->Holds(process().pid())
-                          ? cgroup->HasKilled()
-                          : HaveMoreThan(run_.text().memory_bytes, process().Family());
-    // To look may take long itself.
-    memory_at_ = std::max(memory_at_, now + kLookShare * (steady_clock::now() - now));
-    if (!over) return true;
-    verdict_ = Outcome::kMemory;
-    return false;
+    const auto act =
+        process().limits.Look(now, process().pid(), [this] { return process().Family(); });
+    if (act == TaskLimits::Act::kTerm) process().Signal(SIGTERM);
+    return act != TaskLimits::Act::kKill;
   }
 
   void OnMessage(FromProgram& message, size_t end) {
@@ -485,16 +464,13 @@ class ProgramRunner::Batch {
   void OnEnded(bool alone) {
     const int status = process().End(SIGKILL);
     if (std::exchange(live_, false)) process().ShowNoMore();
-    const bool memory = verdict_ == Outcome::kOk && !killed_ &&
-                        ((process().cgroup() != nullptr && process().cgroup()->HasKilled()) ||
-                         (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && fault_.empty() &&
-                          runner_.slot_.oom->HasGrown()));
-    if (memory) verdict_ = Outcome::kMemory;
+    process().limits.Ended(status, killed_ || !fault_.empty(), *runner_.slot_.oom);
     // None is left where it spoke after its last answer.
     const TaskId task = at_ < tasks_.size() ? tasks_[at_].task : 0;
     const std::string last = process().err_text.Reason();
     const std::string out = process().out_text.Take(task) + process().out_text.TakeRest();
     const std::string err = process().err_text.Take(task) + process().err_text.TakeRest();
+    const TaskLimits limits = process().limits;
     runner_.process_.reset();
     if (std::exchange(killed_, false)) {
       EndUnwanted();
@@ -504,7 +480,7 @@ class ProgramRunner::Batch {
       r.wall_us = static_cast<uint64_t>(
           std::chrono::duration_cast<std::chrono::microseconds>(steady_clock::now() - task_begin_)
               .count());
-      r.outcome = verdict_ != Outcome::kOk ? verdict_ : Outcome::kCrashed;
+      r.outcome = limits.verdict() != Outcome::kOk ? limits.verdict() : Outcome::kCrashed;
       // Its master takes it apart, and finds out whose fault it was.
       if (run_.text().program.calls && tasks_[at_].values.size() == kValuesOfBundle) {
         r.outcome = Outcome::kError;
@@ -513,25 +489,13 @@ class ProgramRunner::Batch {
       details.out = out;
       details.err = err;
       details.exit = WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
-      details.error = Reason(status, last);
+      details.error = limits.verdict() != Outcome::kOk ? limits.Reason() : Reason(status, last);
       Finish(std::move(end));
     }
-    verdict_ = Outcome::kOk;
-    term_at_.reset();
     fault_.clear();
   }
 
   std::string Reason(int status, const std::string& last) const {
-    if (verdict_ == Outcome::kTimeout) {
-      return fmt::format("ended after its time limit of {} s (--task-timeout)",
-                         static_cast<double>(run_.LimitOf(tasks_[at_]).count()) / 1000);
-    }
-    if (verdict_ == Outcome::kMemory) {
-      return run_.text().memory_bytes == 0
-                 ? "ended by the system for want of memory"
-                 : fmt::format("ended at its memory limit of {:g} MiB (--task-memory)",
-                               static_cast<double>(run_.text().memory_bytes) / (1 << 20));
-    }
     if (!fault_.empty()) return fault_;
     const std::string how =
         WIFSIGNALED(status)
@@ -575,14 +539,11 @@ class ProgramRunner::Batch {
   bool one_at_a_time_ = false;
   bool killed_ = false;
   std::string fault_;
-  Outcome verdict_ = Outcome::kOk;
   /// When the next one began: for its limits, and since 1970.
   steady_clock::time_point task_begin_ = steady_clock::now();
   uint64_t started_us_ = 0;
   /// What ended and was not reported yet.
   std::vector<CommandEnd> ended_;
-  steady_clock::time_point memory_at_{};
-  std::optional<steady_clock::time_point> term_at_;
   /// What the task that runs prints is sent while it runs.
   bool live_ = false;
 };

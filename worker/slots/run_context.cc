@@ -9,6 +9,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "base/files.h"
+
 extern char** environ;
 
 namespace cq {
@@ -24,12 +26,12 @@ RunContext::RunContext(RunText text) : text_(std::move(text)) {
   Set("CQ_CPUS", cpus, true);
   const auto path = std::find_if(environment_.begin(), environment_.end(),
                                  [](const std::string& e) { return e.starts_with("PATH="); });
-  path_ = path == environment_.end() ? "/usr/local/bin:/usr/bin:/bin" : path->substr(5);
+  path_ = path == environment_.end() ? OwnPath() : path->substr(5);
   const auto& command = text_.command;
   if (!command.empty() && command[0].size() == 1 &&
       std::holds_alternative<std::string>(command[0][0])) {
     constant_program_ = std::get<std::string>(command[0][0]);
-    constant_file_ = Search(constant_program_);
+    constant_file_ = FindProgram(constant_program_, path_, text_.cwd);
   }
 }
 
@@ -64,26 +66,7 @@ std::string RunContext::Problem() const {
 
 std::string RunContext::ResolveProgram(const std::string& name) const {
   if (name == constant_program_ && !constant_file_.empty()) return constant_file_;
-  return Search(name);
-}
-
-std::string RunContext::Search(const std::string& name) const {
-  if (name.empty() || name.find('/') != std::string::npos) return name;
-  std::string_view rest = path_;
-  for (;;) {
-    const size_t colon = rest.find(':');
-    std::string directory(rest.substr(0, colon));
-    if (directory.empty()) directory = ".";
-    const std::string file = fmt::format("{}/{}", directory, name);
-    const std::string from_here = file[0] == '/' ? file : fmt::format("{}/{}", text_.cwd, file);
-    struct stat status {};
-    if (stat(from_here.c_str(), &status) == 0 && S_ISREG(status.st_mode) &&
-        access(from_here.c_str(), X_OK) == 0) {
-      return file;
-    }
-    if (colon == std::string_view::npos) return {};
-    rest.remove_prefix(colon + 1);
-  }
+  return FindProgram(name, path_, text_.cwd);
 }
 
 }  // namespace cq

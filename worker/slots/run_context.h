@@ -35,7 +35,6 @@ class RunContext {
 
  private:
   void Set(const std::string& name, const std::string& value, bool replace);
-  std::string Search(const std::string& name) const;
 
   RunText text_;
   std::vector<std::string> environment_;
