@@ -45,8 +45,8 @@ std::string AskMaster(const std::string& run_dir, RequestKind kind) {
                           Joined(file.endpoints, ", ")));
 }
 
-Database OpenToRead(const std::string& run_dir) {
-  if (!HeldByMaster(run_dir)) {
+Database OpenToRead(const std::string& run_dir, bool tell_loss) {
+  if (tell_loss && !HeldByMaster(run_dir)) {
     const std::string loss = LossOfLog(run_dir);
     if (!loss.empty()) Say(stderr, PrintableText("cq: " + loss + "\n"));
   }

@@ -13,6 +13,6 @@ std::string AskMaster(const std::string& run_dir, RequestKind kind);
 
 /// The journal of a run, to be read. Where a live master keeps it to itself, since its file system
 /// shares no memory, the master is asked for a copy. Throws Error.
-Database OpenToRead(const std::string& run_dir);
+Database OpenToRead(const std::string& run_dir, bool tell_loss = true);
 
 }  // namespace cq

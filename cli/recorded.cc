@@ -88,7 +88,8 @@ CommandLine WithRecorded(const std::string& run_dir, const CommandLine& line,
   }
   RequireOwn(run_dir, trusted);
   try {
-    Database journal = OpenToRead(run_dir);
+    // Of a loss the run itself tells.
+    Database journal = OpenToRead(run_dir, false);
     const auto record = ParseJson(MetaText(journal, "record"));
     if (ReadDefinition(journal).calls) {
       throw UsageError(fmt::format(

@@ -65,7 +65,11 @@ void Core::Admit() {
   tasks_.Admit();
   for (OpenTask* open : tasks_.Open()) {
     if (!open->ready() || open->charged.size() < options_.crash_limit) continue;
-    SetAside(open->task, *open, std::nullopt, "before its master was resumed");
+    if (open->provisional > 0) {
+      tasks_.SuspendReady(open->task);
+    } else {
+      SetAside(open->task, *open, std::nullopt, "before its master was resumed");
+    }
   }
   all_dirty_ = true;
 }
@@ -344,7 +348,7 @@ void Core::Hold(Worker& worker, OpenTask& open) {
   CQ_ASSERT(open.attempt != 0 && open.worker == worker.index,
             "worker {} is to hold task {}, which is not out with it", worker.number, open.task);
   worker.held.Add(open);
-  if (open.suspect != 0) worker.has_suspect = true;
+  if (open.suspect != 0) ++worker.suspects;
   if (!open.charged.empty()) ++worker.charged;
   if (open.group != kNoGroup) ++worker.held_of_group[open.group];
 }
@@ -368,7 +372,7 @@ void Core::Detach(OpenTask& open) {
   if (open.running) --worker.running;
   if (open.retracting) worker.retracting -= open.count;
   if (!open.charged.empty()) --worker.charged;
-  if (open.suspect != 0) worker.has_suspect = false;
+  if (open.suspect != 0) --worker.suspects;
   open.running = false;
   open.retracting = false;
   open.given_up = open.attempt;
@@ -382,6 +386,11 @@ void Core::GiveUp(OpenTask& open) {
 
 void Core::Release(TaskId task, OpenTask& open) {
   GiveUp(open);
+  // At the limit it waits for what its scheduler says.
+  if (open.charged.size() >= options_.crash_limit && open.provisional > 0) {
+    tasks_.Suspend(task);
+    return;
+  }
   tasks_.Requeue(task);
   all_dirty_ = true;
 }

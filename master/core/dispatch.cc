@@ -103,7 +103,7 @@ void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
   const auto suspect = empty ? core_.tasks_.PopSuspect(may_start) : std::nullopt;
   if (suspect) Assign(worker, *suspect, give);
   const uint64_t together = SpanLength();
-  while (!worker.has_suspect && worker.held.size() + worker.stale.size() < target) {
+  while (worker.suspects == 0 && worker.held.size() + worker.stale.size() < target) {
     const uint64_t room = target - worker.held.size() - worker.stale.size();
     const auto task = PopFor(worker, together > 1);
     if (task) {

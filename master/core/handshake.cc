@@ -40,6 +40,9 @@ void Core::OnHello(Time now, ConnectionId from, Envelope envelope, Hello& hello)
 void Core::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
   Worker& worker = workers_.Get(hello.worker);
   if (worker.connected && worker.connection != from) workers_.peers().erase(worker.connection);
+  // Who says that it is another now was never two.
+  Worker& before = workers_[peer.worker];
+  if (peer.session != 0 && before.index != worker.index) before.connected = false;
   // An allocation is one worker at a time: one that was requeued comes back as another.
   for (Worker& other : workers_.all()) {
     if (other.index == worker.index || other.allocation != hello.allocation) continue;

@@ -95,7 +95,7 @@ void Core::CheckHeld() {
     uint64_t running = 0;
     uint64_t retracting = 0;
     uint64_t charged = 0;
-    bool suspect = false;
+    uint64_t suspects = 0;
     std::map<uint32_t, uint64_t> of_group;
     for (const OpenTask* open : worker.held.All()) {
       CQ_ASSERT(tasks_.Containing(open->task) == open && open->attempt != 0 &&
@@ -105,7 +105,7 @@ void Core::CheckHeld() {
       running += open->running ? 1 : 0;
       retracting += open->retracting ? open->count : 0;
       charged += open->charged.empty() ? 0 : 1;
-      suspect = suspect || open->suspect != 0;
+      suspects += open->suspect != 0 ? 1 : 0;
       if (open->group != kNoGroup) ++of_group[open->group];
     }
     CQ_ASSERT(tasks == worker.held.size() && running == worker.running &&
@@ -114,8 +114,8 @@ void Core::CheckHeld() {
               "counted are {}, {}, {}, {}",
               worker.number, tasks, running, retracting, charged, worker.held.size(),
               worker.running, worker.retracting, worker.charged);
-    CQ_ASSERT(suspect == worker.has_suspect, "worker {} holds a suspect or not: {}", worker.number,
-              suspect);
+    CQ_ASSERT(suspects == worker.suspects, "worker {} holds {} suspects, counted are {}",
+              worker.number, suspects, worker.suspects);
     CQ_ASSERT(of_group == worker.held_of_group, "worker {} holds other groups than are counted",
               worker.number);
     held += tasks;

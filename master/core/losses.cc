@@ -65,6 +65,7 @@ void Core::Lose(Time now, Worker& worker, const Loss& loss) {
     if (!open.running && open.suspect == 0 && unreported > 0) {
       --unreported;
       open.suspect = open.attempt;
+      ++worker.suspects;
     }
     if (charge && was_running) {
       Charge(now, worker, open.task, open, loss);
@@ -74,7 +75,7 @@ void Core::Lose(Time now, Worker& worker, const Loss& loss) {
     }
   }
   CQ_ASSERT(
-      worker.held.empty() && worker.running == 0 && worker.charged == 0 && !worker.has_suspect,
+      worker.held.empty() && worker.running == 0 && worker.charged == 0 && worker.suspects == 0,
       "worker {} is lost and still holds {} tasks", worker.number, worker.held.size());
   worker.ended = true;
   worker.stale.clear();
@@ -167,9 +168,8 @@ void Core::SettleAll(Time now, WorkerIndex worker, bool explained) {
 // If the loss of this attempt was charged: it turns out to run on.
 void Core::TakeBackCharge(Worker& worker, AttemptRef ref, OpenTask& open) {
   if (std::erase(open.charged, ref.attempt) == 0) return;
-  const auto pending =
-      std::find_if(provisional_.begin(), provisional_.end(),
-                   [&](const Provisional& p) { return p.ref.attempt == ref.attempt; });
+  const auto pending = std::find_if(provisional_.begin(), provisional_.end(),
+                                    [&](const Provisional& p) { return p.ref == ref; });
   if (pending != provisional_.end()) {
     CQ_ASSERT(open.provisional > 0, "task {} has no charge to be explained", ref.task);
     provisional_.erase(pending);

@@ -138,8 +138,8 @@ struct Worker {
   /// too; and whether another could start one of them.
   uint64_t unstartable = 0;
   bool refuted = false;
-  /// It holds a suspect, and is given nothing else.
-  bool has_suspect = false;
+  /// How many suspects it holds: with one it is given nothing else.
+  uint64_t suspects = 0;
   /// Attempts that it still runs though they were given up.
   std::set<AttemptId> stale;
   /// What it is to be told of next, and whether it may be given tasks next.

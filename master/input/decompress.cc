@@ -134,7 +134,8 @@ class Gunzip {
     }
     bool in_member = false;
     while (Fill()) {
-      if (!in_member && stream_.next_in[0] == 0 && members_ > 0) {
+      padded_ = padded_ || (!in_member && stream_.next_in[0] == 0 && members_ > 0);
+      if (padded_) {
         if (!OnlyZeros()) return "there is something else behind its end";
         continue;
       }
@@ -197,6 +198,8 @@ class Gunzip {
   Block in_;
   Block out_;
   uint64_t members_ = 0;
+  /// Zeros stand behind the last.
+  bool padded_ = false;
   int error_ = 0;
 };
 

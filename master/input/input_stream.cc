@@ -21,8 +21,9 @@ namespace {
 // A FIFO is opened at once, and waited for where an interruption can be heard: whoever writes to it
 // may never come.
 Fd OpenInput(const std::string& path, int interrupt_fd) {
-  Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
+  const bool fifo = stat(path.c_str(), &status) == 0 && S_ISFIFO(status.st_mode);
+  Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | (fifo ? O_NONBLOCK : 0)));
   if (!fd || fstat(fd.get(), &status) != 0) {
     throw UsageError(fmt::format("cannot read '{}': {}", path, strerror(errno)));
   }
@@ -35,13 +36,13 @@ Fd OpenInput(const std::string& path, int interrupt_fd) {
         "cq run -'",
         path, path));
   }
-  if (S_ISFIFO(status.st_mode)) {
+  if (fifo) {
     std::array<pollfd, 2> fds{{{fd.get(), POLLIN, 0}, {interrupt_fd, POLLIN, 0}}};
     while (poll(fds.data(), fds.size(), -1) < 0) {
     }
     if (fds[1].revents != 0) throw Interrupted(fmt::format("interrupted while reading '{}'", path));
   }
-  fcntl(fd.get(), F_SETFL, O_RDONLY);
+  if (fifo) fcntl(fd.get(), F_SETFL, O_RDONLY);
   return fd;
 }
 

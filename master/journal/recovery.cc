@@ -99,9 +99,8 @@ Database OpenJournal(const std::string& path) {
   return journal;
 }
 
-// A master that ends in order writes the log back and removes it, as does whoever looks into the
-// journal with a tool of SQLite's; then the journal knows the workers that have left a log of
-// theirs.
+// A master that ends in order writes the log back and removes it, as does whoever closes the
+// journal last; then the journal has what a master writes before its workers run anything.
 std::string LossOfLog(const std::string& run_dir) {
   namespace fs = std::filesystem;
   const std::string path = run_dir + "/journal.db";
@@ -112,9 +111,14 @@ std::string LossOfLog(const std::string& run_dir) {
   if (!killed || (!none && bytes > 0)) return {};
   const auto logs = fs::directory_iterator(run_dir + "/logs", none);
   if (none || logs == fs::directory_iterator()) return {};
-  Database journal(path, Database::Mode::kImmutable);
-  auto workers = journal.Prepare("SELECT count(*) FROM workers");
-  if (!workers.Step() || workers.Int(0) > 0) return {};
+  try {
+    Database journal(path, Database::Mode::kImmutable);
+    auto written = journal.Prepare(
+        "SELECT 1 FROM workers UNION SELECT 1 FROM meta WHERE name = 'mark' LIMIT 1");
+    if (written.Step()) return {};
+  } catch (const Error&) {
+    return {};  // whoever opens it says why
+  }
   return fmt::format(
       "'{}-wal' is missing, and with it all that the run had written when its master was killed: "
       "results that it had are lost, and their tasks run again; put the file back first, if it is "

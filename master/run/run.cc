@@ -247,7 +247,9 @@ class RowsRun {
     const bool same_file = now != "-" && before != "-" &&
                            (now == before || std::filesystem::equivalent(now, before, none));
     const bool moved = before == "-" ? now == "-" : now != "-" && access(before.c_str(), F_OK) != 0;
-    if (same_file || (moved && same_bytes)) return;
+    // As an older cq recorded it.
+    const bool old_stream = now == "-" && before == AbsolutePath(options_.input);
+    if (same_file || ((moved || old_stream) && same_bytes)) return;
     throw UsageError(fmt::format(
         "the run in '{}' is of {}, not of {}: to go on with it, 'cq resume {}'; for another run, "
         "--run-dir DIR, or --fresh, which moves the old one aside{}",
@@ -422,16 +424,17 @@ class RowsRun {
     MasterLoop::Options loop_options;
     loop_options.signal_fd = options_.signal_fd;
     loop_options.stop_on_hangup = options_.stop_on_hangup;
-    RowSource rows({File("params.csv"), ranges_, command_.columns, seed_columns_, definition_.seed,
-                    timeout_column_, group_column_, std::move(order_.offsets), GoesInSpans(),
-                    // Users' programs may speak JSON: their workers convert.
-                    options_.function.empty() ? std::vector<ColumnType>() : definition_.types});
+    rows_ = std::make_unique<RowSource>(RowSource::Options{
+        File("params.csv"), ranges_, command_.columns, seed_columns_, definition_.seed,
+        timeout_column_, group_column_, std::move(order_.offsets), GoesInSpans(),
+        // Users' programs may speak JSON: their workers convert.
+        options_.function.empty() ? std::vector<ColumnType>() : definition_.types});
     const auto write_journal = [](std::optional<Database>& journal,
                                   RecordWriter::Callbacks callbacks) {
       return std::make_unique<JournalWriter>(std::move(*journal), std::move(callbacks));
     };
     MasterLoop& loop = session_.Start(Core(definition_.tasks() - done), std::move(loop_options),
-                                      std::move(recovered), rows, write_journal);
+                                      std::move(recovered), *rows_, write_journal);
     if (done > 0 || session_.epoch() > 1) {
       observer_.Resumed(
           fmt::format("{} of {} tasks have a result already", done, definition_.tasks()));
@@ -509,6 +512,8 @@ class RowsRun {
   RunObserver& observer_;
   const Clock::time_point begin_ = Clock::now();
   const PoolOptions plan_;
+  /// The session's loop reads them.
+  std::unique_ptr<RowSource> rows_;
   RunSession session_;
   RunDefinition& definition_;
   std::vector<RowRange> ranges_;

@@ -277,9 +277,18 @@ std::string AbsolutePath(const std::string& path) {
   return text;
 }
 
+namespace {
+// What is open under a number here is nowhere else, and another thing next time.
+bool NamesDescriptor(const std::string& input) {
+  const bool proc = input.starts_with("/proc/") && input.find("/fd/") != std::string::npos;
+  return input == "/dev/stdin" || input.starts_with("/dev/fd/") || proc;
+}
+}  // namespace
+
 bool IsStream(const std::string& input) {
   struct stat status {};
-  return input == "-" || (stat(input.c_str(), &status) == 0 && !S_ISREG(status.st_mode));
+  return input == "-" || NamesDescriptor(input) ||
+         (stat(input.c_str(), &status) == 0 && !S_ISREG(status.st_mode));
 }
 
 std::string InputIdentity(const std::string& input) {
@@ -287,9 +296,7 @@ std::string InputIdentity(const std::string& input) {
 }
 
 std::string DefaultRunDirectory(const std::string& input) {
-  // That of a process substitution is a number.
-  const bool nameless = input.starts_with("/dev/") || input.starts_with("/proc/");
-  if (input == "-" || (nameless && IsStream(input))) return "stdin.cq";
+  if (input == "-" || NamesDescriptor(input)) return "stdin.cq";
   fs::path name = fs::path(input).filename();
   if (name.extension() == ".csv") name.replace_extension();
   return name.string() + ".cq";

@@ -60,10 +60,11 @@ class RunDirectory {
   bool published_ = false;
 };
 
-/// Whether an input can be read once only: "-" is standard input, others are pipes and the like.
+/// Whether an input has no name by which it is found again: "-" is standard input, others are pipes
+/// and what is open under a number.
 bool IsStream(const std::string& input);
-/// By which an input is known again: its path, or "-" for a stream, two of which are never the
-/// same.
+/// By which an input is known again: its path, or "-" for a stream, which is known by its bytes
+/// alone.
 std::string InputIdentity(const std::string& input);
 /// NAME.cq in the current directory for a CSV called NAME.csv; "stdin.cq" for a stream without a
 /// name.

@@ -155,6 +155,8 @@ std::vector<ColumnType> ColumnTypes(const RunOptions& options, const InputSummar
 
 std::string DryRun(const RunOptions& options) {
   CheckOptions(options);
+  const PoolOptions plan = PlanPool(options);
+  const Pool checked(plan);
   const bool served = IsServed(options);
   const auto summary = ReadInput({.path = options.input,
                                   .separator = options.separator,
@@ -165,8 +167,6 @@ std::string DryRun(const RunOptions& options) {
   ColumnIndices(options.seed_by, "--seed-by", summary.columns);
   const std::string cwd = TasksDirectory(options);
   CheckOutputOf(options);
-  const PoolOptions plan = PlanPool(options);
-  const Pool checked(plan);
 
   const uint64_t tasks = options.limit == 0 ? summary.rows : std::min(options.limit, summary.rows);
   std::string text = fmt::format(

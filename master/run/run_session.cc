@@ -31,10 +31,10 @@ uint64_t Random64() {
 
 void Check(const CommonOptions& options) {
   const auto within = [](const char* name, milliseconds value, milliseconds least) {
-    constexpr auto kMost = std::chrono::hours(24 * 365);
+    constexpr auto kMost = std::chrono::hours(24 * 36600);  // as ParseDuration
     if (value >= least && value <= kMost) return;
-    throw UsageError(
-        fmt::format("{} is {} ms: it must be {} ms to a year", name, value.count(), least.count()));
+    throw UsageError(fmt::format("{} is {} ms: it must be {} ms to a hundred years", name,
+                                 value.count(), least.count()));
   };
   within("lease", options.lease, milliseconds(100));
   within("task_timeout", options.task_timeout, milliseconds(0));
@@ -190,7 +190,7 @@ Transport::Reach RunSession::ReachOfPools() const {
 // can be had, the same port as an earlier master's, so that workers come back by themselves.
 Transport RunSession::Listen() {
   // The transport's, the journal's, and those of the pools: libzmq would abort for want of one.
-  RequireThreads(4 + pools_.size(), "fewer pools");
+  RequireThreads(4 + pools_.size(), pools_.size() > 1 ? "fewer pools" : "a quieter machine");
   Transport transport(keys_->server(), keys_->client_public());
   const bool local = std::any_of(pools_.begin(), pools_.end(),
                                  [](const auto& pool) { return pool->scheduler() == "local"; });

@@ -289,6 +289,24 @@ TEST_F(ResumeTest, WhatIsMissingInTheRunDirectoryIsToldInOneSentence) {
   }
 }
 
+// Whoever closes the journal last writes its log back: then nothing is lost.
+TEST_F(ResumeTest, AJournalWithoutALogIsWholeIfItSaysWhatAMasterSaysFirst) {
+  Input("block,x\n");
+  TestProcess run({CQ_PROGRAM, "run", "in.csv", "--slots", "1", "--", "./task", "{a}"},
+                  directory_.path());
+  ASSERT_TRUE(Eventually([&] { return Has(Slurp(directory_.File("ran")), "block"); }));
+  run.Signal(SIGKILL);
+  run.Wait();
+  EXPECT_EQ(Resume({"--seed", "99"}).status, 2);
+  EXPECT_FALSE(std::filesystem::exists(directory_.File("in.cq/journal.db-wal")));
+  EXPECT_FALSE(Has(Cq({"status"}, directory_.path()).err, "missing"));
+  // An empty one has its own sentence.
+  WriteFile(directory_.File("in.cq/journal.db"), "");
+  for (const Words& words : {Words{"status"}, Words{"resume"}}) {
+    EXPECT_TRUE(Has(Cq(words, directory_.path()).err, "there is no run in")) << words[0];
+  }
+}
+
 TEST_F(ResumeTest, AChangedProgramIsToldAndTheUserDecides) {
   Input("1,x\n2,x\n");
   ASSERT_EQ(Run().status, 0);

@@ -492,6 +492,14 @@ TEST_F(RunTest, AnotherPipeIsNoEditOfTheFirst) {
     EXPECT_EQ(cq::Column(directory_.File("r.cq/results.csv"), "a"), (Words{"1", "2"}));
     std::filesystem::remove_all(directory_.File("r.cq"));
   }
+  // Nor is a file that a descriptor is open on.
+  WriteFile(directory_.File("a.csv"), "a\n1\n");
+  WriteFile(directory_.File("b.csv"), "a\n2\n");
+  for (const auto& [name, status] : {std::pair("a.csv", 0), {"a.csv", 0}, {"b.csv", 2}}) {
+    TestProcess from_file({CQ_PROGRAM, "run", "/dev/stdin", "--run-dir", "s.cq", "--", "true"},
+                          directory_.path(), {}, directory_.File(name));
+    EXPECT_EQ(from_file.Wait().status, status) << name;
+  }
 }
 
 TEST_F(RunTest, AFifoThatNobodyWritesToIsWaitedForUntilASignal) {

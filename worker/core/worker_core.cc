@@ -191,8 +191,9 @@ void WorkerCore::OnAssign(Assign& assign) {
       }
     }
     if (task.details->timeout_ms > kCenturyMs) task.details.Edit().timeout_ms = kCenturyMs;
-    const auto [held, added] = held_.Add(task.attempt);
-    if (!added) continue;
+    // Without a look into the span that it may be of.
+    if (held_.Containing(task.attempt) != nullptr) continue;
+    HeldTask& held = held_.Add(task.attempt).first;
     held.ref = ref;
     newest_ = std::max(newest_, ref.attempt);
     grouped_ = grouped_ || !task.group.empty();
@@ -319,6 +320,8 @@ void WorkerCore::OnFinished(Time now, TaskResult result, bool by_us) {
   if (held == nullptr) return;
   if (held->state == HeldState::kQueued) {
     held->state = HeldState::kRunning;
+    held->at = result.attempt;
+    held->started = now;
     ++running_;
   }
   if (result.outcome == Outcome::kOk) succeeded_ = true;
@@ -331,6 +334,8 @@ void WorkerCore::OnFinished(Time now, TaskResult result, bool by_us) {
              result.details->error);
     return;
   } else if (EndedBySignalOfOthers(result)) {
+    // Should the worker die of it, too, its master knows what ran.
+    if (!held->start_reported) unreported_.push_back(result.attempt);
     doubtful_.push_back({now + kDoubt, std::move(result)});
     return;
   }

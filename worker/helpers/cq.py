@@ -191,8 +191,11 @@ def _answer(result):
                 if not odd:
                     raise
                 # Its other columns are kept.
-                print("cq: what is missing in the columns of this result cannot be pickled, either: %s: %s" % (type(error).__name__, error),
-                      file=sys.stderr)
+                try:
+                    print("cq: what is missing in the columns of this result cannot be pickled, either: %s: %s" % (type(error).__name__, error),
+                          file=sys.stderr)
+                except Exception:
+                    pass  # the function has closed it
                 return _members(answer)
         answer["blob"] = base64.b64encode(blob).decode("ascii")
         answer["format"] = kind or "bytes"

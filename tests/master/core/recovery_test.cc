@@ -294,6 +294,52 @@ TEST_F(CoreTest, AWorkerThatCannotLiveAnyMoreIsNotWaitedFor) {
   EXPECT_TRUE(given);
 }
 
+// Its scheduler still may explain the charge when a second attempt at it comes back, and is handed
+// back.
+TEST_F(CoreTest, ATaskAtItsLimitWaitsForItsSchedulersWordWhoeverElseComesBackWithIt) {
+  options_.explained_late = true;
+  options_.crash_limit = 1;
+  Recovered recovered = OneKnownWorker(4, "slurm 1", true);
+  for (uint8_t i = 2; i <= 3; ++i) {
+    KnownWorker known;
+    known.number = i;
+    known.id = {i};
+    known.allocation = "slurm " + std::to_string(i);
+    known.watched = true;
+    recovered.workers.push_back(known);
+  }
+  recovered.last_worker = 3;
+  Start(4, 1, std::move(recovered));
+  Join(1, 9, 1, {{kRun, 1, MakeSerial(1, 10), HeldState::kRunning}});
+  Pass(seconds(31));
+  const AttemptId second = MakeSerial(1, 20);
+  Join(2, 2, 1, {{kRun, 1, second, HeldState::kRunning}});
+  Report(2, Returned{kRun, {{1, second, ReturnReason::kToldToGo, 0, {}}}});
+  Join(3, 3, 1);
+  EXPECT_TRUE(Written<ResultRecord>(Take()).empty());
+  // Nobody explains it.
+  const auto results = Written<ResultRecord>(Pass(seconds(130)));
+  const bool crashed = std::any_of(results.begin(), results.end(), [](const ResultRecord& r) {
+    return r.result.task == 1 && r.result.outcome == Outcome::kCrashed;
+  });
+  EXPECT_TRUE(crashed);
+}
+
+// A charge is of an attempt at one task, though somebody says that he has it for another.
+TEST_F(CoreTest, AnotherTasksChargeIsNotTakenBack) {
+  options_.explained_late = true;
+  options_.epoch = 2;
+  Start(4);
+  const AttemptId attempt = MakeSerial(1, 10);
+  Join(2, 2, 1, {{kRun, 2, attempt, HeldState::kRunning}});
+  Pass(seconds(91));
+  Join(1, 1, 1, {{kRun, 1, attempt, HeldState::kRunning}});
+  Pass(seconds(71));
+  const auto back = Join(12, 2, 1, {{kRun, 2, attempt, HeldState::kRunning}});
+  EXPECT_EQ(Written<FailureRecord>(back).size(), 1u);
+  Pass(seconds(130));
+}
+
 TEST_F(CoreTest, ARequeuedJobsNewWorkerEndsTheWaitForTheOldOne) {
   Recovered recovered = OneKnownWorker(5, "local 2", true);
   Start(5, 1, recovered);

@@ -26,6 +26,7 @@ class Child {
     Pipe ready = MakePipe();
     pid_ = fork();
     if (pid_ == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
       volatile char* memory = static_cast<char*>(
           mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
       for (size_t at = 0; at < bytes; at += 4096) memory[at] = 1;
