@@ -500,6 +500,14 @@ Core::Uncommitted* Core::FindUncommitted(AttemptId attempt) {
   return &found->second;
 }
 
+bool Core::IsAwaited(AttemptRef ref) const {
+  const auto found = uncommitted_.lower_bound(ref.attempt);
+  if (found == uncommitted_.end()) return false;
+  const AttemptSpan& span = found->second.attempts;
+  const uint64_t at = ref.attempt - span.attempt;
+  return at < span.count && span.task + at == ref.task;
+}
+
 void Core::Acknowledge(Worker* worker, const AttemptSpan& attempts) {
   if (worker == nullptr) return;
   if (worker->acks.empty()) acknowledged_.push_back(worker->index);

@@ -141,7 +141,27 @@ class Core {
   // Reports.
   void OnReport(Time now, Worker& worker, FromWorker& message);
   void OnStarted(Worker& worker, const std::vector<StartedAttempt>& attempts);
+  /// What a report of an attempt's end says of its task.
+  enum class Verdict {
+    /// By this run.
+    kNeverGivenOut,
+    /// The task has its outcome, or another attempt at it is the one that counts.
+    kTooLate,
+    /// Of what the journal is about to commit.
+    kRepetition,
+    /// Of a row that is not wanted now (Recovered::beyond): it counts all the same.
+    kBeyond,
+    /// It did not run, for no reason of its own.
+    kNoChance,
+    kNotStarted,
+    kSlotCrash,
+    kEnded,
+  };
+  Verdict Judge(const Worker* worker, const TaskResult& result) const;
+  bool IsCurrent(const Worker* worker, const TaskResult& result, const OpenTask* open) const;
   void OnResult(Time now, Worker* worker, TaskResult& result);
+  void OnNoChance(Worker* worker, const TaskResult& result);
+  void OnEnded(Time now, Worker* worker, TaskResult& result);
   void OnResultSpan(Time now, Worker* worker, ResultSpan& span);
   void OnReturned(Worker& worker, const ReturnedAttempt& returned);
   void OnOutput(Worker& worker, Output& output);
@@ -162,7 +182,8 @@ class Core {
   void Finish(TaskResult&& result, std::optional<WorkerIndex> worker, uint64_t attempts);
   void CancelOthers(TaskId task, AttemptId attempt);
   bool GivenOut(TaskId task, AttemptId attempt) const;
-  bool Rejected(Worker* worker, AttemptRef ref);
+  void Reject(Worker* worker, AttemptRef ref);
+  bool Rejected(Worker& worker, AttemptRef ref);
   bool MayKnow(const Worker& worker, const TaskResult& result, const OpenTask* open) const;
   bool Plausible(TaskId task, AttemptId attempt) const;
   void WakeDue(Time now);
@@ -224,6 +245,8 @@ class Core {
   void Acknowledge(Worker* worker, const AttemptSpan& attempts);
   void AwaitCommit(const AttemptSpan& attempts, std::optional<WorkerIndex> worker);
   Uncommitted* FindUncommitted(AttemptId attempt);
+  /// Whether a report of just this is on its way into the journal.
+  bool IsAwaited(AttemptRef ref) const;
   /// It may take tasks, or other than before.
   void MarkDirty(Worker& worker);
   void FlushAcks(Time now);

@@ -92,22 +92,25 @@ bool Core::MayKnow(const Worker& worker, const TaskResult& result, const OpenTas
 }
 
 // What this run never gave out is the word of a broken peer: told once of each worker.
-bool Core::Rejected(Worker* worker, AttemptRef ref) {
-  if (GivenOut(ref.task, ref.attempt)) return false;
+void Core::Reject(Worker* worker, AttemptRef ref) {
   ++counts_.rejected;
-  if (worker != nullptr && !std::exchange(worker->rejected, true)) {
-    actions_.emplace_back(
-        Note{Note::Kind::kWarning,
-             fmt::format("worker {} on {} reports attempt {:x} at task {}, which this run never "
-                         "gave out: such reports are dropped",
-                         worker->number, worker->host, ref.attempt, ref.task)});
-  }
+  if (worker == nullptr || std::exchange(worker->rejected, true)) return;
+  actions_.emplace_back(
+      Note{Note::Kind::kWarning,
+           fmt::format("worker {} on {} reports attempt {:x} at task {}, which this run never gave "
+                       "out: such reports are dropped",
+                       worker->number, worker->host, ref.attempt, ref.task)});
+}
+
+bool Core::Rejected(Worker& worker, AttemptRef ref) {
+  if (GivenOut(ref.task, ref.attempt)) return false;
+  Reject(&worker, ref);
   return true;
 }
 
 void Core::OnStarted(Worker& worker, const std::vector<StartedAttempt>& attempts) {
   for (const StartedAttempt& started : attempts) {
-    if (Rejected(&worker, {started.task, started.attempt})) continue;
+    if (Rejected(worker, {started.task, started.attempt})) continue;
     OpenTask* open = tasks_.Containing(started.task);
     if (open == nullptr || open->attempt_at(started.task) != started.attempt ||
         open->worker != worker.index) {
@@ -168,87 +171,101 @@ void Core::OnResultSpan(Time now, Worker* worker, ResultSpan& span) {
   Record(SpanRecord{std::move(span), worker->number});
 }
 
+// Whether it is of the attempt that is out.
+bool Core::IsCurrent(const Worker* worker, const TaskResult& result, const OpenTask* open) const {
+  return open != nullptr && open->attempt_at(result.task) == result.attempt &&
+         (worker == nullptr || open->worker == worker->index);
+}
+
+Core::Verdict Core::Judge(const Worker* worker, const TaskResult& result) const {
+  if (!GivenOut(result.task, result.attempt)) return Verdict::kNeverGivenOut;
+  if (!Plausible(result.task, result.attempt)) return Verdict::kTooLate;
+  if (IsAwaited({result.task, result.attempt})) return Verdict::kRepetition;
+  const bool cancelled = result.outcome == Outcome::kCancelled;
+  if (beyond_.Contains(result.task) && !cancelled && !result.unstartable) return Verdict::kBeyond;
+  if (tasks_.Done(result.task)) return Verdict::kTooLate;
+  const OpenTask* open = tasks_.Containing(result.task);
+  const bool current = IsCurrent(worker, result, open);
+  const bool unclaimed = open == nullptr || (open->attempt == 0 && result.attempt > open->given_up);
+  if (!current && worker != nullptr && !MayKnow(*worker, result, open)) return Verdict::kTooLate;
+  // Of an attempt that was given up an `ok` counts, and nothing else.
+  if (!current && !unclaimed && result.outcome != Outcome::kOk) return Verdict::kTooLate;
+  if (cancelled || (result.unstartable && !current)) return Verdict::kNoChance;
+  if (result.unstartable) return Verdict::kNotStarted;
+  return result.outcome == Outcome::kCrashed ? Verdict::kSlotCrash : Verdict::kEnded;
+}
+
 // `worker` is none for what comes from a file of a worker that has left.
 void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
   const AttemptRef ref{result.task, result.attempt};
+  const auto by = worker == nullptr ? std::nullopt : std::optional(worker->index);
   if (worker != nullptr && worker->stale.erase(result.attempt) > 0) MarkDirty(*worker);
-  if (Rejected(worker, ref)) {
-    Acknowledge(worker, {ref.task, ref.attempt});
-    return;
-  }
   // That one is the master's to say.
   if (result.outcome == Outcome::kSkipped) result.outcome = Outcome::kCancelled;
-  if (!Plausible(result.task, result.attempt)) {
-    Drop(worker, ref);
-    return;
+  switch (Judge(worker, result)) {
+    case Verdict::kNeverGivenOut:
+      Reject(worker, ref);
+      return Acknowledge(worker, {ref.task, ref.attempt});
+    case Verdict::kTooLate:
+      return Drop(worker, ref);
+    case Verdict::kRepetition:
+      // Acknowledged once that is durable, and to this worker.
+      ++counts_.dropped;
+      if (by) FindUncommitted(ref.attempt)->worker = by;
+      return;
+    case Verdict::kBeyond:
+      beyond_.Erase(ref.task);
+      AwaitCommit({ref.task, ref.attempt}, by);
+      return Record(ResultRecord{std::move(result), 1, worker == nullptr ? 0 : worker->number});
+    case Verdict::kNoChance:
+      return OnNoChance(worker, result);
+    case Verdict::kNotStarted: {
+      OpenTask& open = *tasks_.Find(ref.task);
+      return OnUnstartable(workers_[open.worker], result, open);
+    }
+    case Verdict::kSlotCrash:
+      OnSlotCrash(now, result, tasks_.OpenUp(ref.task));
+      if (by) FindUncommitted(ref.attempt)->worker = by;
+      return;
+    case Verdict::kEnded:
+      return OnEnded(now, worker, result);
   }
-  if (Uncommitted* waiting = FindUncommitted(result.attempt);
-      waiting != nullptr &&
-      waiting->attempts.task + (result.attempt - waiting->attempts.attempt) == result.task) {
-    // A repetition of what the journal is about to commit: acknowledged then, and to this worker.
-    ++counts_.dropped;
-    if (worker != nullptr) waiting->worker = worker->index;
-    return;
-  }
-  if (beyond_.Contains(result.task) && result.outcome != Outcome::kCancelled &&
-      !result.unstartable) {
-    beyond_.Erase(result.task);
-    AwaitCommit({result.task, result.attempt},
-                worker == nullptr ? std::nullopt : std::optional(worker->index));
-    Record(ResultRecord{std::move(result), 1, worker == nullptr ? 0 : worker->number});
-    return;
-  }
-  if (tasks_.Done(result.task)) {
-    Drop(worker, ref);
-    return;
-  }
+}
+
+// Nobody asked for that here: the task is as if it had not been given out.
+void Core::OnNoChance(Worker* worker, const TaskResult& result) {
   OpenTask* open = tasks_.Find(result.task);
-  const bool current = open != nullptr && open->attempt == result.attempt &&
-                       (worker == nullptr || open->worker == worker->index);
-  const bool unclaimed = open == nullptr || (open->attempt == 0 && result.attempt > open->given_up);
-  if (!current && worker != nullptr && !MayKnow(*worker, result, open)) {
-    Drop(worker, ref);
-    return;
+  if (IsCurrent(worker, result, open)) {
+    if (open->attempts > 0) --open->attempts;
+    Release(result.task, *open);
   }
-  if (!current && !unclaimed && result.outcome != Outcome::kOk) {
-    Drop(worker, ref);
-    return;
-  }
-  if (result.outcome == Outcome::kCancelled || (result.unstartable && !current)) {
-    // Nobody asked for that here: the task has not had its chance.
-    if (current && open->attempts > 0) --open->attempts;
-    if (current) Release(result.task, *open);
-    Acknowledge(worker, {ref.task, ref.attempt});
-    return;
-  }
-  if (result.unstartable) {
-    OnUnstartable(workers_[open->worker], result, *open);
-    return;
-  }
-  if (result.outcome == Outcome::kCrashed) {
-    OnSlotCrash(now, result, tasks_.OpenUp(result.task));
-    if (worker != nullptr) FindUncommitted(result.attempt)->worker = worker->index;
-    return;
-  }
+  Acknowledge(worker, {result.task, result.attempt});
+}
+
+// It ran to its end, well or not.
+void Core::OnEnded(Time now, Worker* worker, TaskResult& result) {
+  const AttemptId attempt = result.attempt;
+  OpenTask* open = tasks_.Find(result.task);
+  const bool current = IsCurrent(worker, result, open);
+  const bool error = result.outcome == Outcome::kError;
   Learn(result.wall_us, 1);
   if (current && open->given != Time{}) turnaround_ += now - open->given;
   if (worker != nullptr) {
     MarkDirty(*worker);
     worker->unstartable = 0;
-    const bool ok = result.outcome == Outcome::kOk;
     static const std::vector<WorkerIndex> kNowhere;
-    if (ok || result.outcome == Outcome::kError) {
-      NoteEnd(*worker, ok, 1, open == nullptr ? kNowhere : open->failed_on);
+    if (error || result.outcome == Outcome::kOk) {
+      NoteEnd(*worker, !error, 1, open == nullptr ? kNowhere : open->failed_on);
     }
   }
   if (open != nullptr && !open->refused.empty()) Refute(*open);
-  const bool failed = result.outcome == Outcome::kError || result.outcome == Outcome::kTimeout;
+  const bool failed = error || result.outcome == Outcome::kTimeout;
   const bool again = options_.retries > 0 && (open == nullptr || open->failures < options_.retries);
-  const bool elsewhere = failed && current && worker != nullptr && !again &&
-                         result.outcome == Outcome::kError && MayBeItsHosts(*worker, *open);
+  const bool elsewhere =
+      current && worker != nullptr && !again && error && MayBeItsHosts(*worker, *open);
   if (failed && (again || elsewhere)) {
     Retry(now, worker, result, tasks_.OpenUp(result.task));
-    if (worker != nullptr) FindUncommitted(result.attempt)->worker = worker->index;
+    if (worker != nullptr) FindUncommitted(attempt)->worker = worker->index;
     return;
   }
   const uint64_t attempts = open == nullptr ? 1 : std::max<uint64_t>(open->attempts, 1);
@@ -331,7 +348,7 @@ void Core::OnReturned(Worker& worker, const ReturnedAttempt& returned) {
     MarkDirty(worker);
     return;
   }
-  if (Rejected(&worker, {returned.task, returned.attempt})) return;
+  if (Rejected(worker, {returned.task, returned.attempt})) return;
   OpenTask* open = tasks_.Find(returned.task);
   if (open == nullptr || open->attempt != returned.attempt || open->worker != worker.index) {
     ++counts_.dropped;

@@ -133,6 +133,7 @@ class TaskTable {
   OpenTask* Find(TaskId task) { return open_.Find(task); }
   /// The same as part of its span; and a span that has these and no others.
   OpenTask* Containing(TaskId task) { return open_.Containing(task); }
+  const OpenTask* Containing(TaskId task) const { return open_.Containing(task); }
   OpenTask* Isolate(TaskId first, uint64_t count) { return open_.Isolate(first, count); }
   /// Each of them by itself.
   std::vector<OpenTask*> TakeApart(OpenTask& span);
