@@ -3,11 +3,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <mutex>
 #include <utility>
 #include <vector>
 
 #include "base/files.h"
+#include "base/mutex.h"
 
 namespace cq {
 
@@ -20,7 +20,7 @@ class Mailbox {
   void Put(T value) {
     bool first = false;
     {
-      const std::lock_guard lock(mutex_);
+      const Lock lock(mutex_);
       first = values_.empty();
       values_.push_back(std::move(value));
     }
@@ -32,7 +32,7 @@ class Mailbox {
   std::vector<T> TakeAll() {
     uint64_t count = 0;
     [[maybe_unused]] const ssize_t n = read(wake_.get(), &count, sizeof count);
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     return std::exchange(values_, {});
   }
 
@@ -41,8 +41,8 @@ class Mailbox {
 
  private:
   Fd wake_;
-  std::mutex mutex_;
-  std::vector<T> values_;
+  Mutex mutex_;
+  std::vector<T> values_ CQ_GUARDED_BY(mutex_);
 };
 
 }  // namespace cq

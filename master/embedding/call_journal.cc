@@ -44,7 +44,7 @@ DurableWriter::DurableWriter(Database journal, Callbacks callbacks, DeliverResul
 
 void DurableWriter::Push(std::vector<JournalRecord> records) {
   {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     for (const JournalRecord& record : records) {
       const auto* result = std::get_if<ResultRecord>(&record);
       if (result != nullptr) waiting_[result->result.attempt] = result->result;
@@ -56,7 +56,7 @@ void DurableWriter::Push(std::vector<JournalRecord> records) {
 void DurableWriter::OnCommitted(const Committed& committed) {
   std::vector<TaskResult> results;
   {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     for (const AttemptSpan& attempts : committed.attempts) {
       if (auto node = waiting_.extract(attempts.attempt))
         results.push_back(std::move(node.mapped()));

@@ -2,12 +2,12 @@
 
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
+#include "base/mutex.h"
 #include "master/journal/database.h"
 #include "master/journal/journal.h"
 #include "master/journal/record_writer.h"
@@ -49,8 +49,8 @@ class DurableWriter final : public RecordWriter {
   void OnCommitted(const Committed& committed);
 
   DeliverResults deliver_;
-  std::mutex mutex_;
-  std::unordered_map<AttemptId, TaskResult> waiting_;
+  Mutex mutex_;
+  std::unordered_map<AttemptId, TaskResult> waiting_ CQ_GUARDED_BY(mutex_);
   std::unique_ptr<JournalWriter> journal_;
 };
 

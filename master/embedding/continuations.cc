@@ -8,7 +8,7 @@ namespace cq {
 
 bool Continuations::Put(std::function<void()>& call) {
   {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     if (drained_) return false;
     calls_.push_back(std::move(call));
     if (!started_) {
@@ -18,36 +18,34 @@ bool Continuations::Put(std::function<void()>& call) {
       started_ = true;
     }
   }
-  wake_.notify_one();
+  wake_.NotifyOne();
   return true;
 }
 
 void Continuations::Finish() {
   {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     finished_ = true;
     if (!started_) drained_ = true;
   }
-  wake_.notify_one();
+  wake_.NotifyOne();
   if (thread_.joinable()) thread_.join();
 }
 
 void Continuations::Work() {
-  std::unique_lock lock(mutex_);
+  const Lock lock(mutex_);
   for (;;) {
-    wake_.wait(lock, [this] { return finished_ || !calls_.empty(); });
+    while (!finished_ && calls_.empty()) wake_.Wait(mutex_);
     if (calls_.empty()) {
       drained_ = true;
       return;
     }
-    {
-      // What it holds may have something to say when it goes.
-      const auto call = std::move(calls_.front());
-      calls_.pop_front();
-      lock.unlock();
-      call();
-    }
-    lock.lock();
+    auto call = std::move(calls_.front());
+    calls_.pop_front();
+    const Unlock unlocked(mutex_);
+    call();
+    // What it holds may have something to say when it goes.
+    call = nullptr;
   }
 }
 

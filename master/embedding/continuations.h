@@ -1,10 +1,10 @@
 #pragma once
 
-#include <condition_variable>
 #include <deque>
 #include <functional>
-#include <mutex>
 #include <thread>
+
+#include "base/mutex.h"
 
 namespace cq {
 
@@ -21,12 +21,12 @@ class Continuations {
  private:
   void Work();
 
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<std::function<void()>> calls_;
-  bool started_ = false;
-  bool finished_ = false;
-  bool drained_ = false;
+  Mutex mutex_;
+  Condition wake_;
+  std::deque<std::function<void()>> calls_ CQ_GUARDED_BY(mutex_);
+  bool started_ CQ_GUARDED_BY(mutex_) = false;
+  bool finished_ CQ_GUARDED_BY(mutex_) = false;
+  bool drained_ CQ_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

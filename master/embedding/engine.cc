@@ -12,6 +12,7 @@
 #include "base/blocked_signals.h"
 #include "base/cpus.h"
 #include "base/files.h"
+#include "base/mutex.h"
 #include "cq/master.h"
 #include "master/embedding/call_journal.h"
 #include "master/embedding/call_table.h"
@@ -84,12 +85,9 @@ class MasterEngine final : public detail::Engine {
     std::vector<Call> refused;
     bool post = false;
     {
-      std::unique_lock lock(mutex_);
-      const auto room = [&] {
-        return over_ || bytes_ == 0 || bytes_ + bytes <= options_.memory_bytes;
-      };
-      if (!wait && !room()) return false;
-      room_.wait(lock, room);
+      const Lock lock(mutex_);
+      if (!wait && !HasRoom(bytes)) return false;
+      while (!HasRoom(bytes)) room_.Wait(mutex_);
       for (Call& call : calls) {
         const TaskId known =
             known_ == nullptr ? 0 : known_->Claim(call.function->name, call.arguments);
@@ -129,7 +127,7 @@ class MasterEngine final : public detail::Engine {
   }
 
   void Cancel(std::vector<uint64_t> tasks) override {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     if (over_) return;
     loop_->Post([this, tasks = std::move(tasks)](Core& core, Time now) {
       TakeCalls(core, now);
@@ -138,7 +136,7 @@ class MasterEngine final : public detail::Engine {
   }
 
   void CancelAllOf(std::shared_ptr<const Receiver> receiver) override {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     if (over_) return;
     // Not held: it holds us.
     const auto cancel = [this, weak = std::weak_ptr(receiver)](Core& core, Time now) {
@@ -166,7 +164,7 @@ class MasterEngine final : public detail::Engine {
 
   MasterStatus status() override {
     MasterStatus status = observer_.status();
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     status.tasks = number_;
     status.done = done_;
     return status;
@@ -180,13 +178,13 @@ class MasterEngine final : public detail::Engine {
   }
 
   int completion_fd() override {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     if (!completions_) completions_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     return completions_.get();
   }
 
   std::vector<uint64_t> TakeCompleted() override {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     uint64_t count = 0;
     [[maybe_unused]] const ssize_t n = read(completions_.get(), &count, sizeof count);
     return std::exchange(completed_, {});
@@ -232,6 +230,11 @@ class MasterEngine final : public detail::Engine {
 
   bool journalled() const { return private_ == nullptr; }
 
+  /// Whether arguments of so many bytes may be taken in.
+  bool HasRoom(size_t bytes) const CQ_REQUIRES(mutex_) {
+    return over_ || bytes_ == 0 || bytes_ + bytes <= options_.memory_bytes;
+  }
+
   /// Whether some workers are on other machines.
   bool Elsewhere() const {
     return std::any_of(options_.pools.begin(), options_.pools.end(),
@@ -264,6 +267,7 @@ class MasterEngine final : public detail::Engine {
       session_->Continue(files, {}, Restart::Rerun::kCancelled);
       session_->CancelLeft(false);
       recovered = Recover(*session_->journal(), {}, 0);
+      const Lock lock(mutex_);
       known_ = std::make_unique<KnownCalls>(ReaderOfKnown());
       CloseTheRest(recovered);
     } else {
@@ -274,7 +278,7 @@ class MasterEngine final : public detail::Engine {
     calls_.set_seed(definition.seed);
 
     CoreOptions core;
-    core.tasks = last_;
+    core.tasks = last();
     core.open = true;
     core.text = Text(definition);
     MasterLoop::Options loop;
@@ -313,7 +317,7 @@ class MasterEngine final : public detail::Engine {
     }
     auto writer = std::make_unique<DurableWriter>(
         std::move(*journal), std::move(callbacks), [this](std::vector<TaskResult> results) {
-          const std::lock_guard lock(mutex_);
+          const Lock lock(mutex_);
           std::move(results.begin(), results.end(), std::back_inserter(durable_results_));
           // Before the loop is made there is none.
           if (loop_ != nullptr) loop_->Post([this](Core&, Time) { DeliverDurable(); });
@@ -340,7 +344,7 @@ class MasterEngine final : public detail::Engine {
 
   // Numbers up to the mark may have been given out for calls that the journal does not know; nobody
   // gets them again.
-  void CloseTheRest(Recovered& recovered) {
+  void CloseTheRest(Recovered& recovered) CQ_REQUIRES(mutex_) {
     last_ = std::max(recovered.mark, known_->last());
     TaskSet called;
     for (const TaskId task : known_->tasks()) called.Insert(task);
@@ -370,14 +374,17 @@ class MasterEngine final : public detail::Engine {
     // What became durable at the very end.
     DeliverDurable();
     // What was submitted and not looked at yet is in nobody's books but ours.
-    for (auto* list : {&added_, &wanted_}) {
-      for (Call& call : *list) calls_.Add(std::move(call));
-      list->clear();
+    {
+      const Lock lock(mutex_);
+      for (auto* list : {&added_, &wanted_}) {
+        for (Call& call : *list) calls_.Add(std::move(call));
+        list->clear();
+      }
     }
     for (const TaskId task : calls_.Of(nullptr)) {
       const auto owner = calls_.Take(task);
       {
-        const std::lock_guard lock(mutex_);
+        const Lock lock(mutex_);
         done_ += owner.count;
       }
       ReceiveNone(*owner.receiver, owner.tag, owner.count);
@@ -387,10 +394,20 @@ class MasterEngine final : public detail::Engine {
     session_->Close(false);
   }
 
+  std::string WhyOver() {
+    const Lock lock(mutex_);
+    return over_.value_or("the master has ended");
+  }
+  TaskId last() {
+    const Lock lock(mutex_);
+    return last_;
+  }
+
   // The master is over.
   void ReceiveNone(Receiver& receiver, uint64_t tag, uint32_t count) {
     std::vector<detail::Ended> ended;
-    for (uint32_t i = 0; i < count; ++i) ended.push_back(NeverRun(*over_));
+    const std::string why = WhyOver();
+    for (uint32_t i = 0; i < count; ++i) ended.push_back(NeverRun(why));
     receiver.ReceiveAll(tag, std::move(ended));
     receiver.Received();
   }
@@ -400,18 +417,18 @@ class MasterEngine final : public detail::Engine {
   void OnEnding(const std::string& reason) {
     session_->LookAtFiles();
     {
-      const std::lock_guard lock(mutex_);
+      const Lock lock(mutex_);
       if (!over_) over_ = reason.empty() ? "the master has ended" : InWordsOfTheApi(reason);
       known_.reset();
     }
-    room_.notify_all();
+    room_.NotifyAll();
   }
 
   void TakeCalls(Core& core, Time now) {
     std::vector<Call> added;
     std::vector<Call> wanted;
     {
-      const std::lock_guard lock(mutex_);
+      const Lock lock(mutex_);
       added.swap(added_);
       wanted.swap(wanted_);
       posted_ = false;
@@ -442,7 +459,7 @@ class MasterEngine final : public detail::Engine {
   void DeliverDurable() {
     std::vector<TaskResult> results;
     {
-      const std::lock_guard lock(mutex_);
+      const Lock lock(mutex_);
       results.swap(durable_results_);
     }
     if (!results.empty()) Deliver(std::move(results));
@@ -473,11 +490,11 @@ class MasterEngine final : public detail::Engine {
     }
     // Whoever has seen a result finds its room free, and whoever is told of one finds it ready.
     {
-      const std::lock_guard lock(mutex_);
+      const Lock lock(mutex_);
       bytes_ -= bytes;
       done_ += done;
     }
-    room_.notify_all();
+    room_.NotifyAll();
     for (size_t i = 0; i < results.size(); ++i) {
       const TaskId task = results[i].task;
       Delivery& d = deliveries[i];
@@ -494,7 +511,7 @@ class MasterEngine final : public detail::Engine {
       const bool last = i + 1 == results.size() || deliveries[i + 1].owner.receiver != receiver;
       if (last) receiver->Received();
     }
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     if (!completions_) return;
     for (size_t i = 0; i < results.size(); ++i) {
       if (deliveries[i].owner.receiver != nullptr) NoteCompleted(results[i].task);
@@ -505,7 +522,7 @@ class MasterEngine final : public detail::Engine {
     d.owner.receiver->ReceiveAll(d.owner.tag, std::move(d.ended));
     bool post = false;
     {
-      const std::lock_guard lock(mutex_);
+      const Lock lock(mutex_);
       for (Call& call : d.rest) {
         call.task = ++last_;
         bytes_ += CallTable::BytesOf(call);
@@ -517,10 +534,10 @@ class MasterEngine final : public detail::Engine {
   }
 
   void NoteCompletedLocking(TaskId task) {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     NoteCompleted(task);
   }
-  void NoteCompleted(TaskId task) {
+  void NoteCompleted(TaskId task) CQ_REQUIRES(mutex_) {
     if (!completions_ || singles_.erase(task) == 0) return;
     completed_.push_back(task);
     const uint64_t one = 1;
@@ -536,27 +553,27 @@ class MasterEngine final : public detail::Engine {
   std::unordered_map<TaskId, TaskResult> unclaimed_;
   MasterLoop* loop_ = nullptr;
 
-  std::mutex mutex_;
-  std::condition_variable room_;
+  Mutex mutex_;
+  Condition room_;
   /// Why nothing runs any more.
-  std::optional<std::string> over_;
-  TaskId last_ = 0;
+  std::optional<std::string> over_ CQ_GUARDED_BY(mutex_);
+  TaskId last_ CQ_GUARDED_BY(mutex_) = 0;
   /// Of the last call, counted from 1.
-  uint64_t number_ = 0;
+  uint64_t number_ CQ_GUARDED_BY(mutex_) = 0;
   /// Calls whose results are there to be taken.
-  uint64_t done_ = 0;
-  std::unique_ptr<KnownCalls> known_;
+  uint64_t done_ CQ_GUARDED_BY(mutex_) = 0;
+  std::unique_ptr<KnownCalls> known_ CQ_GUARDED_BY(mutex_);
   /// Durable, and not handed out yet.
-  std::vector<TaskResult> durable_results_;
+  std::vector<TaskResult> durable_results_ CQ_GUARDED_BY(mutex_);
   /// Submitted, and not yet looked at by the master's thread, which was told if `posted_`.
-  std::vector<Call> added_;
-  std::vector<Call> wanted_;
-  bool posted_ = false;
+  std::vector<Call> added_ CQ_GUARDED_BY(mutex_);
+  std::vector<Call> wanted_ CQ_GUARDED_BY(mutex_);
+  bool posted_ CQ_GUARDED_BY(mutex_) = false;
   /// Of calls without a result.
-  size_t bytes_ = 0;
-  Fd completions_;
-  std::set<TaskId> singles_;
-  std::vector<uint64_t> completed_;
+  size_t bytes_ CQ_GUARDED_BY(mutex_) = 0;
+  Fd completions_ CQ_GUARDED_BY(mutex_);
+  std::set<TaskId> singles_ CQ_GUARDED_BY(mutex_);
+  std::vector<uint64_t> completed_ CQ_GUARDED_BY(mutex_);
 
   Continuations continuations_;
   /// What its loop works with stands above.

@@ -58,7 +58,7 @@ void EmbeddingObserver::Warning(const std::string& text) {
 
 void EmbeddingObserver::Progress(const RunProgress& progress) {
   {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     status_.running = progress.running;
     status_.workers = progress.workers;
     status_.pending_workers = progress.pending_workers;
@@ -80,7 +80,7 @@ void EmbeddingObserver::Progress(const RunProgress& progress) {
 }
 
 MasterStatus EmbeddingObserver::status() {
-  const std::lock_guard lock(mutex_);
+  const Lock lock(mutex_);
   return status_;
 }
 

@@ -2,11 +2,11 @@
 
 #include <chrono>
 #include <functional>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
 
+#include "base/mutex.h"
 #include "cq/engine.h"
 #include "cq/run_observer.h"
 
@@ -38,8 +38,8 @@ class EmbeddingObserver final : public RunObserver {
   std::optional<Clock::time_point> pending_since_;
   std::set<std::string> reasons_told_;
 
-  std::mutex mutex_;
-  MasterStatus status_;
+  Mutex mutex_;
+  MasterStatus status_ CQ_GUARDED_BY(mutex_);
 };
 
 }  // namespace cq

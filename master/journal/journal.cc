@@ -71,17 +71,17 @@ JournalWriter::JournalWriter(Database database, Callbacks callbacks)
 
 JournalWriter::~JournalWriter() {
   {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     closing_ = true;
   }
-  wake_.notify_one();
+  wake_.NotifyOne();
   thread_.join();
 }
 
 void JournalWriter::Push(std::vector<JournalRecord> records) {
   bool first = false;
   {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     first = queue_.empty();
     if (first) {
       queue_.swap(records);
@@ -89,20 +89,20 @@ void JournalWriter::Push(std::vector<JournalRecord> records) {
       std::move(records.begin(), records.end(), std::back_inserter(queue_));
     }
   }
-  if (first) wake_.notify_one();
+  if (first) wake_.NotifyOne();
 }
 
 void JournalWriter::Copy(std::string path) {
   {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     copies_.push_back(std::move(path));
   }
-  wake_.notify_one();
+  wake_.NotifyOne();
 }
 
 bool JournalWriter::Flush() {
-  std::unique_lock lock(mutex_);
-  idle_.wait(lock, [this] { return failed_ || (queue_.empty() && !busy_); });
+  const Lock lock(mutex_);
+  while (!failed_ && (!queue_.empty() || busy_)) idle_.Wait(mutex_);
   return !failed_;
 }
 
@@ -110,8 +110,8 @@ void JournalWriter::Work() {
   std::vector<JournalRecord> batch;
   for (;;) {
     {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return closing_ || !queue_.empty() || !copies_.empty(); });
+      const Lock lock(mutex_);
+      while (!closing_ && queue_.empty() && copies_.empty()) wake_.Wait(mutex_);
       if (closing_ && queue_.empty()) return;
       batch.swap(queue_);
       busy_ = true;
@@ -126,11 +126,11 @@ void JournalWriter::Work() {
     }
     batch.clear();
     {
-      const std::lock_guard lock(mutex_);
+      const Lock lock(mutex_);
       busy_ = false;
       failed_ = !ok;
     }
-    idle_.notify_all();
+    idle_.NotifyAll();
     if (!ok) return;
   }
 }
@@ -138,7 +138,7 @@ void JournalWriter::Work() {
 void JournalWriter::CopySlice() {
   std::string path;
   {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     if (copies_.empty()) return;
     path = copies_.front();
   }
@@ -151,7 +151,7 @@ void JournalWriter::CopySlice() {
   }
   copy_.reset();
   {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     copies_.pop_front();
   }
   callbacks_.copied(path, problem);

@@ -1,12 +1,10 @@
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -14,6 +12,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/mutex.h"
 #include "master/core/records.h"
 #include "master/core/row_range.h"
 #include "master/journal/database.h"
@@ -58,15 +57,16 @@ class JournalWriter final : public RecordWriter {
   Database database_;
   const bool exclusive_;
   JournalTables tables_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::condition_variable idle_;
-  std::vector<JournalRecord> queue_;
-  bool busy_ = false;
-  bool failed_ = false;
-  bool closing_ = false;
+  Mutex mutex_;
+  Condition wake_;
+  Condition idle_;
+  std::vector<JournalRecord> queue_ CQ_GUARDED_BY(mutex_);
+  bool busy_ CQ_GUARDED_BY(mutex_) = false;
+  bool failed_ CQ_GUARDED_BY(mutex_) = false;
+  bool closing_ CQ_GUARDED_BY(mutex_) = false;
   /// To be made; the first is being made once there is `copy_`.
-  std::deque<std::string> copies_;
+  std::deque<std::string> copies_ CQ_GUARDED_BY(mutex_);
+  /// The thread's own.
   std::unique_ptr<DatabaseCopy> copy_;
   std::thread thread_;
 };

@@ -164,7 +164,7 @@ std::optional<AttemptId> AttemptOfProcess(pid_t pid) {
 AdoptedChildren::Swept AdoptedChildren::Sweep(AttemptId ended,
                                               const std::function<bool(AttemptId)>& others_run,
                                               const std::function<bool()>& alone) {
-  const std::lock_guard lock(mutex_);
+  const Lock lock(mutex_);
   Swept swept = Swept::kNoneLeft;
   for (const pid_t pid : List()) {
     if (waitpid(pid, nullptr, WNOHANG) == pid) continue;
@@ -183,7 +183,7 @@ AdoptedChildren::Swept AdoptedChildren::Sweep(AttemptId ended,
 }
 
 std::vector<pid_t> AdoptedChildren::Of(AttemptId attempt) {
-  const std::lock_guard lock(mutex_);
+  const Lock lock(mutex_);
   std::vector<pid_t> found = List();
   std::erase_if(found, [&](pid_t pid) { return AttemptOfProcess(pid) != attempt; });
   return found;

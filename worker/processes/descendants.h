@@ -4,12 +4,12 @@
 
 #include <cstdint>
 #include <functional>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/files.h"
+#include "base/mutex.h"
 #include "protocol/ids.h"
 
 namespace cq {
@@ -46,7 +46,7 @@ class AdoptedChildren {
 
   Fd children_;
   // Nobody may reap one of them while another is about to signal it.
-  std::mutex mutex_;
+  Mutex mutex_;
 };
 
 /// The attempt whose process it is, as far as that can be told: by the mark that it was started

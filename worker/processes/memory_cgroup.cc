@@ -97,7 +97,7 @@ void RemoveStale(const std::string& directory) {
 OomCounter::OomCounter() : file_(EventsFile(FindOwnCgroup().directory)), last_(OomKills(file_)) {}
 
 bool OomCounter::HasGrown() {
-  const std::lock_guard lock(mutex_);
+  const Lock lock(mutex_);
   const uint64_t now = OomKills(file_);
   return std::exchange(last_, now) < now;
 }

@@ -4,8 +4,9 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
+
+#include "base/mutex.h"
 
 namespace cq {
 
@@ -19,8 +20,8 @@ class OomCounter {
 
  private:
   std::string file_;
-  std::mutex mutex_;
-  uint64_t last_ = 0;
+  Mutex mutex_;
+  uint64_t last_ CQ_GUARDED_BY(mutex_) = 0;
 };
 
 /// A memory cgroup (v2, or v1) for the tasks of one slot, below this worker's own.

@@ -1,10 +1,10 @@
 #pragma once
 
-#include <mutex>
 #include <optional>
 #include <string_view>
 #include <utility>
 
+#include "base/mutex.h"
 #include "protocol/messages.h"
 #include "worker/slots/output.h"
 
@@ -16,7 +16,7 @@ class LiveOutput {
  public:
   /// A task has run for so long that its output is wanted while it runs.
   void Begin(const AttemptRef& task, std::string_view out, std::string_view err) {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     task_ = task;
     out_ = {};
     err_ = {};
@@ -25,17 +25,17 @@ class LiveOutput {
     fresh_ = !out.empty() || !err.empty();
   }
   void Append(bool to_err, std::string_view bytes) {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     if (!task_ || bytes.empty()) return;
     (to_err ? err_ : out_).Append(bytes);
     fresh_ = true;
   }
   void End() {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     task_.reset();
   }
   std::optional<OutputPart> Take() {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     if (!task_ || !std::exchange(fresh_, false)) return std::nullopt;
     OutputPart part{task_->task, task_->attempt, out_.Text(), err_.Text()};
     out_ = {};
@@ -44,11 +44,11 @@ class LiveOutput {
   }
 
  private:
-  std::mutex mutex_;
-  std::optional<AttemptRef> task_;
-  KeptOutput out_;
-  KeptOutput err_;
-  bool fresh_ = false;
+  Mutex mutex_;
+  std::optional<AttemptRef> task_ CQ_GUARDED_BY(mutex_);
+  KeptOutput out_ CQ_GUARDED_BY(mutex_);
+  KeptOutput err_ CQ_GUARDED_BY(mutex_);
+  bool fresh_ CQ_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace cq

@@ -34,7 +34,7 @@ Slots::Slots(uint64_t count, Clock clock)
     : clock_(std::move(clock)), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), slots_(count) {
   for (Slot& slot : slots_) slot.kill = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   try {
-    for (uint64_t i = 0; i < count; ++i) slots_[i].thread = std::thread([this, i] { Serve(i); });
+    for (uint64_t i = 0; i < count; ++i) threads_.emplace_back([this, i] { Serve(i); });
   } catch (const std::system_error& error) {
     Join();
     throw Error(fmt::format("cannot start the threads of {} slots: {} ('ulimit -u', 'ulimit -v')",
@@ -46,14 +46,13 @@ Slots::~Slots() { Join(); }
 
 void Slots::Join() {
   Shut();
-  for (Slot& slot : slots_) {
-    if (slot.thread.joinable()) slot.thread.join();
-  }
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
 }
 
 void Slots::Shut() {
   {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     closing_ = true;
     queue_.clear();
     queued_ = 0;
@@ -62,38 +61,38 @@ void Slots::Shut() {
       KillSlot(slot);
     }
   }
-  work_.notify_all();
+  work_.NotifyAll();
 }
 
 void Slots::StartUntil(std::chrono::nanoseconds until) {
   {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     start_until_ = until;
   }
-  work_.notify_all();
+  work_.NotifyAll();
 }
 
 bool Slots::Idle() {
-  const std::lock_guard lock(mutex_);
+  const Lock lock(mutex_);
   return std::none_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.busy; });
 }
 
 void Slots::SetRun(std::shared_ptr<const RunContext> run) {
-  const std::lock_guard lock(mutex_);
+  const Lock lock(mutex_);
   run_ = std::move(run);
-  work_.notify_all();
+  work_.NotifyAll();
 }
 
 std::shared_ptr<const RunContext> Slots::run() {
-  const std::lock_guard lock(mutex_);
+  const Lock lock(mutex_);
   return run_;
 }
 
 void Slots::Push(std::vector<Task> tasks, std::vector<TaskSpan> spans) {
   if (tasks.size() == 1 && spans.empty() && Begin(tasks[0])) return;
-  const size_t entries = tasks.size() + spans.size();
+  bool for_one = tasks.size() + spans.size() == 1 && watched_.empty();
   {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     // It is awake, and looks again before it sleeps long.
     owner_sleeps_ = false;
     const auto now = clock_();
@@ -103,48 +102,45 @@ void Slots::Push(std::vector<Task> tasks, std::vector<TaskSpan> spans) {
       queued_ += span.span.count;
       queue_.push_back({std::move(span), now});
     }
+    // The thread of a slot that is watched, or whose program is not ready, may leave it to another.
+    for_one = for_one && run_ != nullptr && run_->text().program.empty();
   }
-  // The thread of a slot that is watched, or whose program is not ready, may leave it to another.
-  if (entries == 1 && watched_ == 0 && run_ != nullptr && run_->text().program.empty()) {
-    work_.notify_one();
-  } else {
-    work_.notify_all();
-  }
+  for_one ? work_.NotifyOne() : work_.NotifyAll();
 }
 
 bool Slots::Begin(Task& task) {
   // More would make a long list to wait on; and tasks of groups choose their slots otherwise.
   constexpr size_t kWatchedMax = 4;
-  if (watched_ == kWatchedMax || !task.group.empty()) return false;
+  if (watched_.size() == kWatchedMax || !task.group.empty()) return false;
   std::shared_ptr<const RunContext> run;
   Slot* slot = nullptr;
   {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     if (closing_ || check_ || !run_ || !queue_.empty() || clock_() > start_until_) return false;
+    run = run_;
     const auto free = std::find_if(slots_.begin(), slots_.end(), [&](const Slot& s) {
-      return !s.busy && s.program != nullptr && s.program->MayBegin(*run_, task);
+      return !s.busy && s.program != nullptr && s.program->MayBegin(*run, task);
     });
     if (free == slots_.end()) return false;
-    run = run_;
     slot = &*free;
     slot->watched = true;
-    ++watched_;
+    watched_.push_back(slot);
     owner_sleeps_ = false;
     slot->group.clear();
     Occupy(*slot, {{task.task, task.attempt}});
   }
   if (slot->program->Begin(std::move(run), std::move(task), slot->listener)) return true;
-  const std::lock_guard lock(mutex_);
+  const Lock lock(mutex_);
   Unwatch(*slot, true);
   return true;
 }
 
 void Slots::Unwatch(Slot& slot, bool hand_over) {
   slot.watched = false;
-  --watched_;
+  std::erase(watched_, &slot);
   slot.handed_over = hand_over;
   // Also for what its thread was asked for meanwhile.
-  if (hand_over || check_ != nullptr || !queue_.empty()) work_.notify_all();
+  if (hand_over || check_ != nullptr || !queue_.empty()) work_.NotifyAll();
 }
 
 size_t Slots::Warm() const {
@@ -162,36 +158,34 @@ bool Slots::AnyCold() const {
 
 std::vector<int> Slots::watched_fds() const {
   std::vector<int> fds;
-  if (watched_ == 0) return fds;
-  for (const Slot& slot : slots_) {
-    if (!slot.watched) continue;
-    for (const int fd : slot.program->descriptors()) fds.push_back(fd);
+  for (const Slot* slot : watched_) {
+    for (const int fd : slot->program->descriptors()) fds.push_back(fd);
   }
   return fds;
 }
 
 void Slots::LookAtPrograms() {
-  for (Slot& slot : slots_) {
-    if (watched_ == 0) return;
-    if (!slot.watched) continue;
-    const auto seen = slot.program->Look();
+  // Those that have something to tell are watched no longer.
+  const std::vector<Slot*> watched = watched_;
+  for (Slot* slot : watched) {
+    const auto seen = slot->program->Look();
     if (seen == ProgramRunner::Seen::kNothing) continue;
     const bool answered = seen == ProgramRunner::Seen::kAnswer;
     std::vector<CommandEnd> ended;
-    if (answered) ended = slot.program->TakeAnswered();
-    const std::lock_guard lock(mutex_);
+    if (answered) ended = slot->program->TakeAnswered();
+    const Lock lock(mutex_);
     if (answered) {
-      Keep(slot, std::move(ended));
-      Free(slot);
+      Keep(*slot, std::move(ended));
+      Free(*slot);
     }
-    Unwatch(slot, !answered);
+    Unwatch(*slot, !answered);
   }
 }
 
 std::vector<AttemptRef> Slots::TakeBack(const std::vector<AttemptRef>& attempts) {
   const std::set<AttemptRef> wanted(attempts.begin(), attempts.end());
   std::vector<AttemptRef> taken;
-  const std::lock_guard lock(mutex_);
+  const Lock lock(mutex_);
   std::deque<Queued> left;
   for (Queued& queued : queue_) {
     if (const auto* task = std::get_if<Task>(&queued.work)) {
@@ -233,7 +227,7 @@ void Slots::KillSlot(Slot& slot) {
 }
 
 void Slots::Kill(const std::vector<AttemptRef>& attempts) {
-  const std::lock_guard lock(mutex_);
+  const Lock lock(mutex_);
   const std::set<AttemptRef> wanted(attempts.begin(), attempts.end());
   for (Slot& slot : slots_) {
     bool hit = wanted.contains(slot.current);
@@ -250,7 +244,7 @@ void Slots::Kill(const std::vector<AttemptRef>& attempts) {
 }
 
 void Slots::KillAll() {
-  const std::lock_guard lock(mutex_);
+  const Lock lock(mutex_);
   queue_.clear();
   queued_ = 0;
   for (Slot& slot : slots_) {
@@ -261,7 +255,7 @@ void Slots::KillAll() {
 
 void Slots::Check(std::shared_ptr<const RunContext> check) {
   {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     run_.reset();
     const RunText& text = check->text();
     ahead_ = 0;
@@ -271,11 +265,11 @@ void Slots::Check(std::shared_ptr<const RunContext> check) {
     }
     check_ = std::move(check);
   }
-  work_.notify_all();
+  work_.NotifyAll();
 }
 
 std::string Slots::WaitsFor() {
-  const std::lock_guard lock(mutex_);
+  const Lock lock(mutex_);
   for (const Slot& slot : slots_) {
     if (!slot.waits_for.empty()) return slot.waits_for;
   }
@@ -284,6 +278,7 @@ std::string Slots::WaitsFor() {
 
 std::vector<OutputPart> Slots::TakeOutput() {
   std::vector<OutputPart> parts;
+  const Lock lock(mutex_);
   for (Slot& slot : slots_) {
     if (auto part = slot.live.Take()) parts.push_back(std::move(*part));
   }
@@ -291,13 +286,13 @@ std::vector<OutputPart> Slots::TakeOutput() {
 }
 
 Slots::Ended Slots::TakeEnded() {
-  const std::lock_guard lock(mutex_);
+  const Lock lock(mutex_);
   return std::exchange(ended_, {});
 }
 
 std::vector<RunningTask> Slots::Running() {
   std::vector<RunningTask> running;
-  const std::lock_guard lock(mutex_);
+  const Lock lock(mutex_);
   for (uint64_t i = 0; i < slots_.size(); ++i) {
     if (slots_[i].busy) running.push_back({slots_[i].current, i, slots_[i].started});
   }
@@ -305,7 +300,7 @@ std::vector<RunningTask> Slots::Running() {
 }
 
 bool Slots::Runs(AttemptId attempt) {
-  const std::lock_guard lock(mutex_);
+  const Lock lock(mutex_);
   // What a program has started carries the number of its slot (ProgramRunner).
   if (attempt <= slots_.size()) return true;
   return std::any_of(slots_.begin(), slots_.end(), [&](const Slot& slot) {
@@ -314,7 +309,7 @@ bool Slots::Runs(AttemptId attempt) {
 }
 
 bool Slots::Alone(uint64_t index) {
-  const std::lock_guard lock(mutex_);
+  const Lock lock(mutex_);
   for (uint64_t i = 0; i < slots_.size(); ++i) {
     if (i != index && slots_[i].busy) return false;
   }
@@ -326,14 +321,14 @@ void Slots::Wake() { Signal(wake_.get()); }
 void Slots::ClearWake() { Empty(wake_.get()); }
 
 void Slots::OwnerSleeps(bool for_long) {
-  const std::lock_guard lock(mutex_);
+  const Lock lock(mutex_);
   owner_sleeps_ = for_long;
   // What ended between the owner's look and this call must not wait for the end of a long sleep.
   if (for_long && !(ended_.tasks.empty() && ended_.spans.empty())) Wake();
 }
 
 void Slots::Serve(uint64_t index) {
-  Slot& slot = slots_[index];
+  Slot& slot = SlotAt(index);
   const auto others_run = [this, &slot, index](AttemptId attempt) {
     return attempt != slot.current.attempt && attempt != index + 1 && Runs(attempt);
   };
@@ -345,30 +340,31 @@ void Slots::Serve(uint64_t index) {
                                        others_run,
                                        [this, index] { return Alone(index); },
                                        [this, &slot](const std::string& text) {
-                                         const std::lock_guard lock(mutex_);
+                                         const Lock lock(mutex_);
                                          slot.waits_for = text;
                                        }};
   CommandRunner runner(of_runners);
   ProgramRunner program(of_runners);
 
-  std::unique_lock lock(mutex_);
+  const Lock lock(mutex_);
   slot.listener = ListenerOf(slot);
   slot.program = &program;
   for (;;) {
-    work_.wait(lock, [&] { return HasWork(slot); });
+    while (!HasWork(slot)) work_.Wait(mutex_);
     if (std::exchange(slot.handed_over, false)) {
-      lock.unlock();
-      program.GoOn();
-      lock.lock();
+      {
+        const Unlock unlocked(mutex_);
+        program.GoOn();
+      }
       Free(slot);
     } else if (closing_) {
       return;
     } else if (check_ != nullptr) {
-      RunCheck(slot, runner, lock);
+      RunCheck(slot, runner);
     } else if (MayStartAhead(slot)) {
-      StartAhead(slot, lock);
+      StartAhead(slot);
     } else {
-      RunNext(slot, runner, lock);
+      RunNext(slot, runner);
     }
   }
 }
@@ -381,40 +377,42 @@ bool Slots::HasWork(const Slot& slot) const {
   return slot.program->ready() || queued_ > Warm();
 }
 
-void Slots::RunCheck(Slot& slot, CommandRunner& runner, std::unique_lock<std::mutex>& lock) {
+void Slots::RunCheck(Slot& slot, CommandRunner& runner) {
   const auto run = std::exchange(check_, nullptr);
   Occupy(slot, {kNoTask});
   if (std::exchange(owner_sleeps_, false)) Wake();
-  lock.unlock();
-  std::vector<CommandEnd> ended(1);
-  if (run->text().program.empty()) {
-    ended[0] = runner.Run(*run, Task());
-  } else {
-    TaskResult& result = ended[0].result;
-    std::string& error = result.details.Edit().error;
-    error = slot.program->Prepare(*run);
-    if (!error.empty()) result.outcome = Outcome::kError;
+  {
+    const Unlock unlocked(mutex_);
+    std::vector<CommandEnd> ended(1);
+    if (run->text().program.empty()) {
+      ended[0] = runner.Run(*run, Task());
+    } else {
+      TaskResult& result = ended[0].result;
+      std::string& error = result.details.Edit().error;
+      error = slot.program->Prepare(*run);
+      if (!error.empty()) result.outcome = Outcome::kError;
+    }
+    TasksEnded(slot, std::move(ended));
   }
-  TasksEnded(slot, std::move(ended));
-  lock.lock();
   Free(slot);
 }
 
 bool Slots::MayStartAhead(const Slot& slot) const { return ahead_ > 0 && !slot.program->ready(); }
 
-void Slots::StartAhead(Slot& slot, std::unique_lock<std::mutex>& lock) {
+void Slots::StartAhead(Slot& slot) {
   --ahead_;
   const auto run = ahead_run_;
   Occupy(slot, {kNoTask});
-  lock.unlock();
-  // Why it cannot be started its first task will tell.
-  slot.program->Prepare(*run);
-  lock.lock();
+  {
+    const Unlock unlocked(mutex_);
+    // Why it cannot be started its first task will tell.
+    slot.program->Prepare(*run);
+  }
   Free(slot);
-  if (!queue_.empty()) work_.notify_all();
+  if (!queue_.empty()) work_.NotifyAll();
 }
 
-void Slots::RunNext(Slot& slot, CommandRunner& runner, std::unique_lock<std::mutex>& lock) {
+void Slots::RunNext(Slot& slot, CommandRunner& runner) {
   const auto run = run_;
   const bool command = run->text().program.empty();
   // A fair share of what is there, so that no slot runs dry behind another's batch.
@@ -424,19 +422,20 @@ void Slots::RunNext(Slot& slot, CommandRunner& runner, std::unique_lock<std::mut
   Work work = TakeWork(slot, most);
   Occupy(slot, work.attempts());
   // Those that had left it to this one.
-  if (!queue_.empty() && slot.program->ready() && AnyCold()) work_.notify_all();
+  if (!queue_.empty() && slot.program->ready() && AnyCold()) work_.NotifyAll();
   if (std::exchange(owner_sleeps_, false)) Wake();
-  lock.unlock();
-  if (command) {
-    std::vector<CommandEnd> ended(1);
-    ended[0] = runner.Run(*run, work.tasks[0]);
-    TasksEnded(slot, std::move(ended));
-  } else if (work.tasks.empty()) {
-    slot.program->Run(*run, std::move(work.span), slot.listener);
-  } else {
-    slot.program->Run(*run, std::move(work.tasks), slot.listener);
+  {
+    const Unlock unlocked(mutex_);
+    if (command) {
+      std::vector<CommandEnd> ended(1);
+      ended[0] = runner.Run(*run, work.tasks[0]);
+      TasksEnded(slot, std::move(ended));
+    } else if (work.tasks.empty()) {
+      slot.program->Run(*run, std::move(work.span), slot.listener);
+    } else {
+      slot.program->Run(*run, std::move(work.tasks), slot.listener);
+    }
   }
-  lock.lock();
   Free(slot);
 }
 
@@ -476,6 +475,11 @@ std::vector<AttemptSpan> Slots::Work::attempts() const {
   return attempts;
 }
 
+bool Slots::AnotherIsOn(const std::string& group, const Slot& slot) const {
+  return std::any_of(slots_.begin(), slots_.end(),
+                     [&](const Slot& other) { return &other != &slot && other.group == group; });
+}
+
 // The next one, and those of its group behind it; or the next span, or its first ones. A slot stays
 // on its group; then it takes one that no other slot is on. It waits for neither.
 Slots::Work Slots::TakeWork(Slot& slot, size_t most) {
@@ -499,12 +503,10 @@ Slots::Work Slots::TakeWork(Slot& slot, size_t most) {
     const auto end = queue_.begin() + static_cast<ptrdiff_t>(std::min(queue_.size(), kLookAhead));
     first = std::find_if(queue_.begin(), end,
                          [&](const Queued& q) { return group_of(q) == slot.group; });
-    const auto taken = [&](const Queued& q) {
-      return std::any_of(slots_.begin(), slots_.end(), [&](const Slot& other) {
-        return &other != &slot && other.group == group_of(q);
-      });
-    };
-    if (first == end) first = std::find_if_not(queue_.begin(), end, taken);
+    if (first == end) {
+      first = queue_.begin();
+      while (first != end && AnotherIsOn(group_of(*first), slot)) ++first;
+    }
     if (first == end) first = queue_.begin();
   }
   slot.group = group_of(*first);
@@ -522,7 +524,7 @@ Slots::Work Slots::TakeWork(Slot& slot, size_t most) {
 ProgramRunner::Listener Slots::ListenerOf(Slot& slot) {
   ProgramRunner::Listener listener;
   listener.begins = [this, &slot](const AttemptRef& ref) {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     slot.current = ref;
     slot.started = clock_();
   };
@@ -531,7 +533,7 @@ ProgramRunner::Listener Slots::ListenerOf(Slot& slot) {
   };
   listener.answered = [this, &slot](ResultSpan results) { SpanEnded(slot, std::move(results)); };
   listener.unwanted = [this, &slot](const AttemptRef& ref) {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(mutex_);
     return slot.kill_all || slot.unwanted.contains(ref);
   };
   return listener;
@@ -541,12 +543,12 @@ SlotLedger Slots::ledger() {
   const auto us = [](std::chrono::nanoseconds time) {
     return static_cast<uint64_t>(std::max<int64_t>(time.count() / 1000, 0));
   };
-  const std::lock_guard lock(mutex_);
+  const Lock lock(mutex_);
   return {spent_.tasks, us(spent_.idle), us(spent_.queue), us(spent_.spawn), us(spent_.run)};
 }
 
 void Slots::TasksEnded(Slot& slot, std::vector<CommandEnd> ended) {
-  const std::lock_guard lock(mutex_);
+  const Lock lock(mutex_);
   Keep(slot, std::move(ended));
   TellEnded();
 }
@@ -560,7 +562,7 @@ void Slots::Keep(Slot& slot, std::vector<CommandEnd> ended) {
 }
 
 void Slots::SpanEnded(Slot& slot, ResultSpan results) {
-  const std::lock_guard lock(mutex_);
+  const Lock lock(mutex_);
   CountEnded(slot, results.span.count, std::chrono::microseconds(results.wall_us));
   ended_.spans.push_back(std::move(results));
   TellEnded();

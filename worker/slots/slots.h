@@ -1,11 +1,9 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <thread>
@@ -13,6 +11,7 @@
 #include <vector>
 
 #include "base/files.h"
+#include "base/mutex.h"
 #include "worker/core/worker_core.h"
 #include "worker/slots/command_task.h"
 #include "worker/slots/program_runner.h"
@@ -80,7 +79,6 @@ class Slots {
 
  private:
   struct Slot {
-    std::thread thread;
     ProgramRunner* program = nullptr;
     ProgramRunner::Listener listener;
     Fd kill;
@@ -109,13 +107,17 @@ class Slots {
   };
 
   void Serve(uint64_t index);
+  Slot& SlotAt(uint64_t index) {
+    const Lock lock(mutex_);
+    return slots_[index];
+  }
   void Join();
   /// The parts of Serve; what runs does so unlocked.
-  bool HasWork(const Slot& slot) const;
-  void RunCheck(Slot& slot, CommandRunner& runner, std::unique_lock<std::mutex>& lock);
-  bool MayStartAhead(const Slot& slot) const;
-  void StartAhead(Slot& slot, std::unique_lock<std::mutex>& lock);
-  void RunNext(Slot& slot, CommandRunner& runner, std::unique_lock<std::mutex>& lock);
+  bool HasWork(const Slot& slot) const CQ_REQUIRES(mutex_);
+  void RunCheck(Slot& slot, CommandRunner& runner) CQ_REQUIRES(mutex_);
+  bool MayStartAhead(const Slot& slot) const CQ_REQUIRES(mutex_);
+  void StartAhead(Slot& slot) CQ_REQUIRES(mutex_);
+  void RunNext(Slot& slot, CommandRunner& runner) CQ_REQUIRES(mutex_);
   /// What a slot takes at a time: tasks, or a span.
   struct Work {
     std::vector<Task> tasks;
@@ -123,55 +125,58 @@ class Slots {
     size_t count() const { return tasks.size() + span.span.count; }
     std::vector<AttemptSpan> attempts() const;
   };
-  Work TakeWork(Slot& slot, size_t most);
+  bool AnotherIsOn(const std::string& group, const Slot& slot) const CQ_REQUIRES(mutex_);
+  Work TakeWork(Slot& slot, size_t most) CQ_REQUIRES(mutex_);
   ProgramRunner::Listener ListenerOf(Slot& slot);
   /// False: none is free for it, or it is no task for that.
   bool Begin(Task& task);
-  void Unwatch(Slot& slot, bool hand_over);
+  void Unwatch(Slot& slot, bool hand_over) CQ_REQUIRES(mutex_);
   /// How many slots can take a task without starting a program first, or are starting theirs.
-  size_t Warm() const;
-  bool AnyCold() const;
-  void Occupy(Slot& slot, const std::vector<AttemptSpan>& attempts);
-  void Free(Slot& slot);
+  size_t Warm() const CQ_REQUIRES(mutex_);
+  bool AnyCold() const CQ_REQUIRES(mutex_);
+  void Occupy(Slot& slot, const std::vector<AttemptSpan>& attempts) CQ_REQUIRES(mutex_);
+  void Free(Slot& slot) CQ_REQUIRES(mutex_);
   void TasksEnded(Slot& slot, std::vector<CommandEnd> ended);
-  void Keep(Slot& slot, std::vector<CommandEnd> ended);
+  void Keep(Slot& slot, std::vector<CommandEnd> ended) CQ_REQUIRES(mutex_);
   void SpanEnded(Slot& slot, ResultSpan results);
-  void TellEnded();
-  void CountEnded(Slot& slot, size_t tasks, std::chrono::nanoseconds ran);
+  void TellEnded() CQ_REQUIRES(mutex_);
+  void CountEnded(Slot& slot, size_t tasks, std::chrono::nanoseconds ran) CQ_REQUIRES(mutex_);
   bool Runs(AttemptId attempt);
   bool Alone(uint64_t index);
   void Wake();
-  void KillSlot(Slot& slot);
+  void KillSlot(Slot& slot) CQ_REQUIRES(mutex_);
 
   Clock clock_;
   AdoptedChildren adopted_;
   OomCounter oom_;
   Fd wake_;
-  std::mutex mutex_;
-  std::condition_variable work_;
-  std::shared_ptr<const RunContext> run_;
-  std::shared_ptr<const RunContext> check_;
+  Mutex mutex_;
+  Condition work_;
+  std::shared_ptr<const RunContext> run_ CQ_GUARDED_BY(mutex_);
+  std::shared_ptr<const RunContext> check_ CQ_GUARDED_BY(mutex_);
   /// So many slots start their program of this run before they have a task.
-  std::shared_ptr<const RunContext> ahead_run_;
-  uint64_t ahead_ = 0;
+  std::shared_ptr<const RunContext> ahead_run_ CQ_GUARDED_BY(mutex_);
+  uint64_t ahead_ CQ_GUARDED_BY(mutex_) = 0;
   struct Queued {
     std::variant<Task, TaskSpan> work;
     std::chrono::nanoseconds since{};
   };
-  std::deque<Queued> queue_;
+  std::deque<Queued> queue_ CQ_GUARDED_BY(mutex_);
   /// Each of a span counts.
-  size_t queued_ = 0;
-  Ended ended_;
-  std::vector<Slot> slots_;
-  /// How many of them are watched.
-  size_t watched_ = 0;
+  size_t queued_ CQ_GUARDED_BY(mutex_) = 0;
+  Ended ended_ CQ_GUARDED_BY(mutex_);
+  std::vector<Slot> slots_ CQ_GUARDED_BY(mutex_);
+  /// One for each.
+  std::vector<std::thread> threads_;
+  /// Those that the owner watches: of its thread alone.
+  std::vector<Slot*> watched_;
   struct {
     uint64_t tasks = 0;
     std::chrono::nanoseconds idle{}, queue{}, spawn{}, run{};
-  } spent_;
-  bool owner_sleeps_ = true;
-  std::chrono::nanoseconds start_until_ = std::chrono::nanoseconds::max();
-  bool closing_ = false;
+  } spent_ CQ_GUARDED_BY(mutex_);
+  bool owner_sleeps_ CQ_GUARDED_BY(mutex_) = true;
+  std::chrono::nanoseconds start_until_ CQ_GUARDED_BY(mutex_) = std::chrono::nanoseconds::max();
+  bool closing_ CQ_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace cq
