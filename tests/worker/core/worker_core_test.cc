@@ -46,6 +46,12 @@ class WorkerCoreTest : public ::testing::Test {
     core_->OnPrepared("");
     Take();
   }
+  // So many tasks are at hand, and the first one runs.
+  void JoinAndRun(uint64_t tasks) {
+    Join();
+    Tell(TasksOf(1, tasks));
+    Run(1);
+  }
   static Assign TasksOf(uint64_t first, uint64_t count) {
     Assign assign;
     assign.run = kRun;
@@ -94,9 +100,7 @@ class WorkerCoreTest : public ::testing::Test {
 };
 
 TEST_F(WorkerCoreTest, AnswersWhoWithWhatItHolds) {
-  Join();
-  Tell(TasksOf(1, 2));
-  Run(1);
+  JoinAndRun(2);
   core_->OnConnected(now_);
   Take();
   const auto hello = Sent<Hello>(Tell(Who{}, MakeSerial(1, 2)));
@@ -124,9 +128,7 @@ TEST_F(WorkerCoreTest, ATaskGivenTwiceIsRunOnce) {
 }
 
 TEST_F(WorkerCoreTest, KeepsAResultUntilItIsAcknowledgedAndSendsItAgainAfterAReconnect) {
-  Join();
-  Tell(TasksOf(1, 1));
-  Run(1);
+  JoinAndRun(1);
   core_->OnFinished(now_, ResultOf(1, Outcome::kOk, 0), false);
   EXPECT_EQ(Sent<Results>(Tick()).size(), 1u);
   EXPECT_TRUE(Sent<Results>(Tick(seconds(1))).empty());
@@ -149,27 +151,21 @@ TEST_F(WorkerCoreTest, AMissingSequenceNumberStartsANewHandshake) {
 }
 
 TEST_F(WorkerCoreTest, StartsAreReportedAfterFiftyMilliseconds) {
-  Join();
-  Tell(TasksOf(1, 1));
-  Run(1);
+  JoinAndRun(1);
   EXPECT_TRUE(Sent<Started>(Tick(milliseconds(49))).empty());
   EXPECT_EQ(Sent<Started>(Tick(milliseconds(1))).size(), 1u);
   EXPECT_TRUE(Sent<Started>(Tick(milliseconds(50))).empty());
 }
 
 TEST_F(WorkerCoreTest, ResultsGatherWhileThereIsWorkAtHand) {
-  Join();
-  Tell(TasksOf(1, 10));
-  Run(1);
+  JoinAndRun(10);
   core_->OnFinished(now_, ResultOf(1, Outcome::kOk, 0), false);
   EXPECT_TRUE(Sent<Results>(Tick(milliseconds(5))).empty());
   EXPECT_EQ(Sent<Results>(Tick(milliseconds(15))).size(), 1u);
 }
 
 TEST_F(WorkerCoreTest, OnceToldToGoOnlyOkIsAnOutcome) {
-  Join();
-  Tell(TasksOf(1, 3));
-  Run(1);
+  JoinAndRun(3);
   core_->OnToldToGo(now_, "SIGTERM");
   auto actions = Take();
   EXPECT_EQ(Sent<Leaving>(actions).size(), 1u);
@@ -185,9 +181,7 @@ TEST_F(WorkerCoreTest, OnceToldToGoOnlyOkIsAnOutcome) {
 }
 
 TEST_F(WorkerCoreTest, ADeathByTermIsReportedASecondLaterOrHandedBack) {
-  Join();
-  Tell(TasksOf(1, 2));
-  Run(1);
+  JoinAndRun(2);
   core_->OnFinished(now_, ResultOf(1, Outcome::kError, -SIGTERM), false);
   EXPECT_TRUE(Sent<Results>(Tick(milliseconds(500))).empty());
   EXPECT_EQ(Sent<Results>(Tick(milliseconds(530))).size(), 1u);
@@ -201,9 +195,7 @@ TEST_F(WorkerCoreTest, ADeathByTermIsReportedASecondLaterOrHandedBack) {
 }
 
 TEST_F(WorkerCoreTest, WhatWeKilledIsCancelled) {
-  Join();
-  Tell(TasksOf(1, 1));
-  Run(1);
+  JoinAndRun(1);
   EXPECT_EQ(Done<Kill>(Tell(Cancel{kRun, {Ref(1)}})).size(), 1u);
   core_->OnFinished(now_, ResultOf(1, Outcome::kError, -SIGKILL), true);
   const auto results = Sent<Results>(Tick());
@@ -212,9 +204,7 @@ TEST_F(WorkerCoreTest, WhatWeKilledIsCancelled) {
 }
 
 TEST_F(WorkerCoreTest, DrainsThenSaysGoodbyeOnceAllIsAcknowledged) {
-  Join();
-  Tell(TasksOf(1, 1));
-  Run(1);
+  JoinAndRun(1);
   Tell(Drain{"interrupted"});
   core_->OnFinished(now_, ResultOf(1, Outcome::kError, 3), false);
   EXPECT_TRUE(Done<Exit>(Tick()).empty());
@@ -319,9 +309,7 @@ TEST_F(WorkerCoreTest, AFencedWorkerKillsWhatRunsAtTheEndOfItsLease) {
 }
 
 TEST_F(WorkerCoreTest, ToldToGoWithoutAMasterItLeavesItsResultsInAFile) {
-  Join();
-  Tell(TasksOf(1, 3));
-  Run(1);
+  JoinAndRun(3);
   core_->OnFinished(now_, ResultOf(1, Outcome::kOk, 0), false);
   Tick();
   Run(2);
@@ -339,9 +327,7 @@ TEST_F(WorkerCoreTest, ToldToGoWithoutAMasterItLeavesItsResultsInAFile) {
 }
 
 TEST_F(WorkerCoreTest, AResultCancelledBeforeItWasSentIsReturned) {
-  Join();
-  Tell(TasksOf(1, 40));
-  Run(1);
+  JoinAndRun(40);
   core_->OnFinished(now_, ResultOf(1, Outcome::kOk, 0), false);
   Take();
   Tell(Cancel{kRun, {Ref(1)}});
@@ -579,9 +565,7 @@ TEST_F(WorkerSpanTest, ASpanOfWhatIsHeldAlreadyIsNone) {
 
 // What the master would refuse is never sent, and so never sent again.
 TEST_F(WorkerCoreTest, AResultBeyondALimitIsAnErrorThatNamesIt) {
-  Join();
-  Tell(TasksOf(1, 2));
-  Run(1);
+  JoinAndRun(2);
   TaskResult names = ResultOf(1, Outcome::kOk, 0);
   for (size_t i = 0; i <= kNamesMax; ++i) names.values.emplace_back(std::to_string(i), int64_t{1});
   core_->OnFinished(now_, std::move(names), false);
@@ -601,9 +585,7 @@ TEST_F(WorkerCoreTest, AResultBeyondALimitIsAnErrorThatNamesIt) {
 }
 
 TEST_F(WorkerCoreTest, ATaskWithoutRoomIsHandedBackAndNoOtherIsTakenForAWhile) {
-  Join();
-  Tell(TasksOf(1, 2));
-  Run(1);
+  JoinAndRun(2);
   core_->OnNoRoom(now_, Ref(1), "no room");
   const auto told = Tick();
   ASSERT_FALSE(Sent<WorkerHeartbeat>(told).empty());
