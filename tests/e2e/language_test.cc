@@ -264,16 +264,17 @@ TEST_F(LanguageTest, AColumnOfLargeIntegersHasOneClassInR) {
   ASSERT_EQ(ended.status, 0) << ended.err;
   EXPECT_EQ(Column("n_of"), (Words{"integer", "cq_int64"}));
   EXPECT_EQ(Column("of"), Words(2, "cq_int64"));
-  const auto converted =
+}
+
+TEST_F(LanguageTest, Bit64TakesAColumnOfLargeIntegers) {
+  TestProcess bit64({"Rscript", "-e", "bit64::as.integer64(1)"}, directory_.path());
+  if (bit64.Wait().status != 0) GTEST_SKIP() << "without the R package bit64";
+  const auto program =
       R("cq_serve(function(id) format(bit64::as.integer64(id) + bit64::as.integer64(2)))");
   WriteFile(directory_.File("in.csv"), "id\n9007199254740993\n");
-  words = {"run", "in.csv", "-w", "1", "--fresh"};
-  words.insert(words.end(), converted.begin(), converted.end());
-  if (TestProcess({"Rscript", "-e", "bit64::as.integer64(1)"}, directory_.path()).Wait().status !=
-      0) {
-    GTEST_SKIP() << "without the R package bit64";
-  }
-  ended = Cq(words, directory_.path());
+  Words words = {"run", "in.csv", "-w", "1"};
+  words.insert(words.end(), program.begin(), program.end());
+  const Ended ended = Cq(words, directory_.path());
   ASSERT_EQ(ended.status, 0) << ended.err;
   EXPECT_EQ(Column("result"), (Words{"9007199254740995"}));
 }
