@@ -182,6 +182,9 @@ TEST_F(SurroundingsTest, TasksFindTheSameEnvironmentWhateverStandsBetween) {
                                     {{"BASH_FUNC_greet%%", "() {  echo hello\n}"},
                                      {"a.b", "1"},
                                      {"x-y", "2 \t'\""},
+                                     {"PS1", "\\u$ "},
+                                     {"IFS", ":"},
+                                     {"OPTIND", "7"},
                                      {"EMPTY", ""}})
                             .Wait();
     EXPECT_EQ(ended.status, 0) << ended.err;

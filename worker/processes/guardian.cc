@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 #include "base/files.h"
@@ -38,6 +39,20 @@ sigset_t GuardedSignals() {
   return set;
 }
 
+// What a shell without a terminal takes out of its environment, or sets anew: whoever comes behind
+// it gets it as it was.
+std::vector<std::string> WithWhatShellsTake(std::vector<std::string> words) {
+  std::vector<std::string> taken;
+  for (const char* name : {"PS1", "PS2", "IFS", "OPTIND"}) {
+    const char* value = getenv(name);
+    if (value != nullptr) taken.push_back(fmt::format("{}={}", name, value));
+  }
+  if (taken.empty()) return words;
+  taken.insert(taken.begin(), "/usr/bin/env");
+  words.insert(words.begin(), taken.begin(), taken.end());
+  return words;
+}
+
 pid_t SpawnWorker(const std::vector<std::string>& arguments, int life_fd, int master_fd,
                   int held_fd, const std::string& init) {
   std::string program = OwnExecutable();
@@ -49,6 +64,7 @@ pid_t SpawnWorker(const std::vector<std::string>& arguments, int life_fd, int ma
     // functions, and variables whose names it could not have itself.
     const std::string shell = access("/bin/bash", X_OK) == 0 ? "/bin/bash" : "/bin/sh";
     words[0] = program;
+    words = WithWhatShellsTake(std::move(words));
     words.insert(
         words.begin(),
         {shell, "-c",
