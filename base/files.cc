@@ -57,6 +57,14 @@ void RequireDescriptors(uint64_t count, std::string_view less) {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+void RequireStack(uint64_t bytes) {
+  rlimit limit{};
+  getrlimit(RLIMIT_STACK, &limit);
+  if (limit.rlim_cur >= bytes) return;
+  throw UsageError(fmt::format("a stack may have only {} KiB here (ulimit -s); {} are needed",
+                               limit.rlim_cur >> 10, bytes >> 10));
+}
+
 void RequireThreads(uint64_t count, std::string_view less) {
   std::vector<std::thread> threads;
   std::promise<void> done;

@@ -47,6 +47,10 @@ Fd OpenPidfd(pid_t pid);
 /// with what would need less of them ("fewer …").
 void RequireDescriptors(uint64_t count, std::string_view less);
 
+/// Makes sure that the stacks of this process may have so many bytes: beyond its limit it would be
+/// ended without a word. Throws UsageError.
+void RequireStack(uint64_t bytes);
+
 /// Makes sure that this process may have so many more threads. Throws Error, with what would need
 /// less of them.
 void RequireThreads(uint64_t count, std::string_view less);

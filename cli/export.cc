@@ -55,6 +55,7 @@ int ExportCommandLine(const CommandLine& line) {
     CheckOutput(output, ReadDefinition(journal).input);
   }
   if (values.count("blob") > 0) {
+    if (values.count("output") == 0) CheckStandardOutput("--blob");
     Database journal = OpenToRead(run);
     const auto task = ParseCount(values["blob"].as<std::string>(), "--blob", 1);
     return ExportBlob(journal, task, values.count("output") > 0 ? output : "-");

@@ -74,6 +74,8 @@ int main(int argc, char** argv) {
   cq::ForgetInheritedSignals();
   cq::FillStandardStreams();
   try {
+    // Its own and those of its threads, which have as much.
+    cq::RequireStack(256u << 10);
     const int status = cq::Main({argv + 1, argv + argc});
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
       throw cq::Error("cannot write to standard output");

@@ -129,19 +129,21 @@ TEST_F(LanguageTest, RValuesHaveTheirForms) {
   const Ended ended = Run(
       1, R("i64 <- function(high, low) structure(readBin(writeBin(c(low, high), raw()), 'double'), "
            "class = 'integer64')\n"
-           "cq_serve(function(x) list(d = as.Date('2024-02-29'), t = as.POSIXct(1.5, tz = 'UTC', "
+           "cq_serve(function(x) list(d = as.Date('2024-02-29'), y = as.Date('0012-03-04'), t = "
+           "as.POSIXct(1.5, tz = 'UTC', "
            "origin "
            "= '1970-01-01'), h = as.difftime(1.5, units = 'hours'), i = i64(2097152L, 1L), m = "
            "i64(-1L, -1L), f = factor('level'), n = c(one = 5), 7, l = list(1, 2)))"));
   EXPECT_EQ(ended.status, 0) << ended.err;
   EXPECT_EQ(Column("d"), Words{"2024-02-29"});
+  EXPECT_EQ(Column("y"), Words{"0012-03-04"});
   EXPECT_EQ(Column("t"), Words{"1970-01-01T00:00:01.5Z"});
   EXPECT_EQ(Column("h"), Words{"5400"});
   EXPECT_EQ(Column("i"), Words{"9007199254740993"});
   EXPECT_EQ(Column("m"), Words{"-1"});
   EXPECT_EQ(Column("f"), Words{"level"});
   EXPECT_EQ(Column("n"), Words{"5"});
-  EXPECT_EQ(Column("V8"), Words{"7"});
+  EXPECT_EQ(Column("V9"), Words{"7"});
   EXPECT_EQ(Column("l"), Words{""});
   // The whole of it is an object, too, of which the user is told.
   EXPECT_TRUE(Has(Log(1), "cq export --blob 1")) << Log(1);

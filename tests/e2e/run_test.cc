@@ -531,6 +531,22 @@ TEST_F(RunTest, WhatNoWorkerCouldBeToldOfIsRefused) {
   EXPECT_EQ(Cq({"run", "in.csv", "--", "echo", "{c7}"}, directory_.path()).status, 0);
 }
 
+TEST_F(RunTest, AStackThatIsTooSmallIsToldOf) {
+#ifdef CQ_SANITIZED
+  GTEST_SKIP() << "the sanitizer needs more itself";
+#endif
+  WriteFile(directory_.File("in.csv"), "a\n1\n");
+  for (const auto& [kib, status] : {std::pair("64", 2), {"256", 0}}) {
+    const Ended ended = TestProcess({"sh", "-c",
+                                     std::string("ulimit -s ") + kib + "; exec " + CQ_PROGRAM +
+                                         " run in.csv --slots 2 -- true"},
+                                    directory_.path())
+                            .Wait();
+    EXPECT_EQ(ended.status, status) << kib << ended.err;
+    EXPECT_EQ(ended.err.find("ulimit -s") != std::string::npos, status == 2) << ended.err;
+  }
+}
+
 TEST_F(RunTest, StandardInputThatCannotBeReadIsBadInput) {
   for (const std::string from : {"<&-", "</"}) {
     TestProcess shell({"sh", "-c", "'" + std::string(CQ_PROGRAM) + "' run - -- true " + from},

@@ -74,7 +74,9 @@ local({
     paste0(if (negative) "-", sub("^0+(?=.)", "", paste(digits, collapse = ""), perl = TRUE))
   }
 
-  iso_time <- function(x) sub("\\.?0+Z$", "Z", format(as.POSIXct(x), "%Y-%m-%dT%H:%M:%OS6Z", tz = "UTC"))
+  # R writes early years with fewer digits than four.
+  four_digits <- function(text) sub("^(-?)0*([0-9]{4})-", "\\1\\2-", sub("^(-?)([0-9]{1,3})-", "\\1000\\2-", text))
+  iso_time <- function(x) four_digits(sub("\\.?0+Z$", "Z", format(as.POSIXct(x), "%Y-%m-%dT%H:%M:%OS6Z", tz = "UTC")))
 
   is_scalar <- function(x) {
     if (inherits(x, "POSIXlt")) return(length(x) == 1L)
@@ -87,7 +89,7 @@ local({
       if (inherits(x, "cq_int64")) return(if (is.na(x)) "null" else unclass(x))
       if (inherits(x, "integer64")) return(integer64_text(x))
       if (inherits(x, "POSIXt")) return(if (is.na(x)) "null" else paste0("\"", iso_time(x), "\""))
-      if (inherits(x, "Date")) return(if (is.na(x)) "null" else paste0("\"", format(as.Date(x), "%Y-%m-%d"), "\""))
+      if (inherits(x, "Date")) return(if (is.na(x)) "null" else paste0("\"", four_digits(format(as.Date(x), "%Y-%m-%d")), "\""))
       if (inherits(x, "difftime")) return(number_text(as.numeric(x, units = "secs")))
       if (is.factor(x)) x <- as.character(x)
     }
