@@ -174,6 +174,7 @@ int CompletionCommandLine(const CommandLine& line) {
 int ManCommandLine(const CommandLine& line) {
   po::variables_map values;
   if (!ParseOptions(line, kMan, values)) return 0;
+  if (!Positional(values).empty()) throw UsageError("usage: cq man");
   fmt::print(
       ".TH CQ 1 \"\" \"cq {}\" \"User Commands\"\n.SH NAME\ncq \\- many small tasks on persistent "
       "workers\n.SH SYNOPSIS\n",

@@ -65,7 +65,7 @@ void Core::Admit() {
   tasks_.Admit();
   for (OpenTask* open : tasks_.Open()) {
     if (!open->ready() || open->charged.size() < options_.crash_limit) continue;
-    if (open->provisional > 0) {
+    if (MayBeExplained(*open)) {
       tasks_.SuspendReady(open->task);
     } else {
       SetAside(open->task, *open, std::nullopt, "before its master was resumed");
@@ -306,9 +306,12 @@ void Core::WakeDue(Time now) {
 }
 
 // At the limit it waits for what its scheduler says.
+bool Core::MayBeExplained(const OpenTask& open) const {
+  return open.charged.size() >= options_.crash_limit && open.provisional > 0;
+}
+
 bool Core::MayWake(Time now, const OpenTask& open) const {
-  return open.waiting && open.not_before <= now &&
-         (open.charged.size() < options_.crash_limit || open.provisional == 0);
+  return open.waiting && open.not_before <= now && !MayBeExplained(open);
 }
 
 void Core::Flush(Time now) {
@@ -386,8 +389,7 @@ void Core::GiveUp(OpenTask& open) {
 
 void Core::Release(TaskId task, OpenTask& open) {
   GiveUp(open);
-  // At the limit it waits for what its scheduler says.
-  if (open.charged.size() >= options_.crash_limit && open.provisional > 0) {
+  if (MayBeExplained(open)) {
     tasks_.Suspend(task);
     return;
   }

@@ -11,59 +11,13 @@
 #include <vector>
 
 #include "master/core/actions.h"
+#include "master/core/core_options.h"
 #include "master/core/ledger.h"
 #include "master/core/recovered.h"
 #include "master/core/task_table.h"
 #include "master/core/worker_table.h"
 
 namespace cq {
-
-struct CoreOptions {
-  Epoch epoch = 1;
-  /// What a worker needs to know of the run; its `run` is the run's id.
-  RunText text;
-  /// The highest number of a task.
-  uint64_t tasks = 0;
-  StartOrder order;
-  /// More tasks may come (OnAdded), until OnClosed.
-  bool open = false;
-  std::chrono::milliseconds lease{30'000};
-  /// After so many charged losses a task is set aside as `crashed`.
-  uint32_t crash_limit = 3;
-  /// How often a task that ended as `error` or `timeout` is tried again.
-  uint32_t retries = 0;
-  /// After so many tasks that did not end ok nothing more is started.
-  std::optional<uint64_t> max_failures;
-  /// A scheduler may name the cause of a loss after it: charges are provisional for a while.
-  bool explained_late = false;
-  /// The slots that the pools are about to bring: the first worker to come does not take
-  /// everything.
-  uint64_t expected_slots = 1;
-  /// Acknowledgements wait so long for company: nobody waits for one, and each alone costs its
-  /// worker a wake-up.
-  std::chrono::milliseconds gather_acks{100};
-  /// How far ahead of what was given out the journal's mark is kept, in tasks.
-  uint64_t mark_stride = 16'384;
-  /// Fresh tasks go out in spans that take about so long, as far as durations are known; zero: each
-  /// by itself.
-  std::chrono::nanoseconds span_time{};
-};
-
-/// What a progress line shows.
-struct Counts {
-  uint64_t tasks = 0;
-  uint64_t done = 0;
-  std::array<uint64_t, kOutcomes> outcomes{};
-  uint64_t out = 0;
-  uint64_t running = 0;
-  uint64_t workers = 0;
-  /// Reports that were dropped, since they came late or again.
-  uint64_t dropped = 0;
-  /// Reports of attempts that no master of this run ever gave out.
-  uint64_t rejected = 0;
-  /// Workers of an earlier master that are waited for.
-  uint64_t awaited = 0;
-};
 
 /// The master's state machine: decides, and does nothing. Events and the time go in, actions come
 /// out; the same input gives the same output. It trusts no peer. One thread at a time.
@@ -179,6 +133,7 @@ class Core {
   void GiveUp(OpenTask& open);
   void Release(TaskId task, OpenTask& open);
   void ReleaseAt(Time when, TaskId task, OpenTask& open);
+  bool MayBeExplained(const OpenTask& open) const;
   void Finish(TaskResult&& result, std::optional<WorkerIndex> worker, uint64_t attempts);
   void CancelOthers(TaskId task, AttemptId attempt);
   bool GivenOut(TaskId task, AttemptId attempt) const;

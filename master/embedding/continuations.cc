@@ -9,13 +9,13 @@ namespace cq {
 bool Continuations::Put(std::function<void()>& call) {
   {
     const Lock lock(mutex_);
-    if (drained_) return false;
+    if (state_ == State::kDrained) return false;
     calls_.push_back(std::move(call));
-    if (!started_) {
+    if (state_ == State::kIdle) {
       // Signals are for the program's own threads.
       const BlockedSignals blocked;
       thread_ = std::thread([this] { Work(); });
-      started_ = true;
+      state_ = State::kWorking;
     }
   }
   wake_.NotifyOne();
@@ -25,8 +25,8 @@ bool Continuations::Put(std::function<void()>& call) {
 void Continuations::Finish() {
   {
     const Lock lock(mutex_);
-    finished_ = true;
-    if (!started_) drained_ = true;
+    if (state_ == State::kIdle) state_ = State::kDrained;
+    if (state_ == State::kWorking) state_ = State::kFinishing;
   }
   wake_.NotifyOne();
   if (thread_.joinable()) thread_.join();
@@ -35,9 +35,9 @@ void Continuations::Finish() {
 void Continuations::Work() {
   const Lock lock(mutex_);
   for (;;) {
-    while (!finished_ && calls_.empty()) wake_.Wait(mutex_);
+    while (state_ == State::kWorking && calls_.empty()) wake_.Wait(mutex_);
     if (calls_.empty()) {
-      drained_ = true;
+      state_ = State::kDrained;
       return;
     }
     auto call = std::move(calls_.front());

@@ -24,9 +24,9 @@ class Continuations {
   Mutex mutex_;
   Condition wake_;
   std::deque<std::function<void()>> calls_ CQ_GUARDED_BY(mutex_);
-  bool started_ CQ_GUARDED_BY(mutex_) = false;
-  bool finished_ CQ_GUARDED_BY(mutex_) = false;
-  bool drained_ CQ_GUARDED_BY(mutex_) = false;
+  /// Without its thread; with it; told to end; and with nothing left to call, ever.
+  enum class State { kIdle, kWorking, kFinishing, kDrained };
+  State state_ CQ_GUARDED_BY(mutex_) = State::kIdle;
   std::thread thread_;
 };
 

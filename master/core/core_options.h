@@ -1,0 +1,61 @@
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+
+#include "master/core/start_order.h"
+#include "protocol/messages.h"
+
+namespace cq {
+
+/// What a core starts with.
+struct CoreOptions {
+  Epoch epoch = 1;
+  /// What a worker needs to know of the run; its `run` is the run's id.
+  RunText text;
+  /// The highest number of a task.
+  uint64_t tasks = 0;
+  StartOrder order;
+  /// More tasks may come (OnAdded), until OnClosed.
+  bool open = false;
+  std::chrono::milliseconds lease{30'000};
+  /// After so many charged losses a task is set aside as `crashed`.
+  uint32_t crash_limit = 3;
+  /// How often a task that ended as `error` or `timeout` is tried again.
+  uint32_t retries = 0;
+  /// After so many tasks that did not end ok nothing more is started.
+  std::optional<uint64_t> max_failures;
+  /// A scheduler may name the cause of a loss after it: charges are provisional for a while.
+  bool explained_late = false;
+  /// The slots that the pools are about to bring: the first worker to come does not take
+  /// everything.
+  uint64_t expected_slots = 1;
+  /// Acknowledgements wait so long for company: nobody waits for one, and each alone costs its
+  /// worker a wake-up.
+  std::chrono::milliseconds gather_acks{100};
+  /// How far ahead of what was given out the journal's mark is kept, in tasks.
+  uint64_t mark_stride = 16'384;
+  /// Fresh tasks go out in spans that take about so long, as far as durations are known; zero: each
+  /// by itself.
+  std::chrono::nanoseconds span_time{};
+};
+
+/// What a progress line shows.
+struct Counts {
+  uint64_t tasks = 0;
+  uint64_t done = 0;
+  std::array<uint64_t, kOutcomes> outcomes{};
+  uint64_t out = 0;
+  uint64_t running = 0;
+  uint64_t workers = 0;
+  /// Reports that were dropped, since they came late or again.
+  uint64_t dropped = 0;
+  /// Reports of attempts that no master of this run ever gave out.
+  uint64_t rejected = 0;
+  /// Workers of an earlier master that are waited for.
+  uint64_t awaited = 0;
+};
+
+}  // namespace cq
