@@ -84,19 +84,14 @@ class SimulatedWorker {
     Results results;
     results.run = kRun;
     for (const Task& task : assign.tasks) {
-      TaskResult& result = results.results.emplace_back();
-      result.task = task.task;
-      result.attempt = task.attempt;
+      TaskResult& result = results.results.emplace_back(For<TaskResult>(task));
       result.started_us = 1'700'000'000'000'000;
-      result.wall_us = 1;
-      result.values.emplace_back("result", 2.5);
-    }
-    for (const TaskSpan& span : assign.spans) {
-      ResultSpan& answered = results.spans.emplace_back();
-      answered.span = span.span;
-      answered.started_us = 1'700'000'000'000'000;
-      answered.wall_us = span.span.count;
-      for (uint64_t i = 0; i < span.span.count; ++i) AppendAnswer(answered.answers, 1, answer_);
+      result.wall_us = task.count;
+      if (task.rows.empty()) {
+        result.values.emplace_back("result", 2.5);
+      } else {
+        for (uint64_t i = 0; i < task.count; ++i) AppendAnswer(result.answers, 1, answer_);
+      }
     }
     Send({session_, ++sent_}, std::move(results));
   }
@@ -173,15 +168,16 @@ class BareMaster {
       transport_.Send(send->to, send->session, send->message);
     } else if (auto* give = std::get_if<Give>(&action)) {
       Assign assign{kRun, {}};
-      for (const auto& grant : give->tasks) {
-        Task& task = assign.tasks.emplace_back();
-        task.task = grant.task;
-        task.attempt = grant.attempt;
+      for (const auto& grant : give->grants) {
+        Task& task = assign.tasks.emplace_back(For<Task>(grant.span));
         task.attempt_number = grant.attempt_number;
-        task.seed = grant.task;
-        task.values = {"12345"};
+        if (grant.span.count > 1) {
+          task.rows = RowsOf(grant.span);
+        } else {
+          task.seed = grant.span.task;
+          task.values = {"12345"};
+        }
       }
-      for (const AttemptSpan& span : give->spans) assign.spans.push_back({span, RowsOf(span)});
       transport_.Send(give->to, give->session, std::move(assign));
     } else if (auto* write = std::get_if<Write>(&action)) {
       for (const JournalRecord& record : write->records) committed_.Add(record);

@@ -19,6 +19,34 @@ namespace {
 template <class M, class T>
 concept Is = std::is_same_v<std::remove_const_t<M>, T>;
 
+// Two fields of a message that hold one list: what goes by itself, and what goes as a span.
+template <class List>
+struct SinglesOf {
+  List& list;
+};
+template <class List>
+struct SpansOf {
+  List& list;
+};
+template <class List>
+auto Singles(List& list) {
+  return std::tuple(SinglesOf<List>{list});
+}
+template <class List>
+auto Spans(List& list) {
+  return std::tuple(SpansOf<List>{list});
+}
+bool IsSpan(const Task& task) { return !task.rows.empty(); }
+bool IsSpan(const TaskResult& result) { return !result.answers.empty(); }
+template <Is<Task> M>
+auto SpanFields(M& m) {
+  return std::tie(m.task, m.attempt, m.count, m.rows);
+}
+template <Is<TaskResult> M>
+auto SpanFields(M& m) {
+  return std::tie(m.task, m.attempt, m.count, m.slot, m.started_us, m.wall_us, m.answers);
+}
+
 template <Is<AttemptRef> M>
 auto Fields(M& m) {
   return std::tie(m.task, m.attempt);
@@ -67,16 +95,8 @@ auto Fields(M& m) {
 }
 template <Is<Results> M>
 auto Fields(M& m) {
-  return std::tie(m.run, m.started, m.results, m.ledger, m.spans);
-}
-template <Is<ResultSpan> M>
-auto Fields(M& m) {
-  return std::tie(m.span.task, m.span.attempt, m.span.count, m.slot, m.started_us, m.wall_us,
-                  m.answers);
-}
-template <Is<TaskSpan> M>
-auto Fields(M& m) {
-  return std::tie(m.span.task, m.span.attempt, m.span.count, m.rows);
+  return std::tuple_cat(std::tie(m.run, m.started), Singles(m.results), std::tie(m.ledger),
+                        Spans(m.results));
 }
 template <Is<SlotLedger> M>
 auto Fields(M& m) {
@@ -138,7 +158,7 @@ auto Fields(M& m) {
 }
 template <Is<Assign> M>
 auto Fields(M& m) {
-  return std::tie(m.run, m.tasks, m.spans);
+  return std::tuple_cat(std::tie(m.run), Singles(m.tasks), Spans(m.tasks));
 }
 template <Is<Ack> M>
 auto Fields(M& m) {
@@ -261,6 +281,14 @@ template <class T>
 inline constexpr bool kIsAttempts =
     std::is_same_v<T, std::vector<AttemptRef>> || std::is_same_v<T, std::vector<AttemptSpan>>;
 template <class T>
+inline constexpr bool kIsSingles = false;
+template <class List>
+inline constexpr bool kIsSingles<SinglesOf<List>> = true;
+template <class T>
+inline constexpr bool kIsSpans = false;
+template <class List>
+inline constexpr bool kIsSpans<SpansOf<List>> = true;
+template <class T>
 inline constexpr bool kIsRare = false;
 template <class T>
 inline constexpr bool kIsRare<Rarely<T>> = true;
@@ -329,6 +357,16 @@ void PackAttempts(Packer& p, const std::vector<T>& attempts) {
   }
 }
 
+// As many of the list as are of this kind.
+template <class List, class PackOne>
+void PackSome(Packer& p, const List& list, bool spans, const PackOne& pack) {
+  const auto wanted = [spans](const auto& entry) { return IsSpan(entry) == spans; };
+  p.pack_array(static_cast<uint32_t>(std::count_if(list.begin(), list.end(), wanted)));
+  for (const auto& entry : list) {
+    if (wanted(entry)) pack(entry);
+  }
+}
+
 template <class T>
 void Pack(Packer& p, const T& value) {
   if constexpr (std::is_enum_v<T>) {
@@ -351,6 +389,14 @@ void Pack(Packer& p, const T& value) {
     PackPart(p, value);
   } else if constexpr (kIsRare<T>) {
     Pack(p, *value);
+  } else if constexpr (kIsSingles<T>) {
+    PackSome(p, value.list, false, [&p](const auto& entry) { Pack(p, entry); });
+  } else if constexpr (kIsSpans<T>) {
+    PackSome(p, value.list, true, [&p](const auto& entry) {
+      const auto fields = SpanFields(entry);
+      p.pack_array(static_cast<uint32_t>(std::tuple_size_v<decltype(fields)>));
+      std::apply([&p](const auto&... field) { (Pack(p, field), ...); }, fields);
+    });
   } else if constexpr (kIsPair<T>) {
     p.pack_array(2);
     Pack(p, value.first);
@@ -478,9 +524,21 @@ constexpr uint64_t EnumSize() {
   if constexpr (std::is_same_v<E, ColumnType>) return 4;
 }
 
+template <class Tuple>
+bool UnpackAll(const Object* o, Tuple fields) {
+  return std::apply([&o](auto&... field) { return (Unpack(*o++, field) && ...); }, fields);
+}
+
 template <class T>
 bool UnpackFields(const Object* o, T& value) {
-  return std::apply([&o](auto&... field) { return (Unpack(*o++, field) && ...); }, Fields(value));
+  return UnpackAll(o, Fields(value));
+}
+
+template <class T>
+bool UnpackSpan(const Object& o, T& value) {
+  using Tuple = decltype(SpanFields(value));
+  return o.type == type::ARRAY && o.via.array.size == std::tuple_size_v<Tuple> &&
+         UnpackAll(o.via.array.ptr, SpanFields(value)) && IsWhole(value);
 }
 
 template <class T>
@@ -518,9 +576,14 @@ bool Unpack(const Object& o, T& value) {
            Unpack(o.via.array.ptr[1], value.second);
   } else if constexpr (kIsAttempts<T>) {
     return UnpackAttempts(o, value);
-  } else if constexpr (std::is_same_v<T, TaskSpan> || std::is_same_v<T, ResultSpan>) {
-    return o.via.array.size == kFieldCount<T> && UnpackFields(o.via.array.ptr, value) &&
-           IsWhole(value);
+  } else if constexpr (kIsSingles<T>) {
+    return Unpack(o, value.list);
+  } else if constexpr (kIsSpans<T>) {
+    value.list.reserve(value.list.size() + o.via.array.size);
+    for (const Object& entry : o.via.array) {
+      if (!UnpackSpan(entry, value.list.emplace_back())) return false;
+    }
+    return true;
   } else if constexpr (kIsList<T>) {
     value.resize(o.via.array.size);
     for (uint32_t i = 0; i < o.via.array.size; ++i) {
@@ -614,8 +677,8 @@ std::variant<Decoded<FromWorker>, DecodeError> DecodeFromWorker(std::string_view
   const auto* good = std::get_if<Decoded<FromWorker>>(&decoded);
   const auto* results = good == nullptr ? nullptr : std::get_if<Results>(&good->message);
   if (results == nullptr) return decoded;
-  uint64_t tasks = results->results.size();
-  for (const ResultSpan& span : results->spans) tasks += span.span.count;
+  uint64_t tasks = 0;
+  for (const TaskResult& result : results->results) tasks += result.count;
   if (tasks <= kHeldMax) return decoded;
   return DecodeError{"results of more tasks than a worker may hold", {}, {}, {}};
 }

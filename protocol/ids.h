@@ -39,6 +39,9 @@ struct AttemptSpan {
   TaskId task = 0;
   AttemptId attempt = 0;
   uint64_t count = 1;
+
+  AttemptRef first() const { return {task, attempt}; }
+  AttemptRef last() const { return {task + count - 1, attempt + count - 1}; }
   auto operator<=>(const AttemptSpan&) const = default;
 };
 

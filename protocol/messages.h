@@ -101,7 +101,6 @@ struct Results {
   std::vector<StartedAttempt> started;
   std::vector<TaskResult> results;
   SlotLedger ledger = {};
-  std::vector<ResultSpan> spans = {};
   bool operator==(const Results&) const = default;
 };
 
@@ -188,32 +187,23 @@ struct TaskDetails {
   bool operator==(const TaskDetails&) const = default;
 };
 
-struct Task {
-  TaskId task = 0;
-  AttemptId attempt = 0;
+/// A task; or, with `rows`, a span of tasks that nothing is particular about, each tried for the
+/// first time.
+struct Task : AttemptSpan {
   uint64_t attempt_number = 1;
   uint64_t seed = 0;
   std::vector<std::string> values;
   /// Of --group; tasks of a group follow each other on a slot where that costs nobody time.
   std::string group;
   Rarely<TaskDetails> details;
-  /// In place of values, of a task that came in a span: its row as it was packed.
-  std::string packed = {};
-  bool operator==(const Task&) const = default;
-};
-
-/// A span of tasks that nothing is particular about, each tried for the first time
-/// (protocol/spans.h).
-struct TaskSpan {
-  AttemptSpan span;
+  /// In place of seed, values and group: of each one its row as it was packed (protocol/spans.h).
   std::string rows;
-  bool operator==(const TaskSpan&) const = default;
+  bool operator==(const Task&) const = default;
 };
 
 struct Assign {
   RunId run = 0;
   std::vector<Task> tasks;
-  std::vector<TaskSpan> spans = {};
   bool operator==(const Assign&) const = default;
 };
 

@@ -6,6 +6,8 @@
 #include "base/json_text.h"
 #include "cq/error.h"
 #include "protocol/msgpack_double.h"
+#include "protocol/pieces.h"
+#include "protocol/spans.h"
 
 namespace cq {
 namespace {
@@ -117,7 +119,18 @@ void PackValues(msgpack::sbuffer& buffer, const NamedValues& values) {
   }
 }
 
-void UnpackRow(std::string_view row, Task& task) {
+void UnpackAnswer(TaskResult& result) {
+  const std::string answers = std::exchange(result.answers, {});
+  std::string_view left = answers;
+  Answer answer;
+  if (TakeAnswer(left, answer)) result.values = UnpackValues(answer.value);
+}
+
+void UnpackRow(Task& task) {
+  const std::string rows = std::exchange(task.rows, {});
+  std::string_view left = rows;
+  std::string_view row;
+  TakePiece(left, row);
   const auto handle = UnpackWhole(row);
   const Object& o = handle.get();
   if (o.type != type::ARRAY || o.via.array.size != 5) throw Error("a row has 5 fields");

@@ -22,7 +22,9 @@ NamedValues UnpackValues(std::string_view packed);
 /// The other way, for values none of which is nested.
 void PackValues(msgpack::sbuffer& buffer, const NamedValues& values);
 
-/// Takes seed and values from a row whose values were packed as texts. Throws Error.
-void UnpackRow(std::string_view row, Task& task);
+/// A task whose row was packed, as texts, gets seed and values in its place. Throws Error.
+void UnpackRow(Task& task);
+/// A result that has one answer gets values in its place.
+void UnpackAnswer(TaskResult& result);
 
 }  // namespace cq

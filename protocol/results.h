@@ -32,35 +32,24 @@ struct Blob {
   bool operator==(const Blob&) const = default;
 };
 
-struct TaskResult {
-  TaskId task = 0;
-  AttemptId attempt = 0;
+/// The end of an attempt; or, with `answers`, of a span of them that returned values and have
+/// nothing else to tell.
+struct TaskResult : AttemptSpan {
   uint64_t slot = 0;
   Outcome outcome = Outcome::kOk;
   /// It could not be started on this machine (no such program, …): an `error` that counts only if
   /// it could not be started elsewhere either.
   bool unstartable = false;
-  uint64_t started_us = 0;
-  uint64_t wall_us = 0;
-  NamedValues values;
-  /// In their place, of a result that came in a span: its value as it was packed.
-  std::string packed;
-  Rarely<Blob> blob;
-  Rarely<ResultDetails> details;
-  bool operator==(const TaskResult&) const = default;
-};
-
-/// Results of a span of tasks that returned values and have nothing else to tell
-/// (protocol/spans.h).
-struct ResultSpan {
-  AttemptSpan span;
-  uint64_t slot = 0;
   /// Of the first one; each other one started when the one before it had ended.
   uint64_t started_us = 0;
   /// Of all of them.
   uint64_t wall_us = 0;
+  NamedValues values;
+  /// In their place: of each one its time and its value as it was packed (protocol/spans.h).
   std::string answers;
-  bool operator==(const ResultSpan&) const = default;
+  Rarely<Blob> blob;
+  Rarely<ResultDetails> details;
+  bool operator==(const TaskResult&) const = default;
 };
 
 }  // namespace cq

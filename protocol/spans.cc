@@ -10,13 +10,27 @@
 namespace cq {
 namespace {
 
-std::string TakePieces(std::string& pieces, uint64_t count) {
+// Their numbers alone.
+AttemptSpan& Numbers(AttemptSpan& span) { return span; }
+
+// All of it, of which nothing stays.
+template <class T>
+T TakeAll(T& whole) {
+  T all = std::exchange(whole, {});
+  Numbers(whole) = {all.task + all.count, all.attempt + all.count, 0};
+  return all;
+}
+
+std::string_view FirstPieces(std::string_view pieces, uint64_t count) {
   std::string_view left = pieces;
   std::string_view piece;
   while (count-- > 0) TakePiece(left, piece);
-  const size_t size = pieces.size() - left.size();
-  std::string front = pieces.substr(0, size);
-  pieces.erase(0, size);
+  return pieces.substr(0, pieces.size() - left.size());
+}
+
+std::string TakePieces(std::string& pieces, uint64_t count) {
+  std::string front(FirstPieces(pieces, count));
+  pieces.erase(0, front.size());
   return front;
 }
 
@@ -50,16 +64,24 @@ AttemptSpan CutFront(AttemptSpan& span, uint64_t count) {
   return front;
 }
 
-TaskSpan CutFront(TaskSpan& span, uint64_t count) {
-  return {CutFront(span.span, count), TakePieces(span.rows, count)};
+Task CutFront(Task& tasks, uint64_t count) {
+  if (count == tasks.count) return TakeAll(tasks);
+  Task front;
+  Numbers(front) = CutFront(Numbers(tasks), count);
+  front.rows = TakePieces(tasks.rows, count);
+  return front;
 }
 
-ResultSpan CutFront(ResultSpan& span, uint64_t count) {
-  ResultSpan front{CutFront(span.span, count), span.slot, span.started_us, 0,
-                   TakePieces(span.answers, count)};
+TaskResult CutFront(TaskResult& results, uint64_t count) {
+  if (count == results.count) return TakeAll(results);
+  TaskResult front;
+  Numbers(front) = CutFront(Numbers(results), count);
+  front.slot = results.slot;
+  front.started_us = results.started_us;
+  front.answers = TakePieces(results.answers, count);
   front.wall_us = WallOf(front.answers);
-  span.started_us += front.wall_us;
-  span.wall_us -= std::min(span.wall_us, front.wall_us);
+  results.started_us += front.wall_us;
+  results.wall_us -= std::min(results.wall_us, front.wall_us);
   return front;
 }
 
@@ -69,52 +91,48 @@ uint64_t WallOf(std::string_view answers) {
   return wall_us;
 }
 
-std::vector<Task> TasksOf(const TaskSpan& span) {
-  std::vector<Task> tasks(span.span.count);
-  std::string_view rows = span.rows;
-  for (uint64_t i = 0; i < span.span.count; ++i) {
-    std::string_view row;
-    TakePiece(rows, row);
-    tasks[i].task = span.span.task + i;
-    tasks[i].attempt = span.span.attempt + i;
-    tasks[i].packed = row;
+std::vector<Task> Apart(Task whole) {
+  if (whole.count == 1) return {std::move(whole)};
+  std::vector<Task> each(whole.count);
+  std::string_view rows = whole.rows;
+  for (Task& task : each) {
+    Numbers(task) = CutFront(Numbers(whole), 1);
+    task.rows = FirstPieces(rows, 1);
+    rows.remove_prefix(task.rows.size());
   }
-  return tasks;
+  return each;
 }
 
-std::vector<TaskResult> ResultsOf(const ResultSpan& span) {
-  std::vector<TaskResult> results(span.span.count);
-  std::string_view answers = span.answers;
-  uint64_t started_us = span.started_us;
-  for (uint64_t i = 0; i < span.span.count; ++i) {
-    Answer answer;
-    TakeAnswer(answers, answer);
-    TaskResult& result = results[i];
-    result.task = span.span.task + i;
-    result.attempt = span.span.attempt + i;
-    result.slot = span.slot;
-    result.started_us = started_us;
-    result.wall_us = answer.wall_us;
-    result.packed = answer.value;
-    started_us += answer.wall_us;
+std::vector<TaskResult> Apart(TaskResult whole) {
+  if (whole.count == 1) return {std::move(whole)};
+  std::vector<TaskResult> each(whole.count);
+  std::string_view answers = whole.answers;
+  for (TaskResult& result : each) {
+    Numbers(result) = CutFront(Numbers(whole), 1);
+    result.answers = FirstPieces(answers, 1);
+    answers.remove_prefix(result.answers.size());
+    result.slot = whole.slot;
+    result.started_us = whole.started_us;
+    result.wall_us = WallOf(result.answers);
+    whole.started_us += result.wall_us;
   }
-  return results;
+  return each;
 }
 
-bool IsWhole(const TaskSpan& span) {
-  std::string_view rows = span.rows;
+bool IsWhole(const Task& tasks) {
+  std::string_view rows = tasks.rows;
   std::string_view row;
   uint64_t count = 0;
   while (TakePiece(rows, row)) ++count;
-  return IsPossible(span.span) && count == span.span.count && rows.empty();
+  return IsPossible(tasks) && count == tasks.count && rows.empty();
 }
 
-bool IsWhole(const ResultSpan& span) {
-  std::string_view answers = span.answers;
+bool IsWhole(const TaskResult& results) {
+  std::string_view answers = results.answers;
   Answer answer;
   uint64_t count = 0;
   while (TakeAnswer(answers, answer) && answer.value.size() <= kAnswerBytesMax) ++count;
-  return IsPossible(span.span) && count == span.span.count && answers.empty();
+  return IsPossible(results) && count == results.count && answers.empty();
 }
 
 }  // namespace cq

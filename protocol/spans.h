@@ -7,7 +7,7 @@
 
 #include "protocol/messages.h"
 
-// Spans of tasks and of results, and how they are taken apart.
+// Tasks and results that go together as spans, and how they are taken apart.
 namespace cq {
 
 /// A row as its program takes it, or of texts (PROTOCOL.md), stands in `rows`, a result's time and
@@ -22,20 +22,28 @@ struct Answer {
 /// Takes the first one. False if there is none, or a part of one.
 bool TakeAnswer(std::string_view& answers, Answer& answer);
 
-/// Takes its first `count` off a span that has as many or more.
-AttemptSpan CutFront(AttemptSpan& span, uint64_t count);
-TaskSpan CutFront(TaskSpan& span, uint64_t count);
-ResultSpan CutFront(ResultSpan& span, uint64_t count);
+/// A task, a result or the like of these attempts, and with nothing else yet.
+template <class T>
+T For(const AttemptSpan& attempts) {
+  T made;
+  static_cast<AttemptSpan&>(made) = attempts;
+  return made;
+}
 
 /// What the tasks of these answers took, in all.
 uint64_t WallOf(std::string_view answers);
 
-/// Each by itself.
-std::vector<Task> TasksOf(const TaskSpan& span);
-std::vector<TaskResult> ResultsOf(const ResultSpan& span);
+/// Takes the first `count` off what has more, or as many.
+AttemptSpan CutFront(AttemptSpan& span, uint64_t count);
+Task CutFront(Task& tasks, uint64_t count);
+TaskResult CutFront(TaskResult& results, uint64_t count);
 
-/// Whether there are as many rows or answers as the span says, and its numbers are possible.
-bool IsWhole(const TaskSpan& span);
-bool IsWhole(const ResultSpan& span);
+/// Each by itself.
+std::vector<Task> Apart(Task whole);
+std::vector<TaskResult> Apart(TaskResult whole);
+
+/// Of a span: whether there are as many rows or answers as it says, and its numbers are possible.
+bool IsWhole(const Task& tasks);
+bool IsWhole(const TaskResult& results);
 
 }  // namespace cq

@@ -35,8 +35,8 @@ constexpr std::chrono::seconds kOutputEvery{5};
 constexpr milliseconds kCheckLimit = std::chrono::minutes(5);
 
 uint64_t Tasks(const Results& results) {
-  uint64_t tasks = results.results.size();
-  for (const ResultSpan& span : results.spans) tasks += span.span.count;
+  uint64_t tasks = 0;
+  for (const TaskResult& result : results.results) tasks += result.count;
   return tasks;
 }
 
@@ -184,12 +184,7 @@ class WorkerLoop {
     core_.OnLedger(slots_.ledger());
     core_.OnWaits(slots_.WaitsFor());
     const nanoseconds now = Now();
-    Slots::Ended ended = slots_.TakeEnded();
-    for (ResultSpan& results : ended.spans) {
-      changed_ = true;
-      core_.OnAnswered(now, std::move(results));
-    }
-    for (CommandEnd& end : ended.tasks) {
+    for (CommandEnd& end : slots_.TakeEnded()) {
       changed_ = true;
       if (end.result.task == 0) {
         OnChecked(end.result);
@@ -279,7 +274,7 @@ class WorkerLoop {
   }
 
   void Do(Enqueue& enqueue) {
-    slots_.Push(std::move(enqueue.tasks), std::move(enqueue.spans));
+    slots_.Push(std::move(enqueue.tasks));
     changed_ = true;
   }
   void Do(TakeBack& take) { core_.OnTakenBack(slots_.TakeBack(take.attempts), take.reason); }

@@ -20,16 +20,14 @@ struct Send {
 
 /// Send these tasks as `assign`, with the rows that the loop reads, in as many frames as they need.
 struct Give {
+  /// Several together are fresh.
   struct Grant {
-    TaskId task = 0;
-    AttemptId attempt = 0;
+    AttemptSpan span;
     uint64_t attempt_number = 1;
   };
   ConnectionId to = 0;
   SessionId session = 0;
-  std::vector<Grant> tasks;
-  /// Fresh ones that nothing is particular about.
-  std::vector<AttemptSpan> spans = {};
+  std::vector<Grant> grants;
 };
 
 /// Write these to the journal.

@@ -410,19 +410,22 @@ void Core::ReleaseAt(Time when, TaskId task, OpenTask& open) {
 
 void Core::Finish(TaskResult&& result, std::optional<WorkerIndex> worker, uint64_t attempts) {
   const TaskId task = result.task;
+  const uint64_t count = result.count;
   CQ_ASSERT(result.attempt != 0, "task {} ends without an attempt", task);
   result.unstartable = false;
-  if (OpenTask* open = tasks_.Find(task); open != nullptr && open->attempt != 0) {
+  OpenTask* open = tasks_.Isolate(task, count);
+  if (open != nullptr && open->attempt != 0) {
     const bool other = open->attempt != result.attempt;
     if (other) stale_[task].emplace_back(open->attempt, open->worker);
     if (other) workers_[open->worker].stale.insert(open->attempt);
     Detach(*open);
   }
-  tasks_.Finish(task);
+  tasks_.Finish(task, count);
+  // Of several that are out together there was no other attempt.
   CancelOthers(task, result.attempt);
   refused_.erase(task);
-  AwaitCommit({task, result.attempt}, worker);
-  ++counts_.outcomes[static_cast<size_t>(result.outcome)];
+  AwaitCommit(result, worker);
+  counts_.outcomes[static_cast<size_t>(result.outcome)] += count;
   const bool failed = result.outcome != Outcome::kOk && result.outcome != Outcome::kCancelled;
   Record(ResultRecord{std::move(result), attempts, worker ? workers_[*worker].number : 0});
   if (failed && ++failed_ == options_.max_failures) {

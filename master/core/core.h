@@ -116,7 +116,7 @@ class Core {
   void OnResult(Time now, Worker* worker, TaskResult& result);
   void OnNoChance(Worker* worker, const TaskResult& result);
   void OnEnded(Time now, Worker* worker, TaskResult& result);
-  void OnResultSpan(Time now, Worker* worker, ResultSpan& span);
+  bool IsOutAsOne(const Worker* worker, const TaskResult& result);
   void OnReturned(Worker& worker, const ReturnedAttempt& returned);
   void OnOutput(Worker& worker, Output& output);
   /// Told when it changes, and in the journal: `why` it takes nothing, or waits; empty: neither.

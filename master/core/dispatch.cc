@@ -101,53 +101,46 @@ void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
   const bool empty = worker.held.empty() && worker.stale.empty();
   const auto may_start = [&](const OpenTask& open) { return !core_.Refused(open, worker); };
   const auto suspect = empty ? core_.tasks_.PopSuspect(may_start) : std::nullopt;
-  if (suspect) Assign(worker, *suspect, give);
+  if (suspect) Assign(worker, {*suspect, 0}, give);
   const uint64_t together = SpanLength();
   while (worker.suspects == 0 && worker.held.size() + worker.stale.size() < target) {
     const uint64_t room = target - worker.held.size() - worker.stale.size();
-    const auto task = PopFor(worker, together > 1);
-    if (task) {
-      Assign(worker, *task, give);
-    } else if (together < 2 || !AssignSpan(worker, std::min(together, room), give)) {
-      break;
-    }
-    if (give.tasks.size() == kBatchMax || give.spans.size() == kBatchMax) Send(worker, give);
+    const AttemptSpan next = PopFor(worker, std::min(together, room));
+    if (next.count == 0) break;
+    Assign(worker, next, give);
+    if (give.grants.size() == kBatchMax) Send(worker, give);
   }
-  if (!give.tasks.empty() || !give.spans.empty()) Send(worker, give);
+  if (!give.grants.empty()) Send(worker, give);
 }
 
-// How many fresh tasks go out together: less than two where each is to go by itself.
+// How many fresh tasks go out together.
 uint64_t Dispatcher::SpanLength() const {
   const nanoseconds mean = core_.mean_task_time();
-  if (mean <= nanoseconds::zero() || core_.options_.text.chunk > 0 || core_.tasks_.ordered()) {
-    return 0;
-  }
-  return std::min<uint64_t>(static_cast<uint64_t>(core_.options_.span_time / mean), kSpanMax);
-}
-
-bool Dispatcher::AssignSpan(Worker& worker, uint64_t most, struct Give& give) {
-  AttemptSpan span = core_.tasks_.PopFreshSpan(most);
-  if (span.count == 0) return false;
-  CQ_ASSERT(span.task + span.count - 1 <= core_.tasks_.mark(), "task {} goes out above the mark {}",
-            span.task + span.count - 1, core_.tasks_.mark());
-  span.attempt = MakeSerial(core_.options_.epoch, core_.next_attempt_);
-  core_.next_attempt_ += span.count;
-  OpenTask& open = core_.tasks_.AssignSpan(span, worker.index, worker.session);
-  open.given = core_.now_;
-  core_.Hold(worker, open);
-  give.spans.push_back(span);
-  return true;
+  if (mean <= nanoseconds::zero() || core_.options_.text.chunk > 0) return 1;
+  return std::clamp<uint64_t>(static_cast<uint64_t>(core_.options_.span_time / mean), 1, kSpanMax);
 }
 
 void Dispatcher::Send(Worker& worker, struct Give& give) {
   // They wake it together.
   core_.SendAcks(worker);
   core_.actions_.emplace_back(give);
-  give.tasks.clear();
-  give.spans.clear();
+  give.grants.clear();
 }
 
-std::optional<TaskId> Dispatcher::PopFor(Worker& worker, bool returned_alone) {
+// What was tried comes before what is fresh; of that so many at most.
+AttemptSpan Dispatcher::PopFor(Worker& worker, uint64_t most) {
+  if (const auto task = PopTried(worker)) return {*task, 0};
+  if (core_.tasks_.groups() == 0) {
+    const AttemptSpan fresh = core_.tasks_.PopFresh(most);
+    CQ_ASSERT(fresh.count == 0 || fresh.last().task <= core_.tasks_.mark(),
+              "task {} goes out above the mark {}", fresh.last().task, core_.tasks_.mark());
+    return fresh;
+  }
+  const auto task = PopOfGroup(worker);
+  return task ? AttemptSpan{*task, 0} : AttemptSpan{0, 0, 0};
+}
+
+std::optional<TaskId> Dispatcher::PopTried(const Worker& worker) {
   TaskTable& tasks = core_.tasks_;
   const bool charged_too = worker.charged == 0;
   const auto refused = tasks.PopRefused([&](const OpenTask& open) {
@@ -158,11 +151,13 @@ std::optional<TaskId> Dispatcher::PopFor(Worker& worker, bool returned_alone) {
   const auto charged = charged_too ? tasks.PopCharged(fits) : std::nullopt;
   if (charged) return charged;
   if (const auto task = tasks.PopRetry(fits)) return task;
-  if (const auto task = tasks.PopReturned()) return task;
-  if (returned_alone) return std::nullopt;
-  if (tasks.groups() == 0) return tasks.PopFresh();
+  return tasks.PopReturned();
+}
+
+std::optional<TaskId> Dispatcher::PopOfGroup(Worker& worker) {
+  TaskTable& tasks = core_.tasks_;
   while (const auto group = PickGroup(worker)) {
-    const auto task = tasks.PopFresh(*group);
+    const auto task = tasks.PopFreshOf(*group);
     if (!task && tasks.left_in(*group) > 0) return std::nullopt;  // above the mark
     if (!task) continue;
     tasks.OpenUp(*task).group = *group;
@@ -244,13 +239,14 @@ std::optional<uint32_t> Dispatcher::PickGroup(Worker& worker) {
   return *fewest;
 }
 
-void Dispatcher::Assign(Worker& worker, TaskId task, struct Give& give) {
-  const AttemptId attempt = MakeSerial(core_.options_.epoch, core_.next_attempt_++);
-  OpenTask& open = core_.tasks_.Assign(task, attempt, worker.index, worker.session);
+void Dispatcher::Assign(Worker& worker, AttemptSpan tasks, struct Give& give) {
+  tasks.attempt = MakeSerial(core_.options_.epoch, core_.next_attempt_);
+  core_.next_attempt_ += tasks.count;
+  OpenTask& open = core_.tasks_.Assign(tasks, worker.index, worker.session);
   open.given = core_.now_;
   ++open.attempts;
   core_.Hold(worker, open);
-  give.tasks.push_back({task, attempt, open.attempts});
+  give.grants.push_back({tasks, open.attempts});
 }
 
 void Dispatcher::Retract() {

@@ -20,11 +20,12 @@ class Dispatcher {
  private:
   uint64_t Target(const Worker& worker, uint64_t total_slots) const;
   void GiveTo(Worker& worker, uint64_t total_slots);
-  void Assign(Worker& worker, TaskId task, struct Give& give);
+  void Assign(Worker& worker, AttemptSpan tasks, struct Give& give);
   void Send(Worker& worker, struct Give& give);
   uint64_t SpanLength() const;
-  bool AssignSpan(Worker& worker, uint64_t most, struct Give& give);
-  std::optional<TaskId> PopFor(Worker& worker, bool returned_alone);
+  AttemptSpan PopFor(Worker& worker, uint64_t most);
+  std::optional<TaskId> PopTried(const Worker& worker);
+  std::optional<TaskId> PopOfGroup(Worker& worker);
   std::optional<uint32_t> PickGroup(Worker& worker);
   uint64_t RetractFrom(Worker& worker, uint64_t wanted, const std::vector<const Worker*>& idlers);
   bool AnotherMayDoBetter() const;

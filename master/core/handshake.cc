@@ -161,7 +161,7 @@ void Core::ReconcileHeld(Worker& worker, const Held& held, std::vector<AttemptRe
   if (idle) {
     if (open != nullptr) TakeBackCharge(worker, {held.task, held.attempt}, *open);
     if (open != nullptr && open->suspect == held.attempt) open->suspect = 0;
-    OpenTask& adopted = tasks_.Assign(held.task, held.attempt, worker.index, worker.session);
+    OpenTask& adopted = tasks_.Assign({held.task, held.attempt}, worker.index, worker.session);
     adopted.attempts = std::max<uint32_t>(adopted.attempts, 1);
     Hold(worker, adopted);
     adopted.running = running;

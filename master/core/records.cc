@@ -4,9 +4,7 @@ namespace cq {
 
 void Committed::Add(const JournalRecord& record) {
   if (const auto* result = std::get_if<ResultRecord>(&record)) {
-    attempts.push_back({result->result.task, result->result.attempt});
-  } else if (const auto* span = std::get_if<SpanRecord>(&record)) {
-    attempts.push_back(span->results.span);
+    attempts.push_back(result->result);
   } else if (const auto* failure = std::get_if<FailureRecord>(&record)) {
     const bool reported =
         failure->kind == FailureKind::kRetried || failure->kind == FailureKind::kSlotCrashed;

@@ -17,10 +17,6 @@ struct ResultRecord {
   uint64_t attempts = 1;
   uint64_t worker = 0;
 };
-struct SpanRecord {
-  ResultSpan results;
-  uint64_t worker = 0;
-};
 /// Why an attempt was followed, or will be, by another. The numbers are the journal's.
 enum class FailureKind : uint8_t {
   kTakenBack = 0,    // it was charged; the cause turned out not to be the task
@@ -94,9 +90,9 @@ struct LedgerRecord {
   Ledger ledger;
 };
 using JournalRecord =
-    std::variant<ResultRecord, SpanRecord, FailureRecord, WorkerRecord, WorkerEndRecord,
-                 WorkerWaitsRecord, AllocationIntent, AllocationSubmitted, AllocationEnded,
-                 MarkRecord, OutputRecord, AvoidRecord, SpoolTaken, CallRecord, LedgerRecord>;
+    std::variant<ResultRecord, FailureRecord, WorkerRecord, WorkerEndRecord, WorkerWaitsRecord,
+                 AllocationIntent, AllocationSubmitted, AllocationEnded, MarkRecord, OutputRecord,
+                 AvoidRecord, SpoolTaken, CallRecord, LedgerRecord>;
 
 /// What has become durable, in the order in which it was written.
 struct Committed {

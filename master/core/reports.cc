@@ -33,7 +33,6 @@ void Core::OnReport(Time now, Worker& worker, FromWorker& message) {
       core.OnStarted(worker, m.started);
       worker.ledger = m.ledger;
       for (TaskResult& result : m.results) core.OnResult(now, &worker, result);
-      for (ResultSpan& span : m.spans) core.OnResultSpan(now, &worker, span);
     }
     void operator()(Returned& m) {
       if (!SameRun(m, core.options_.text)) return;
@@ -149,32 +148,16 @@ void Core::Learn(uint64_t wall_us, uint64_t tasks) {
   mean_ += std::chrono::duration_cast<std::chrono::nanoseconds>(off * weight);
 }
 
-// Of a span that is out as it is; anything else is looked at task by task.
-void Core::OnResultSpan(Time now, Worker* worker, ResultSpan& span) {
-  const auto& [task, attempt, count] = span.span;
-  OpenTask* open = worker == nullptr || count < 2 ? nullptr : tasks_.Containing(task);
-  const bool current = open != nullptr && open->count > 1 && open->worker == worker->index &&
-                       open->attempt_at(task) == attempt;
-  open = current ? tasks_.Isolate(task, count) : nullptr;
-  if (open == nullptr) {
-    for (TaskResult& result : ResultsOf(span)) OnResult(now, worker, result);
-    return;
-  }
-  Learn(span.wall_us, count);
-  if (open->given != Time{}) turnaround_ += (now - open->given) * static_cast<int64_t>(count);
-  worker->unstartable = 0;
-  NoteEnd(*worker, true, count, {});
-  Detach(*open);
-  tasks_.FinishSpan(*open);
-  AwaitCommit(span.span, worker->index);
-  counts_.outcomes[static_cast<size_t>(Outcome::kOk)] += count;
-  Record(SpanRecord{std::move(span), worker->number});
-}
-
 // Whether it is of the attempt that is out.
 bool Core::IsCurrent(const Worker* worker, const TaskResult& result, const OpenTask* open) const {
   return open != nullptr && open->attempt_at(result.task) == result.attempt &&
          (worker == nullptr || open->worker == worker->index);
+}
+
+// Whether these tasks are out as they are reported: nothing else has happened to any of them.
+bool Core::IsOutAsOne(const Worker* worker, const TaskResult& result) {
+  return IsCurrent(worker, result, tasks_.Containing(result.task)) &&
+         tasks_.Isolate(result.task, result.count) != nullptr;
 }
 
 Core::Verdict Core::Judge(const Worker* worker, const TaskResult& result) const {
@@ -197,6 +180,10 @@ Core::Verdict Core::Judge(const Worker* worker, const TaskResult& result) const 
 
 // `worker` is none for what comes from a file of a worker that has left.
 void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
+  if (result.count > 1 && !IsOutAsOne(worker, result)) {
+    for (TaskResult& one : Apart(std::move(result))) OnResult(now, worker, one);
+    return;
+  }
   const AttemptRef ref{result.task, result.attempt};
   const auto by = worker == nullptr ? std::nullopt : std::optional(worker->index);
   if (worker != nullptr && worker->stale.erase(result.attempt) > 0) MarkDirty(*worker);
@@ -245,17 +232,19 @@ void Core::OnNoChance(Worker* worker, const TaskResult& result) {
 // It ran to its end, well or not.
 void Core::OnEnded(Time now, Worker* worker, TaskResult& result) {
   const AttemptId attempt = result.attempt;
-  OpenTask* open = tasks_.Find(result.task);
+  OpenTask* open = tasks_.Isolate(result.task, result.count);
   const bool current = IsCurrent(worker, result, open);
   const bool error = result.outcome == Outcome::kError;
-  Learn(result.wall_us, 1);
-  if (current && open->given != Time{}) turnaround_ += now - open->given;
+  Learn(result.wall_us, result.count);
+  if (current && open->given != Time{}) {
+    turnaround_ += (now - open->given) * static_cast<int64_t>(result.count);
+  }
   if (worker != nullptr) {
     MarkDirty(*worker);
     worker->unstartable = 0;
     static const std::vector<WorkerIndex> kNowhere;
     if (error || result.outcome == Outcome::kOk) {
-      NoteEnd(*worker, !error, 1, open == nullptr ? kNowhere : open->failed_on);
+      NoteEnd(*worker, !error, result.count, open == nullptr ? kNowhere : open->failed_on);
     }
   }
   if (open != nullptr && !open->refused.empty()) Refute(*open);
@@ -332,7 +321,6 @@ void Core::OnSlotCrash(Time now, TaskResult& result, OpenTask& open) {
 void Core::OnSpooled(Time now, Results results) {
   if (finished_ || results.run != options_.text.run) return;
   for (TaskResult& result : results.results) OnResult(now, nullptr, result);
-  for (ResultSpan& span : results.spans) OnResultSpan(now, nullptr, span);
 }
 
 void Core::OnOutput(Worker& worker, Output& output) {

@@ -3,26 +3,24 @@
 #include <algorithm>
 
 #include "base/assert.h"
+#include "protocol/spans.h"
 
 namespace cq {
 
 void OpenTask::CutFront(uint64_t n, OpenTask& front) {
   CQ_ASSERT(attempt != 0, "a span of {} tasks from {} is cut and not out", count, task);
   CQ_ASSERT(n >= 1 && n < count, "{} of {} tasks from {} are cut off", n, count, task);
-  front.task = task;
-  front.attempt = attempt;
+  static_cast<AttemptSpan&>(front) = cq::CutFront(*this, n);
   front.given = given;
   front.worker = worker;
   front.session = session;
   front.attempts = attempts;
   front.retracting = retracting;
-  if (running && at < task + n) {
+  if (running && at < task) {
     front.running = std::exchange(running, false);
     front.slot = slot;
     front.at = at;
   }
-  task += n;
-  attempt += n;
   front.newer = this;
   front.older = older;
   if (older != nullptr) older->newer = &front;
@@ -59,7 +57,7 @@ void TaskTable::set_order(StartOrder order) {
   next_in_ = order_.groups;
 }
 
-std::optional<TaskId> TaskTable::PopFresh(uint32_t group) {
+std::optional<TaskId> TaskTable::PopFreshOf(uint32_t group) {
   if (withheld_) return std::nullopt;
   while (left_in(group) > 0) {
     const TaskId task = order_.tasks[next_in_[group]];
@@ -73,9 +71,11 @@ std::optional<TaskId> TaskTable::PopFresh(uint32_t group) {
   return std::nullopt;
 }
 
-AttemptSpan TaskTable::PopFreshSpan(uint64_t most) {
+AttemptSpan TaskTable::PopFresh(uint64_t most) {
   SkipTakenFresh();
-  AttemptSpan span{next_fresh_, 0, 0};
+  if (next_fresh_ > places() || At(next_fresh_) > mark_) return {0, 0, 0};
+  AttemptSpan span{At(next_fresh_++), 0, 1};
+  if (ordered()) return span;
   const TaskId last = std::min(last_, mark_);
   while (span.count < most && next_fresh_ <= last && !done_.Contains(next_fresh_) &&
          (next_fresh_ > highest_opened_ || Containing(next_fresh_) == nullptr)) {
@@ -83,12 +83,6 @@ AttemptSpan TaskTable::PopFreshSpan(uint64_t most) {
     ++span.count;
   }
   return span;
-}
-
-std::optional<TaskId> TaskTable::PopFresh() {
-  SkipTakenFresh();
-  if (next_fresh_ > places() || At(next_fresh_) > mark_) return std::nullopt;
-  return At(next_fresh_++);
 }
 
 std::optional<TaskId> TaskTable::PopIf(Queue which, const Fits& fits) {
@@ -118,40 +112,33 @@ void TaskTable::Admit() {
   withheld_ = false;
 }
 
-OpenTask& TaskTable::Assign(TaskId task, AttemptId attempt, WorkerIndex worker, SessionId session) {
-  CQ_ASSERT(Exists(task) && !Done(task), "task {} of {} is given out, and has an outcome", task,
-            last_);
-  OpenTask& open = OpenUp(task);
-  CQ_ASSERT(open.attempt == 0, "task {} is out as {:x} and is given out as {:x}", task,
-            open.attempt, attempt);
+OpenTask& TaskTable::OpenUp(TaskId first, uint64_t count) {
+  OpenTask& open = open_.Add(first, count).first;
+  open.task = first;
+  highest_opened_ = std::max(highest_opened_, first + count - 1);
+  return open;
+}
+
+OpenTask& TaskTable::Assign(const AttemptSpan& span, WorkerIndex worker, SessionId session) {
+  CQ_ASSERT(Exists(span.task) && !Done(span.task), "task {} of {} is given out, and has an outcome",
+            span.task, last_);
+  OpenTask& open = OpenUp(span.task, span.count);
+  CQ_ASSERT(open.attempt == 0, "task {} is out as {:x} and is given out as {:x}", span.task,
+            open.attempt, span.attempt);
   if (open.waiting) {
     open.waiting = false;
     --waiting_;
     ++ready_;
   }
-  open.attempt = attempt;
+  CQ_ASSERT(open.count == span.count && span.count <= ready_,
+            "{} tasks from {} go out, {} are ready", span.count, span.task, ready_);
+  open.attempt = span.attempt;
   open.given = {};
   open.worker = worker;
   open.session = session;
   open.running = false;
   open.retracting = false;
   MoveTo(open, Queue::kNone);
-  --ready_;
-  ++out_;
-  return open;
-}
-
-OpenTask& TaskTable::AssignSpan(const AttemptSpan& span, WorkerIndex worker, SessionId session) {
-  CQ_ASSERT(span.count >= 1 && span.count <= ready_, "{} tasks from {} go out, {} are ready",
-            span.count, span.task, ready_);
-  OpenTask& open = open_.Add(span.task, span.count).first;
-  CQ_ASSERT(open.attempt == 0, "task {} is out as {:x}", span.task, open.attempt);
-  open.task = span.task;
-  open.attempt = span.attempt;
-  open.worker = worker;
-  open.session = session;
-  open.attempts = 1;
-  highest_opened_ = std::max(highest_opened_, span.task + span.count - 1);
   ready_ -= span.count;
   out_ += span.count;
   return open;
@@ -247,26 +234,17 @@ void TaskTable::Reclassify(TaskId task) {
   if (open.ready() && open.queue != Queue::kNone) Enqueue(task, open);
 }
 
-void TaskTable::Finish(TaskId task) {
-  CQ_ASSERT(Exists(task) && !Done(task), "task {} of {} has an outcome, and ends again", task,
+void TaskTable::Finish(TaskId first, uint64_t count) {
+  CQ_ASSERT(Exists(first) && !Done(first), "task {} of {} has an outcome, and ends again", first,
             last_);
-  OpenTask* open = Find(task);
-  --(open == nullptr || open->ready() ? ready_ : open->waiting ? waiting_ : out_);
+  OpenTask* open = Isolate(first, count);
+  CQ_ASSERT(count == 1 || (open != nullptr && open->attempt != 0),
+            "{} tasks from {} end together, and are not out so", count, first);
+  (open == nullptr || open->ready() ? ready_ : open->waiting ? waiting_ : out_) -= count;
   if (open != nullptr) MoveTo(*open, Queue::kNone);
-  open_.Erase(task);
-  done_.Insert(task);
-  ++done_count_;
-}
-
-void TaskTable::FinishSpan(OpenTask& span) {
-  const uint64_t count = span.count;
-  CQ_ASSERT(span.attempt != 0 && count <= out_, "{} tasks from {} end, {} are out", count,
-            span.task, out_);
-  CQ_ASSERT(!Done(span.task), "task {} has an outcome, and ends again", span.task);
-  out_ -= count;
-  done_.Insert(span.task, count);
+  open_.Erase(first + count - 1);
+  done_.Insert(first, count);
   done_count_ += count;
-  open_.Erase(span.task + count - 1);
 }
 
 }  // namespace cq

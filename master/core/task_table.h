@@ -45,12 +45,8 @@ class TaskSet {
 /// A task that was tried or is being tried and has no outcome yet, or a span of such that were
 /// given out together and to which nothing has happened since. The rest of the tasks are either
 /// fresh (never given out) or have an outcome, and cost one bit.
-struct OpenTask {
-  /// Of a span the first.
-  TaskId task = 0;
-  uint64_t count = 1;
-  /// The attempt that is out; 0 while the task waits in the ready queue.
-  AttemptId attempt = 0;
+/// The attempt is the one that is out; 0 while the task waits.
+struct OpenTask : AttemptSpan {
   /// When it was given out; 0: by an earlier master.
   std::chrono::nanoseconds given{};
   WorkerIndex worker = 0;
@@ -139,12 +135,7 @@ class TaskTable {
   std::vector<OpenTask*> TakeApart(OpenTask& span);
 
   /// The state of a task without outcome, which becomes open if it was fresh.
-  OpenTask& OpenUp(TaskId task) {
-    OpenTask& open = open_.Add(task).first;
-    open.task = task;
-    highest_opened_ = std::max(highest_opened_, task);
-    return open;
-  }
+  OpenTask& OpenUp(TaskId task) { return OpenUp(task, 1); }
   /// Before anything else.
   void set_order(StartOrder order);
   bool ordered() const { return !order_.tasks.empty(); }
@@ -176,16 +167,15 @@ class TaskTable {
   std::optional<TaskId> PopSuspect(const Fits& fits) { return PopIf(Queue::kSuspects, fits); }
   /// The next one that was only given back.
   std::optional<TaskId> PopReturned() { return Pop(Queue::kReturned); }
-  /// The next fresh one, in the order of their numbers as far as they are known; of a group.
-  std::optional<TaskId> PopFresh();
-  std::optional<TaskId> PopFresh(uint32_t group);
-  /// At most so many fresh ones whose numbers follow each other, of a table without an order.
-  AttemptSpan PopFreshSpan(uint64_t most);
+  /// The next fresh ones, in the order of their numbers as far as they are known: so many at most
+  /// whose numbers follow each other, and one at a time in another order. Count 0: there are none.
+  AttemptSpan PopFresh(uint64_t most = 1);
+  /// The next one of a group.
+  std::optional<TaskId> PopFreshOf(uint32_t group);
 
-  /// A ready task (popped, or adopted from a worker that holds it) goes out as `attempt`.
-  OpenTask& Assign(TaskId task, AttemptId attempt, WorkerIndex worker, SessionId session);
-  /// Fresh ones that were popped go out.
-  OpenTask& AssignSpan(const AttemptSpan& span, WorkerIndex worker, SessionId session);
+  /// Ready tasks go out: several fresh ones, or one (popped, or adopted from a worker that holds
+  /// it).
+  OpenTask& Assign(const AttemptSpan& span, WorkerIndex worker, SessionId session);
   /// A task that was out is ready again (unless it is held back), or waits until Wake.
   void Requeue(TaskId task);
   void Suspend(TaskId task);
@@ -197,10 +187,8 @@ class TaskTable {
   void HoldBack(TaskId task);
   /// A ready task stands in the queue that fits it now.
   void Reclassify(TaskId task);
-  /// A task, open or fresh, has its outcome.
-  void Finish(TaskId task);
-  /// All of a span that is out have theirs.
-  void FinishSpan(OpenTask& span);
+  /// A task, open or fresh, has its outcome; or so many that are out together have theirs.
+  void Finish(TaskId first, uint64_t count = 1);
 
   /// All that are open, by their numbers.
   std::vector<OpenTask*> Open();
@@ -211,6 +199,7 @@ class TaskTable {
  private:
   using Queue = OpenTask::Queue;
 
+  OpenTask& OpenUp(TaskId first, uint64_t count);
   /// One that is open.
   OpenTask& Get(TaskId task) { return *open_.Find(task); }
   void SkipTakenFresh();

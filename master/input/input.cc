@@ -226,14 +226,14 @@ const TaskRow& RowSource::Get(TaskId task) {
   return Keep(task);
 }
 
-std::optional<TaskSpan> RowSource::TakeRows(AttemptSpan& span) {
+std::optional<Task> RowSource::TakeRows(AttemptSpan& span) {
   const bool particular = options_.timeout_column || options_.group_column;
   if (!options_.spans || particular) return std::nullopt;
-  std::string rows;
+  Task taken;
   uint64_t count = 0;
   msgpack::sbuffer packed;
   Task task;
-  while (count < span.count && rows.size() < kSpanBytes) {
+  while (count < span.count && taken.rows.size() < kSpanBytes) {
     task.task = span.task + count;
     Read(task.task);
     task.seed = SeedOf(task.task);
@@ -245,11 +245,12 @@ std::optional<TaskSpan> RowSource::TakeRows(AttemptSpan& span) {
                  options_.types.empty() ? Value(text) : TypedValue(text, options_.types[i]));
     }
     if (packed.size() > kTaskBytesMax) break;
-    AppendPiece(rows, {packed.data(), packed.size()});
+    AppendPiece(taken.rows, {packed.data(), packed.size()});
     ++count;
   }
   if (count == 0) return std::nullopt;
-  return TaskSpan{CutFront(span, count), std::move(rows)};
+  static_cast<AttemptSpan&>(taken) = CutFront(span, count);
+  return taken;
 }
 
 void RowSource::Read(TaskId task) {

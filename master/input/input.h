@@ -92,7 +92,7 @@ class RowSource final : public TaskSource {
   /// Kept in memory until it is forgotten.
   const TaskRow& Get(TaskId task) override;
   /// Not kept. None if the row is large, or time limits or groups are those of rows.
-  std::optional<TaskSpan> TakeRows(AttemptSpan& span) override;
+  std::optional<Task> TakeRows(AttemptSpan& span) override;
   void Forget(TaskId task) override { kept_.Erase(task); }
 
  private:

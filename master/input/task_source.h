@@ -27,7 +27,7 @@ class TaskSource {
   virtual const TaskRow& Get(TaskId task) = 0;
   /// Takes the first tasks off `span`, as many as go well together, with their rows as programs
   /// take them (protocol/spans.h). None if something is particular about the first of them.
-  virtual std::optional<TaskSpan> TakeRows(AttemptSpan&) { return std::nullopt; }
+  virtual std::optional<Task> TakeRows(AttemptSpan&) { return std::nullopt; }
   /// The task has its outcome.
   virtual void Forget(TaskId task) = 0;
 };

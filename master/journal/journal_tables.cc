@@ -60,8 +60,6 @@ void JournalTables::Put(const ResultRecord& record) {
   if (parts_.erase(r.task) > 0) output_end_.Bind(1, static_cast<int64_t>(r.task)).Run();
 }
 
-void JournalTables::Put(const SpanRecord& record) { results_.Add(record); }
-
 void JournalTables::Put(const FailureRecord& record) {
   failure_.Bind(1, static_cast<int64_t>(record.attempt.attempt))
       .Bind(2, static_cast<int64_t>(record.attempt.task))

@@ -22,7 +22,6 @@ class JournalTables {
 
  private:
   void Put(const ResultRecord& record);
-  void Put(const SpanRecord& record);
   void Put(const FailureRecord& record);
   void Put(const WorkerRecord& record);
   void Put(const WorkerEndRecord& record);

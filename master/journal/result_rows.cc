@@ -40,9 +40,9 @@ ResultRows::ResultRows(Database& database)
 void ResultRows::Write() {
   // At its end a table grows faster than in its middle.
   std::stable_sort(waiting_.begin(), waiting_.end(),
-                   [](const Waiting& a, const Waiting& b) { return a.task < b.task; });
-  for (const Waiting& waiting : waiting_) {
-    waiting.result != nullptr ? Put(*waiting.result) : Put(*waiting.span);
+                   [](const auto* a, const auto* b) { return a->result.task < b->result.task; });
+  for (const ResultRecord* record : waiting_) {
+    record->result.answers.empty() ? Put(*record) : PutAnswers(*record);
   }
   waiting_.clear();
   for (size_t i = 0; i < filled_; ++i) {
@@ -63,30 +63,29 @@ void ResultRows::Put(const ResultRecord& record) {
   row.started_us = r.started_us;
   row.wall_us = r.wall_us;
   row.details = r.outcome == Outcome::kOk && r.details.fresh() ? nullptr : &r;
-  if (!r.packed.empty()) {
-    PutPacked(row, r.packed);
-  } else if (!r.values.empty()) {
+  if (!r.values.empty()) {
     AppendJson(row.json, r.values);
     for (size_t i = 0; i < r.values.size(); ++i) NoteName(r.values[i].first, r.task, i);
   }
   Filled();
 }
 
-void ResultRows::Put(const SpanRecord& record) {
-  const auto& [span, slot, started_us, wall_us, all] = record.results;
-  std::string_view answers = all;
+void ResultRows::PutAnswers(const ResultRecord& record) {
+  const TaskResult& r = record.result;
+  std::string_view answers = r.answers;
   Answer answer;
-  uint64_t begun_us = started_us;
+  uint64_t begun_us = r.started_us;
   for (uint64_t i = 0; TakeAnswer(answers, answer); ++i) {
     Row& row = Next();
-    row.task = span.task + i;
-    row.attempt = span.attempt + i;
-    row.attempts = 1;
+    row.task = r.task + i;
+    row.attempt = r.attempt + i;
+    row.attempts = record.attempts;
     row.worker = record.worker;
     row.started_us = begun_us;
     row.wall_us = answer.wall_us;
     row.details = nullptr;
-    PutPacked(row, answer.value);
+    AppendPackedJson(row.json, answer.value, returned_);
+    for (size_t at = 0; at < returned_.size(); ++at) NoteName(returned_[at], row.task, at);
     begun_us += answer.wall_us;
     Filled();
   }
@@ -107,11 +106,6 @@ void ResultRows::Filled() {
   int parameter = 0;
   for (const Row& row : group_) Bind(statement, parameter, row, plain);
   statement.Run();
-}
-
-void ResultRows::PutPacked(Row& row, std::string_view packed) {
-  AppendPackedJson(row.json, packed, returned_);
-  for (size_t i = 0; i < returned_.size(); ++i) NoteName(returned_[i], row.task, i);
 }
 
 // The parameters of one row, which begin after `at`.

@@ -19,10 +19,7 @@ class ResultRows {
   explicit ResultRows(Database& database);
 
   /// The record must live until Write.
-  void Add(const ResultRecord& record) { waiting_.push_back({record.result.task, &record}); }
-  void Add(const SpanRecord& record) {
-    waiting_.push_back({record.results.span.task, nullptr, &record});
-  }
+  void Add(const ResultRecord& record) { waiting_.push_back(&record); }
   /// Inserts what was added since the last call.
   void Write();
 
@@ -31,11 +28,6 @@ class ResultRows {
   /// out and back.
   static constexpr size_t kGroup = 32;
 
-  struct Waiting {
-    TaskId task = 0;
-    const ResultRecord* result = nullptr;
-    const SpanRecord* span = nullptr;
-  };
   struct Row {
     TaskId task = 0;
     AttemptId attempt = 0;
@@ -49,11 +41,10 @@ class ResultRows {
   };
 
   void Put(const ResultRecord& record);
-  void Put(const SpanRecord& record);
+  void PutAnswers(const ResultRecord& record);
   /// The next one of the group, with its values empty; and what is done once it is filled.
   Row& Next();
   void Filled();
-  void PutPacked(Row& row, std::string_view packed);
   static void Bind(Statement& statement, int& at, const Row& row, bool plain);
   void NoteName(std::string_view name, TaskId task, size_t place);
 
@@ -63,7 +54,7 @@ class ResultRows {
   Statement name_;
   /// What was returned so far: by which task, and its place there.
   std::map<std::string, std::pair<TaskId, size_t>, std::less<>> names_;
-  std::vector<Waiting> waiting_;
+  std::vector<const ResultRecord*> waiting_;
   std::array<Row, kGroup> group_;
   size_t filled_ = 0;
   std::vector<std::string> returned_;

@@ -12,6 +12,7 @@
 #include "cq/version.h"
 #include "protocol/codec.h"
 #include "protocol/limits.h"
+#include "protocol/spans.h"
 #include "protocol/spool.h"
 
 namespace cq {
@@ -28,7 +29,7 @@ constexpr seconds kKeepAliveEvery{10};
 constexpr int kFramesAtOnce = 1000;
 
 size_t BytesOf(const Task& task) {
-  size_t bytes = 0;
+  size_t bytes = task.rows.size();
   for (const std::string& value : task.values) bytes += value.size();
   return bytes + task.group.size() + task.details->problem.size();
 }
@@ -293,41 +294,29 @@ void MasterLoop::Do(struct Give& give) {
   Assign assign{core_.run(), {}};
   size_t bytes = 0;
   const auto flush = [&] {
-    if (assign.tasks.empty() && assign.spans.empty()) return;
+    if (assign.tasks.empty()) return;
     const bool sent = transport_.Send(give.to, give.session, std::move(assign));
     if (!sent) core_.OnUnreachable(Now(), give.to);
     assign = {core_.run(), {}};
     bytes = 0;
   };
-  const auto added = [&](size_t size) {
-    bytes += size;
-    if (bytes > kFrameBytesSoft) flush();
-  };
-  assign.tasks.reserve(give.tasks.size());
-  for (const auto& grant : give.tasks) {
-    assign.tasks.push_back(TaskOf(grant));
-    added(BytesOf(assign.tasks.back()));
-  }
-  for (AttemptSpan span : give.spans) {
-    while (span.count > 0) {
-      if (auto rows = tasks_.TakeRows(span)) {
-        assign.spans.push_back(std::move(*rows));
-        added(assign.spans.back().rows.size());
-      } else {
-        assign.tasks.push_back(TaskOf({span.task++, span.attempt++, 1}));
-        --span.count;
-        added(BytesOf(assign.tasks.back()));
-      }
+  assign.tasks.reserve(give.grants.size());
+  for (Give::Grant& grant : give.grants) {
+    const bool together = grant.span.count > 1;
+    while (grant.span.count > 0) {
+      auto rows = together ? tasks_.TakeRows(grant.span) : std::nullopt;
+      assign.tasks.push_back(rows ? std::move(*rows) : TaskOf(grant));
+      bytes += BytesOf(assign.tasks.back());
+      if (bytes > kFrameBytesSoft) flush();
     }
   }
   flush();
 }
 
-Task MasterLoop::TaskOf(const Give::Grant& grant) {
-  const TaskRow& row = tasks_.Get(grant.task);
-  Task task;
-  task.task = grant.task;
-  task.attempt = grant.attempt;
+// The first of these.
+Task MasterLoop::TaskOf(Give::Grant& grant) {
+  Task task = For<Task>(CutFront(grant.span, 1));
+  const TaskRow& row = tasks_.Get(task.task);
   task.attempt_number = grant.attempt_number;
   task.seed = row.seed;
   if (row.timeout_ms != 0) task.details.Edit().timeout_ms = row.timeout_ms;
@@ -350,10 +339,10 @@ Task MasterLoop::TaskOf(const Give::Grant& grant) {
 void MasterLoop::Do(Write& write) {
   for (const JournalRecord& record : write.records) {
     const auto* result = std::get_if<ResultRecord>(&record);
-    const bool some = result != nullptr || std::holds_alternative<SpanRecord>(record);
-    if (some && first_result_ == nanoseconds{}) first_result_ = Now();
+    if (result == nullptr) continue;
+    if (first_result_ == nanoseconds{}) first_result_ = Now();
     // What went out in a span was not kept.
-    if (result != nullptr) tasks_.Forget(result->result.task);
+    if (result->result.count == 1) tasks_.Forget(result->result.task);
   }
   writer_->Push(std::move(write.records));
 }

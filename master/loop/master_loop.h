@@ -96,7 +96,7 @@ class MasterLoop {
   void Act();
   void Do(Send& send);
   void Do(struct Give& give);
-  Task TaskOf(const Give::Grant& grant);
+  Task TaskOf(Give::Grant& grant);
   void Do(Write& write);
   void Do(Note& note);
   void Do(EndJob& job) { workforce_.EndJob(job.allocation); }

@@ -51,15 +51,27 @@ inline TaskResult FullResult() {
   return result;
 }
 
-inline ResultSpan FullSpan() {
-  ResultSpan span{{5, 6, 2}, 1, 1'700'000'000'000'000, 9, {}};
+inline TaskResult FullSpan() {
+  auto span = For<TaskResult>({5, 6, 2});
+  span.slot = 1;
+  span.started_us = 1'700'000'000'000'000;
+  span.wall_us = 9;
   AppendAnswer(span.answers, 4, "a value");
   AppendAnswer(span.answers, 5, std::string("\0\xff", 2));
   return span;
 }
 
-inline TaskSpan FullTaskSpan() {
-  TaskSpan span{{5, 6, 2}, {}};
+inline Task FullTask(const AttemptSpan& attempt, uint64_t number, uint64_t seed,
+                     std::vector<std::string> values) {
+  Task task = For<Task>(attempt);
+  task.attempt_number = number;
+  task.seed = seed;
+  task.values = std::move(values);
+  return task;
+}
+
+inline Task FullTaskSpan() {
+  auto span = For<Task>({5, 6, 2});
   AppendPiece(span.rows, "a row");
   AppendPiece(span.rows, std::string("\0\xff", 2));
   return span;
@@ -68,7 +80,7 @@ inline TaskSpan FullTaskSpan() {
 inline std::vector<FromWorker> AllFromWorker() {
   return {FullHello(),
           Started{77, {{1, 2, 3}}},
-          Results{77, {{3, 4, 1}}, {FullResult(), TaskResult{}}, {1, 2, 3, 4, 5}, {FullSpan()}},
+          Results{77, {{3, 4, 1}}, {FullResult(), TaskResult{}, FullSpan()}, {1, 2, 3, 4, 5}},
           Returned{77, {{1, 2, ReturnReason::kToldToGo, -15, "SIGTERM"}}},
           WorkerHeartbeat{9, 10, "full", "its program"},
           Leaving{"SIGTERM"},
@@ -78,8 +90,9 @@ inline std::vector<FromWorker> AllFromWorker() {
 }
 
 inline std::vector<ToWorker> AllToWorker() {
-  Rarely<TaskDetails> limited;
-  limited.Edit() = {9, "too long", {}};
+  Task limited = FullTask({5, 6}, 1, 8, {"b"});
+  limited.group = "g";
+  limited.details.Edit() = {9, "too long", {}};
   RunText text{77,
                "/run",
                "/home",
@@ -101,10 +114,8 @@ inline std::vector<ToWorker> AllToWorker() {
           Welcome{10'000, 30'000, {}},
           text,
           Assign{77,
-                 {{1, 2, 3, 4, {"a", ""}, "", {}},
-                  {5, 6, 1, 8, {"b"}, "g", limited},
-                  {7, 8, 1, 0, {}, "", {}}},
-                 {FullTaskSpan()}},
+                 {FullTask({1, 2}, 3, 4, {"a", ""}), limited, FullTask({7, 8}, 1, 0, {}),
+                  FullTaskSpan()}},
           Ack{77, {{1, 2}, {3, 4, 3}, {6, 8}}},
           Retract{77, {{1, 2}}},
           Cancel{77, {{3, 4}}},

@@ -100,8 +100,10 @@ TEST(SpanTableTest, AKeyOfASpanIsNotAddedAgain) {
   EXPECT_EQ(table.size(), 3u);
 }
 
-ResultSpan Answers(uint64_t count) {
-  ResultSpan span{{10, MakeSerial(1, 7), count}, 3, 1000, 0, {}};
+TaskResult Answers(uint64_t count) {
+  auto span = For<TaskResult>({10, MakeSerial(1, 7), count});
+  span.slot = 3;
+  span.started_us = 1000;
   for (uint64_t i = 0; i < count; ++i) {
     AppendAnswer(span.answers, i, "value " + std::to_string(10 + i));
     span.wall_us += i;
@@ -109,80 +111,107 @@ ResultSpan Answers(uint64_t count) {
   return span;
 }
 
+// Of one answer.
+std::string ValueOf(const TaskResult& result) {
+  std::string_view answers = result.answers;
+  Answer answer;
+  EXPECT_TRUE(TakeAnswer(answers, answer) && answers.empty());
+  return std::string(answer.value);
+}
+
+std::string RowOf(const Task& task) {
+  std::string_view rows = task.rows;
+  std::string_view row;
+  EXPECT_TRUE(TakePiece(rows, row) && rows.empty());
+  return std::string(row);
+}
+
 TEST(SpanTest, PartsHaveTheTimesAndValuesOfTheWhole) {
-  const auto whole = ResultsOf(Answers(6));
+  const auto whole = Apart(Answers(6));
   ASSERT_EQ(whole.size(), 6u);
-  EXPECT_EQ(whole[5].packed, "value 15");
+  EXPECT_EQ(ValueOf(whole[5]), "value 15");
   EXPECT_EQ(whole[5].started_us, 1000u + 0 + 1 + 2 + 3 + 4);
-  ResultSpan rest = Answers(6);
-  const ResultSpan front = CutFront(rest, 4);
+  TaskResult rest = Answers(6);
+  const TaskResult front = CutFront(rest, 4);
   EXPECT_EQ(front.wall_us + rest.wall_us, Answers(6).wall_us);
-  auto parts = ResultsOf(front);
-  for (TaskResult& result : ResultsOf(rest)) parts.push_back(std::move(result));
+  auto parts = Apart(front);
+  for (TaskResult& result : Apart(rest)) parts.push_back(std::move(result));
   EXPECT_EQ(parts, whole);
 }
 
+TEST(SpanTest, OneThatStandsAloneIsTakenWithAllThatItHas) {
+  TaskResult result = For<TaskResult>({5, 6});
+  result.values = {{"y", 1.5}};
+  const TaskResult same = result;
+  EXPECT_EQ(Apart(result), std::vector{same});
+  EXPECT_EQ(CutFront(result, 1), same);
+  EXPECT_EQ(result.count, 0u);
+  Task task = For<Task>({5, 6});
+  task.group = "g";
+  EXPECT_EQ(CutFront(task, 1).group, "g");
+  EXPECT_EQ(task.task, 6u);
+}
+
 TEST(SpanTest, ATaskMayTakeDays) {
-  ResultSpan span{{1, 1, 1}, 0, 0, 0, {}};
+  auto span = For<TaskResult>({1, 1, 2});
   AppendAnswer(span.answers, uint64_t{3} << 40, "value");
-  EXPECT_EQ(ResultsOf(span).at(0).wall_us, uint64_t{3} << 40);
+  EXPECT_EQ(Apart(span).at(0).wall_us, uint64_t{3} << 40);
   EXPECT_EQ(WallOf(span.answers), uint64_t{3} << 40);
 }
 
 TEST(SpanTest, TasksKnowTheirRows) {
-  TaskSpan span{{5, MakeSerial(1, 2), 3}, {}};
+  auto span = For<Task>({5, MakeSerial(1, 2), 3});
   for (const char* row : {"a", "", "c"}) AppendPiece(span.rows, row);
-  const TaskSpan front = CutFront(span, 1);
-  EXPECT_EQ(TasksOf(front)[0].packed, "a");
-  const auto rest = TasksOf(span);
+  EXPECT_EQ(RowOf(CutFront(span, 1)), "a");
+  const auto rest = Apart(span);
   ASSERT_EQ(rest.size(), 2u);
-  EXPECT_EQ(rest[0].packed, "");
+  EXPECT_EQ(RowOf(rest[0]), "");
   EXPECT_EQ(rest[1].task, 7u);
   EXPECT_EQ(rest[1].attempt, MakeSerial(1, 4));
-  EXPECT_EQ(rest[1].packed, "c");
+  EXPECT_EQ(RowOf(rest[1]), "c");
 }
 
 // What a broken peer may send: a frame is dropped, and nothing in it is used.
 TEST(SpanTest, AFrameWithASpanThatIsNotWholeIsRefused) {
-  const auto decodes = [](const ResultSpan& span) {
+  const auto decodes = [](const TaskResult& span) {
     Results results;
     results.run = 1;
-    results.spans = {span};
+    results.results = {span};
     return std::holds_alternative<Decoded<FromWorker>>(DecodeFromWorker(Encode({1, 1}, results)));
   };
   EXPECT_TRUE(decodes(Answers(3)));
   const auto broken = [&](auto change) {
-    ResultSpan span = Answers(3);
+    TaskResult span = Answers(3);
     change(span);
     return !decodes(span);
   };
-  EXPECT_TRUE(broken([](ResultSpan& s) { s.span.count = 4; }));
-  EXPECT_TRUE(broken([](ResultSpan& s) { s.span.count = 2; }));
-  EXPECT_TRUE(broken([](ResultSpan& s) { s = {{1, 1, 0}, 0, 0, 0, {}}; }));
-  EXPECT_TRUE(broken([](ResultSpan& s) { s.answers.pop_back(); }));
-  EXPECT_TRUE(broken([](ResultSpan& s) { s.answers += 'x'; }));
-  EXPECT_TRUE(broken([](ResultSpan& s) { s.span.task = 0; }));
-  EXPECT_TRUE(broken([](ResultSpan& s) { s.span.task = UINT64_MAX - 1; }));
-  EXPECT_TRUE(broken([](ResultSpan& s) { s.span.attempt = UINT64_MAX - 1; }));
+  EXPECT_TRUE(broken([](TaskResult& s) { s.count = 4; }));
+  EXPECT_TRUE(broken([](TaskResult& s) { s.count = 2; }));
+  EXPECT_TRUE(broken([](TaskResult& s) { s.count = 0; }));
+  EXPECT_TRUE(broken([](TaskResult& s) { s.answers.pop_back(); }));
+  EXPECT_TRUE(broken([](TaskResult& s) { s.answers += 'x'; }));
+  EXPECT_TRUE(broken([](TaskResult& s) { s.task = 0; }));
+  EXPECT_TRUE(broken([](TaskResult& s) { s.task = UINT64_MAX - 1; }));
+  EXPECT_TRUE(broken([](TaskResult& s) { s.attempt = UINT64_MAX - 1; }));
   // A piece that is too short for its time.
-  EXPECT_TRUE(broken([](ResultSpan& s) {
-    s = {{1, 1, 1}, 0, 0, 0, {}};
+  EXPECT_TRUE(broken([](TaskResult& s) {
+    s = For<TaskResult>({1, 1});
     AppendPiece(s.answers, "abc");
   }));
-  EXPECT_TRUE(broken([](ResultSpan& s) { s = Answers(kBatchMax + 1); }));
+  EXPECT_TRUE(broken([](TaskResult& s) { s = Answers(kBatchMax + 1); }));
 }
 
 TEST(SpanTest, AFrameNamesNoMoreTasksThanAWorkerMayHold) {
   Results results;
   results.run = 1;
   for (uint64_t i = 0; i < kHeldMax / kBatchMax; ++i) {
-    results.spans.push_back(Answers(kBatchMax));
+    results.results.push_back(Answers(kBatchMax));
   }
   const auto decodes = [&] {
     return std::holds_alternative<Decoded<FromWorker>>(DecodeFromWorker(Encode({1, 1}, results)));
   };
   EXPECT_TRUE(decodes());
-  results.spans.push_back(Answers(1));
+  results.results.push_back(Answers(1));
   EXPECT_FALSE(decodes());
 }
 

@@ -63,10 +63,8 @@ void SimJournal::Forget(const Restart& restart) {
 
 Committed SimJournal::Commit(const std::vector<JournalRecord>& records) {
   for (const JournalRecord& record : records) {
-    if (const auto* span = std::get_if<SpanRecord>(&record)) {
-      for (const TaskResult& result : ResultsOf(span->results)) Check(result);
-    } else if (const auto* result = std::get_if<ResultRecord>(&record)) {
-      Check(result->result);
+    if (const auto* written = std::get_if<ResultRecord>(&record)) {
+      for (const TaskResult& result : Apart(written->result)) Check(result);
     } else if (const auto* call = std::get_if<CallRecord>(&record)) {
       calls_[std::stoull(call->arguments)] = call->task;
     }

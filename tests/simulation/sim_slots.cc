@@ -18,7 +18,7 @@ void SimSlots::Start(SimWorker& w) {
     if (w.slots[slot] || w.queue.empty() || now_ > w.start_until) continue;
     TakeApart(w);
     Running running{TakeWork(w), now_, {}, ++serial_};
-    const AttemptSpan attempts = AttemptsOf(running.work);
+    const AttemptSpan attempts = running.work;
     for (uint64_t i = 0; i < attempts.count; ++i) {
       CheckStart(w, attempts.task + i, attempts.attempt + i);
     }
@@ -30,28 +30,30 @@ void SimSlots::Start(SimWorker& w) {
 
 // A span in which something will happen is not run as one from there on.
 void SimSlots::TakeApart(SimWorker& w) {
-  auto* span = std::get_if<TaskSpan>(&w.queue.front());
-  if (span == nullptr) return;
+  Task& next = w.queue.front();
+  if (next.rows.empty()) return;
   uint64_t good = 0;
-  while (good < span->span.count && FateOf(world_, span->span.task + good) == Fate::kOk) ++good;
+  while (good < next.count && FateOf(world_, next.task + good) == Fate::kOk) ++good;
   if (w.bad_host || random_.Chance(100)) good = 0;
-  if (good == span->span.count) return;
-  TaskSpan front = CutFront(*span, good);
-  const std::vector<Task> rest = TasksOf(*span);
+  if (good == next.count) return;
+  std::optional<Task> front;
+  if (good > 0) front = CutFront(next, good);
+  std::vector<Task> rest = Apart(std::move(next));
+  // By itself each has its own fate.
+  for (Task& task : rest) task.rows.clear();
   w.queue.pop_front();
   w.queue.insert(w.queue.begin(), rest.begin(), rest.end());
-  if (good > 0) w.queue.emplace_front(std::move(front));
+  if (front) w.queue.push_front(std::move(*front));
 }
 
 // A slot may leave a part of a span to others.
-Work SimSlots::TakeWork(SimWorker& w) {
-  Work& front = w.queue.front();
-  auto* span = std::get_if<TaskSpan>(&front);
-  if (span != nullptr && random_.Chance(300)) {
-    const uint64_t some = 1 + random_.Below(span->span.count);
-    if (some < span->span.count) return CutFront(*span, some);
+Task SimSlots::TakeWork(SimWorker& w) {
+  Task& front = w.queue.front();
+  if (!front.rows.empty() && random_.Chance(300)) {
+    const uint64_t some = 1 + random_.Below(front.count);
+    if (some < front.count) return CutFront(front, some);
   }
-  Work work = std::move(front);
+  Task work = std::move(front);
   w.queue.pop_front();
   return work;
 }
@@ -67,7 +69,7 @@ void SimSlots::CheckStart(const SimWorker& w, TaskId task, AttemptId attempt) {
 bool SimSlots::Runs(TaskId task) const {
   for (const auto& other : workers_) {
     for (const auto& r : other->slots) {
-      if (other->alive && r && Has(AttemptsOf(r->work), task)) return true;
+      if (other->alive && r && Has(r->work, task)) return true;
     }
   }
   return false;
@@ -96,7 +98,7 @@ void SimSlots::EndAfter(Time length, SimWorker& w, size_t slot, uint64_t serial)
 
 void SimSlots::End(SimWorker& w, size_t slot, uint64_t serial) {
   if (!w.alive || !w.slots[slot] || w.slots[slot]->serial != serial) return;
-  if (std::holds_alternative<TaskSpan>(w.slots[slot]->work)) {
+  if (!w.slots[slot]->work.rows.empty()) {
     EndSpan(w, slot);
   } else {
     EndTask(w, slot);
@@ -114,10 +116,10 @@ void SimSlots::EndSpan(SimWorker& w, size_t slot) {
     EndKilled(w, slot, running);
     return;
   }
-  auto& span = std::get<TaskSpan>(running.work);
-  const uint64_t some = random_.Chance(300) ? 1 + random_.Below(span.span.count) : span.span.count;
-  Answer(w, slot, CutFront(span, some).span);
-  if (span.span.count == 0) return;
+  Task& span = running.work;
+  const uint64_t some = random_.Chance(300) ? 1 + random_.Below(span.count) : span.count;
+  Answer(w, slot, CutFront(span, some));
+  if (span.count == 0) return;
   const uint64_t next = ++serial_;
   w.slots[slot] = Running{std::move(span), now_, {}, next};
   EndAfter(random_.Within(world_.longest_task), w, slot, next);
@@ -125,7 +127,7 @@ void SimSlots::EndSpan(SimWorker& w, size_t slot) {
 
 // Those that were to be killed end so; the others are run by a fresh program, which nobody notices.
 void SimSlots::EndKilled(SimWorker& w, size_t slot, const Running& running) {
-  AttemptSpan span = AttemptsOf(running.work);
+  AttemptSpan span = running.work;
   while (span.count > 0) {
     const AttemptSpan one = CutFront(span, 1);
     if (!running.killed.contains(one.attempt)) {
@@ -143,12 +145,14 @@ void SimSlots::EndKilled(SimWorker& w, size_t slot, const Running& running) {
 }
 
 void SimSlots::Answer(SimWorker& w, size_t slot, const AttemptSpan& span) {
-  ResultSpan results{span, slot, 0, span.count * 1000, {}};
+  auto results = For<TaskResult>(span);
+  results.slot = slot;
+  results.wall_us = span.count * 1000;
   for (uint64_t i = 0; i < span.count; ++i) {
     NoteOk(w, span.task + i, span.attempt + i);
     AppendAnswer(results.answers, 1000, PackedValueOf(span.task + i));
   }
-  w.answered.push_back(std::move(results));
+  w.ended.emplace_back(std::move(results), false);
 }
 
 void SimSlots::NoteOk(SimWorker& w, TaskId task, AttemptId attempt) {
@@ -159,7 +163,7 @@ void SimSlots::NoteOk(SimWorker& w, TaskId task, AttemptId attempt) {
 
 void SimSlots::EndTask(SimWorker& w, size_t slot) {
   const Running running = std::move(*w.slots[slot]);
-  const Task& task = std::get<Task>(running.work);
+  const Task& task = running.work;
   const bool killed = !running.killed.empty();
   const Fate fate = FateOf(world_, task.task);
   if (fate == Fate::kDeadly && !killed && !w.bad_host) {
@@ -199,9 +203,9 @@ void SimSlots::EndTask(SimWorker& w, size_t slot) {
 std::vector<AttemptRef> SimSlots::TakeBack(SimWorker& w, const std::vector<AttemptRef>& attempts) {
   const std::set<AttemptRef> wanted(attempts.begin(), attempts.end());
   std::vector<AttemptRef> taken;
-  std::deque<Work> left;
-  for (Work& work : w.queue) {
-    AttemptSpan all = AttemptsOf(work);
+  std::deque<Task> left;
+  for (Task& work : w.queue) {
+    const AttemptSpan all = work;
     std::vector<AttemptRef> hit;
     for (uint64_t i = 0; i < all.count; ++i) {
       const AttemptRef ref{all.task + i, all.attempt + i};
@@ -210,10 +214,9 @@ std::vector<AttemptRef> SimSlots::TakeBack(SimWorker& w, const std::vector<Attem
     taken.insert(taken.end(), hit.begin(), hit.end());
     if (hit.empty()) {
       left.push_back(std::move(work));
-    } else if (auto* span = std::get_if<TaskSpan>(&work)) {
-      while (span->span.count > 0) {
-        TaskSpan one = CutFront(*span, 1);
-        if (!wanted.contains({one.span.task, one.span.attempt})) left.push_back(std::move(one));
+    } else {
+      for (Task& one : Apart(std::move(work))) {
+        if (!wanted.contains(one.first())) left.push_back(std::move(one));
       }
     }
   }
@@ -225,7 +228,7 @@ void SimSlots::Kill(SimWorker& w, const std::vector<AttemptRef>& attempts) {
   for (size_t i = 0; i < w.slots.size(); ++i) {
     auto& slot = w.slots[i];
     if (!slot) continue;
-    const AttemptSpan all = AttemptsOf(slot->work);
+    const AttemptSpan all = slot->work;
     const bool before = !slot->killed.empty();
     for (const AttemptRef& ref : attempts) {
       const bool here = Has(all, ref.task) && ref.attempt == all.attempt + (ref.task - all.task);

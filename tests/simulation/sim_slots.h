@@ -37,7 +37,7 @@ class SimSlots {
 
  private:
   void TakeApart(SimWorker& w);
-  Work TakeWork(SimWorker& w);
+  Task TakeWork(SimWorker& w);
   void CheckStart(const SimWorker& w, TaskId task, AttemptId attempt);
   bool Runs(TaskId task) const;
   bool Calm() const;

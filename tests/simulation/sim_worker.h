@@ -6,7 +6,6 @@
 #include <optional>
 #include <set>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "master/core/worker_table.h"
@@ -15,19 +14,13 @@
 
 namespace cq::sim {
 
-/// What a slot runs at a time.
-using Work = std::variant<Task, TaskSpan>;
-inline AttemptSpan AttemptsOf(const Work& work) {
-  if (const auto* span = std::get_if<TaskSpan>(&work)) return span->span;
-  return {std::get<Task>(work).task, std::get<Task>(work).attempt};
-}
 inline bool Has(const AttemptSpan& span, TaskId task) {
   return task >= span.task && task - span.task < span.count;
 }
 
 /// What a slot runs.
 struct Running {
-  Work work;
+  Task work;
   Time started{};
   /// Attempts of it that are to be killed.
   std::set<AttemptId> killed;
@@ -47,10 +40,9 @@ struct SimWorker {
   Time start_until = Time::max();
   bool prepared = false;
   std::deque<std::pair<Envelope, ToWorker>> inbox;
-  std::deque<Work> queue;
+  std::deque<Task> queue;
   std::vector<std::optional<Running>> slots;
   std::vector<std::pair<TaskResult, bool>> ended;
-  std::vector<ResultSpan> answered;
   /// Results that ended `ok` here, and when.
   std::map<AttemptId, Time> unacknowledged;
   Time wake_at = Time::max();

@@ -170,13 +170,9 @@ class Simulation {
     std::vector<RunningTask> running;
     for (size_t i = 0; i < w.slots.size(); ++i) {
       if (!w.slots[i]) continue;
-      const AttemptSpan attempts = AttemptsOf(w.slots[i]->work);
-      running.push_back({{attempts.task, attempts.attempt}, i, w.slots[i]->started});
+      running.push_back({w.slots[i]->work.first(), i, w.slots[i]->started});
     }
     w.core->OnRunning(running);
-    for (ResultSpan& results : std::exchange(w.answered, {})) {
-      w.core->OnAnswered(now_, std::move(results));
-    }
     for (auto& [result, by_us] : std::exchange(w.ended, {})) {
       w.core->OnFinished(now_, std::move(result), by_us);
     }
@@ -225,7 +221,6 @@ class Simulation {
   }
   void Do(SimWorker& w, Enqueue& enqueue) {
     for (Task& task : enqueue.tasks) w.queue.emplace_back(std::move(task));
-    for (TaskSpan& span : enqueue.spans) w.queue.emplace_back(std::move(span));
     slots_.Start(w);
   }
   void Do(SimWorker& w, TakeBack& take) {
@@ -433,19 +428,16 @@ class Simulation {
     const auto found = links_.find(give.to);
     Assign assign;
     assign.run = kRun;
-    for (AttemptSpan span : give.spans) {
+    for (auto& [span, attempt_number] : give.grants) {
       for (uint64_t i = 0; i < span.count; ++i) CheckGiven(span.task + i, span.attempt + i);
+      if (span.count == 1) {
+        assign.tasks.push_back(For<Task>(span));
+        assign.tasks.back().attempt_number = attempt_number;
+        continue;
+      }
       // As where rows are large.
-      if (span.count > 1 && random_.Chance(100)) assign.spans.push_back(RowsOf(CutFront(span, 1)));
-      assign.spans.push_back(RowsOf(span));
-    }
-    for (const auto& grant : give.tasks) {
-      CheckGiven(grant.task, grant.attempt);
-      Task task;
-      task.task = grant.task;
-      task.attempt = grant.attempt;
-      task.attempt_number = grant.attempt_number;
-      assign.tasks.push_back(std::move(task));
+      if (random_.Chance(100)) assign.tasks.push_back(RowsOf(CutFront(span, 1)));
+      assign.tasks.push_back(RowsOf(span));
     }
     if (found == links_.end() || !found->second.open) {
       core_->OnUnreachable(MasterNow(), give.to);
@@ -454,8 +446,8 @@ class Simulation {
     Transmit(found->second, give.session, std::move(assign));
   }
 
-  static TaskSpan RowsOf(const AttemptSpan& span) {
-    TaskSpan rows{span, {}};
+  static Task RowsOf(const AttemptSpan& span) {
+    auto rows = For<Task>(span);
     for (uint64_t i = 0; i < span.count; ++i) AppendPiece(rows.rows, "a row");
     return rows;
   }
@@ -502,12 +494,10 @@ class Simulation {
     // Of a call whose number died with an earlier master.
     if (world_.embedding && EpochOf(attempt) < journal_.epoch() && !Called(task)) return;
     const bool other = std::any_of(pending_.begin(), pending_.end(), [&](const auto& record) {
-      if (const auto* span = std::get_if<SpanRecord>(&record)) {
-        const AttemptSpan& all = span->results.span;
-        return Has(all, task) && all.attempt + (task - all.task) != attempt;
-      }
-      const auto* result = std::get_if<ResultRecord>(&record);
-      return result != nullptr && result->result.task == task && result->result.attempt != attempt;
+      const auto* written = std::get_if<ResultRecord>(&record);
+      if (written == nullptr) return false;
+      const TaskResult& all = written->result;
+      return Has(all, task) && all.attempt + (task - all.task) != attempt;
     });
     if (other) return;
     throw Broken{

@@ -13,23 +13,23 @@ void WorkerCore::CheckInvariants() {
   uint64_t finished = 0;
   for (const AttemptId end : held_.Ends()) {
     const HeldTask& held = *held_.EndingAt(end);
-    const uint64_t task = held.ref.task;
+    const uint64_t task = held.task;
     held_tasks += held.count;
-    CQ_ASSERT(held.ref.attempt + held.count - 1 == end, "task {} goes by another's number", task);
+    CQ_ASSERT(held.last().attempt == end, "task {} goes by another's number", task);
     switch (held.state) {
       case HeldState::kQueued:
-        CQ_ASSERT(!held.result && !held.answers, "task {} has a result and waits", task);
+        CQ_ASSERT(held.result == nullptr, "task {} has a result and waits", task);
         break;
       case HeldState::kRunning:
         ++running;
-        CQ_ASSERT(!held.result && !held.answers, "task {} has a result and runs", task);
+        CQ_ASSERT(held.result == nullptr, "task {} has a result and runs", task);
         CQ_ASSERT(held.at == 0 || held.start_reported || unreported.contains(held.at),
                   "task {} runs, and nobody says so", task);
         break;
       case HeldState::kFinished:
         finished += held.count;
-        CQ_ASSERT(held.result.has_value() != held.answers.has_value(),
-                  "task {} has finished with two results or none", task);
+        CQ_ASSERT(held.result != nullptr && held.result->count == held.count,
+                  "task {} has finished with a result that is not its own, or none", task);
         CQ_ASSERT(held.result_sent || unsent.contains(end),
                   "task {} has finished, and nobody sends its result", task);
         break;

@@ -44,13 +44,16 @@ size_t BytesOf(const Value& value) {
 size_t BytesOf(const TaskResult& result) {
   const ResultDetails& details = *result.details;
   size_t bytes = 128 + details.out.size() + details.err.size() + details.error.size() +
-                 result.blob->bytes.size();
+                 result.blob->bytes.size() + result.answers.size();
   for (const auto& [name, value] : result.values) bytes += 16 + name.size() + BytesOf(value);
-  return bytes;
+  // At least so much each: a message may be of kHeldMax tasks.
+  constexpr size_t kTaskBytes = 20;
+  return bytes + kTaskBytes * (result.count - 1);
 }
 
-// Why the master could not take it; empty if it can.
+// Why the master could not take it; empty if it can. Answers were looked at one by one.
 std::string Oversize(const TaskResult& result) {
+  if (!result.answers.empty()) return {};
   if (result.values.size() > kNamesMax) {
     return fmt::format("it returned {} names; a result may have {}", result.values.size(),
                        kNamesMax);
@@ -62,28 +65,18 @@ std::string Oversize(const TaskResult& result) {
                      bytes, kResultBytesMax, kResultBytesMax >> 20);
 }
 
-// Why this task of it cannot run.
-std::string Fault(const RunText& text, size_t values) {
-  const Program& program = text.program;
-  if (program.empty()) return {};  // RenderCommand looks at what it needs
-  const size_t wanted = program.calls ? 2 : program.columns.size();
-  const bool enough = program.calls ? values >= wanted : values == wanted;
-  if (enough) return {};
-  return fmt::format("the task came with {} values, and its run has {} columns", values, wanted);
-}
-
 }  // namespace
 
 std::vector<AttemptRef> WorkerCore::HeldTask::Refs() const {
   std::vector<AttemptRef> refs;
-  for (uint64_t i = 0; i < count; ++i) refs.push_back(ref_at(ref.attempt + i));
+  for (uint64_t i = 0; i < count; ++i) refs.push_back({task + i, attempt + i});
   return refs;
 }
 
 void WorkerCore::HeldTask::CutFront(uint64_t n, HeldTask& front) {
-  CQ_ASSERT(n >= 1 && n < count, "{} of {} tasks from {} are cut off", n, count, ref.task);
-  CQ_ASSERT(!result, "a span has the result of task {} alone", ref.task);
-  front.ref = ref;
+  CQ_ASSERT(n >= 1 && n < count, "{} of {} tasks from {} are cut off", n, count, task);
+  CQ_ASSERT(!result || !result->answers.empty(), "a span has the result of task {} alone", task);
+  static_cast<AttemptSpan&>(front) = cq::CutFront(*this, n);
   front.state = state;
   front.at = at;
   front.slot = slot;
@@ -91,10 +84,22 @@ void WorkerCore::HeldTask::CutFront(uint64_t n, HeldTask& front) {
   front.start_reported = start_reported;
   front.result_sent = result_sent;
   if (state == HeldState::kRunning) {
-    (at < ref.attempt + n ? state : front.state) = HeldState::kQueued;
+    (at < attempt ? state : front.state) = HeldState::kQueued;
   }
-  if (answers) front.answers = cq::CutFront(*answers, n);
-  ref = ref_at(ref.attempt + n);
+  if (result) front.result = std::make_unique<TaskResult>(cq::CutFront(*result, n));
+}
+
+// Why this task of the run cannot be run, whoever made it up. A span's rows are looked at where
+// they are unpacked.
+std::string WorkerCore::FaultOf(const Task& task) const {
+  // RenderCommand looks at what a command needs.
+  if (!text_ || text_->program.empty() || !task.rows.empty()) return {};
+  const Program& program = text_->program;
+  const size_t values = task.values.size();
+  const size_t wanted = program.calls ? 2 : program.columns.size();
+  const bool enough = program.calls ? values >= wanted : values == wanted;
+  if (enough) return {};
+  return fmt::format("the task came with {} values, and its run has {} columns", values, wanted);
 }
 
 std::vector<WorkerAction> WorkerCore::TakeActions() { return std::exchange(actions_, {}); }
@@ -117,7 +122,7 @@ void WorkerCore::Forget(AttemptSpan attempts) {
       CutFront(attempts, 1);
       continue;
     }
-    const uint64_t here = held->ref.attempt + held->count - attempts.attempt;
+    const uint64_t here = held->last().attempt + 1 - attempts.attempt;
     const AttemptSpan gone = CutFront(attempts, std::min(here, attempts.count));
     if (!held->result_sent) {
       unsent_tasks_ -= std::min(unsent_tasks_, gone.count);
@@ -125,7 +130,7 @@ void WorkerCore::Forget(AttemptSpan attempts) {
       unsent_.push_back(gone.attempt - 1);
     }
     held_.Isolate(gone.attempt, gone.count);
-    held_.Erase(gone.attempt + gone.count - 1);
+    held_.Erase(gone.last().attempt);
     CQ_ASSERT(gone.count <= finished_, "{} results are forgotten of {}", gone.count, finished_);
     finished_ -= gone.count;
   }
@@ -176,63 +181,47 @@ void WorkerCore::OnAssign(Assign& assign) {
   fresh.reserve(assign.tasks.size());
   constexpr uint64_t kCenturyMs = 100ull * 365 * 24 * 3600 * 1000;
   for (Task& task : assign.tasks) {
-    const AttemptRef ref{task.task, task.attempt};
     // Numbers that no master gives: they are ours for what is no task.
-    if (ref.task == 0 || EpochOf(ref.attempt) == 0) continue;
-    if (held_.size() >= kHeldMax) {
-      returned_.push_back({ref.task, ref.attempt, ReturnReason::kRetracted, 0, {}});
+    if (task.task == 0 || task.count == 0 || EpochOf(task.attempt) == 0) continue;
+    if (held_.size() + task.count > kHeldMax) {
+      Return(task, ReturnReason::kRetracted);
       continue;
     }
-    if (text_) {
-      std::string fault = Fault(*text_, task.values.size());
-      // What the master says comes first: a row that is too large to be sent comes without values.
-      if (!fault.empty() && task.details->problem.empty()) {
-        task.details.Edit().problem = std::move(fault);
-      }
+    if (HoldsSome(task)) continue;
+    // What the master says comes first: a row that is too large to be sent comes without values.
+    if (std::string fault = FaultOf(task); !fault.empty() && task.details->problem.empty()) {
+      task.details.Edit().problem = std::move(fault);
     }
     if (task.details->timeout_ms > kCenturyMs) task.details.Edit().timeout_ms = kCenturyMs;
-    // Without a look into the span that it may be of.
-    if (held_.Containing(task.attempt) != nullptr) continue;
-    HeldTask& held = held_.Add(task.attempt).first;
-    held.ref = ref;
-    newest_ = std::max(newest_, ref.attempt);
+    static_cast<AttemptSpan&>(held_.Add(task.attempt, task.count).first) = task;
+    newest_ = std::max(newest_, task.last().attempt);
     grouped_ = grouped_ || !task.group.empty();
     fresh.push_back(std::move(task));
   }
-  std::vector<TaskSpan> spans;
-  for (TaskSpan& span : assign.spans) {
-    const AttemptSpan& all = span.span;
-    if (all.task == 0 || all.count == 0 || EpochOf(all.attempt) == 0) continue;
-    if (held_.size() + all.count > kHeldMax) {
-      for (uint64_t i = 0; i < all.count; ++i) {
-        returned_.push_back({all.task + i, all.attempt + i, ReturnReason::kRetracted, 0, {}});
-      }
-      continue;
-    }
-    if (HoldsSome(all)) continue;
-    held_.Add(all.attempt, all.count).first.ref = {all.task, all.attempt};
-    newest_ = std::max(newest_, all.attempt + all.count - 1);
-    spans.push_back(std::move(span));
-  }
-  if (fresh.empty() && spans.empty()) return;
+  if (fresh.empty()) return;
   if (capacity() > 0) {
-    actions_.emplace_back(Enqueue{std::move(fresh), std::move(spans)});
+    actions_.emplace_back(Enqueue{std::move(fresh)});
     return;
   }
   const auto reason = leaving_           ? ReturnReason::kToldToGo
                       : problem_.empty() ? ReturnReason::kRetracted
                                          : ReturnReason::kRefused;
-  for (const Task& task : fresh) HandBack({task.task, task.attempt}, reason, 0, {});
-  for (const TaskSpan& span : spans) {
-    for (uint64_t i = 0; i < span.span.count; ++i) {
-      HandBack({span.span.task + i, span.span.attempt + i}, reason, 0, {});
-    }
+  for (const Task& task : fresh) {
+    held_.Erase(task.last().attempt);
+    Return(task, reason);
+  }
+}
+
+// They go back as they came.
+void WorkerCore::Return(const AttemptSpan& attempts, ReturnReason reason) {
+  for (uint64_t i = 0; i < attempts.count; ++i) {
+    returned_.push_back({attempts.task + i, attempts.attempt + i, reason, 0, {}});
   }
 }
 
 // Whether any of them is held, or no span can be: no master gives one twice.
 bool WorkerCore::HoldsSome(const AttemptSpan& span) const {
-  const AttemptId last = span.attempt + span.count - 1;
+  const AttemptId last = span.last().attempt;
   if (last < span.attempt) return true;
   for (AttemptId attempt = span.attempt; attempt <= std::min(last, newest_); ++attempt) {
     if (held_.Containing(attempt) != nullptr) return true;
@@ -283,7 +272,7 @@ void WorkerCore::Began(const RunningTask& task) {
     if (held->slot != task.slot) {
       // Two slots share a span: each has its part from now on.
       const AttemptId second = std::max(held->at, attempt);
-      held_.Isolate(second, held->ref.attempt + held->count - second);
+      held_.Isolate(second, held->last().attempt + 1 - second);
       held = held_.Containing(attempt);
       ++running_;
     }
@@ -298,26 +287,15 @@ void WorkerCore::Began(const RunningTask& task) {
   unreported_.push_back(attempt);
 }
 
-void WorkerCore::OnAnswered(Time now, ResultSpan answers) {
-  const AttemptSpan span = answers.span;
-  HeldTask* held = held_.Isolate(span.attempt, span.count);
+void WorkerCore::OnFinished(Time now, TaskResult result, bool by_us) {
+  HeldTask* held = held_.Isolate(result.attempt, result.count);
   if (held == nullptr) {
     // They are in several entries, or some are gone.
-    for (uint64_t i = 0; span.count > 1 && i < span.count; ++i) {
-      OnAnswered(now, CutFront(answers, 1));
-    }
+    if (result.count == 1) return;
+    for (TaskResult& one : Apart(std::move(result))) OnFinished(now, std::move(one), by_us);
     return;
   }
   if (held->state == HeldState::kFinished) return;
-  succeeded_ = true;
-  if (held->state == HeldState::kRunning) Ended();
-  held->answers = std::move(answers);
-  QueueToSend(now, *held);
-}
-
-void WorkerCore::OnFinished(Time now, TaskResult result, bool by_us) {
-  HeldTask* held = held_.Find(result.attempt);
-  if (held == nullptr) return;
   if (held->state == HeldState::kQueued) {
     held->state = HeldState::kRunning;
     held->at = result.attempt;
@@ -360,7 +338,7 @@ void WorkerCore::OnWaits(const std::string& text) {
 }
 
 void WorkerCore::Keep(Time now, TaskResult result) {
-  HeldTask* held = held_.Find(result.attempt);
+  HeldTask* held = held_.Isolate(result.attempt, result.count);
   if (held == nullptr) return;
   if (std::string problem = Oversize(result); !problem.empty()) {
     result.values.clear();
@@ -369,7 +347,7 @@ void WorkerCore::Keep(Time now, TaskResult result) {
     result.details.Edit().error = std::move(problem);
     result.details.Edit().exit = 1;
   }
-  held->result = std::move(result);
+  held->result = std::make_unique<TaskResult>(std::move(result));
   Ended();
   QueueToSend(now, *held);
 }
@@ -380,11 +358,11 @@ void WorkerCore::Ended() {
 }
 
 void WorkerCore::QueueToSend(Time now, HeldTask& held) {
-  CQ_ASSERT(held.state != HeldState::kFinished, "task {} has finished already", held.ref.task);
-  CQ_ASSERT(held.result.has_value() != held.answers.has_value(), "task {} has two results or none",
-            held.ref.task);
+  CQ_ASSERT(held.state != HeldState::kFinished, "task {} has finished already", held.task);
+  CQ_ASSERT(held.result != nullptr && held.result->count == held.count,
+            "task {} has a result that is not its own, or none", held.task);
   if (unsent_.empty()) oldest_unsent_ = now;
-  unsent_.push_back(held.ref.attempt + held.count - 1);
+  unsent_.push_back(held.last().attempt);
   unsent_tasks_ += held.count;
   held.state = HeldState::kFinished;
   finished_ += held.count;
@@ -460,32 +438,18 @@ void WorkerCore::SendResults() {
   };
   for (const auto& [attempt, held] : Unreported()) {
     held->start_reported = true;
-    message.started.push_back({held->ref_at(attempt).task, attempt, held->slot});
+    message.started.push_back({held->task_at(attempt), attempt, held->slot});
   }
   unsent_tasks_ = 0;
   for (const AttemptId end : std::exchange(unsent_, {})) {
     HeldTask* held = held_.EndingAt(end);
     if (held == nullptr || held->state != HeldState::kFinished || held->result_sent) continue;
     held->result_sent = true;
-    Put(*held, message, bytes);
-    if (message.results.size() + message.spans.size() >= kBatchMax || bytes > kFrameBytesSoft) {
-      flush();
-    }
+    message.results.push_back(*held->result);
+    bytes += BytesOf(*held->result);
+    if (message.results.size() >= kBatchMax || bytes > kFrameBytesSoft) flush();
   }
-  if (!message.results.empty() || !message.spans.empty() || !message.started.empty()) flush();
-}
-
-// The result of what has finished, and what it adds to the message.
-void WorkerCore::Put(const HeldTask& held, Results& message, size_t& bytes) {
-  if (held.answers) {
-    message.spans.push_back(*held.answers);
-    // At least so much each: a message may be of kHeldMax tasks.
-    constexpr size_t kTaskBytes = 20;
-    bytes += 64 + kTaskBytes * held.count + held.answers->answers.size();
-  } else {
-    message.results.push_back(*held.result);
-    bytes += BytesOf(*held.result);
-  }
+  if (!message.results.empty() || !message.started.empty()) flush();
 }
 
 void WorkerCore::ReportStarts(Time now) {
@@ -494,7 +458,7 @@ void WorkerCore::ReportStarts(Time now) {
   for (const auto& [attempt, held] : Unreported()) {
     if (now < held->started + kReportStartAfter || message.attempts.size() >= kBatchMax) continue;
     held->start_reported = true;
-    message.attempts.push_back({held->ref_at(attempt).task, attempt, held->slot});
+    message.attempts.push_back({held->task_at(attempt), attempt, held->slot});
   }
   if (!message.attempts.empty()) Send(std::move(message));
 }
@@ -566,15 +530,13 @@ void WorkerCore::SpoolResults() {
   for (const AttemptId end : held_.Ends()) {
     const HeldTask& held = *held_.EndingAt(end);
     if (held.state != HeldState::kFinished) continue;
-    Put(held, message, bytes);
-    const size_t entries = message.results.size() + message.spans.size();
-    if (entries < kBatchMax && bytes <= kFrameBytesSoft) continue;
+    message.results.push_back(*held.result);
+    bytes += BytesOf(*held.result);
+    if (message.results.size() < kBatchMax && bytes <= kFrameBytesSoft) continue;
     actions_.emplace_back(Spool{std::exchange(message, Results{options_.run, {}, {}})});
     bytes = 0;
   }
-  if (!message.results.empty() || !message.spans.empty()) {
-    actions_.emplace_back(Spool{std::move(message)});
-  }
+  if (!message.results.empty()) actions_.emplace_back(Spool{std::move(message)});
 }
 
 void WorkerCore::Renew(Time until) {

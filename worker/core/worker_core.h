@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -50,7 +51,6 @@ struct Prepare {
 };
 struct Enqueue {
   std::vector<Task> tasks;
-  std::vector<TaskSpan> spans = {};
 };
 /// Take these out of the slots' queue as far as they are still there; answered with OnTakenBack.
 struct TakeBack {
@@ -95,14 +95,12 @@ class WorkerCore {
   void OnPrepared(const std::string& problem);
   /// What runs at this moment.
   void OnRunning(const std::vector<RunningTask>& running);
-  /// A task ended. `by_us`: we killed it.
+  /// A task ended, or a span of tasks. `by_us`: we killed it.
   void OnFinished(Time now, TaskResult result, bool by_us);
   /// This machine had no room for the process of this attempt, which did not begin.
   void OnNoRoom(Time now, const AttemptRef& ref, const std::string& reason);
   /// What a slot has been waiting for for long; empty for nothing.
   void OnWaits(const std::string& text);
-  /// Tasks of a span returned values.
-  void OnAnswered(Time now, ResultSpan answers);
   /// What the slots have spent their time on so far.
   void OnLedger(const SlotLedger& ledger) { ledger_ = ledger; }
   void OnTakenBack(const std::vector<AttemptRef>& attempts, ReturnReason reason);
@@ -122,24 +120,18 @@ class WorkerCore {
 
  private:
   /// A task, or a span of tasks as long as they share their fate.
-  struct HeldTask {
-    /// Of a span the first.
-    AttemptRef ref;
-    uint64_t count = 1;
+  struct HeldTask : AttemptSpan {
     HeldState state = HeldState::kQueued;
     /// Of the one that runs, of a span: `at`.
     AttemptId at = 0;
     uint64_t slot = 0;
     Time started{};
     bool start_reported = false;
-    /// One of them is kept until it is acknowledged, once finished.
-    std::optional<TaskResult> result;
-    std::optional<ResultSpan> answers;
+    /// Kept until it is acknowledged, once finished.
+    std::unique_ptr<TaskResult> result;
     bool result_sent = false;
 
-    AttemptRef ref_at(AttemptId attempt) const {
-      return {ref.task + (attempt - ref.attempt), attempt};
-    }
+    TaskId task_at(AttemptId a) const { return task + (a - attempt); }
     std::vector<AttemptRef> Refs() const;
     void CutFront(uint64_t n, HeldTask& front);
   };
@@ -152,10 +144,10 @@ class WorkerCore {
   void OnWelcome(Time now, const Welcome& welcome);
   void OnAssign(Assign& assign);
   bool HoldsSome(const AttemptSpan& span) const;
+  std::string FaultOf(const Task& task) const;
   void Forget(AttemptSpan attempts);
   HeldTask* Single(AttemptId attempt);
   void Began(const RunningTask& task);
-  static void Put(const HeldTask& held, Results& message, size_t& bytes);
   /// One of those that run does not any more.
   void Ended();
   void QueueToSend(Time now, HeldTask& held);
@@ -167,6 +159,7 @@ class WorkerCore {
   std::vector<std::pair<AttemptId, HeldTask*>> Unreported();
   void SendResults();
   void Keep(Time now, TaskResult result);
+  void Return(const AttemptSpan& attempts, ReturnReason reason);
   void HandBack(const AttemptRef& ref, ReturnReason reason, int64_t exit, const std::string& text);
   void ReturnQueued(ReturnReason reason);
   void MaybeLeave(Time now);

@@ -47,8 +47,6 @@ class ProgramRunner::Batch {
   Batch(ProgramRunner& runner, const RunContext& run, std::vector<Task> tasks,
         const Listener& listener)
       : runner_(runner), run_(run), tasks_(std::move(tasks)), listener_(listener) {}
-  Batch(ProgramRunner& runner, const RunContext& run, TaskSpan span, const Listener& listener)
-      : runner_(runner), run_(run), span_(std::move(span)), listener_(listener) {}
 
   void Run() {
     RunSpan();
@@ -110,24 +108,26 @@ class ProgramRunner::Batch {
   // Gives a span to the program as it is, and passes its answers on as they come. At anything else
   // that happens its tasks are taken apart.
   void RunSpan() {
-    if (span_.span.count == 0) return;
+    if (tasks_.size() != 1 || tasks_[0].rows.empty()) return;
     if (run_.text().program.function.empty()) {
       TakeTexts();
       return;
     }
     if (!runner_.process_ || !process().Serves(run_.text())) {
-      tasks_ = TasksOf(span_);
+      tasks_ = Apart(std::move(tasks_[0]));
       return;
     }
-    process().Write(EncodeTasks(process().NextId(), span_));
+    process().Write(Encoded({&tasks_[0]}));
+    span_ = std::move(tasks_[0]);
+    tasks_.clear();
     BeginSpan();
     bool killed = false;
     std::optional<FromProgram> other;
-    while (span_.span.count > 0 && !other) {
+    while (span_.count > 0 && !other) {
       const bool lives = process().Wait(milliseconds(60'000), killed);
       try {
         while (auto message = process().Next()) {
-          auto* answers = std::get_if<ResultSpan>(&*message);
+          auto* answers = std::get_if<TaskResult>(&*message);
           if (answers != nullptr && Pass(*answers)) continue;
           other = std::move(message);
           break;
@@ -137,11 +137,11 @@ class ProgramRunner::Batch {
       }
       if (!lives || killed || !fault_.empty()) break;
     }
-    if (span_.span.count == 0) {
+    if (span_.count == 0) {
       AfterTheLast(other);
       return;
     }
-    tasks_ = TasksOf(span_);
+    tasks_ = Apart(std::move(span_));
     ServeOrEnd(tasks_.size(), std::move(other), killed);
     Report();
   }
@@ -149,10 +149,10 @@ class ProgramRunner::Batch {
   // Programs of the user's get tasks in the form that they speak.
   void TakeTexts() {
     in_span_ = true;
-    tasks_ = TasksOf(span_);
+    tasks_ = Apart(std::move(tasks_[0]));
     for (Task& task : tasks_) {
       try {
-        UnpackRow(std::exchange(task.packed, {}), task);
+        UnpackRow(task);
         const size_t columns = run_.text().program.columns.size();
         if (task.values.size() != columns) {
           throw Error(fmt::format("the task came with {} values, and its run has {} columns",
@@ -176,24 +176,25 @@ class ProgramRunner::Batch {
   }
 
   // False for what is not the next of the span, or has prints beside it.
-  bool Pass(ResultSpan& answers) {
-    if (answers.span.task != span_.span.task || answers.span.count > span_.span.count ||
+  bool Pass(TaskResult& answers) {
+    if (answers.answers.empty() || answers.task != span_.task || answers.count > span_.count ||
         process().printed()) {
       return false;
     }
-    runner_.Learn(answers.wall_us / answers.span.count);
-    runner_.LearnPace(steady_clock::now() - task_begin_, answers.span.count);
-    answers.span = CutFront(span_, answers.span.count).span;
+    runner_.Learn(answers.wall_us / answers.count);
+    runner_.LearnPace(steady_clock::now() - task_begin_, answers.count);
+    static_cast<AttemptSpan&>(answers) = CutFront(span_, answers.count);
     answers.slot = runner_.slot_.number;
     answers.started_us = started_us_;
-    listener_.answered(std::move(answers));
-    if (span_.span.count > 0) BeginSpan();
+    ended_.emplace_back().result = std::move(answers);
+    Report();
+    if (span_.count > 0) BeginSpan();
     return true;
   }
 
   void BeginSpan() {
     NoteTime();
-    listener_.begins({span_.span.task, span_.span.attempt});
+    listener_.begins(span_.first());
   }
 
   void ServeOrEnd(size_t sent, std::optional<FromProgram> first = {}, bool killed = false) {
@@ -240,7 +241,7 @@ class ProgramRunner::Batch {
   }
 
   static size_t BytesOf(const Task& task) {
-    size_t bytes = task.packed.size();
+    size_t bytes = task.rows.size();
     for (const std::string& value : task.values) bytes += value.size();
     return bytes;
   }
@@ -261,9 +262,13 @@ class ProgramRunner::Batch {
     first_ = at_;
     std::vector<const Task*> tasks;
     for (size_t i = at_; i < end; ++i) tasks.push_back(&tasks_[i]);
-    process().Write(EncodeTasks(process().format(), process().NextId(), run_.text().program, tasks,
-                                runner_.prints_));
+    process().Write(Encoded(tasks));
     Begin();
+  }
+
+  std::string Encoded(const std::vector<const Task*>& tasks) {
+    return EncodeTasks(process().format(), process().NextId(), run_.text().program, tasks,
+                       runner_.prints_);
   }
 
   void NoteTime() {
@@ -274,7 +279,7 @@ class ProgramRunner::Batch {
 
   void Begin() {
     NoteTime();
-    listener_.begins({tasks_[at_].task, tasks_[at_].attempt});
+    listener_.begins(tasks_[at_].first());
   }
 
   // Takes answers until all up to `end` have come, `first` before those that are still to be read.
@@ -317,9 +322,8 @@ class ProgramRunner::Batch {
 
   bool AnyUnwanted(size_t end) const {
     return std::any_of(tasks_.begin() + static_cast<ptrdiff_t>(at_),
-                       tasks_.begin() + static_cast<ptrdiff_t>(end), [this](const Task& task) {
-                         return listener_.unwanted({task.task, task.attempt});
-                       });
+                       tasks_.begin() + static_cast<ptrdiff_t>(end),
+                       [this](const Task& task) { return listener_.unwanted(task.first()); });
   }
 
   milliseconds Nap() {
@@ -334,7 +338,7 @@ class ProgramRunner::Batch {
     const auto now = steady_clock::now();
     if (!live_ && now >= task_begin_ + kLongRunning) {
       live_ = true;
-      process().ShowFrom({tasks_[at_].task, tasks_[at_].attempt});
+      process().ShowFrom(tasks_[at_].first());
     }
     const auto act =
         process().limits.Look(now, process().pid(), [this] { return process().Family(); });
@@ -344,10 +348,8 @@ class ProgramRunner::Batch {
 
   void OnMessage(FromProgram& message, size_t end) {
     if (auto* answer = std::get_if<TaskResult>(&message)) {
-      OnAnswer(*answer, end);
-    } else if (const auto* span = std::get_if<ResultSpan>(&message)) {
-      for (TaskResult& one : ResultsOf(*span)) {
-        one.values = UnpackValues(std::exchange(one.packed, {}));
+      for (TaskResult& one : Apart(std::move(*answer))) {
+        if (!one.answers.empty()) UnpackAnswer(one);
         OnAnswer(one, end);
       }
     } else if (const auto* other = std::get_if<SlotOther>(&message)) {
@@ -414,7 +416,7 @@ class ProgramRunner::Batch {
   }
 
   void Report() {
-    if (in_span_) ReportSpans();
+    if (in_span_) Together();
     if (!ended_.empty()) listener_.ended(std::exchange(ended_, {}));
   }
 
@@ -428,35 +430,32 @@ class ProgramRunner::Batch {
            });
   }
 
-  // What was given as a span goes back as spans, as far as it can. The others stay in `ended_`.
-  void ReportSpans() {
-    std::vector<CommandEnd> others;
-    ResultSpan span{{0, 0, 0}, 0, 0, 0, {}};
+  // What was given as a span goes back as spans, as far as it can.
+  void Together() {
+    std::vector<CommandEnd> ended;
     msgpack::sbuffer packed;
-    const auto pass = [&] {
-      if (span.span.count > 0) listener_.answered(std::exchange(span, {{0, 0, 0}, 0, 0, 0, {}}));
-    };
-    for (CommandEnd& end : ended_) {
-      const TaskResult& r = end.result;
+    for (CommandEnd& end : std::exchange(ended_, {})) {
+      TaskResult& r = end.result;
       packed.clear();
       if (IsPlain(end)) PackValues(packed, r.values);
       if (packed.size() == 0 || packed.size() > kFrameBytesSoft) {
-        others.push_back(std::move(end));
+        ended.push_back(std::move(end));
         continue;
       }
-      const bool next = r.task == span.span.task + span.span.count;
-      if (!next || span.answers.size() > kFrameBytesSoft) pass();
-      if (span.span.count == 0) {
-        span.span = {r.task, r.attempt, 0};
-        span.slot = r.slot;
-        span.started_us = r.started_us;
+      TaskResult* last = ended.empty() ? nullptr : &ended.back().result;
+      const bool next = last != nullptr && !last->answers.empty() &&
+                        last->answers.size() <= kFrameBytesSoft &&
+                        r.task == last->task + last->count;
+      if (next) {
+        ++last->count;
+        last->wall_us += r.wall_us;
+      } else {
+        r.values.clear();
+        last = &ended.emplace_back(std::move(end)).result;
       }
-      ++span.span.count;
-      span.wall_us += r.wall_us;
-      AppendAnswer(span.answers, r.wall_us, {packed.data(), packed.size()});
+      AppendAnswer(last->answers, r.wall_us, {packed.data(), packed.size()});
     }
-    pass();
-    ended_ = std::move(others);
+    ended_ = std::move(ended);
   }
 
   // The program is gone, or is sent away. `alone`: only one task was with it; otherwise answers may
@@ -509,7 +508,7 @@ class ProgramRunner::Batch {
     std::vector<Task> left;
     const std::vector<Task> all(tasks_.begin() + static_cast<ptrdiff_t>(at_), tasks_.end());
     for (const Task& task : all) {
-      if (!listener_.unwanted({task.task, task.attempt})) {
+      if (!listener_.unwanted(task.first())) {
         left.push_back(task);
         continue;
       }
@@ -529,7 +528,7 @@ class ProgramRunner::Batch {
   const RunContext& run_;
   std::vector<Task> tasks_;
   /// What of a span is not answered yet, while it is one.
-  TaskSpan span_{{0, 0, 0}, {}};
+  Task span_;
   /// The tasks came as a span, and their results leave so.
   bool in_span_ = false;
   const Listener& listener_;
@@ -675,10 +674,6 @@ void ProgramRunner::LearnPace(std::chrono::nanoseconds took, size_t tasks) {
 
 std::chrono::nanoseconds ProgramRunner::Expected(size_t tasks) const {
   return std::chrono::nanoseconds(static_cast<int64_t>(pace_ * static_cast<double>(tasks)));
-}
-
-void ProgramRunner::Run(const RunContext& run, TaskSpan span, const Listener& listener) {
-  Batch(*this, run, std::move(span), listener).Run();
 }
 
 size_t ProgramRunner::BatchSize() {

@@ -23,9 +23,8 @@ class ProgramRunner {
   struct Listener {
     /// This one is what the program works on now.
     std::function<void(const AttemptRef&)> begins;
+    /// Of a span that returned values the first ones.
     std::function<void(std::vector<CommandEnd>)> ended;
-    /// The first ones of a span returned values.
-    std::function<void(ResultSpan)> answered;
     /// Whether this one is to be killed.
     std::function<bool(const AttemptRef&)> unwanted;
   };
@@ -40,10 +39,9 @@ class ProgramRunner {
 
   bool ready() const { return process_ != nullptr; }
 
-  /// Runs these, in order. Blocks until each has ended. Throws nothing for what a program does.
+  /// Runs these, in order: tasks, or a span, which stays together as long as its tasks return
+  /// values and nothing else. Blocks until each has ended. Throws nothing for what a program does.
   void Run(const RunContext& run, std::vector<Task> batch, const Listener& listener);
-  /// The same. As long as they return values and nothing else, they stay together.
-  void Run(const RunContext& run, TaskSpan span, const Listener& listener);
 
   /// The other way, for one task that nobody waits behind: to begin it, look for its answer
   /// whenever one of `descriptors` is readable, and go on as Run does at anything but that. Only

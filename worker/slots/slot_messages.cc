@@ -115,8 +115,11 @@ TaskResult AnswerOf(const Object& o) {
 }
 
 // [type, id, first task, count, pieces]: of tasks that returned values and nothing else.
-ResultSpan AnswersOf(const Object* field) {
-  ResultSpan span{{NumberOf(field[2]), 0, NumberOf(field[3])}, 0, 0, 0, TextOf(field[4])};
+TaskResult AnswersOf(const Object* field) {
+  TaskResult span;
+  span.task = NumberOf(field[2]);
+  span.count = NumberOf(field[3]);
+  span.answers = TextOf(field[4]);
   if (!IsWhole(span)) throw Error("a span of answers that is not whole");
   span.wall_us = WallOf(span.answers);
   return span;
@@ -362,25 +365,18 @@ std::string EncodeTasks(SlotFormat format, uint64_t id, const Program& program,
     return line + "]}\n";
   }
   FrameWriter frame(SlotType::kTasks, id, 1);
-  frame.packer().pack_array(static_cast<uint32_t>(tasks.size()));
+  uint64_t count = 0;
+  for (const Task* task : tasks) count += task->count;
+  frame.packer().pack_array(static_cast<uint32_t>(count));
   for (const Task* task : tasks) {
-    if (!task->packed.empty()) {
-      frame.buffer().write(task->packed.data(), task->packed.size());
-      continue;
-    }
+    std::string_view rows = task->rows;
+    for (std::string_view row; TakePiece(rows, row);) frame.buffer().write(row.data(), row.size());
+    if (!task->rows.empty()) continue;
     PackRowHead(frame.buffer(), *task, task->values.size());
     for (size_t i = 0; i < task->values.size(); ++i) {
       program.calls ? frame.Text(task->values[i]) : frame.Put(value_of(*task, i));
     }
   }
-  return frame.Take();
-}
-
-std::string EncodeTasks(uint64_t id, const TaskSpan& span) {
-  FrameWriter frame(SlotType::kTasks, id, 1);
-  frame.packer().pack_array(static_cast<uint32_t>(span.span.count));
-  std::string_view rows = span.rows;
-  for (std::string_view row; TakePiece(rows, row);) frame.buffer().write(row.data(), row.size());
   return frame.Take();
 }
 

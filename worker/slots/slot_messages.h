@@ -32,9 +32,8 @@ struct SlotOther {
   std::string type;
 };
 /// An answer is a result as far as the program knows it; a traceback is what it wrote to stderr.
-/// Answers of a span say nothing of attempts, slot and times.
-using FromProgram =
-    std::variant<SlotHello, SlotReady, SlotRefuse, TaskResult, ResultSpan, SlotOther>;
+/// It says nothing of attempts, slot and times.
+using FromProgram = std::variant<SlotHello, SlotReady, SlotRefuse, TaskResult, SlotOther>;
 
 /// Takes the bytes of a program as they come. The first one tells the form that it speaks.
 class ProgramReader {
@@ -63,8 +62,6 @@ std::string EncodeStart(SlotFormat format, uint64_t id, const Program& program,
                         const std::vector<std::string>& wide);
 std::string EncodeTasks(SlotFormat format, uint64_t id, const Program& program,
                         const std::vector<const Task*>& tasks, bool mark = false);
-/// In MessagePack.
-std::string EncodeTasks(uint64_t id, const TaskSpan& span);
 std::string EncodeUnsupported(SlotFormat format, const SlotOther& what);
 
 // ---- the numbers of types in MessagePack frames ----

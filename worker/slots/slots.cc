@@ -88,19 +88,17 @@ std::shared_ptr<const RunContext> Slots::run() {
   return run_;
 }
 
-void Slots::Push(std::vector<Task> tasks, std::vector<TaskSpan> spans) {
-  if (tasks.size() == 1 && spans.empty() && Begin(tasks[0])) return;
-  bool for_one = tasks.size() + spans.size() == 1 && watched_.empty();
+void Slots::Push(std::vector<Task> tasks) {
+  if (tasks.size() == 1 && Begin(tasks[0])) return;
+  bool for_one = tasks.size() == 1 && watched_.empty();
   {
     const Lock lock(mutex_);
     // It is awake, and looks again before it sleeps long.
     owner_sleeps_ = false;
     const auto now = clock_();
-    for (Task& task : tasks) queue_.push_back({std::move(task), now});
-    queued_ += tasks.size();
-    for (TaskSpan& span : spans) {
-      queued_ += span.span.count;
-      queue_.push_back({std::move(span), now});
+    for (Task& task : tasks) {
+      queued_ += task.count;
+      queue_.push_back({std::move(task), now});
     }
     // The thread of a slot that is watched, or whose program is not ready, may leave it to another.
     for_one = for_one && run_ != nullptr && run_->text().program.empty();
@@ -111,7 +109,7 @@ void Slots::Push(std::vector<Task> tasks, std::vector<TaskSpan> spans) {
 bool Slots::Begin(Task& task) {
   // More would make a long list to wait on; and tasks of groups choose their slots otherwise.
   constexpr size_t kWatchedMax = 4;
-  if (watched_.size() == kWatchedMax || !task.group.empty()) return false;
+  if (watched_.size() == kWatchedMax || !task.group.empty() || !task.rows.empty()) return false;
   std::shared_ptr<const RunContext> run;
   Slot* slot = nullptr;
   {
@@ -127,7 +125,7 @@ bool Slots::Begin(Task& task) {
     watched_.push_back(slot);
     owner_sleeps_ = false;
     slot->group.clear();
-    Occupy(*slot, {{task.task, task.attempt}});
+    Occupy(*slot, {task});
   }
   if (slot->program->Begin(std::move(run), std::move(task), slot->listener)) return true;
   const Lock lock(mutex_);
@@ -188,27 +186,17 @@ std::vector<AttemptRef> Slots::TakeBack(const std::vector<AttemptRef>& attempts)
   const Lock lock(mutex_);
   std::deque<Queued> left;
   for (Queued& queued : queue_) {
-    if (const auto* task = std::get_if<Task>(&queued.work)) {
-      const AttemptRef ref{task->task, task->attempt};
-      if (wanted.contains(ref)) {
-        taken.push_back(ref);
-      } else {
-        left.push_back(std::move(queued));
-      }
-      continue;
-    }
     // Those of a span between two that are taken stay together.
-    auto& span = std::get<TaskSpan>(queued.work);
-    while (span.span.count > 0) {
-      const auto next = wanted.lower_bound({span.span.task, 0});
-      const uint64_t stay = next == wanted.end()
-                                ? span.span.count
-                                : std::min(span.span.count, next->task - span.span.task);
-      if (stay > 0) left.push_back({CutFront(span, stay), queued.since});
-      if (span.span.count == 0) break;
-      TaskSpan one = CutFront(span, 1);
-      if (wanted.contains({one.span.task, one.span.attempt})) {
-        taken.push_back({one.span.task, one.span.attempt});
+    Task& tasks = queued.task;
+    while (tasks.count > 0) {
+      const auto next = wanted.lower_bound({tasks.task, 0});
+      const uint64_t stay =
+          next == wanted.end() ? tasks.count : std::min(tasks.count, next->task - tasks.task);
+      if (stay > 0) left.push_back({CutFront(tasks, stay), queued.since});
+      if (tasks.count == 0) break;
+      Task one = CutFront(tasks, 1);
+      if (wanted.contains(one.first())) {
+        taken.push_back(one.first());
       } else {
         left.push_back({std::move(one), queued.since});
       }
@@ -285,7 +273,7 @@ std::vector<OutputPart> Slots::TakeOutput() {
   return parts;
 }
 
-Slots::Ended Slots::TakeEnded() {
+std::vector<CommandEnd> Slots::TakeEnded() {
   const Lock lock(mutex_);
   return std::exchange(ended_, {});
 }
@@ -324,7 +312,7 @@ void Slots::OwnerSleeps(bool for_long) {
   const Lock lock(mutex_);
   owner_sleeps_ = for_long;
   // What ended between the owner's look and this call must not wait for the end of a long sleep.
-  if (for_long && !(ended_.tasks.empty() && ended_.spans.empty())) Wake();
+  if (for_long && !ended_.empty()) Wake();
 }
 
 void Slots::Serve(uint64_t index) {
@@ -419,8 +407,8 @@ void Slots::RunNext(Slot& slot, CommandRunner& runner) {
   const size_t share = queued_ / (2 * slots_.size()) + 1;
   const size_t chunk = run->text().chunk;
   const size_t most = command ? 1 : chunk > 0 ? chunk : std::min(slot.program->BatchSize(), share);
-  Work work = TakeWork(slot, most);
-  Occupy(slot, work.attempts());
+  std::vector<Task> work = TakeWork(slot, most);
+  Occupy(slot, {work.begin(), work.end()});
   // Those that had left it to this one.
   if (!queue_.empty() && slot.program->ready() && AnyCold()) work_.NotifyAll();
   if (std::exchange(owner_sleeps_, false)) Wake();
@@ -428,12 +416,10 @@ void Slots::RunNext(Slot& slot, CommandRunner& runner) {
     const Unlock unlocked(mutex_);
     if (command) {
       std::vector<CommandEnd> ended(1);
-      ended[0] = runner.Run(*run, work.tasks[0]);
+      ended[0] = runner.Run(*run, work[0]);
       TasksEnded(slot, std::move(ended));
-    } else if (work.tasks.empty()) {
-      slot.program->Run(*run, std::move(work.span), slot.listener);
     } else {
-      slot.program->Run(*run, std::move(work.tasks), slot.listener);
+      slot.program->Run(*run, std::move(work), slot.listener);
     }
   }
   Free(slot);
@@ -442,7 +428,7 @@ void Slots::RunNext(Slot& slot, CommandRunner& runner) {
 void Slots::Occupy(Slot& slot, const std::vector<AttemptSpan>& attempts) {
   slot.busy = true;
   slot.batch = attempts;
-  slot.current = {attempts[0].task, attempts[0].attempt};
+  slot.current = attempts[0].first();
   slot.started = clock_();
   if (slot.current.task == kNoTask.task) return;
   slot.occupied = slot.started;
@@ -468,13 +454,6 @@ void Slots::Free(Slot& slot) {
   if (std::exchange(slot.kill_sent, false)) Empty(slot.kill.get());
 }
 
-std::vector<AttemptSpan> Slots::Work::attempts() const {
-  std::vector<AttemptSpan> attempts;
-  for (const Task& task : tasks) attempts.push_back({task.task, task.attempt});
-  if (tasks.empty()) attempts.push_back(span.span);
-  return attempts;
-}
-
 bool Slots::AnotherIsOn(const std::string& group, const Slot& slot) const {
   return std::any_of(slots_.begin(), slots_.end(),
                      [&](const Slot& other) { return &other != &slot && other.group == group; });
@@ -482,42 +461,32 @@ bool Slots::AnotherIsOn(const std::string& group, const Slot& slot) const {
 
 // The next one, and those of its group behind it; or the next span, or its first ones. A slot stays
 // on its group; then it takes one that no other slot is on. It waits for neither.
-Slots::Work Slots::TakeWork(Slot& slot, size_t most) {
+std::vector<Task> Slots::TakeWork(Slot& slot, size_t most) {
   constexpr size_t kLookAhead = 4096;
-  Work work;
-  if (auto* span = std::get_if<TaskSpan>(&queue_.front().work)) {
-    work.span = CutFront(*span, std::min<uint64_t>(span->span.count, most));
-    spent_.queue += static_cast<int64_t>(work.count()) * (clock_() - queue_.front().since);
-    queued_ -= work.count();
-    if (span->span.count == 0) queue_.pop_front();
-    return work;
-  }
-  // Those of spans have none.
-  const auto group_of = [](const Queued& queued) -> const std::string& {
-    static const std::string kNone;
-    const auto* task = std::get_if<Task>(&queued.work);
-    return task == nullptr ? kNone : task->group;
-  };
   auto first = queue_.begin();
-  if (!group_of(*first).empty()) {
+  if (!first->task.group.empty()) {
     const auto end = queue_.begin() + static_cast<ptrdiff_t>(std::min(queue_.size(), kLookAhead));
     first = std::find_if(queue_.begin(), end,
-                         [&](const Queued& q) { return group_of(q) == slot.group; });
+                         [&](const Queued& q) { return q.task.group == slot.group; });
     if (first == end) {
       first = queue_.begin();
-      while (first != end && AnotherIsOn(group_of(*first), slot)) ++first;
+      while (first != end && AnotherIsOn(first->task.group, slot)) ++first;
     }
     if (first == end) first = queue_.begin();
   }
-  slot.group = group_of(*first);
+  slot.group = first->task.group;
+  const bool span = !first->task.rows.empty();
   const auto now = clock_();
-  while (first != queue_.end() && work.tasks.size() < most && group_of(*first) == slot.group &&
-         std::holds_alternative<Task>(first->work)) {
-    spent_.queue += now - first->since;
-    work.tasks.push_back(std::move(std::get<Task>(first->work)));
-    first = queue_.erase(first);
+  std::vector<Task> work;
+  uint64_t taken = 0;
+  while (first != queue_.end() && taken < most && first->task.group == slot.group) {
+    if (!work.empty() && (span || !first->task.rows.empty())) break;
+    work.push_back(CutFront(first->task, std::min<uint64_t>(first->task.count, most - taken)));
+    taken += work.back().count;
+    spent_.queue += static_cast<int64_t>(work.back().count) * (now - first->since);
+    if (first->task.count == 0) first = queue_.erase(first);
   }
-  queued_ -= work.count();
+  queued_ -= taken;
   return work;
 }
 
@@ -531,7 +500,6 @@ ProgramRunner::Listener Slots::ListenerOf(Slot& slot) {
   listener.ended = [this, &slot](std::vector<CommandEnd> ended) {
     TasksEnded(slot, std::move(ended));
   };
-  listener.answered = [this, &slot](ResultSpan results) { SpanEnded(slot, std::move(results)); };
   listener.unwanted = [this, &slot](const AttemptRef& ref) {
     const Lock lock(mutex_);
     return slot.kill_all || slot.unwanted.contains(ref);
@@ -556,22 +524,12 @@ void Slots::TasksEnded(Slot& slot, std::vector<CommandEnd> ended) {
 void Slots::Keep(Slot& slot, std::vector<CommandEnd> ended) {
   for (const CommandEnd& end : ended) {
     if (end.result.task == 0 || !end.no_room.empty()) continue;
-    CountEnded(slot, 1, std::chrono::microseconds(end.result.wall_us) - end.spawn);
+    const auto ran = std::chrono::microseconds(end.result.wall_us) - end.spawn;
+    slot.ran += ran;
+    spent_.run += ran;
+    spent_.tasks += end.result.count;
   }
-  std::move(ended.begin(), ended.end(), std::back_inserter(ended_.tasks));
-}
-
-void Slots::SpanEnded(Slot& slot, ResultSpan results) {
-  const Lock lock(mutex_);
-  CountEnded(slot, results.span.count, std::chrono::microseconds(results.wall_us));
-  ended_.spans.push_back(std::move(results));
-  TellEnded();
-}
-
-void Slots::CountEnded(Slot& slot, size_t tasks, std::chrono::nanoseconds ran) {
-  slot.ran += ran;
-  spent_.run += ran;
-  spent_.tasks += tasks;
+  std::move(ended.begin(), ended.end(), std::back_inserter(ended_));
 }
 
 void Slots::TellEnded() {

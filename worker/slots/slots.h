@@ -7,7 +7,6 @@
 #include <optional>
 #include <set>
 #include <thread>
-#include <variant>
 #include <vector>
 
 #include "base/files.h"
@@ -36,7 +35,7 @@ class Slots {
   /// Before the first Push of the run.
   void SetRun(std::shared_ptr<const RunContext> run);
   std::shared_ptr<const RunContext> run();
-  void Push(std::vector<Task> tasks, std::vector<TaskSpan> spans);
+  void Push(std::vector<Task> tasks);
   /// Those of `attempts` that had not been started; they will not be.
   std::vector<AttemptRef> TakeBack(const std::vector<AttemptRef>& attempts);
   void Kill(const std::vector<AttemptRef>& attempts);
@@ -58,11 +57,7 @@ class Slots {
   /// What tasks that run for long have printed since the last call.
   std::vector<OutputPart> TakeOutput();
   /// What ended since the last call, and what runs now.
-  struct Ended {
-    std::vector<CommandEnd> tasks;
-    std::vector<ResultSpan> spans;
-  };
-  Ended TakeEnded();
+  std::vector<CommandEnd> TakeEnded();
   /// Readable when LookAtPrograms may find something.
   std::vector<int> watched_fds() const;
   void LookAtPrograms();
@@ -118,15 +113,8 @@ class Slots {
   bool MayStartAhead(const Slot& slot) const CQ_REQUIRES(mutex_);
   void StartAhead(Slot& slot) CQ_REQUIRES(mutex_);
   void RunNext(Slot& slot, CommandRunner& runner) CQ_REQUIRES(mutex_);
-  /// What a slot takes at a time: tasks, or a span.
-  struct Work {
-    std::vector<Task> tasks;
-    TaskSpan span{{0, 0, 0}, {}};
-    size_t count() const { return tasks.size() + span.span.count; }
-    std::vector<AttemptSpan> attempts() const;
-  };
   bool AnotherIsOn(const std::string& group, const Slot& slot) const CQ_REQUIRES(mutex_);
-  Work TakeWork(Slot& slot, size_t most) CQ_REQUIRES(mutex_);
+  std::vector<Task> TakeWork(Slot& slot, size_t most) CQ_REQUIRES(mutex_);
   ProgramRunner::Listener ListenerOf(Slot& slot);
   /// False: none is free for it, or it is no task for that.
   bool Begin(Task& task);
@@ -138,9 +126,7 @@ class Slots {
   void Free(Slot& slot) CQ_REQUIRES(mutex_);
   void TasksEnded(Slot& slot, std::vector<CommandEnd> ended);
   void Keep(Slot& slot, std::vector<CommandEnd> ended) CQ_REQUIRES(mutex_);
-  void SpanEnded(Slot& slot, ResultSpan results);
   void TellEnded() CQ_REQUIRES(mutex_);
-  void CountEnded(Slot& slot, size_t tasks, std::chrono::nanoseconds ran) CQ_REQUIRES(mutex_);
   bool Runs(AttemptId attempt);
   bool Alone(uint64_t index);
   void Wake();
@@ -158,13 +144,13 @@ class Slots {
   std::shared_ptr<const RunContext> ahead_run_ CQ_GUARDED_BY(mutex_);
   uint64_t ahead_ CQ_GUARDED_BY(mutex_) = 0;
   struct Queued {
-    std::variant<Task, TaskSpan> work;
+    Task task;
     std::chrono::nanoseconds since{};
   };
   std::deque<Queued> queue_ CQ_GUARDED_BY(mutex_);
   /// Each of a span counts.
   size_t queued_ CQ_GUARDED_BY(mutex_) = 0;
-  Ended ended_ CQ_GUARDED_BY(mutex_);
+  std::vector<CommandEnd> ended_ CQ_GUARDED_BY(mutex_);
   std::vector<Slot> slots_ CQ_GUARDED_BY(mutex_);
   /// One for each.
   std::vector<std::thread> threads_;

@@ -70,8 +70,13 @@ class CoreTest : public ::testing::Test {
     for (const Action& action : actions) {
       const auto* give = std::get_if<Give>(&action);
       if (give == nullptr) continue;
-      for (const auto& grant : give->tasks) held_[give->to].push_back({grant.task, grant.attempt});
-      for (const AttemptSpan& span : give->spans) spans_[give->to].push_back(span);
+      for (const auto& grant : give->grants) {
+        if (grant.span.count > 1) {
+          spans_[give->to].push_back(grant.span);
+        } else {
+          held_[give->to].push_back(grant.span.first());
+        }
+      }
     }
     return actions;
   }
@@ -164,7 +169,9 @@ class CoreTest : public ::testing::Test {
     for (const Action& action : actions) {
       const auto* give = std::get_if<Give>(&action);
       if (give == nullptr || give->to != to) continue;
-      for (const auto& grant : give->tasks) refs.push_back({grant.task, grant.attempt});
+      for (const auto& grant : give->grants) {
+        if (grant.span.count == 1) refs.push_back(grant.span.first());
+      }
     }
     return refs;
   }

@@ -182,7 +182,7 @@ TEST_F(CoreTest, WhatWasNeverStartedIsNotCountedAsTried) {
     const auto* give = std::get_if<struct Give>(&action);
     if (give == nullptr) continue;
     ++gives;
-    EXPECT_EQ(give->tasks[0].attempt_number, 1u);
+    EXPECT_EQ(give->grants[0].attempt_number, 1u);
   }
   EXPECT_EQ(gives, 1u);
 }
@@ -197,8 +197,8 @@ TEST_F(CoreTest, WhenTheJournalIsBehindNothingMoreIsGiven) {
     for (const Action& action : actions) {
       const auto* give = std::get_if<Give>(&action);
       if (give == nullptr) continue;
-      for (const auto& grant : give->tasks) {
-        results.results.push_back(ResultOf({grant.task, grant.attempt}, Outcome::kOk, 1));
+      for (const auto& grant : give->grants) {
+        results.results.push_back(ResultOf(grant.span.first(), Outcome::kOk, 1));
       }
     }
     finished += results.results.size();

@@ -93,10 +93,9 @@ class HostileWorld {
       if (const auto* send = std::get_if<Send>(&action)) {
         if (std::holds_alternative<Who>(send->message)) offered_[send->to] = send->session;
       } else if (const auto* give = std::get_if<Give>(&action)) {
-        for (const auto& grant : give->tasks) given_.push_back({grant.task, grant.attempt});
-        for (const AttemptSpan& span : give->spans) {
-          for (uint64_t i = 0; i < span.count; ++i) {
-            given_.push_back({span.task + i, span.attempt + i});
+        for (const auto& grant : give->grants) {
+          for (uint64_t i = 0; i < grant.span.count; ++i) {
+            given_.push_back({grant.span.task + i, grant.span.attempt + i});
           }
         }
       } else if (const auto* write = std::get_if<Write>(&action);
@@ -196,10 +195,10 @@ class HostileWorld {
     }
     if (Below(2) == 0) {
       const AttemptRef ref = Ref();
-      ResultSpan span{{ref.task, ref.attempt, 1 + Below(5)}, 0, 0, 0, {}};
-      for (uint64_t i = 0; i < span.span.count; ++i) AppendAnswer(span.answers, 5, "x");
-      span.wall_us = 5 * span.span.count;
-      results.spans.push_back(span);
+      auto span = For<TaskResult>({ref.task, ref.attempt, 1 + Below(5)});
+      for (uint64_t i = 0; i < span.count; ++i) AppendAnswer(span.answers, 5, "x");
+      span.wall_us = 5 * span.count;
+      results.results.push_back(span);
     }
     return results;
   }

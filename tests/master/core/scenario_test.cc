@@ -250,11 +250,10 @@ class Scenario {
   }
   void Say(const Give& give) {
     out_ += fmt::format("to {}: assign", give.to);
-    for (const auto& grant : give.tasks) {
-      given_[{give.to, grant.task}] = grant.attempt;
-      out_ +=
-          fmt::format(" {}({}){}", grant.task, Name(grant.attempt),
-                      grant.attempt_number > 1 ? fmt::format(" try {}", grant.attempt_number) : "");
+    for (const auto& [span, number] : give.grants) {
+      given_[{give.to, span.task}] = span.attempt;
+      out_ += fmt::format(" {}({}){}", span.task, Name(span.attempt),
+                          number > 1 ? fmt::format(" try {}", number) : "");
     }
     out_ += "\n";
   }

@@ -21,17 +21,19 @@ class CoreSpanTest : public CoreTest {
   }
 
   // The results of so many tasks of a span, from the one at `at` on.
-  static ResultSpan Answers(const AttemptSpan& span, uint64_t at, uint64_t count) {
-    ResultSpan results{{span.task + at, span.attempt + at, count}, 0, 1'000, count, {}};
+  static TaskResult Answers(const AttemptSpan& span, uint64_t at, uint64_t count) {
+    auto results = For<TaskResult>({span.task + at, span.attempt + at, count});
+    results.started_us = 1'000;
+    results.wall_us = count;
     for (uint64_t i = 0; i < count; ++i)
       AppendAnswer(results.answers, 1, Value(span.task + at + i));
     return results;
   }
   static std::string Value(TaskId task) { return "v" + std::to_string(task); }
-  std::vector<Action> Answer(ConnectionId from, ResultSpan span) {
+  std::vector<Action> Answer(ConnectionId from, TaskResult span) {
     Results results;
     results.run = kRun;
-    results.spans = {std::move(span)};
+    results.results = {std::move(span)};
     return Report(from, std::move(results));
   }
   std::vector<Action> CommitAll(const std::vector<Action>& actions) {
@@ -53,9 +55,9 @@ TEST_F(CoreSpanTest, TogetherTheyGoOutComeBackAndAreAcknowledged) {
   const uint64_t before = done();
   const auto answered = Answer(1, Answers(span, 0, span.count));
   EXPECT_TRUE(All<Ack>(answered).empty());
-  const auto written = Written<SpanRecord>(answered);
+  const auto written = Written<ResultRecord>(answered);
   ASSERT_EQ(written.size(), 1u);
-  EXPECT_EQ(written[0].results.span, span);
+  EXPECT_EQ(AttemptSpan(written[0].result), span);
   EXPECT_EQ(done(), before + span.count);
   const auto acks = All<Ack>(CommitAll(answered));
   ASSERT_EQ(acks.size(), 1u);
@@ -66,12 +68,12 @@ TEST_F(CoreSpanTest, PartsComeInAnyOrderAndByThemselves) {
   const AttemptSpan span = GiveSpan(1000);
   const uint64_t before = done();
   const auto middle = Answer(1, Answers(span, 4, 3));
-  EXPECT_EQ(Written<SpanRecord>(middle)[0].results.span.task, span.task + 4);
-  EXPECT_EQ(Written<SpanRecord>(Answer(1, Answers(span, 0, 4))).size(), 1u);
+  EXPECT_EQ(Written<ResultRecord>(middle)[0].result.task, span.task + 4);
+  EXPECT_EQ(Written<ResultRecord>(Answer(1, Answers(span, 0, 4))).size(), 1u);
   const AttemptRef one{span.task + 7, span.attempt + 7};
   const auto failed = Finish(1, one, Outcome::kError);
   EXPECT_EQ(Written<ResultRecord>(failed)[0].result.outcome, Outcome::kError);
-  EXPECT_EQ(Written<SpanRecord>(Answer(1, Answers(span, 8, span.count - 8))).size(), 1u);
+  EXPECT_EQ(Written<ResultRecord>(Answer(1, Answers(span, 8, span.count - 8))).size(), 1u);
   EXPECT_EQ(done(), before + span.count);
 }
 
@@ -87,7 +89,7 @@ TEST_F(CoreSpanTest, OfALostWorkerOnlyTheTaskThatRanIsCharged) {
   for (const Action& action : Join(2, 2, 60)) {
     const auto* give = std::get_if<Give>(&action);
     if (give == nullptr) continue;
-    for (const auto& grant : give->tasks) tries[grant.task] = grant.attempt_number;
+    for (const auto& grant : give->grants) tries[grant.span.task] = grant.attempt_number;
   }
   for (uint64_t i = 0; i < span.count; ++i) {
     EXPECT_EQ(tries[span.task + i], i == 5 ? 2u : 1u) << i;
@@ -111,7 +113,6 @@ TEST_F(CoreSpanTest, ARepetitionIsNoSecondOutcomeAndIsAcknowledgedOnceDurable) {
   // Of all of them, and of a part.
   for (const uint64_t count : {uint64_t{10}, uint64_t{4}}) {
     const auto again = Answer(1, Answers(span, 3, count - 3));
-    EXPECT_TRUE(Written<SpanRecord>(again).empty());
     EXPECT_TRUE(Written<ResultRecord>(again).empty());
     EXPECT_TRUE(All<Ack>(again).empty());
   }
@@ -133,7 +134,10 @@ TEST_F(CoreSpanTest, ACancelledOneKeepsItsOutcome) {
   const auto each = Written<ResultRecord>(answered);
   EXPECT_EQ(each.size(), 5u);
   for (const ResultRecord& record : each) {
-    EXPECT_EQ(record.result.packed, Value(record.result.task));
+    std::string_view answers = record.result.answers;
+    cq::Answer answer;
+    ASSERT_TRUE(TakeAnswer(answers, answer));
+    EXPECT_EQ(answer.value, Value(record.result.task));
     EXPECT_NE(record.result.task, span.task + 2);
   }
   EXPECT_EQ(done(), before + 5);

@@ -75,7 +75,9 @@ class HostileMaster {
           task.attempt = Ref().attempt;
           return task;
         });
-        assign.spans = Some<TaskSpan>([this] { return TaskSpan{Span(), {}}; });
+        for (Task& span : Some<Task>([this] { return For<Task>(Span()); })) {
+          assign.tasks.push_back(std::move(span));
+        }
         return Tell(assign);
       }
       case 4:
@@ -131,9 +133,9 @@ class HostileMaster {
 
   void End(AttemptSpan& slot) {
     if (slot.count > 1 && Below(2) == 0) {
-      ResultSpan answers{CutFront(slot, 1 + Below(slot.count)), 0, 0, 0, {}};
-      for (uint64_t i = 0; i < answers.span.count; ++i) AppendAnswer(answers.answers, 5, "x");
-      return core_->OnAnswered(now_, std::move(answers));
+      auto answers = For<TaskResult>(CutFront(slot, 1 + Below(slot.count)));
+      for (uint64_t i = 0; i < answers.count; ++i) AppendAnswer(answers.answers, 5, "x");
+      return core_->OnFinished(now_, std::move(answers), false);
     }
     core_->OnFinished(now_, First(slot, static_cast<Outcome>(Below(2)), Below(3) == 0 ? -9 : 0),
                       false);
@@ -153,8 +155,7 @@ class HostileMaster {
     core_->CheckInvariants();
     for (WorkerAction& action : core_->TakeActions()) {
       if (auto* enqueue = std::get_if<Enqueue>(&action)) {
-        for (const Task& task : enqueue->tasks) queue_.push_back({task.task, task.attempt, 1});
-        for (const TaskSpan& span : enqueue->spans) queue_.push_back(span.span);
+        queue_.insert(queue_.end(), enqueue->tasks.begin(), enqueue->tasks.end());
       } else if (const auto* take = std::get_if<TakeBack>(&action)) {
         Take(*take);
       } else if (const auto* kill = std::get_if<cq::Kill>(&action)) {

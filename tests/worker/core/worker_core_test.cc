@@ -56,7 +56,8 @@ class WorkerCoreTest : public ::testing::Test {
     Assign assign;
     assign.run = kRun;
     for (uint64_t i = first; i < first + count; ++i) {
-      assign.tasks.push_back({i, MakeSerial(1, i), 1, 1, {}, {}, {}});
+      assign.tasks.push_back(For<Task>({i, MakeSerial(1, i)}));
+      assign.tasks.back().seed = 1;
     }
     return assign;
   }
@@ -373,26 +374,31 @@ class WorkerSpanTest : public WorkerCoreTest {
   void Assign(uint64_t first, uint64_t count) {
     cq::Assign assign;
     assign.run = kRun;
-    TaskSpan span{Span(first, count), {}};
+    auto span = For<Task>(Span(first, count));
     for (uint64_t i = 0; i < count; ++i) AppendPiece(span.rows, "a row");
-    assign.spans = {span};
+    assign.tasks = {span};
     const auto queued = Done<Enqueue>(Tell(assign));
     ASSERT_EQ(queued.size(), 1u);
-    EXPECT_EQ(queued[0].spans, assign.spans);
+    EXPECT_EQ(queued[0].tasks, assign.tasks);
   }
   void Answer(uint64_t first, uint64_t count) {
-    ResultSpan span{Span(first, count), 0, 1, count, {}};
+    auto span = For<TaskResult>(Span(first, count));
+    span.started_us = 1;
+    span.wall_us = count;
     for (uint64_t i = 0; i < count; ++i) AppendAnswer(span.answers, 1, std::to_string(first + i));
-    core_->OnAnswered(now_, std::move(span));
+    core_->OnFinished(now_, std::move(span), false);
   }
   // What the results say, task by task.
   static std::vector<TaskId> TasksIn(const std::vector<Results>& all) {
     std::vector<TaskId> tasks;
     for (const Results& results : all) {
-      for (const ResultSpan& span : results.spans) {
-        for (const TaskResult& result : ResultsOf(span)) {
-          EXPECT_EQ(result.packed, std::to_string(result.task));
-          tasks.push_back(result.task);
+      for (const TaskResult& span : results.results) {
+        if (span.answers.empty()) continue;
+        std::string_view answers = span.answers;
+        cq::Answer answer;
+        for (TaskId task = span.task; TakeAnswer(answers, answer); ++task) {
+          EXPECT_EQ(answer.value, std::to_string(task));
+          tasks.push_back(task);
         }
       }
     }
@@ -469,8 +475,9 @@ TEST_F(WorkerSpanTest, AFailureInTheMiddleIsAResultOfItsOwn) {
   Answer(4, 2);
   const auto results = Sent<Results>(Tick());
   EXPECT_EQ(TasksIn(results), (std::vector<TaskId>{1, 2, 4, 5}));
-  ASSERT_EQ(results[0].results.size(), 1u);
-  EXPECT_EQ(results[0].results[0].task, 3u);
+  ASSERT_EQ(results[0].results.size(), 3u);
+  EXPECT_EQ(results[0].results[1].first(), Ref(3));
+  EXPECT_EQ(results[0].results[1].outcome, Outcome::kError);
 }
 
 // Cancelled before it was sent: the others are sent all the same.
@@ -538,7 +545,8 @@ TEST_F(WorkerCoreTest, AMasterCannotGiveItWhatWouldEndIt) {
   assign.tasks[0].details.Edit().timeout_ms = UINT64_MAX;
   assign.tasks[1].values = {"1"};
   assign.tasks[2].task = 0;
-  assign.tasks.push_back({4, 1, 1, 1, {"1", "2"}, {}, {}});
+  assign.tasks.push_back(For<Task>({4, 1}));
+  assign.tasks.back().values = {"1", "2"};
   const auto queued = Done<Enqueue>(Tell(assign));
   ASSERT_EQ(queued.size(), 1u);
   ASSERT_EQ(queued[0].tasks.size(), 2u);
@@ -554,13 +562,14 @@ TEST_F(WorkerSpanTest, ASpanOfWhatIsHeldAlreadyIsNone) {
   Answer(5, 3);
   cq::Assign again;
   again.run = kRun;
-  again.spans = {{Span(1, 10), {}}, {Span(8, 3), {}}, {Span(9, 0), {}}};
-  again.spans.push_back({{9, UINT64_MAX, 2}, {}});
-  again.spans.push_back({Span(9, 2), {}});
+  for (const AttemptSpan& span :
+       {Span(1, 10), Span(8, 3), Span(9, 0), AttemptSpan{9, UINT64_MAX, 2}, Span(9, 2)}) {
+    again.tasks.push_back(For<Task>(span));
+  }
   const auto queued = Done<Enqueue>(Tell(again));
   ASSERT_EQ(queued.size(), 1u);
-  ASSERT_EQ(queued[0].spans.size(), 1u);
-  EXPECT_EQ(queued[0].spans[0].span, Span(9, 2));
+  ASSERT_EQ(queued[0].tasks.size(), 1u);
+  EXPECT_EQ(AttemptSpan(queued[0].tasks[0]), Span(9, 2));
 }
 
 // What the master would refuse is never sent, and so never sent again.
