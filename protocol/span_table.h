@@ -27,6 +27,9 @@ class SpanTable {
 
   /// The entry of these keys and no others; nullptr: no one entry has them all.
   Value* Isolate(Key first, uint64_t count) {
+    if (Value* value = entries_.Find(first + count - 1); value && value->count == count) {
+      return value;
+    }
     auto [last, value] = Locate(first);
     if (value == nullptr) return nullptr;
     const uint64_t before = value->count - (last - first + 1);

@@ -180,7 +180,8 @@ Core::Verdict Core::Judge(const Worker* worker, const TaskResult& result) const 
 
 // `worker` is none for what comes from a file of a worker that has left.
 void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
-  if (result.count > 1 && !IsOutAsOne(worker, result)) {
+  if (result.count > 1) {
+    if (IsOutAsOne(worker, result)) return OnEnded(now, worker, result);
     for (TaskResult& one : Apart(std::move(result))) OnResult(now, worker, one);
     return;
   }
