@@ -36,35 +36,36 @@ uint64_t Core::Candidates() const {
   return expected_ + hosts.size();
 }
 
-bool Core::Refused(const OpenTask& open, const Worker& worker) const {
-  return std::any_of(open.refused.begin(), open.refused.end(), [&](WorkerIndex refuser) {
-    return workers_.all()[refuser].host_index == worker.host_index;
-  });
+bool Core::Refused(const Work& open, const Worker& worker) const {
+  return std::any_of(
+      open.past->refused.begin(), open.past->refused.end(),
+      [&](WorkerIndex refuser) { return workers_.all()[refuser].host_index == worker.host_index; });
 }
 
 // Not charged, and not given to this worker again. The last report is kept, for the case that no
 // other worker can do better.
-void Core::OnUnstartable(Worker& worker, TaskResult& result, OpenTask& open) {
+void Core::OnUnstartable(Worker& worker, TaskResult& result, Work& open) {
   // Where others fail, too, it is the task and not the machine.
-  if (open.refused.empty()) {
+  if (open.past->refused.empty()) {
     ++worker.unstartable;
   } else {
-    for (const WorkerIndex other : open.refused) {
+    for (const WorkerIndex other : open.past->refused) {
       Worker& w = workers_[other];
       if (w.unstartable > 0) --w.unstartable;
     }
   }
-  if (open.refused.empty() && worker.unstartable == 3) {
+  if (open.past->refused.empty() && worker.unstartable == 3) {
     actions_.emplace_back(Note{Note::Kind::kWarning,
                                fmt::format("worker {} on {} could not start 3 tasks in a row: {}",
                                            worker.number, worker.host, result.details->error)});
   }
   const uint32_t attempts = open.attempts;
-  if (std::find(open.refused.begin(), open.refused.end(), worker.index) == open.refused.end()) {
-    open.refused.push_back(worker.index);
+  if (std::find(open.past->refused.begin(), open.past->refused.end(), worker.index) ==
+      open.past->refused.end()) {
+    open.past.Edit().refused.push_back(worker.index);
   }
   std::set<HostIndex> hosts;
-  for (const WorkerIndex refuser : open.refused) hosts.insert(workers_[refuser].host_index);
+  for (const WorkerIndex refuser : open.past->refused) hosts.insert(workers_[refuser].host_index);
   if (hosts.size() >= std::min(kRefusalsMax, std::max<uint64_t>(Candidates(), 1))) {
     Finish(std::move(result), worker.index, attempts);
   } else {
@@ -78,8 +79,8 @@ void Core::OnUnstartable(Worker& worker, TaskResult& result, OpenTask& open) {
 }
 
 // Another worker could start what these could not.
-void Core::Refute(const OpenTask& open) {
-  for (const WorkerIndex refuser : open.refused) workers_[refuser].refuted = true;
+void Core::Refute(const Work& open) {
+  for (const WorkerIndex refuser : open.past->refused) workers_[refuser].refuted = true;
   DrainBlackHoles();
 }
 
@@ -160,10 +161,10 @@ void Core::LeaveAloneIfBad(Host& host) {
   actions_.emplace_back(AvoidHost{host.name});
 }
 
-bool Core::MayBeItsHosts(const Worker& worker, const OpenTask& open) {
+bool Core::MayBeItsHosts(const Worker& worker, const Work& open) {
   constexpr uint64_t kTrials = 3;
   Host& host = workers_.HostOf(worker);
-  if (!open.failed_on.empty() || host.trials == kTrials || !IsSuspect(host)) return false;
+  if (!open.past->failed_on.empty() || host.trials == kTrials || !IsSuspect(host)) return false;
   ++host.trials;
   return true;
 }
@@ -173,7 +174,7 @@ void Core::FinishRefused() {
   if (refused_.empty() || expected_ > 0 || finished_ || Candidates() == 0) return;
   std::vector<TaskId> failed;
   for (const auto& [task, result] : refused_) {
-    const OpenTask* open = tasks_.Find(task);
+    const Work* open = tasks_.Find(task);
     if (open == nullptr || !open->ready()) continue;
     const auto& all = workers_.all();
     const bool hope = std::any_of(all.begin(), all.end(), [&](const Worker& worker) {

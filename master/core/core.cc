@@ -36,12 +36,13 @@ void Core::Recover(Recovered& recovered) {
   tasks_.set_mark(recovered.mark);
   mark_asked_ = recovered.mark;
   for (const TriedTask& tried : recovered.tried) {
-    OpenTask& open = tasks_.OpenUp(tried.task);
+    Work& open = tasks_.OpenUp(tried.task);
     open.attempts = tried.attempts;
-    open.charged = tried.charged;
-    open.failures = tried.failures;
-    open.given_up = tried.given_up;
-    open.over = tried.over;
+    Work::Past& past = open.past.Edit();
+    past.charged = tried.charged;
+    past.failures = tried.failures;
+    past.given_up = tried.given_up;
+    past.over = tried.over;
   }
   for (const TaskId task : recovered.held_back) tasks_.HoldBack(task);
   for (const KnownWorker& known : recovered.workers) {
@@ -63,8 +64,8 @@ void Core::Recover(Recovered& recovered) {
 // Everything may go out now, but what an earlier master was about to set aside.
 void Core::Admit() {
   tasks_.Admit();
-  for (OpenTask* open : tasks_.Open()) {
-    if (!open->ready() || open->charged.size() < options_.crash_limit) continue;
+  for (Work* open : tasks_.Open()) {
+    if (!open->ready() || open->past->charged.size() < options_.crash_limit) continue;
     if (MayBeExplained(*open)) {
       tasks_.SuspendReady(open->task);
     } else {
@@ -211,9 +212,9 @@ void Core::OnAdded(uint64_t tasks) {
 }
 
 void Core::OnWanted(Time now, TaskId task) {
-  OpenTask* open = tasks_.Find(task);
+  Work* open = tasks_.Find(task);
   // A worker of an earlier master may have finished it.
-  if (open == nullptr || !std::exchange(open->held_back, false)) return;
+  if (open == nullptr || !std::exchange(open->past.Edit().held_back, false)) return;
   if (MayWake(now, *open)) tasks_.Wake(task);
   all_dirty_ = true;
 }
@@ -222,7 +223,7 @@ void Core::OnCancelled(const std::vector<TaskId>& tasks) {
   if (finished_) return;
   for (const TaskId task : tasks) {
     if (!tasks_.Exists(task) || tasks_.Done(task)) continue;
-    const OpenTask* open = tasks_.Find(task);
+    const Work* open = tasks_.Find(task);
     TaskResult result;
     result.task = task;
     // Of an attempt that never ran: what is out becomes a second one, and is ended.
@@ -297,7 +298,7 @@ void Core::WakeDue(Time now) {
   while (!wake_.empty() && wake_.begin()->first <= now) {
     const TaskId task = wake_.begin()->second;
     wake_.erase(wake_.begin());
-    const OpenTask* open = tasks_.Find(task);
+    const Work* open = tasks_.Find(task);
     if (open == nullptr) continue;
     if (MayWake(now, *open)) tasks_.Wake(task);
     // One that is ready has waited long enough for another worker.
@@ -306,12 +307,12 @@ void Core::WakeDue(Time now) {
 }
 
 // At the limit it waits for what its scheduler says.
-bool Core::MayBeExplained(const OpenTask& open) const {
-  return open.charged.size() >= options_.crash_limit && open.provisional > 0;
+bool Core::MayBeExplained(const Work& open) const {
+  return open.past->charged.size() >= options_.crash_limit && open.past->provisional > 0;
 }
 
-bool Core::MayWake(Time now, const OpenTask& open) const {
-  return open.waiting && open.not_before <= now && !MayBeExplained(open);
+bool Core::MayWake(Time now, const Work& open) const {
+  return open.waiting() && open.past->not_before <= now && !MayBeExplained(open);
 }
 
 void Core::Flush(Time now) {
@@ -347,19 +348,20 @@ void Core::Disconnect(Worker& worker) {
 // ---- tasks ----
 
 // Enters the attempt that is out into its worker's books.
-void Core::Hold(Worker& worker, OpenTask& open) {
-  CQ_ASSERT(open.attempt != 0 && open.worker == worker.index,
+void Core::Hold(Worker& worker, Work& open) {
+  CQ_ASSERT(open.out() && open.out()->worker == worker.index,
             "worker {} is to hold task {}, which is not out with it", worker.number, open.task);
   worker.held.Add(open);
-  if (open.suspect != 0) ++worker.suspects;
-  if (!open.charged.empty()) ++worker.charged;
+  if (open.past->suspect != 0) ++worker.suspects;
+  if (!open.past->charged.empty()) ++worker.charged;
   if (open.group != kNoGroup) ++worker.held_of_group[open.group];
 }
 
 // Takes the attempt that is out away from the worker's books.
-void Core::Detach(OpenTask& open) {
-  CQ_ASSERT(open.attempt != 0, "task {} is taken from a worker and is not out", open.task);
-  Worker& worker = workers_[open.worker];
+void Core::Detach(Work& open) {
+  CQ_ASSERT(open.out(), "task {} is taken from a worker and is not out", open.task);
+  Work::Out& out = *open.out();
+  Worker& worker = workers_[out.worker];
   worker.held.Remove(open);
   if (open.group != kNoGroup) {
     const auto count = worker.held_of_group.find(open.group);
@@ -368,26 +370,27 @@ void Core::Detach(OpenTask& open) {
               open.group, open.task);
     if (--count->second == 0) worker.held_of_group.erase(count);
   }
-  CQ_ASSERT(worker.running >= (open.running ? 1 : 0), "worker {} runs nothing, and task {} there",
+  CQ_ASSERT(worker.running >= (out.run ? 1 : 0), "worker {} runs nothing, and task {} there",
             worker.number, open.task);
-  CQ_ASSERT(worker.charged >= (open.charged.empty() ? 0 : 1),
+  CQ_ASSERT(worker.charged >= (open.past->charged.empty() ? 0 : 1),
             "worker {} holds nothing that was charged, and task {} was", worker.number, open.task);
-  if (open.running) --worker.running;
-  if (open.retracting) worker.retracting -= open.count;
-  if (!open.charged.empty()) --worker.charged;
-  if (open.suspect != 0) --worker.suspects;
-  open.running = false;
-  open.retracting = false;
-  open.given_up = open.attempt;
+  if (out.run) --worker.running;
+  if (out.retracting) worker.retracting -= open.count;
+  if (!open.past->charged.empty()) --worker.charged;
+  if (open.past->suspect != 0) --worker.suspects;
+  out.run.reset();
+  out.retracting = false;
   MarkDirty(worker);
 }
 
-void Core::GiveUp(OpenTask& open) {
-  open.earlier.emplace_back(open.attempt, open.worker);
+void Core::GiveUp(Work& open) {
+  Work::Past& past = open.past.Edit();
+  past.earlier.emplace_back(open.attempt, open.out()->worker);
+  past.given_up = open.attempt;
   Detach(open);
 }
 
-void Core::Release(TaskId task, OpenTask& open) {
+void Core::Release(TaskId task, Work& open) {
   GiveUp(open);
   if (MayBeExplained(open)) {
     tasks_.Suspend(task);
@@ -397,13 +400,13 @@ void Core::Release(TaskId task, OpenTask& open) {
   all_dirty_ = true;
 }
 
-void Core::ReleaseAt(Time when, TaskId task, OpenTask& open) {
+void Core::ReleaseAt(Time when, TaskId task, Work& open) {
   if (when == Time{}) {
     Release(task, open);
     return;
   }
   GiveUp(open);
-  open.not_before = when;
+  open.past.Edit().not_before = when;
   tasks_.Suspend(task);
   wake_.emplace(when, task);
 }
@@ -413,11 +416,11 @@ void Core::Finish(TaskResult&& result, std::optional<WorkerIndex> worker, uint64
   const uint64_t count = result.count;
   CQ_ASSERT(result.attempt != 0, "task {} ends without an attempt", task);
   result.unstartable = false;
-  OpenTask* open = tasks_.Isolate(task, count);
-  if (open != nullptr && open->attempt != 0) {
+  Work* open = tasks_.Isolate(task, count);
+  if (open != nullptr && open->out()) {
     const bool other = open->attempt != result.attempt;
-    if (other) stale_[task].emplace_back(open->attempt, open->worker);
-    if (other) workers_[open->worker].stale.insert(open->attempt);
+    if (other) stale_[task].emplace_back(open->attempt, open->out()->worker);
+    if (other) workers_[open->out()->worker].stale.insert(open->attempt);
     Detach(*open);
   }
   tasks_.Finish(task, count);

@@ -95,6 +95,7 @@ class Core {
   // Reports.
   void OnReport(Time now, Worker& worker, FromWorker& message);
   void OnStarted(Worker& worker, const std::vector<StartedAttempt>& attempts);
+  void Runs(Worker& worker, Work& open, Work::Out::Run run);
   /// What a report of an attempt's end says of its task.
   enum class Verdict {
     /// By this run.
@@ -112,7 +113,7 @@ class Core {
     kEnded,
   };
   Verdict Judge(const Worker* worker, const TaskResult& result) const;
-  bool IsCurrent(const Worker* worker, const TaskResult& result, const OpenTask* open) const;
+  bool IsCurrent(const Worker* worker, const TaskResult& result, const Work* open) const;
   void OnResult(Time now, Worker* worker, TaskResult& result);
   void OnNoChance(Worker* worker, const TaskResult& result);
   void OnEnded(Time now, Worker* worker, TaskResult& result);
@@ -123,26 +124,27 @@ class Core {
   void OnIdle(Worker& worker, const std::string& why);
   void Drop(Worker* worker, AttemptRef ref);
   void Learn(uint64_t wall_us, uint64_t tasks);
-  void OnSlotCrash(Time now, TaskResult& result, OpenTask& open);
-  void Retry(Time now, const Worker* worker, TaskResult& result, OpenTask& open);
-  void OnUnstartable(Worker& worker, TaskResult& result, OpenTask& open);
+  void OnSlotCrash(TaskResult& result, Work& open);
+  void TryAgain(Time when, AttemptId attempt, Work& open);
+  void Retry(Time now, const Worker* worker, TaskResult& result, Work& open);
+  void OnUnstartable(Worker& worker, TaskResult& result, Work& open);
 
   // Tasks.
-  void Hold(Worker& worker, OpenTask& open);
-  void Detach(OpenTask& open);
-  void GiveUp(OpenTask& open);
-  void Release(TaskId task, OpenTask& open);
-  void ReleaseAt(Time when, TaskId task, OpenTask& open);
-  bool MayBeExplained(const OpenTask& open) const;
+  void Hold(Worker& worker, Work& open);
+  void Detach(Work& open);
+  void GiveUp(Work& open);
+  void Release(TaskId task, Work& open);
+  void ReleaseAt(Time when, TaskId task, Work& open);
+  bool MayBeExplained(const Work& open) const;
   void Finish(TaskResult&& result, std::optional<WorkerIndex> worker, uint64_t attempts);
   void CancelOthers(TaskId task, AttemptId attempt);
   bool GivenOut(TaskId task, AttemptId attempt) const;
   void Reject(Worker* worker, AttemptRef ref);
   bool Rejected(Worker& worker, AttemptRef ref);
-  bool MayKnow(const Worker& worker, const TaskResult& result, const OpenTask* open) const;
+  bool MayKnow(const Worker& worker, const TaskResult& result, const Work* open) const;
   bool Plausible(TaskId task, AttemptId attempt) const;
   void WakeDue(Time now);
-  bool MayWake(Time now, const OpenTask& open) const;
+  bool MayWake(Time now, const Work& open) const;
 
   // Losses.
   enum class Blame { kNobody, kProvisional, kFinal };
@@ -159,25 +161,25 @@ class Core {
     std::string reason;
   };
   void Lose(Time now, Worker& worker, const Loss& loss);
-  void Charge(Time now, Worker& worker, TaskId task, OpenTask& open, const Loss& loss);
+  void Charge(Time now, Worker& worker, TaskId task, Work& open, const Loss& loss);
   void Settle(Time now, const Provisional& charge, bool explained);
   void SettleAll(Time now, WorkerIndex worker, bool explained);
-  void TakeBackCharge(Worker& worker, AttemptRef ref, OpenTask& open);
-  void SetAside(TaskId task, OpenTask& open, std::optional<WorkerIndex> worker,
+  void TakeBackCharge(Worker& worker, AttemptRef ref, Work& open);
+  void SetAside(TaskId task, Work& open, std::optional<WorkerIndex> worker,
                 const std::string& reason);
   void CheckLeases(Time now);
   void OnJobEnded(Time now, Worker& worker, const std::string& reason, bool explained);
 
   // Machines where tasks cannot be started.
   uint64_t Candidates() const;
-  bool Refused(const OpenTask& open, const Worker& worker) const;
-  void Refute(const OpenTask& open);
+  bool Refused(const Work& open, const Worker& worker) const;
+  void Refute(const Work& open);
   void DrainBlackHoles();
   void NoteEnd(const Worker& worker, bool ok, uint64_t tasks,
                const std::vector<WorkerIndex>& elsewhere);
   bool IsSuspect(const Host& host) const;
   void LeaveAloneIfBad(Host& host);
-  bool MayBeItsHosts(const Worker& worker, const OpenTask& open);
+  bool MayBeItsHosts(const Worker& worker, const Work& open);
   void DrainWorker(Worker& worker, const std::string& reason);
   void FinishRefused();
 

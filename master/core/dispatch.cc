@@ -99,7 +99,7 @@ void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
   give.to = worker.connection;
   give.session = worker.session;
   const bool empty = worker.held.empty() && worker.stale.empty();
-  const auto may_start = [&](const OpenTask& open) { return !core_.Refused(open, worker); };
+  const auto may_start = [&](const Work& open) { return !core_.Refused(open, worker); };
   const auto suspect = empty ? core_.tasks_.PopSuspect(may_start) : std::nullopt;
   if (suspect) Assign(worker, {*suspect, 0}, give);
   const uint64_t together = SpanLength();
@@ -143,11 +143,11 @@ AttemptSpan Dispatcher::PopFor(Worker& worker, uint64_t most) {
 std::optional<TaskId> Dispatcher::PopTried(const Worker& worker) {
   TaskTable& tasks = core_.tasks_;
   const bool charged_too = worker.charged == 0;
-  const auto refused = tasks.PopRefused([&](const OpenTask& open) {
-    return (charged_too || open.charged.empty()) && !core_.Refused(open, worker);
+  const auto refused = tasks.PopRefused([&](const Work& open) {
+    return (charged_too || open.past->charged.empty()) && !core_.Refused(open, worker);
   });
   if (refused) return refused;
-  const auto fits = [&](const OpenTask& open) { return MayTryHere(worker, open); };
+  const auto fits = [&](const Work& open) { return MayTryHere(worker, open); };
   const auto charged = charged_too ? tasks.PopCharged(fits) : std::nullopt;
   if (charged) return charged;
   if (const auto task = tasks.PopRetry(fits)) return task;
@@ -169,8 +169,8 @@ std::optional<TaskId> Dispatcher::PopOfGroup(Worker& worker) {
 // A task that failed somewhere is tried next on another host, else by another worker, as long as
 // there are any. If all goes well meanwhile where it failed, it does not wait for long: it is then
 // rather the task's own fault.
-bool Dispatcher::MayTryHere(const Worker& worker, const OpenTask& open) {
-  if (open.failed_on.empty()) return true;
+bool Dispatcher::MayTryHere(const Worker& worker, const Work& open) {
+  if (open.past->failed_on.empty()) return true;
   const auto& all = core_.workers_.all();
   if (takers_.empty()) {
     takers_.resize(core_.workers_.hosts().size());
@@ -184,7 +184,7 @@ bool Dispatcher::MayTryHere(const Worker& worker, const OpenTask& open) {
   std::set<WorkerIndex> workers;
   uint64_t on_hosts = 0;
   uint64_t themselves = 0;
-  for (const WorkerIndex failed : open.failed_on) {
+  for (const WorkerIndex failed : open.past->failed_on) {
     const Worker& other = all[failed];
     if (!workers.insert(failed).second) continue;
     if (other.MayTake() && other.connected && !OnProbation(other)) ++themselves;
@@ -195,7 +195,7 @@ bool Dispatcher::MayTryHere(const Worker& worker, const OpenTask& open) {
   const bool by_others = on_hosts > themselves;
   if (!elsewhere && (!workers.contains(worker.index) || !by_others)) return true;
   const bool failing = core_.workers_.HostOf(worker).failing;
-  return core_.now_ >= open.not_before + (failing ? kLongPatience : kPatience);
+  return core_.now_ >= open.past->not_before + (failing ? kLongPatience : kPatience);
 }
 
 // Each slot stays on its group as long as that has tasks. Then comes the first group that no slot
@@ -242,8 +242,8 @@ std::optional<uint32_t> Dispatcher::PickGroup(Worker& worker) {
 void Dispatcher::Assign(Worker& worker, AttemptSpan tasks, struct Give& give) {
   tasks.attempt = MakeSerial(core_.options_.epoch, core_.next_attempt_);
   core_.next_attempt_ += tasks.count;
-  OpenTask& open = core_.tasks_.Assign(tasks, worker.index, worker.session);
-  open.given = core_.now_;
+  Work& open = core_.tasks_.Assign(tasks, worker.index, worker.session);
+  open.out()->given = core_.now_;
   ++open.attempts;
   core_.Hold(worker, open);
   give.grants.push_back({tasks, open.attempts});
@@ -287,8 +287,8 @@ void Dispatcher::Retract() {
 uint64_t Dispatcher::RetractFrom(Worker& worker, uint64_t wanted,
                                  const std::vector<const Worker*>& idlers) {
   // What was tried elsewhere may come back here only: it would go to and fro.
-  const auto somebody_takes = [&](const OpenTask& open) {
-    return (open.failed_on.empty() && open.refused.empty()) ||
+  const auto somebody_takes = [&](const Work& open) {
+    return (open.past->failed_on.empty() && open.past->refused.empty()) ||
            std::any_of(idlers.begin(), idlers.end(), [&](const Worker* idler) {
              return !core_.Refused(open, *idler) && MayTryHere(*idler, open);
            });
@@ -296,16 +296,17 @@ uint64_t Dispatcher::RetractFrom(Worker& worker, uint64_t wanted,
   cq::Retract message;
   message.run = core_.options_.text.run;
   const uint64_t most = std::min<uint64_t>(wanted, kBatchMax);
-  for (OpenTask* open = worker.held.newest(); open != nullptr; open = open->older) {
+  for (Work* open = worker.held.newest(); open != nullptr; open = open->out()->older) {
     if (message.attempts.size() == most) break;
     // Of a span what stands behind the one that runs was not started.
     const TaskId last = open->task + open->count - 1;
-    if (open->retracting || (open->running && open->at == last)) continue;
+    const Work::Out& out = *open->out();
+    if (out.retracting || (out.run && out.run->at == last)) continue;
     if (!somebody_takes(*open)) continue;
     if (open->count > 1) open = core_.tasks_.Find(last);
-    CQ_ASSERT(open->count == 1 && open->worker == worker.index,
+    CQ_ASSERT(open->count == 1 && open->out()->worker == worker.index,
               "task {} is asked back from worker {}", open->task, worker.number);
-    open->retracting = true;
+    open->out()->retracting = true;
     ++worker.retracting;
     message.attempts.push_back({open->task, open->attempt});
   }

@@ -29,7 +29,7 @@ class Dispatcher {
   std::optional<uint32_t> PickGroup(Worker& worker);
   uint64_t RetractFrom(Worker& worker, uint64_t wanted, const std::vector<const Worker*>& idlers);
   bool AnotherMayDoBetter() const;
-  bool MayTryHere(const Worker& worker, const OpenTask& open);
+  bool MayTryHere(const Worker& worker, const Work& open);
 
   Core& core_;
   /// Workers to whom a task may go that failed elsewhere, by host; counted once they are asked for.

@@ -104,16 +104,16 @@ void Core::Reconcile(Worker& worker, const std::vector<Held>& held) {
   for (const Held& h : held) {
     if (h.run == options_.text.run) has.insert(h.attempt);
   }
-  for (OpenTask* span : worker.held.All()) {
-    if (span->retracting) {
+  for (Work* span : worker.held.All()) {
+    if (span->out()->retracting) {
       // The request may be lost with the old session; if not, its answer still is in time.
-      span->retracting = false;
+      span->out()->retracting = false;
       worker.retracting -= span->count;
     }
-    if (span->session >= worker.session) continue;
-    for (OpenTask* open : tasks_.TakeApart(*span)) {
+    if (span->out()->session >= worker.session) continue;
+    for (Work* open : tasks_.TakeApart(*span)) {
       if (has.contains(open->attempt)) {
-        open->session = worker.session;
+        open->out()->session = worker.session;
       } else {
         --open->attempts;
         Release(open->task, *open);
@@ -141,37 +141,34 @@ void Core::ReconcileHeld(Worker& worker, const Held& held, std::vector<AttemptRe
     if (!finished || !ours) cancel.push_back({held.task, held.attempt});
     return;
   }
-  OpenTask* open = tasks_.Find(held.task);
+  Work* open = tasks_.Find(held.task);
   // Its end has come by another way (a file), and overtook this hello.
-  if (open != nullptr && held.attempt <= open->over) {
+  if (open != nullptr && held.attempt <= open->past->over) {
     if (!finished) cancel.push_back({held.task, held.attempt});
     return;
   }
   const bool running = held.state == HeldState::kRunning;
-  if (open != nullptr && open->attempt == held.attempt && open->worker == worker.index) {
-    if (running && !open->running) {
-      open->running = true;
-      ++worker.running;
-    }
+  const AttemptRef ref{held.task, held.attempt};
+  // Its slot is told with its start; until then it has one of its own.
+  const Work::Out::Run somewhere{UINT32_MAX - static_cast<uint32_t>(worker.held.size()), held.task};
+  if (open != nullptr && open->IsOut(ref, worker.index)) {
+    if (running && !open->runs()) Runs(worker, *open, somewhere);
     return;
   }
   // Nobody gave up on it: it counts, however it ends.
-  const bool idle = open == nullptr || open->attempt == 0;
-  if (finished && !(idle && (open == nullptr || held.attempt > open->given_up))) return;
+  const bool idle = open == nullptr || !open->out();
+  if (finished && !(idle && (open == nullptr || held.attempt > open->past->given_up))) return;
   if (idle) {
-    if (open != nullptr) TakeBackCharge(worker, {held.task, held.attempt}, *open);
-    if (open != nullptr && open->suspect == held.attempt) open->suspect = 0;
-    OpenTask& adopted = tasks_.Assign({held.task, held.attempt}, worker.index, worker.session);
+    if (open != nullptr) TakeBackCharge(worker, ref, *open);
+    if (open != nullptr && open->past->suspect == held.attempt) open->past.Edit().suspect = 0;
+    Work& adopted = tasks_.Assign({held.task, held.attempt}, worker.index, worker.session);
     adopted.attempts = std::max<uint32_t>(adopted.attempts, 1);
     Hold(worker, adopted);
-    adopted.running = running;
-    // Its slot is told with its start; until then it has one of its own.
-    adopted.slot = UINT32_MAX - static_cast<uint32_t>(worker.held.size());
-    if (running) ++worker.running;
+    if (running) Runs(worker, adopted, somewhere);
     return;
   }
   if (!running) {
-    cancel.push_back({held.task, held.attempt});
+    cancel.push_back(ref);
     return;
   }
   // It was given up and went to another: both run on, and the first `ok` wins.

@@ -8,10 +8,10 @@
 namespace cq {
 namespace {
 
-bool IsChoosy(const OpenTask& open) {
-  using Queue = OpenTask::Queue;
-  return open.queue == Queue::kRefused || open.queue == Queue::kRetries ||
-         open.queue == Queue::kCharged;
+bool IsChoosy(const Work& open) {
+  using Queue = Work::Ready::Queue;
+  const Queue queue = open.queue();
+  return queue == Queue::kRefused || queue == Queue::kRetries || queue == Queue::kCharged;
 }
 
 }  // namespace
@@ -22,7 +22,7 @@ void TaskTable::CheckInvariants() {
   uint64_t out = 0;
   uint64_t waiting = 0;
   uint64_t choosy = 0;
-  for (const OpenTask* open : Open()) {
+  for (const Work* open : Open()) {
     CQ_ASSERT(open->task + open->count - 1 <= highest_opened_, "task {}, the highest is {}",
               open->task, highest_opened_);
     for (TaskId task = open->task; task < open->task + open->count; ++task) {
@@ -31,22 +31,21 @@ void TaskTable::CheckInvariants() {
       CQ_ASSERT(Containing(task) == open, "task {} is open twice", task);
     }
     choosy += IsChoosy(*open) ? 1 : 0;
-    if (open->attempt != 0) {
-      CQ_ASSERT(!open->waiting, "task {} is out and waits", open->task);
-      CQ_ASSERT(open->queue == Queue::kNone, "task {} is out and stands in a queue", open->task);
+    CQ_ASSERT((open->attempt != 0) == (open->out() != nullptr), "task {} has attempt {:x} and {}",
+              open->task, open->attempt, open->out() ? "is out" : "is not out");
+    if (open->out()) {
+      CQ_ASSERT(open->count == 1 || open->past.fresh(), "a span from {} has a past", open->task);
       out += open->count;
       continue;
     }
     CQ_ASSERT(open->count == 1, "{} tasks from {} are not out and together", open->count,
               open->task);
-    CQ_ASSERT(!open->held_back || open->waiting, "task {} is held back and ready", open->task);
-    waiting += open->waiting ? 1 : 0;
-    if (open->waiting) {
-      CQ_ASSERT(open->queue == Queue::kNone, "task {} waits and stands in a queue", open->task);
-    } else {
-      CQ_ASSERT(withheld_ || queued[static_cast<size_t>(open->queue)].contains(open->task),
-                "task {} is ready, and in no queue", open->task);
-    }
+    CQ_ASSERT(!open->past->held_back || open->waiting(), "task {} is held back and ready",
+              open->task);
+    waiting += open->waiting() ? 1 : 0;
+    CQ_ASSERT(open->waiting() || withheld_ ||
+                  queued[static_cast<size_t>(open->queue())].contains(open->task),
+              "task {} is ready, and in no queue", open->task);
   }
   CQ_ASSERT(out == out_, "{} tasks are out, counted are {}", out, out_);
   CQ_ASSERT(waiting == waiting_, "{} tasks wait, counted are {}", waiting, waiting_);
@@ -97,15 +96,15 @@ void Core::CheckHeld() {
     uint64_t charged = 0;
     uint64_t suspects = 0;
     std::map<uint32_t, uint64_t> of_group;
-    for (const OpenTask* open : worker.held.All()) {
-      CQ_ASSERT(tasks_.Containing(open->task) == open && open->attempt != 0 &&
-                    open->worker == worker.index,
+    for (const Work* open : worker.held.All()) {
+      CQ_ASSERT(tasks_.Containing(open->task) == open && open->out() &&
+                    open->out()->worker == worker.index,
                 "worker {} holds task {}, which is not out with it", worker.number, open->task);
       tasks += open->count;
-      running += open->running ? 1 : 0;
-      retracting += open->retracting ? open->count : 0;
-      charged += open->charged.empty() ? 0 : 1;
-      suspects += open->suspect != 0 ? 1 : 0;
+      running += open->runs() ? 1 : 0;
+      retracting += open->out()->retracting ? open->count : 0;
+      charged += open->past->charged.empty() ? 0 : 1;
+      suspects += open->past->suspect != 0 ? 1 : 0;
       if (open->group != kNoGroup) ++of_group[open->group];
     }
     CQ_ASSERT(tasks == worker.held.size() && running == worker.running &&
@@ -130,14 +129,15 @@ void Core::CheckWaiting() {
   for (const auto& [when, task] : wake_) to_wake.insert(task);
   std::map<TaskId, uint64_t> provisional;
   for (const Provisional& charge : provisional_) ++provisional[charge.ref.task];
-  for (const OpenTask* open : tasks_.Open()) {
+  for (const Work* open : tasks_.Open()) {
     const TaskId task = open->task;
     const uint64_t pending = provisional.contains(task) ? provisional[task] : 0;
-    CQ_ASSERT(open->provisional == pending, "{} charges of task {} are provisional, counted are {}",
-              pending, task, open->provisional);
-    CQ_ASSERT(open->charged.size() >= pending, "task {} has {} charges, {} are provisional", task,
-              open->charged.size(), pending);
-    CQ_ASSERT(!open->waiting || open->held_back || pending > 0 || to_wake.contains(task),
+    CQ_ASSERT(open->past->provisional == pending,
+              "{} charges of task {} are provisional, counted are {}", pending, task,
+              open->past->provisional);
+    CQ_ASSERT(open->past->charged.size() >= pending, "task {} has {} charges, {} are provisional",
+              task, open->past->charged.size(), pending);
+    CQ_ASSERT(!open->waiting() || open->past->held_back || pending > 0 || to_wake.contains(task),
               "task {} waits, and nobody will wake it", task);
   }
   for (const auto& [task, result] : refused_) {
@@ -159,9 +159,9 @@ void Core::CheckReports() {
     uncommitted += entry.attempts.count;
     for (uint64_t i = 0; i < entry.attempts.count; ++i) {
       const TaskId task = entry.attempts.task + i;
-      const OpenTask* open = tasks_.Containing(task);
+      const Work* open = tasks_.Containing(task);
       CQ_ASSERT(tasks_.Done(task) ||
-                    (open != nullptr && open->attempt_at(task) != entry.attempts.attempt + i),
+                    (open != nullptr && !open->IsOut({task, entry.attempts.attempt + i})),
                 "attempt {:x} at task {} waits for its commit, and is out",
                 entry.attempts.attempt + i, task);
     }

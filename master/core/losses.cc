@@ -49,28 +49,30 @@ void Core::Lose(Time now, Worker& worker, const Loss& loss) {
   worker.idle.clear();
   // In one slot what started last is what ran: an earlier one has ended, and its result is lost.
   std::map<uint32_t, AttemptId> ran;
-  std::vector<OpenTask*> held;
-  for (OpenTask* open : worker.held.All()) {
-    for (OpenTask* task : tasks_.TakeApart(*open)) held.push_back(task);
+  std::vector<Work*> held;
+  for (Work* open : worker.held.All()) {
+    for (Work* task : tasks_.TakeApart(*open)) held.push_back(task);
   }
-  for (const OpenTask* open : held) {
-    if (open->running) ran[open->slot] = open->attempt;
+  for (const Work* open : held) {
+    if (const auto& run = open->out()->run) ran[run->slot] = open->attempt;
   }
   // In slots without a report something may have run all the same, for less than starts take to be
   // reported: the oldest are under suspicion.
   uint64_t unreported = charge ? worker.slots - std::min<uint64_t>(worker.slots, ran.size()) : 0;
-  for (OpenTask* task : held) {
-    OpenTask& open = *task;
-    const bool was_running = (open.running && ran[open.slot] == open.attempt) || open.suspect != 0;
-    if (!open.running && open.suspect == 0 && unreported > 0) {
+  for (Work* task : held) {
+    Work& open = *task;
+    const auto& run = open.out()->run;
+    const bool began = run.has_value();
+    const bool was_running = (run && ran[run->slot] == open.attempt) || open.past->suspect != 0;
+    if (!began && open.past->suspect == 0 && unreported > 0) {
       --unreported;
-      open.suspect = open.attempt;
+      open.past.Edit().suspect = open.attempt;
       ++worker.suspects;
     }
     if (charge && was_running) {
       Charge(now, worker, open.task, open, loss);
     } else {
-      if (!open.running && open.attempts > 0) --open.attempts;
+      if (!began && open.attempts > 0) --open.attempts;
       ReleaseAt(loss.release_at, open.task, open);
     }
   }
@@ -88,65 +90,66 @@ void Core::Lose(Time now, Worker& worker, const Loss& loss) {
       harm ? fmt::format("{}; its {} tasks go to others", loss.reason, held.size()) : loss.reason});
 }
 
-void Core::Charge(Time now, Worker& worker, TaskId task, OpenTask& open, const Loss& loss) {
+void Core::Charge(Time now, Worker& worker, TaskId task, Work& open, const Loss& loss) {
   const bool provisional = loss.blame == Blame::kProvisional;
   const AttemptRef ref{task, open.attempt};
-  CQ_ASSERT(open.attempt != 0 && open.worker == worker.index,
+  CQ_ASSERT(open.out() && open.out()->worker == worker.index,
             "task {} is charged to worker {} and not out with it", task, worker.number);
   // Before the worker's books lose the task: they count it as what it was when it was given.
-  if (open.charged.empty()) ++worker.charged;
-  open.charged.push_back(open.attempt);
-  open.failed_on.push_back(worker.index);
+  if (open.past->charged.empty()) ++worker.charged;
+  open.past.Edit().charged.push_back(open.attempt);
+  open.past.Edit().failed_on.push_back(worker.index);
   const auto kind = provisional ? FailureKind::kProvisional : FailureKind::kCharged;
   Record(FailureRecord{ref, worker.number, kind, loss.reason});
   if (provisional) {
-    ++open.provisional;
+    ++open.past.Edit().provisional;
     provisional_.push_back({now + kExplainWithin, worker.index, ref, loss.reason});
   }
-  if (open.charged.size() < options_.crash_limit) {
+  if (open.past->charged.size() < options_.crash_limit) {
     ReleaseAt(loss.release_at, task, open);
-  } else if (open.provisional == 0) {
+  } else if (open.past->provisional == 0) {
     SetAside(task, open, worker.index, loss.reason);
   } else {
     // None is set aside before the scheduler has had its time to explain.
     GiveUp(open);
-    open.not_before = loss.release_at;
+    open.past.Edit().not_before = loss.release_at;
     if (loss.release_at != Time{}) wake_.emplace(loss.release_at, task);
     tasks_.Suspend(task);
   }
 }
 
-void Core::SetAside(TaskId task, OpenTask& open, std::optional<WorkerIndex> worker,
+void Core::SetAside(TaskId task, Work& open, std::optional<WorkerIndex> worker,
                     const std::string& reason) {
-  CQ_ASSERT(open.charged.size() >= options_.crash_limit && open.provisional == 0,
-            "task {} is set aside with {} charges", task, open.charged.size());
+  CQ_ASSERT(open.past->charged.size() >= options_.crash_limit && open.past->provisional == 0,
+            "task {} is set aside with {} charges", task, open.past->charged.size());
   TaskResult result;
   result.task = task;
-  result.attempt = open.attempt != 0 ? open.attempt : open.charged.back();
+  result.attempt = open.out() ? open.attempt : open.past->charged.back();
   result.outcome = Outcome::kCrashed;
   result.details.Edit().exit = -9;  // as far as is known: it went with its worker
-  result.details.Edit().error = fmt::format(
-      "its worker was lost {} times while it ran; the last time: {}", open.charged.size(), reason);
+  result.details.Edit().error =
+      fmt::format("its worker was lost {} times while it ran; the last time: {}",
+                  open.past->charged.size(), reason);
   Finish(std::move(result), worker, open.attempts);
 }
 
 void Core::Settle(Time now, const Provisional& charge, bool explained) {
-  OpenTask* open = tasks_.Find(charge.ref.task);
-  if (open == nullptr || open->provisional == 0) return;
-  CQ_ASSERT(std::find(open->charged.begin(), open->charged.end(), charge.ref.attempt) !=
-                open->charged.end(),
+  Work* open = tasks_.Find(charge.ref.task);
+  if (open == nullptr || open->past->provisional == 0) return;
+  CQ_ASSERT(std::find(open->past->charged.begin(), open->past->charged.end(), charge.ref.attempt) !=
+                open->past->charged.end(),
             "attempt {:x} at task {} is settled and not charged", charge.ref.attempt,
             charge.ref.task);
-  --open->provisional;
+  --open->past.Edit().provisional;
   const auto kind = explained ? FailureKind::kTakenBack : FailureKind::kCharged;
   Record(FailureRecord{charge.ref, workers_[charge.worker].number, kind, charge.reason});
   if (explained) {
-    std::erase(open->charged, charge.ref.attempt);
-    if (open->charged.empty() && open->attempt != 0) --workers_[open->worker].charged;
+    std::erase(open->past.Edit().charged, charge.ref.attempt);
+    if (open->past->charged.empty() && open->out()) --workers_[open->out()->worker].charged;
   }
-  if (open->waiting && open->charged.size() < options_.crash_limit) {
-    if (open->not_before <= now) tasks_.Wake(charge.ref.task);
-  } else if (open->waiting && open->provisional == 0) {
+  if (open->waiting() && open->past->charged.size() < options_.crash_limit) {
+    if (open->past->not_before <= now) tasks_.Wake(charge.ref.task);
+  } else if (open->waiting() && open->past->provisional == 0) {
     SetAside(charge.ref.task, *open, charge.worker, charge.reason);
     return;
   } else {
@@ -166,14 +169,14 @@ void Core::SettleAll(Time now, WorkerIndex worker, bool explained) {
 }
 
 // If the loss of this attempt was charged: it turns out to run on.
-void Core::TakeBackCharge(Worker& worker, AttemptRef ref, OpenTask& open) {
-  if (std::erase(open.charged, ref.attempt) == 0) return;
+void Core::TakeBackCharge(Worker& worker, AttemptRef ref, Work& open) {
+  if (std::erase(open.past.Edit().charged, ref.attempt) == 0) return;
   const auto pending = std::find_if(provisional_.begin(), provisional_.end(),
                                     [&](const Provisional& p) { return p.ref == ref; });
   if (pending != provisional_.end()) {
-    CQ_ASSERT(open.provisional > 0, "task {} has no charge to be explained", ref.task);
+    CQ_ASSERT(open.past->provisional > 0, "task {} has no charge to be explained", ref.task);
     provisional_.erase(pending);
-    --open.provisional;
+    --open.past.Edit().provisional;
   }
   Record(FailureRecord{ref, worker.number, FailureKind::kTakenBack, "its worker came back"});
 }

@@ -82,10 +82,10 @@ void Core::OnIdle(Worker& worker, const std::string& why) {
 
 // Whether this worker may have had an attempt that is not out with it now: one of this master's it
 // was given, of an earlier master's nobody knows.
-bool Core::MayKnow(const Worker& worker, const TaskResult& result, const OpenTask* open) const {
+bool Core::MayKnow(const Worker& worker, const TaskResult& result, const Work* open) const {
   if (EpochOf(result.attempt) < options_.epoch) return true;
   if (open == nullptr) return false;
-  return std::any_of(open->earlier.begin(), open->earlier.end(), [&](const auto& held) {
+  return std::any_of(open->past->earlier.begin(), open->past->earlier.end(), [&](const auto& held) {
     return held.first == result.attempt && held.second == worker.index;
   });
 }
@@ -110,26 +110,25 @@ bool Core::Rejected(Worker& worker, AttemptRef ref) {
 void Core::OnStarted(Worker& worker, const std::vector<StartedAttempt>& attempts) {
   for (const StartedAttempt& started : attempts) {
     if (Rejected(worker, {started.task, started.attempt})) continue;
-    OpenTask* open = tasks_.Containing(started.task);
-    if (open == nullptr || open->attempt_at(started.task) != started.attempt ||
-        open->worker != worker.index) {
-      continue;
-    }
-    if (open->running && open->slot != started.slot && open->at != started.task) {
+    Work* open = tasks_.Containing(started.task);
+    if (open == nullptr || !open->IsOut({started.task, started.attempt}, worker.index)) continue;
+    const auto& run = open->out()->run;
+    if (run && run->slot != started.slot && run->at != started.task) {
       // Two slots share a span: each has its part from now on.
-      const TaskId second = std::max(open->at, started.task);
-      tasks_.Isolate(second, open->task + open->count - second);
+      const TaskId second = std::max(run->at, started.task);
+      tasks_.Isolate(second, open->last().task + 1 - second);
       open = tasks_.Containing(started.task);
     }
-    open->slot = static_cast<uint32_t>(started.slot);
-    open->at = started.task;
-    if (std::exchange(open->running, true)) continue;
-    ++worker.running;
-    if (open->retracting) {
-      open->retracting = false;
-      worker.retracting -= open->count;
-    }
+    Runs(worker, *open, {static_cast<uint32_t>(started.slot), started.task});
   }
+}
+
+// It was begun: it cannot be asked back any more.
+void Core::Runs(Worker& worker, Work& open, Work::Out::Run run) {
+  Work::Out& out = *open.out();
+  if (!out.run) ++worker.running;
+  out.run = run;
+  if (std::exchange(out.retracting, false)) worker.retracting -= open.count;
 }
 
 // A report that is not wanted: counted, and acknowledged.
@@ -149,9 +148,10 @@ void Core::Learn(uint64_t wall_us, uint64_t tasks) {
 }
 
 // Whether it is of the attempt that is out.
-bool Core::IsCurrent(const Worker* worker, const TaskResult& result, const OpenTask* open) const {
-  return open != nullptr && open->attempt_at(result.task) == result.attempt &&
-         (worker == nullptr || open->worker == worker->index);
+bool Core::IsCurrent(const Worker* worker, const TaskResult& result, const Work* open) const {
+  if (open == nullptr) return false;
+  const AttemptRef first = result.first();
+  return worker == nullptr ? open->IsOut(first) : open->IsOut(first, worker->index);
 }
 
 // Whether these tasks are out as they are reported: nothing else has happened to any of them.
@@ -167,9 +167,9 @@ Core::Verdict Core::Judge(const Worker* worker, const TaskResult& result) const 
   const bool cancelled = result.outcome == Outcome::kCancelled;
   if (beyond_.Contains(result.task) && !cancelled && !result.unstartable) return Verdict::kBeyond;
   if (tasks_.Done(result.task)) return Verdict::kTooLate;
-  const OpenTask* open = tasks_.Containing(result.task);
+  const Work* open = tasks_.Containing(result.task);
   const bool current = IsCurrent(worker, result, open);
-  const bool unclaimed = open == nullptr || (open->attempt == 0 && result.attempt > open->given_up);
+  const bool unclaimed = open == nullptr || (!open->out() && result.attempt > open->past->given_up);
   if (!current && worker != nullptr && !MayKnow(*worker, result, open)) return Verdict::kTooLate;
   // Of an attempt that was given up an `ok` counts, and nothing else.
   if (!current && !unclaimed && result.outcome != Outcome::kOk) return Verdict::kTooLate;
@@ -208,11 +208,11 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
     case Verdict::kNoChance:
       return OnNoChance(worker, result);
     case Verdict::kNotStarted: {
-      OpenTask& open = *tasks_.Find(ref.task);
-      return OnUnstartable(workers_[open.worker], result, open);
+      Work& open = *tasks_.Find(ref.task);
+      return OnUnstartable(workers_[open.out()->worker], result, open);
     }
     case Verdict::kSlotCrash:
-      OnSlotCrash(now, result, tasks_.OpenUp(ref.task));
+      OnSlotCrash(result, tasks_.OpenUp(ref.task));
       if (by) FindUncommitted(ref.attempt)->worker = by;
       return;
     case Verdict::kEnded:
@@ -222,7 +222,7 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
 
 // Nobody asked for that here: the task is as if it had not been given out.
 void Core::OnNoChance(Worker* worker, const TaskResult& result) {
-  OpenTask* open = tasks_.Find(result.task);
+  Work* open = tasks_.Find(result.task);
   if (IsCurrent(worker, result, open)) {
     if (open->attempts > 0) --open->attempts;
     Release(result.task, *open);
@@ -233,24 +233,25 @@ void Core::OnNoChance(Worker* worker, const TaskResult& result) {
 // It ran to its end, well or not.
 void Core::OnEnded(Time now, Worker* worker, TaskResult& result) {
   const AttemptId attempt = result.attempt;
-  OpenTask* open = tasks_.Isolate(result.task, result.count);
+  Work* open = tasks_.Isolate(result.task, result.count);
   const bool current = IsCurrent(worker, result, open);
   const bool error = result.outcome == Outcome::kError;
   Learn(result.wall_us, result.count);
-  if (current && open->given != Time{}) {
-    turnaround_ += (now - open->given) * static_cast<int64_t>(result.count);
+  if (current && open->out()->given != Time{}) {
+    turnaround_ += (now - open->out()->given) * static_cast<int64_t>(result.count);
   }
   if (worker != nullptr) {
     MarkDirty(*worker);
     worker->unstartable = 0;
     static const std::vector<WorkerIndex> kNowhere;
     if (error || result.outcome == Outcome::kOk) {
-      NoteEnd(*worker, !error, result.count, open == nullptr ? kNowhere : open->failed_on);
+      NoteEnd(*worker, !error, result.count, open == nullptr ? kNowhere : open->past->failed_on);
     }
   }
-  if (open != nullptr && !open->refused.empty()) Refute(*open);
+  if (open != nullptr && !open->past->refused.empty()) Refute(*open);
   const bool failed = error || result.outcome == Outcome::kTimeout;
-  const bool again = options_.retries > 0 && (open == nullptr || open->failures < options_.retries);
+  const bool again =
+      options_.retries > 0 && (open == nullptr || open->past->failures < options_.retries);
   const bool elsewhere =
       current && worker != nullptr && !again && error && MayBeItsHosts(*worker, *open);
   if (failed && (again || elsewhere)) {
@@ -264,59 +265,52 @@ void Core::OnEnded(Time now, Worker* worker, TaskResult& result) {
 }
 
 // It failed by itself and is tried again, after 1, 2, 4, … s, at most a minute.
-void Core::Retry(Time now, const Worker* worker, TaskResult& result, OpenTask& open) {
-  const Time delay = std::chrono::seconds(1ull << std::min<uint32_t>(open.failures, 6));
-  ++open.failures;
-  open.over = std::max(open.over, result.attempt);
-  const uint64_t number = open.attempt == 0 ? 0 : workers_[open.worker].number;
+void Core::Retry(Time now, const Worker* worker, TaskResult& result, Work& open) {
+  const Time delay = std::chrono::seconds(1ull << std::min<uint32_t>(open.past->failures, 6));
+  ++open.past.Edit().failures;
+  open.past.Edit().over = std::max(open.past->over, result.attempt);
+  const uint64_t number = open.out() ? workers_[open.out()->worker].number : 0;
   AwaitCommit({result.task, result.attempt}, std::nullopt);
   const std::string reason = fmt::format(
       "{}: {}", result.outcome == Outcome::kTimeout ? "timeout" : "error", result.details->error);
   Record(FailureRecord{{result.task, result.attempt}, number, FailureKind::kRetried, reason});
   const Time when = now + std::min<Time>(delay, std::chrono::minutes(1));
-  if (worker != nullptr) open.failed_on.push_back(worker->index);
+  if (worker != nullptr) open.past.Edit().failed_on.push_back(worker->index);
   // By then it may go where it failed, too (Dispatcher::MayTryHere).
   wake_.emplace(when + kPatience, result.task);
-  if (open.attempt != 0) {
-    ReleaseAt(when, result.task, open);
-  } else {
-    open.given_up = result.attempt;
-    ++open.attempts;
-    if (!open.waiting) tasks_.SuspendReady(result.task);
-    open.not_before = when;
-    wake_.emplace(when, result.task);
-  }
+  TryAgain(when, result.attempt, open);
+}
+
+// The attempt is over, and another will follow.
+void Core::TryAgain(Time when, AttemptId attempt, Work& open) {
+  if (open.out()) return ReleaseAt(when, open.task, open);
+  // Nobody knew that it was out.
+  Work::Past& past = open.past.Edit();
+  past.given_up = attempt;
+  past.not_before = std::max(when, now_);
+  ++open.attempts;
+  if (!open.waiting()) tasks_.SuspendReady(open.task);
+  wake_.emplace(past.not_before, open.task);
 }
 
 // It took its slot's program with it, and nothing else: the worker lives and tells.
-void Core::OnSlotCrash(Time now, TaskResult& result, OpenTask& open) {
-  const bool out = open.attempt != 0;
-  const uint64_t number = out ? workers_[open.worker].number : 0;
+void Core::OnSlotCrash(TaskResult& result, Work& open) {
+  const auto by = open.out() ? std::optional(open.out()->worker) : std::nullopt;
+  Work::Past& past = open.past.Edit();
   // As the worker's books count it when it is taken from them.
-  if (out && open.charged.empty()) ++workers_[open.worker].charged;
-  open.charged.push_back(result.attempt);
-  if (out) open.failed_on.push_back(open.worker);
-  open.over = std::max(open.over, result.attempt);
-  if (open.charged.size() >= options_.crash_limit) {
+  if (by && past.charged.empty()) ++workers_[*by].charged;
+  past.charged.push_back(result.attempt);
+  if (by) past.failed_on.push_back(*by);
+  past.over = std::max(past.over, result.attempt);
+  if (past.charged.size() >= options_.crash_limit) {
     std::string& error = result.details.Edit().error;
-    error = fmt::format("{} (charged {} times)", error, open.charged.size());
-    const auto worker = out ? std::optional(open.worker) : std::nullopt;
-    const uint64_t attempts = std::max<uint64_t>(open.attempts, 1);
-    Finish(std::move(result), worker, attempts);
-    return;
+    error = fmt::format("{} (charged {} times)", error, past.charged.size());
+    return Finish(std::move(result), by, std::max<uint64_t>(open.attempts, 1));
   }
   AwaitCommit({result.task, result.attempt}, std::nullopt);
-  Record(FailureRecord{
-      {result.task, result.attempt}, number, FailureKind::kSlotCrashed, result.details->error});
-  if (out) {
-    Release(result.task, open);
-  } else {
-    open.given_up = result.attempt;
-    ++open.attempts;
-    if (!open.waiting) tasks_.SuspendReady(result.task);
-    open.not_before = now;
-    wake_.emplace(now, result.task);
-  }
+  Record(FailureRecord{result.first(), by ? workers_[*by].number : 0, FailureKind::kSlotCrashed,
+                       result.details->error});
+  TryAgain({}, result.attempt, open);
 }
 
 void Core::OnSpooled(Time now, Results results) {
@@ -326,8 +320,8 @@ void Core::OnSpooled(Time now, Results results) {
 
 void Core::OnOutput(Worker& worker, Output& output) {
   for (OutputPart& part : output.parts) {
-    const OpenTask* open = tasks_.Find(part.task);
-    if (open == nullptr || open->attempt != part.attempt || open->worker != worker.index) continue;
+    const Work* open = tasks_.Find(part.task);
+    if (open == nullptr || !open->IsOut({part.task, part.attempt}, worker.index)) continue;
     Record(OutputRecord{std::move(part)});
   }
 }
@@ -338,8 +332,8 @@ void Core::OnReturned(Worker& worker, const ReturnedAttempt& returned) {
     return;
   }
   if (Rejected(worker, {returned.task, returned.attempt})) return;
-  OpenTask* open = tasks_.Find(returned.task);
-  if (open == nullptr || open->attempt != returned.attempt || open->worker != worker.index) {
+  Work* open = tasks_.Find(returned.task);
+  if (open == nullptr || !open->IsOut({returned.task, returned.attempt}, worker.index)) {
     ++counts_.dropped;
     return;
   }

@@ -7,24 +7,17 @@
 
 namespace cq {
 
-void OpenTask::CutFront(uint64_t n, OpenTask& front) {
-  CQ_ASSERT(attempt != 0, "a span of {} tasks from {} is cut and not out", count, task);
+void Work::CutFront(uint64_t n, Work& front) {
+  CQ_ASSERT(out() && past.fresh(), "a span of {} tasks from {} is cut and not out", count, task);
   CQ_ASSERT(n >= 1 && n < count, "{} of {} tasks from {} are cut off", n, count, task);
   static_cast<AttemptSpan&>(front) = cq::CutFront(*this, n);
-  front.given = given;
-  front.worker = worker;
-  front.session = session;
+  front.state = state;
   front.attempts = attempts;
-  front.retracting = retracting;
-  if (running && at < task) {
-    front.running = std::exchange(running, false);
-    front.slot = slot;
-    front.at = at;
-  }
-  front.newer = this;
-  front.older = older;
-  if (older != nullptr) older->newer = &front;
-  older = &front;
+  Out& rest = *out();
+  if (rest.run) (rest.run->at < task ? rest : *front.out()).run.reset();
+  front.out()->newer = this;
+  if (rest.older != nullptr) rest.older->out()->newer = &front;
+  rest.older = &front;
 }
 
 TaskTable::TaskTable(TaskId last, TaskSet done, uint64_t done_count)
@@ -44,8 +37,8 @@ std::optional<TaskId> TaskTable::Pop(Queue which) {
   while (!entries.empty()) {
     const TaskId task = entries.front();
     entries.pop_front();
-    const OpenTask* open = Find(task);
-    if (open != nullptr && open->ready() && open->queue == which) return task;
+    const Work* open = Find(task);
+    if (open != nullptr && open->ready() && open->queue() == which) return task;
   }
   return std::nullopt;
 }
@@ -95,8 +88,8 @@ std::optional<TaskId> TaskTable::PopIf(Queue which, const Fits& fits) {
   for (size_t left = entries.size(); left > 0 && unfit < most; --left) {
     const TaskId task = entries.front();
     entries.pop_front();
-    const OpenTask* open = Find(task);
-    if (open == nullptr || !open->ready() || open->queue != which) continue;
+    const Work* open = Find(task);
+    if (open == nullptr || !open->ready() || open->queue() != which) continue;
     if (fits(*open)) return task;
     entries.push_back(task);
     ++unfit;
@@ -105,144 +98,131 @@ std::optional<TaskId> TaskTable::PopIf(Queue which, const Fits& fits) {
 }
 
 void TaskTable::Admit() {
-  for (OpenTask* open : Open()) {
-    if (open->ready() && open->queue == Queue::kNone) Enqueue(open->task, *open);
+  for (Work* open : Open()) {
+    if (open->ready() && open->queue() == Queue::kNone) Enqueue(*open);
   }
   next_fresh_ = 1;
   withheld_ = false;
 }
 
-OpenTask& TaskTable::OpenUp(TaskId first, uint64_t count) {
-  OpenTask& open = open_.Add(first, count).first;
+Work& TaskTable::OpenUp(TaskId first, uint64_t count) {
+  Work& open = open_.Add(first, count).first;
   open.task = first;
   highest_opened_ = std::max(highest_opened_, first + count - 1);
   return open;
 }
 
-OpenTask& TaskTable::Assign(const AttemptSpan& span, WorkerIndex worker, SessionId session) {
+Work& TaskTable::Assign(const AttemptSpan& span, WorkerIndex worker, SessionId session) {
   CQ_ASSERT(Exists(span.task) && !Done(span.task), "task {} of {} is given out, and has an outcome",
             span.task, last_);
-  OpenTask& open = OpenUp(span.task, span.count);
-  CQ_ASSERT(open.attempt == 0, "task {} is out as {:x} and is given out as {:x}", span.task,
-            open.attempt, span.attempt);
-  if (open.waiting) {
-    open.waiting = false;
-    --waiting_;
-    ++ready_;
-  }
-  CQ_ASSERT(open.count == span.count && span.count <= ready_,
+  Work& open = OpenUp(span.task, span.count);
+  CQ_ASSERT(!open.out(), "task {} is out as {:x} and is given out as {:x}", span.task, open.attempt,
+            span.attempt);
+  CQ_ASSERT(open.count == span.count && CountOf(open) >= span.count,
             "{} tasks from {} go out, {} are ready", span.count, span.task, ready_);
   open.attempt = span.attempt;
-  open.given = {};
-  open.worker = worker;
-  open.session = session;
-  open.running = false;
-  open.retracting = false;
-  MoveTo(open, Queue::kNone);
-  ready_ -= span.count;
-  out_ += span.count;
+  Move(open, Work::Out{worker, session, {}, {}, false, nullptr, nullptr});
   return open;
 }
 
-std::vector<OpenTask*> TaskTable::TakeApart(OpenTask& span) {
-  std::vector<OpenTask*> tasks;
+std::vector<Work*> TaskTable::TakeApart(Work& span) {
+  std::vector<Work*> tasks;
   const TaskId end = span.task + span.count;
   for (TaskId task = span.task; task < end; ++task) tasks.push_back(Find(task));
   return tasks;
 }
 
-std::vector<OpenTask*> TaskTable::Open() {
-  std::vector<OpenTask*> all;
+std::vector<Work*> TaskTable::Open() {
+  std::vector<Work*> all;
   for (const TaskId end : open_.Ends()) all.push_back(open_.EndingAt(end));
   return all;
 }
 
-// The queue in which a task counts; `choosy_` follows.
-void TaskTable::MoveTo(OpenTask& open, Queue which) {
-  const auto choosy = [](Queue q) {
-    return q == Queue::kRefused || q == Queue::kRetries || q == Queue::kCharged;
-  };
-  CQ_ASSERT(!choosy(open.queue) || choosy_ > 0, "task {} leaves a queue that nobody stands in",
-            open.task);
-  if (choosy(open.queue)) --choosy_;
-  if (choosy(which)) ++choosy_;
-  open.queue = which;
+// Of those that are as this one.
+uint64_t& TaskTable::CountOf(const Work& open) {
+  return open.ready() ? ready_ : open.waiting() ? waiting_ : out_;
 }
 
-void TaskTable::Enqueue(TaskId task, OpenTask& open) {
-  CQ_ASSERT(open.ready(), "task {} is to be given out, and is out or waits", task);
-  MoveTo(open, open.suspect != 0         ? Queue::kSuspects
-               : !open.refused.empty()   ? Queue::kRefused
-               : !open.charged.empty()   ? Queue::kCharged
-               : !open.failed_on.empty() ? Queue::kRetries
-                                         : Queue::kReturned);
-  queue(open.queue).push_back(task);
+// The only way from one state into another: the counts follow.
+void TaskTable::Move(Work& open, State state) {
+  const auto choosy = [&open] {
+    const Queue q = open.queue();
+    return q == Queue::kRefused || q == Queue::kRetries || q == Queue::kCharged;
+  };
+  CQ_ASSERT(CountOf(open) >= open.count, "task {} leaves a state that no task is in", open.task);
+  CountOf(open) -= open.count;
+  if (choosy()) --choosy_;
+  open.state = std::move(state);
+  if (!open.out()) open.attempt = 0;
+  CountOf(open) += open.count;
+  if (choosy()) ++choosy_;
+}
+
+// It is ready, in the queue that fits it.
+void TaskTable::Enqueue(Work& open) {
+  CQ_ASSERT(open.count == 1, "{} tasks from {} are to stand in a queue", open.count, open.task);
+  const Work::Past& past = *open.past;
+  const Queue which = past.suspect != 0         ? Queue::kSuspects
+                      : !past.refused.empty()   ? Queue::kRefused
+                      : !past.charged.empty()   ? Queue::kCharged
+                      : !past.failed_on.empty() ? Queue::kRetries
+                                                : Queue::kReturned;
+  Move(open, Work::Ready{which});
+  queue(which).push_back(open.task);
 }
 
 void TaskTable::Requeue(TaskId task) {
-  OpenTask& open = Get(task);
-  if (open.held_back) {
+  Work& open = Get(task);
+  CQ_ASSERT(open.out(), "task {} of {} that are out comes back, and is not out", task, out_);
+  if (open.past->held_back) {
     Suspend(task);
-    return;
+  } else {
+    Enqueue(open);
   }
-  CQ_ASSERT(open.attempt != 0 && out_ > 0, "task {} of {} that are out comes back, and is not out",
-            task, out_);
-  open.attempt = 0;
-  --out_;
-  ++ready_;
-  Enqueue(task, open);
 }
 
 void TaskTable::HoldBack(TaskId task) {
-  OpenUp(task).held_back = true;
+  OpenUp(task).past.Edit().held_back = true;
   SuspendReady(task);
 }
 
 void TaskTable::Suspend(TaskId task) {
-  OpenTask& open = Get(task);
-  CQ_ASSERT(open.attempt != 0 && out_ > 0, "task {} of {} that are out waits, and is not out", task,
-            out_);
-  open.attempt = 0;
-  open.waiting = true;
-  --out_;
-  ++waiting_;
+  Work& open = Get(task);
+  CQ_ASSERT(open.out(), "task {} of {} that are out waits, and is not out", task, out_);
+  Move(open, Work::Waiting{});
 }
 
 void TaskTable::SuspendReady(TaskId task) {
-  OpenTask& open = Get(task);
-  CQ_ASSERT(open.ready() && ready_ > 0, "task {} of {} that are ready waits, and is not ready",
-            task, ready_);
-  open.waiting = true;
-  MoveTo(open, Queue::kNone);
-  --ready_;
-  ++waiting_;
+  Work& open = Get(task);
+  CQ_ASSERT(open.ready(), "task {} of {} that are ready waits, and is not ready", task, ready_);
+  Move(open, Work::Waiting{});
 }
 
 void TaskTable::Wake(TaskId task) {
-  OpenTask& open = Get(task);
-  CQ_ASSERT(open.waiting && waiting_ > 0, "task {} of {} that wait is woken, and does not wait",
-            task, waiting_);
-  if (open.held_back) return;
-  open.waiting = false;
-  --waiting_;
-  ++ready_;
-  Enqueue(task, open);
+  Work& open = Get(task);
+  CQ_ASSERT(open.waiting(), "task {} of {} that wait is woken, and does not wait", task, waiting_);
+  if (!open.past->held_back) Enqueue(open);
 }
 
 void TaskTable::Reclassify(TaskId task) {
-  OpenTask& open = Get(task);
-  if (open.ready() && open.queue != Queue::kNone) Enqueue(task, open);
+  Work& open = Get(task);
+  if (open.queue() != Queue::kNone) Enqueue(open);
 }
 
 void TaskTable::Finish(TaskId first, uint64_t count) {
   CQ_ASSERT(Exists(first) && !Done(first), "task {} of {} has an outcome, and ends again", first,
             last_);
-  OpenTask* open = Isolate(first, count);
-  CQ_ASSERT(count == 1 || (open != nullptr && open->attempt != 0),
+  Work* open = Isolate(first, count);
+  CQ_ASSERT(count == 1 || (open != nullptr && open->out()),
             "{} tasks from {} end together, and are not out so", count, first);
-  (open == nullptr || open->ready() ? ready_ : open->waiting ? waiting_ : out_) -= count;
-  if (open != nullptr) MoveTo(*open, Queue::kNone);
-  open_.Erase(first + count - 1);
+  if (open != nullptr) {
+    // It leaves the queue that it may stand in.
+    Move(*open, Work::Waiting{});
+    waiting_ -= count;
+    open_.Erase(first + count - 1);
+  } else {
+    ready_ -= count;
+  }
   done_.Insert(first, count);
   done_count_ += count;
 }

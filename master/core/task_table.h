@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -10,15 +9,11 @@
 #include <vector>
 
 #include "master/core/start_order.h"
+#include "master/core/work.h"
 #include "protocol/ids.h"
 #include "protocol/span_table.h"
 
 namespace cq {
-
-/// The index of a worker in the worker table.
-using WorkerIndex = uint32_t;
-
-inline constexpr uint32_t kNoGroup = UINT32_MAX;
 
 /// A set of task numbers, one bit each, grown as needed.
 class TaskSet {
@@ -40,64 +35,6 @@ class TaskSet {
 
  private:
   std::vector<uint64_t> words_;
-};
-
-/// A task that was tried or is being tried and has no outcome yet, or a span of such that were
-/// given out together and to which nothing has happened since. The rest of the tasks are either
-/// fresh (never given out) or have an outcome, and cost one bit.
-/// The attempt is the one that is out; 0 while the task waits.
-struct OpenTask : AttemptSpan {
-  /// When it was given out; 0: by an earlier master.
-  std::chrono::nanoseconds given{};
-  WorkerIndex worker = 0;
-  /// The session under which the attempt was sent or adopted.
-  SessionId session = 0;
-  /// The newest attempt that was taken from a worker without an outcome.
-  AttemptId given_up = 0;
-  /// The newest attempt that is known to have ended, without an outcome for the task.
-  AttemptId over = 0;
-  uint32_t attempts = 0;
-  /// Where it runs, once it is reported running, and which one of a span that is.
-  uint32_t slot = 0;
-  TaskId at = 0;
-  /// Its place among the groups, if it has one.
-  uint32_t group = kNoGroup;
-  /// The attempts whose loss is charged, and how many of these losses may still be explained.
-  std::vector<AttemptId> charged;
-  uint16_t provisional = 0;
-  /// Attempts that failed by themselves.
-  uint16_t failures = 0;
-  /// The attempts that were taken from workers without an outcome, and these workers: a late `ok`
-  /// of one counts from nobody else.
-  std::vector<std::pair<AttemptId, WorkerIndex>> earlier;
-  /// Workers that could not start it.
-  std::vector<WorkerIndex> refused;
-  /// Workers with which it failed or that it may have taken with it: it is tried next elsewhere.
-  std::vector<WorkerIndex> failed_on;
-  /// It has no outcome, is not out, and must not go out yet; before this time in any case.
-  bool waiting = false;
-  std::chrono::nanoseconds not_before{};
-  /// Nobody may want it any more: it waits until Want, and again if a worker that has it gives it
-  /// up.
-  bool held_back = false;
-  bool running = false;
-  bool retracting = false;
-  /// The attempt that its worker may have died of, though nobody had reported it running (0: none):
-  /// it is tried next with nothing else on its worker, so that a second death is known to be its
-  /// own.
-  AttemptId suspect = 0;
-  /// The queue in which it stands while it is ready.
-  enum class Queue : uint8_t { kNone, kReturned, kCharged, kSuspects, kRefused, kRetries };
-  Queue queue = Queue::kNone;
-  /// Its neighbours among what its worker holds.
-  OpenTask* older = nullptr;
-  OpenTask* newer = nullptr;
-
-  bool ready() const { return attempt == 0 && !waiting; }
-  AttemptId attempt_at(TaskId t) const { return attempt + (t - task); }
-
-  /// Its first tasks become a span, or a task, of their own, held in its place.
-  void CutFront(uint64_t n, OpenTask& front);
 };
 
 /// Which tasks there are, which are ready, out, or done. Knows nothing of workers but their index.
@@ -126,16 +63,16 @@ class TaskTable {
 
   /// The state of a task that is open, by itself, which stays where it is; nullptr for a fresh or
   /// finished one.
-  OpenTask* Find(TaskId task) { return open_.Find(task); }
+  Work* Find(TaskId task) { return open_.Find(task); }
   /// The same as part of its span; and a span that has these and no others.
-  OpenTask* Containing(TaskId task) { return open_.Containing(task); }
-  const OpenTask* Containing(TaskId task) const { return open_.Containing(task); }
-  OpenTask* Isolate(TaskId first, uint64_t count) { return open_.Isolate(first, count); }
+  Work* Containing(TaskId task) { return open_.Containing(task); }
+  const Work* Containing(TaskId task) const { return open_.Containing(task); }
+  Work* Isolate(TaskId first, uint64_t count) { return open_.Isolate(first, count); }
   /// Each of them by itself.
-  std::vector<OpenTask*> TakeApart(OpenTask& span);
+  std::vector<Work*> TakeApart(Work& span);
 
   /// The state of a task without outcome, which becomes open if it was fresh.
-  OpenTask& OpenUp(TaskId task) { return OpenUp(task, 1); }
+  Work& OpenUp(TaskId task) { return OpenUp(task, 1); }
   /// Before anything else.
   void set_order(StartOrder order);
   bool ordered() const { return !order_.tasks.empty(); }
@@ -158,7 +95,7 @@ class TaskTable {
   /// Until the next call every entry of a queue is looked at, and not only some.
   void set_thorough(bool thorough) { thorough_ = thorough; }
   /// Whether a worker may be given this open task.
-  using Fits = std::function<bool(const OpenTask&)>;
+  using Fits = std::function<bool(const Work&)>;
   /// Takes the next ready task that others could not start and that fits; the same of those that
   /// were tried and have to be tried again, and of charged ones. The caller assigns it next.
   std::optional<TaskId> PopRefused(const Fits& fits) { return PopIf(Queue::kRefused, fits); }
@@ -175,7 +112,7 @@ class TaskTable {
 
   /// Ready tasks go out: several fresh ones, or one (popped, or adopted from a worker that holds
   /// it).
-  OpenTask& Assign(const AttemptSpan& span, WorkerIndex worker, SessionId session);
+  Work& Assign(const AttemptSpan& span, WorkerIndex worker, SessionId session);
   /// A task that was out is ready again (unless it is held back), or waits until Wake.
   void Requeue(TaskId task);
   void Suspend(TaskId task);
@@ -191,17 +128,17 @@ class TaskTable {
   void Finish(TaskId first, uint64_t count = 1);
 
   /// All that are open, by their numbers.
-  std::vector<OpenTask*> Open();
+  std::vector<Work*> Open();
 
   /// Asserts that its books agree. For tests.
   void CheckInvariants();
 
  private:
-  using Queue = OpenTask::Queue;
+  using Queue = Work::Ready::Queue;
 
-  OpenTask& OpenUp(TaskId first, uint64_t count);
+  Work& OpenUp(TaskId first, uint64_t count);
   /// One that is open.
-  OpenTask& Get(TaskId task) { return *open_.Find(task); }
+  Work& Get(TaskId task) { return *open_.Find(task); }
   void SkipTakenFresh();
   /// How many places for fresh tasks there are, and the task at one, from 1.
   uint64_t places() const { return ordered() ? order_.tasks.size() : last_; }
@@ -209,11 +146,13 @@ class TaskTable {
   uint64_t EndOf(uint32_t group) const {
     return group + 1 < groups() ? order_.groups[group + 1] : order_.tasks.size();
   }
-  void Enqueue(TaskId task, OpenTask& open);
+  using State = decltype(Work::state);
+  void Move(Work& open, State state);
+  void Enqueue(Work& open);
+  uint64_t& CountOf(const Work& open);
   std::deque<TaskId>& queue(Queue which) { return queues_[static_cast<size_t>(which)]; }
   std::optional<TaskId> Pop(Queue which);
   std::optional<TaskId> PopIf(Queue which, const Fits& fits);
-  void MoveTo(OpenTask& open, Queue which);
 
   TaskId last_;
   TaskSet done_;
@@ -233,7 +172,7 @@ class TaskTable {
   std::array<std::deque<TaskId>, 6> queues_;
   uint64_t choosy_ = 0;
   bool thorough_ = false;
-  SpanTable<TaskId, OpenTask> open_;
+  SpanTable<TaskId, Work> open_;
   /// No task above it was ever opened.
   TaskId highest_opened_ = 0;
 };

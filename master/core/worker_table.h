@@ -31,35 +31,37 @@ class HeldTasks {
   /// Each task of a span counts.
   size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
-  OpenTask* newest() const { return newest_; }
-  void Add(OpenTask& open) {
-    CQ_ASSERT(open.older == nullptr && open.newer == nullptr && newest_ != &open,
+  Work* newest() const { return newest_; }
+  void Add(Work& open) {
+    Work::Out& out = *open.out();
+    CQ_ASSERT(out.older == nullptr && out.newer == nullptr && newest_ != &open,
               "task {} is held twice", open.task);
-    open.older = newest_;
-    if (newest_ != nullptr) newest_->newer = &open;
+    out.older = newest_;
+    if (newest_ != nullptr) newest_->out()->newer = &open;
     newest_ = &open;
     size_ += open.count;
   }
-  void Remove(OpenTask& open) {
+  void Remove(Work& open) {
+    Work::Out& out = *open.out();
     CQ_ASSERT(open.count <= size_, "{} tasks from {} go, and {} are held", open.count, open.task,
               size_);
-    CQ_ASSERT(open.newer != nullptr || newest_ == &open, "task {} is held by another", open.task);
-    if (open.older != nullptr) open.older->newer = open.newer;
-    (open.newer != nullptr ? open.newer->older : newest_) = open.older;
-    open.older = nullptr;
-    open.newer = nullptr;
+    CQ_ASSERT(out.newer != nullptr || newest_ == &open, "task {} is held by another", open.task);
+    if (out.older != nullptr) out.older->out()->newer = out.newer;
+    (out.newer != nullptr ? out.newer->out()->older : newest_) = out.older;
+    out.older = nullptr;
+    out.newer = nullptr;
     size_ -= open.count;
   }
   /// The oldest first, spans as they are. They may be taken out meanwhile.
-  std::vector<OpenTask*> All() const {
-    std::vector<OpenTask*> all;
-    for (OpenTask* open = newest_; open != nullptr; open = open->older) all.push_back(open);
+  std::vector<Work*> All() const {
+    std::vector<Work*> all;
+    for (Work* open = newest_; open != nullptr; open = open->out()->older) all.push_back(open);
     std::reverse(all.begin(), all.end());
     return all;
   }
 
  private:
-  OpenTask* newest_ = nullptr;
+  Work* newest_ = nullptr;
   size_t size_ = 0;
 };
 
