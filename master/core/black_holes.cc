@@ -6,8 +6,8 @@
 #include <cmath>
 #include <set>
 
-#include "master/core/core.h"
 #include "master/core/dispatch.h"
+#include "master/core/run_core.h"
 
 namespace cq {
 namespace {
@@ -24,19 +24,19 @@ constexpr double kImprobable = 12;
 }  // namespace
 
 /// So many tasks in a row that could not be started put a worker on probation.
-bool OnProbation(const Worker& worker) { return worker.unstartable >= 3; }
+bool OnProbation(const Lane& lane) { return lane.unstartable >= 3; }
 
 // Hosts with workers that could take a task, now or soon; one for each worker that is still to
 // come.
-uint64_t Core::Candidates() const {
+uint64_t RunCore::Candidates() const {
   std::set<HostIndex> hosts;
   for (const Worker& worker : workers_.all()) {
-    if (worker.MayTake()) hosts.insert(worker.host_index);
+    if (MayTake(worker)) hosts.insert(worker.host_index);
   }
-  return expected_ + hosts.size();
+  return fleet_.expected() + hosts.size();
 }
 
-bool Core::Refused(const Work& open, const Worker& worker) const {
+bool RunCore::Refused(const Work& open, const Worker& worker) const {
   return std::any_of(
       open.past->refused.begin(), open.past->refused.end(),
       [&](WorkerIndex refuser) { return workers_.all()[refuser].host_index == worker.host_index; });
@@ -44,20 +44,20 @@ bool Core::Refused(const Work& open, const Worker& worker) const {
 
 // Not charged, and not given to this worker again. The last report is kept, for the case that no
 // other worker can do better.
-void Core::OnUnstartable(Worker& worker, TaskResult& result, Work& open) {
+void RunCore::OnUnstartable(Worker& worker, TaskResult& result, Work& open) {
   // Where others fail, too, it is the task and not the machine.
   if (open.past->refused.empty()) {
-    ++worker.unstartable;
+    ++lane(worker).unstartable;
   } else {
     for (const WorkerIndex other : open.past->refused) {
       Worker& w = workers_[other];
-      if (w.unstartable > 0) --w.unstartable;
+      if (lane(w).unstartable > 0) --lane(w).unstartable;
     }
   }
-  if (open.past->refused.empty() && worker.unstartable == 3) {
-    actions_.emplace_back(Note{Note::Kind::kWarning,
-                               fmt::format("worker {} on {} could not start 3 tasks in a row: {}",
-                                           worker.number, worker.host, result.details->error)});
+  if (open.past->refused.empty() && lane(worker).unstartable == 3) {
+    out_.Tell(Note::Kind::kWarning,
+              fmt::format("worker {} on {} could not start 3 tasks in a row: {}", worker.number,
+                          worker.host, result.details->error));
   }
   const uint32_t attempts = open.attempts;
   if (std::find(open.past->refused.begin(), open.past->refused.end(), worker.index) ==
@@ -79,32 +79,24 @@ void Core::OnUnstartable(Worker& worker, TaskResult& result, Work& open) {
 }
 
 // Another worker could start what these could not.
-void Core::Refute(const Work& open) {
-  for (const WorkerIndex refuser : open.past->refused) workers_[refuser].refuted = true;
+void RunCore::Refute(const Work& open) {
+  for (const WorkerIndex refuser : open.past->refused) lane(workers_[refuser]).refuted = true;
   DrainBlackHoles();
 }
 
-void Core::DrainBlackHoles() {
+void RunCore::DrainBlackHoles() {
   for (Worker& worker : workers_.all()) {
-    if (!OnProbation(worker) || !worker.refuted || worker.leaving || worker.ended) continue;
+    if (!OnProbation(lane(worker)) || !lane(worker).refuted || !worker.stays()) continue;
     const std::string reason =
         fmt::format("3 tasks in a row could not be started on {}, while others can", worker.host);
-    DrainWorker(worker, reason);
-    actions_.emplace_back(AvoidHost{worker.host});
+    fleet_.DrainWorker(worker, reason);
+    out_.Add(AvoidHost{worker.host});
   }
 }
 
-// It finishes what it has and leaves.
-void Core::DrainWorker(Worker& worker, const std::string& reason) {
-  actions_.emplace_back(Note{
-      Note::Kind::kWarning, fmt::format("{}: its worker {} takes no more", reason, worker.number)});
-  if (worker.connected) SendTo(worker, Drain{reason});
-  worker.leaving = true;
-}
-
 // How a task ended is counted for its host: `elsewhere` are workers with which it had failed.
-void Core::NoteEnd(const Worker& worker, bool ok, uint64_t tasks,
-                   const std::vector<WorkerIndex>& elsewhere) {
+void RunCore::NoteEnd(const Worker& worker, bool ok, uint64_t tasks,
+                      const std::vector<WorkerIndex>& elsewhere) {
   constexpr double kEach = 1 - 1 / kResultsKept;
   const double kept = tasks == 1 ? kEach : std::pow(kEach, static_cast<double>(tasks));
   Host& host = workers_.HostOf(worker);
@@ -127,7 +119,7 @@ void Core::NoteEnd(const Worker& worker, bool ok, uint64_t tasks,
 }
 
 // Whether so many tasks fail on a host that it cannot be chance, as they end elsewhere.
-bool Core::IsSuspect(const Host& host) const {
+bool RunCore::IsSuspect(const Host& host) const {
   if (host.avoided || host.results < kResultsNeeded || host.errors < host.results / 2) return false;
   double results = 0;
   double errors = 0;
@@ -148,7 +140,7 @@ bool Core::IsSuspect(const Host& host) const {
 // Rows that fail wherever they run may all have come to one host. So a host is left alone only if
 // one of those that failed there has ended well elsewhere; without --retries a few are tried again
 // for that (MayBeItsHosts).
-void Core::LeaveAloneIfBad(Host& host) {
+void RunCore::LeaveAloneIfBad(Host& host) {
   if (host.refuted == 0 || !IsSuspect(host)) return;
   host.avoided = true;
   const std::string reason =
@@ -156,12 +148,12 @@ void Core::LeaveAloneIfBad(Host& host) {
                   host.errors, host.results, host.name);
   const auto index = static_cast<HostIndex>(&host - workers_.hosts().data());
   for (Worker& worker : workers_.all()) {
-    if (worker.host_index == index && !worker.leaving && !worker.ended) DrainWorker(worker, reason);
+    if (worker.host_index == index && worker.stays()) fleet_.DrainWorker(worker, reason);
   }
-  actions_.emplace_back(AvoidHost{host.name});
+  out_.Add(AvoidHost{host.name});
 }
 
-bool Core::MayBeItsHosts(const Worker& worker, const Work& open) {
+bool RunCore::MayBeItsHosts(const Worker& worker, const Work& open) {
   constexpr uint64_t kTrials = 3;
   Host& host = workers_.HostOf(worker);
   if (!open.past->failed_on.empty() || host.trials == kTrials || !IsSuspect(host)) return false;
@@ -170,15 +162,15 @@ bool Core::MayBeItsHosts(const Worker& worker, const Work& open) {
 }
 
 // What nobody who is left could start has failed.
-void Core::FinishRefused() {
-  if (refused_.empty() || expected_ > 0 || finished_ || Candidates() == 0) return;
+void RunCore::FinishRefused() {
+  if (refused_.empty() || fleet_.expected() > 0 || finished_ || Candidates() == 0) return;
   std::vector<TaskId> failed;
   for (const auto& [task, result] : refused_) {
     const Work* open = tasks_.Find(task);
     if (open == nullptr || !open->ready()) continue;
     const auto& all = workers_.all();
     const bool hope = std::any_of(all.begin(), all.end(), [&](const Worker& worker) {
-      return worker.MayTake() && !Refused(*open, worker);
+      return MayTake(worker) && !Refused(*open, worker);
     });
     if (!hope) failed.push_back(task);
   }

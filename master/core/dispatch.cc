@@ -21,13 +21,14 @@ constexpr uint64_t kUncommittedMax = 20'000;
 /// in the master's books, and thousands of workers with short tasks wait for the master anyway.
 constexpr uint64_t kPrefetchInAll = 4'000'000;
 
-// What a worker holds beyond one task a slot, as far as it is known not to be asked back already.
-uint64_t Surplus(const Worker& worker) {
-  const uint64_t busy = std::max(worker.slots, worker.running) + worker.retracting;
-  return worker.held.size() > busy ? worker.held.size() - busy : 0;
-}
-
 }  // namespace
+
+// What a worker holds beyond one task a slot, as far as it is known not to be asked back already.
+uint64_t Dispatcher::Surplus(const Worker& worker) const {
+  const Lane& lane = run_.lane(worker);
+  const uint64_t busy = std::max(worker.slots, lane.running) + lane.retracting;
+  return lane.held.size() > busy ? lane.held.size() - busy : 0;
+}
 
 uint64_t PrefetchPerSlot(nanoseconds mean) {
   if (mean <= nanoseconds::zero()) return 1;
@@ -38,17 +39,17 @@ uint64_t PrefetchPerSlot(nanoseconds mean) {
 // share beyond one a slot, so that the last tasks spread over all workers (guided self-scheduling),
 // unless they are so short that it does not matter.
 uint64_t Dispatcher::Target(const Worker& worker, uint64_t total_slots) const {
-  if (const uint64_t chunk = core_.options_.text.chunk; chunk > 0) {
+  if (const uint64_t chunk = run_.options_.text.chunk; chunk > 0) {
     return std::min<uint64_t>({worker.capacity, worker.slots * chunk, kHeldMax});
   }
-  uint64_t each = PrefetchPerSlot(core_.mean_task_time());
+  uint64_t each = PrefetchPerSlot(run_.mean_task_time());
   each = std::clamp<uint64_t>(kPrefetchInAll / total_slots, 1, each);
   // Another group's task at a slot that has run out of its own costs more than one that waits.
-  if (core_.tasks_.groups() > 0) each = std::max(each, kPrefetchOfGroup);
+  if (run_.tasks_.groups() > 0) each = std::max(each, kPrefetchOfGroup);
   const uint64_t prefetch = worker.slots * each;
-  const uint64_t left = core_.tasks_.ready() + worker.held.size();
+  const uint64_t left = run_.tasks_.ready() + run_.lane(worker).held.size();
   const uint64_t fair = (left * worker.slots + 2 * total_slots - 1) / (2 * total_slots);
-  const nanoseconds mean = core_.mean_task_time();
+  const nanoseconds mean = run_.mean_task_time();
   const uint64_t least = mean > nanoseconds::zero() ? kLeastWork / mean : 0;
   const uint64_t share = std::max(fair, worker.slots * least);
   return std::min({worker.capacity, worker.slots + std::min(prefetch, share), kHeldMax});
@@ -56,55 +57,57 @@ uint64_t Dispatcher::Target(const Worker& worker, uint64_t total_slots) const {
 
 void Dispatcher::Give() {
   std::vector<WorkerIndex> dirty;
-  dirty.swap(core_.dirty_);
-  for (const WorkerIndex index : dirty) core_.workers_[index].dirty = false;
-  if (core_.all_dirty_) {
+  dirty.swap(run_.dirty_);
+  for (const WorkerIndex index : dirty) run_.lanes_[index].dirty = false;
+  if (run_.all_dirty_) {
     dirty.clear();
-    for (const Worker& worker : core_.workers_.all()) dirty.push_back(worker.index);
+    for (const Worker& worker : run_.workers_.all()) dirty.push_back(worker.index);
   }
-  core_.all_dirty_ = false;
-  if (core_.tasks_.ready() == 0 || core_.draining_ || core_.finished_) return;
-  if (core_.uncommitted_tasks_ > kUncommittedMax) {
+  run_.all_dirty_ = false;
+  if (run_.tasks_.ready() == 0 || run_.draining_ || run_.finished_) return;
+  if (run_.uncommitted_tasks_ > kUncommittedMax) {
     // The journal is behind: results must not pile up in memory faster than they can be written.
-    core_.all_dirty_ = true;
+    run_.all_dirty_ = true;
     return;
   }
   const uint64_t total =
-      std::max({core_.workers_.live_slots(), core_.options_.expected_slots, uint64_t{1}});
+      std::max({run_.workers_.live_slots(), run_.options_.expected_slots, uint64_t{1}});
   // Those with most idle slots first: at the tail the few that are left go where slots idle, and
   // what was asked back for one does not return to whom it was taken from.
   const auto idle = [this](WorkerIndex index) {
-    const Worker& worker = core_.workers_[index];
-    return static_cast<int64_t>(worker.slots) - static_cast<int64_t>(worker.held.size());
+    const Worker& worker = run_.workers_[index];
+    return static_cast<int64_t>(worker.slots) - static_cast<int64_t>(run_.lane(worker).held.size());
   };
   std::sort(dirty.begin(), dirty.end(), [&idle](WorkerIndex a, WorkerIndex b) {
     const int64_t of_a = idle(a);
     const int64_t of_b = idle(b);
     return of_a != of_b ? of_a > of_b : a < b;
   });
-  for (const WorkerIndex index : dirty) GiveTo(core_.workers_[index], total);
+  for (const WorkerIndex index : dirty) GiveTo(run_.workers_[index], total);
 }
 
 bool Dispatcher::AnotherMayDoBetter() const {
-  const auto& all = core_.workers_.all();
-  return core_.expected_ > 0 || std::any_of(all.begin(), all.end(), [](const Worker& worker) {
-           return worker.Takes() && !OnProbation(worker);
+  const auto& all = run_.workers_.all();
+  return run_.fleet_.expected() > 0 ||
+         std::any_of(all.begin(), all.end(), [this](const Worker& worker) {
+           return worker.Takes() && !OnProbation(run_.lane(worker));
          });
 }
 
 void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
-  if (!worker.Takes() || (OnProbation(worker) && AnotherMayDoBetter())) return;
+  if (!worker.Takes() || (OnProbation(run_.lane(worker)) && AnotherMayDoBetter())) return;
   const uint64_t target = Target(worker, total_slots);
   struct Give give;
-  give.to = worker.connection;
+  give.to = worker.here()->connection;
   give.session = worker.session;
-  const bool empty = worker.held.empty() && worker.stale.empty();
-  const auto may_start = [&](const Work& open) { return !core_.Refused(open, worker); };
-  const auto suspect = empty ? core_.tasks_.PopSuspect(may_start) : std::nullopt;
+  const bool empty = run_.lane(worker).held.empty() && run_.lane(worker).stale.empty();
+  const auto may_start = [&](const Work& open) { return !run_.Refused(open, worker); };
+  const auto suspect = empty ? run_.tasks_.PopSuspect(may_start) : std::nullopt;
   if (suspect) Assign(worker, {*suspect, 0}, give);
   const uint64_t together = SpanLength();
-  while (worker.suspects == 0 && worker.held.size() + worker.stale.size() < target) {
-    const uint64_t room = target - worker.held.size() - worker.stale.size();
+  while (run_.lane(worker).suspects == 0 &&
+         run_.lane(worker).held.size() + run_.lane(worker).stale.size() < target) {
+    const uint64_t room = target - run_.lane(worker).held.size() - run_.lane(worker).stale.size();
     const AttemptSpan next = PopFor(worker, std::min(together, room));
     if (next.count == 0) break;
     Assign(worker, next, give);
@@ -115,25 +118,25 @@ void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
 
 // How many fresh tasks go out together.
 uint64_t Dispatcher::SpanLength() const {
-  const nanoseconds mean = core_.mean_task_time();
-  if (mean <= nanoseconds::zero() || core_.options_.text.chunk > 0) return 1;
-  return std::clamp<uint64_t>(static_cast<uint64_t>(core_.options_.span_time / mean), 1, kSpanMax);
+  const nanoseconds mean = run_.mean_task_time();
+  if (mean <= nanoseconds::zero() || run_.options_.text.chunk > 0) return 1;
+  return std::clamp<uint64_t>(static_cast<uint64_t>(run_.options_.span_time / mean), 1, kSpanMax);
 }
 
 void Dispatcher::Send(Worker& worker, struct Give& give) {
   // They wake it together.
-  core_.SendAcks(worker);
-  core_.actions_.emplace_back(give);
+  run_.SendAcks(worker);
+  run_.out_.Add(give);
   give.grants.clear();
 }
 
 // What was tried comes before what is fresh; of that so many at most.
 AttemptSpan Dispatcher::PopFor(Worker& worker, uint64_t most) {
   if (const auto task = PopTried(worker)) return {*task, 0};
-  if (core_.tasks_.groups() == 0) {
-    const AttemptSpan fresh = core_.tasks_.PopFresh(most);
-    CQ_ASSERT(fresh.count == 0 || fresh.last().task <= core_.tasks_.mark(),
-              "task {} goes out above the mark {}", fresh.last().task, core_.tasks_.mark());
+  if (run_.tasks_.groups() == 0) {
+    const AttemptSpan fresh = run_.tasks_.PopFresh(most);
+    CQ_ASSERT(fresh.count == 0 || fresh.last().task <= run_.tasks_.mark(),
+              "task {} goes out above the mark {}", fresh.last().task, run_.tasks_.mark());
     return fresh;
   }
   const auto task = PopOfGroup(worker);
@@ -141,10 +144,10 @@ AttemptSpan Dispatcher::PopFor(Worker& worker, uint64_t most) {
 }
 
 std::optional<TaskId> Dispatcher::PopTried(const Worker& worker) {
-  TaskTable& tasks = core_.tasks_;
-  const bool charged_too = worker.charged == 0;
+  TaskTable& tasks = run_.tasks_;
+  const bool charged_too = run_.lane(worker).charged == 0;
   const auto refused = tasks.PopRefused([&](const Work& open) {
-    return (charged_too || open.past->charged.empty()) && !core_.Refused(open, worker);
+    return (charged_too || open.past->charged.empty()) && !run_.Refused(open, worker);
   });
   if (refused) return refused;
   const auto fits = [&](const Work& open) { return MayTryHere(worker, open); };
@@ -155,7 +158,7 @@ std::optional<TaskId> Dispatcher::PopTried(const Worker& worker) {
 }
 
 std::optional<TaskId> Dispatcher::PopOfGroup(Worker& worker) {
-  TaskTable& tasks = core_.tasks_;
+  TaskTable& tasks = run_.tasks_;
   while (const auto group = PickGroup(worker)) {
     const auto task = tasks.PopFreshOf(*group);
     if (!task && tasks.left_in(*group) > 0) return std::nullopt;  // above the mark
@@ -171,11 +174,11 @@ std::optional<TaskId> Dispatcher::PopOfGroup(Worker& worker) {
 // rather the task's own fault.
 bool Dispatcher::MayTryHere(const Worker& worker, const Work& open) {
   if (open.past->failed_on.empty()) return true;
-  const auto& all = core_.workers_.all();
+  const auto& all = run_.workers_.all();
   if (takers_.empty()) {
-    takers_.resize(core_.workers_.hosts().size());
+    takers_.resize(run_.workers_.hosts().size());
     for (const Worker& other : all) {
-      if (!other.MayTake() || !other.connected || OnProbation(other)) continue;
+      if (!run_.MayTake(other) || !other.here() || OnProbation(run_.lane(other))) continue;
       ++takers_[other.host_index];
       ++takers_in_all_;
     }
@@ -187,32 +190,33 @@ bool Dispatcher::MayTryHere(const Worker& worker, const Work& open) {
   for (const WorkerIndex failed : open.past->failed_on) {
     const Worker& other = all[failed];
     if (!workers.insert(failed).second) continue;
-    if (other.MayTake() && other.connected && !OnProbation(other)) ++themselves;
+    if (run_.MayTake(other) && other.here() && !OnProbation(run_.lane(other))) ++themselves;
     if (hosts.insert(other.host_index).second) on_hosts += takers_[other.host_index];
   }
   if (!hosts.contains(worker.host_index)) return true;
   const bool elsewhere = takers_in_all_ > on_hosts;
   const bool by_others = on_hosts > themselves;
   if (!elsewhere && (!workers.contains(worker.index) || !by_others)) return true;
-  const bool failing = core_.workers_.HostOf(worker).failing;
-  return core_.now_ >= open.past->not_before + (failing ? kLongPatience : kPatience);
+  const bool failing = run_.workers_.HostOf(worker).failing;
+  return run_.now_ >= open.past->not_before + (failing ? kLongPatience : kPatience);
 }
 
 // Each slot stays on its group as long as that has tasks. Then comes the first group that no slot
 // is on, and if there is none, the one that most is left of for each slot that is on it. So a group
 // is loaded by few slots.
 std::optional<uint32_t> Dispatcher::PickGroup(Worker& worker) {
-  TaskTable& tasks = core_.tasks_;
-  std::erase_if(worker.groups, [&](uint32_t group) { return tasks.left_in(group) == 0; });
+  TaskTable& tasks = run_.tasks_;
+  std::erase_if(run_.lane(worker).groups,
+                [&](uint32_t group) { return tasks.left_in(group) == 0; });
   const auto held = [&](uint32_t group) {
-    const auto count = worker.held_of_group.find(group);
-    return count == worker.held_of_group.end() ? 0 : count->second;
+    const auto count = run_.lane(worker).held_of_group.find(group);
+    return count == run_.lane(worker).held_of_group.end() ? 0 : count->second;
   };
-  if (worker.groups.size() < worker.slots) {
+  if (run_.lane(worker).groups.size() < worker.slots) {
     std::map<uint32_t, uint64_t> on;
-    for (const Worker& other : core_.workers_.all()) {
+    for (const Worker& other : run_.workers_.all()) {
       if (!other.Takes()) continue;
-      for (const uint32_t group : other.groups) ++on[group];
+      for (const uint32_t group : run_.lane(other).groups) ++on[group];
     }
     std::optional<uint32_t> best;
     double most = 0;
@@ -231,36 +235,37 @@ std::optional<uint32_t> Dispatcher::PickGroup(Worker& worker) {
       }
     }
     if (!best) return std::nullopt;
-    worker.groups.push_back(*best);
+    run_.lane(worker).groups.push_back(*best);
     return best;
   }
-  const auto fewest = std::min_element(worker.groups.begin(), worker.groups.end(),
-                                       [&](uint32_t a, uint32_t b) { return held(a) < held(b); });
+  const auto fewest =
+      std::min_element(run_.lane(worker).groups.begin(), run_.lane(worker).groups.end(),
+                       [&](uint32_t a, uint32_t b) { return held(a) < held(b); });
   return *fewest;
 }
 
 void Dispatcher::Assign(Worker& worker, AttemptSpan tasks, struct Give& give) {
-  tasks.attempt = MakeSerial(core_.options_.epoch, core_.next_attempt_);
-  core_.next_attempt_ += tasks.count;
-  Work& open = core_.tasks_.Assign(tasks, worker.index, worker.session);
-  open.out()->given = core_.now_;
+  tasks.attempt = MakeSerial(run_.options_.epoch, run_.next_attempt_);
+  run_.next_attempt_ += tasks.count;
+  Work& open = run_.tasks_.Assign(tasks, worker.index, worker.session);
+  open.out()->given = run_.now_;
   ++open.attempts;
-  core_.Hold(worker, open);
+  run_.Hold(worker, open);
   give.grants.push_back({tasks, open.attempts});
 }
 
 void Dispatcher::Retract() {
-  const TaskTable& tasks = core_.tasks_;
+  const TaskTable& tasks = run_.tasks_;
   // Those that may go to some workers only wait for them.
-  if (tasks.ready() > tasks.choosy() || core_.draining_ || core_.finished_) return;
+  if (tasks.ready() > tasks.choosy() || run_.draining_ || run_.finished_) return;
   uint64_t idle = 0;
   uint64_t coming = 0;
   uint64_t most = 0;
   std::vector<const Worker*> idlers;
-  for (const Worker& worker : core_.workers_.all()) {
-    if (worker.connected) coming += worker.retracting;
+  for (const Worker& worker : run_.workers_.all()) {
+    if (worker.here()) coming += run_.lane(worker).retracting;
     if (!worker.Takes()) continue;
-    const uint64_t busy = worker.held.size() + worker.stale.size();
+    const uint64_t busy = run_.lane(worker).held.size() + run_.lane(worker).stale.size();
     if (busy < worker.slots) {
       idle += worker.slots - busy;
       idlers.push_back(&worker);
@@ -270,8 +275,8 @@ void Dispatcher::Retract() {
   std::set<const Worker*> had_none;
   while (idle > coming && most > 0) {
     Worker* fullest = nullptr;
-    for (Worker& worker : core_.workers_.all()) {
-      if (worker.connected && Surplus(worker) > 0 && !had_none.contains(&worker) &&
+    for (Worker& worker : run_.workers_.all()) {
+      if (worker.here() && Surplus(worker) > 0 && !had_none.contains(&worker) &&
           (fullest == nullptr || Surplus(worker) > Surplus(*fullest))) {
         fullest = &worker;
       }
@@ -290,28 +295,28 @@ uint64_t Dispatcher::RetractFrom(Worker& worker, uint64_t wanted,
   const auto somebody_takes = [&](const Work& open) {
     return (open.past->failed_on.empty() && open.past->refused.empty()) ||
            std::any_of(idlers.begin(), idlers.end(), [&](const Worker* idler) {
-             return !core_.Refused(open, *idler) && MayTryHere(*idler, open);
+             return !run_.Refused(open, *idler) && MayTryHere(*idler, open);
            });
   };
   cq::Retract message;
-  message.run = core_.options_.text.run;
+  message.run = run_.options_.text.run;
   const uint64_t most = std::min<uint64_t>(wanted, kBatchMax);
-  for (Work* open = worker.held.newest(); open != nullptr; open = open->out()->older) {
+  for (Work* open = run_.lane(worker).held.newest(); open != nullptr; open = open->out()->older) {
     if (message.attempts.size() == most) break;
     // Of a span what stands behind the one that runs was not started.
     const TaskId last = open->task + open->count - 1;
     const Work::Out& out = *open->out();
     if (out.retracting || (out.run && out.run->at == last)) continue;
     if (!somebody_takes(*open)) continue;
-    if (open->count > 1) open = core_.tasks_.Find(last);
+    if (open->count > 1) open = run_.tasks_.Find(last);
     CQ_ASSERT(open->count == 1 && open->out()->worker == worker.index,
               "task {} is asked back from worker {}", open->task, worker.number);
     open->out()->retracting = true;
-    ++worker.retracting;
+    ++run_.lane(worker).retracting;
     message.attempts.push_back({open->task, open->attempt});
   }
   const uint64_t taken = message.attempts.size();
-  if (taken > 0) core_.SendTo(worker, std::move(message));
+  if (taken > 0) run_.SendTo(worker, std::move(message));
   return taken;
 }
 

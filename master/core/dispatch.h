@@ -3,14 +3,14 @@
 #include <chrono>
 #include <vector>
 
-#include "master/core/core.h"
+#include "master/core/run_core.h"
 
 namespace cq {
 
 /// Who gets how many tasks, and who gives some back: the part of the core that looks at the whole.
 class Dispatcher {
  public:
-  explicit Dispatcher(Core& core) : core_(core) {}
+  explicit Dispatcher(RunCore& run) : run_(run) {}
 
   /// Gives ready tasks to the workers that the events since the last call concerned.
   void Give();
@@ -18,6 +18,7 @@ class Dispatcher {
   void Retract();
 
  private:
+  uint64_t Surplus(const Worker& worker) const;
   uint64_t Target(const Worker& worker, uint64_t total_slots) const;
   void GiveTo(Worker& worker, uint64_t total_slots);
   void Assign(Worker& worker, AttemptSpan tasks, struct Give& give);
@@ -31,7 +32,7 @@ class Dispatcher {
   bool AnotherMayDoBetter() const;
   bool MayTryHere(const Worker& worker, const Work& open);
 
-  Core& core_;
+  RunCore& run_;
   /// Workers to whom a task may go that failed elsewhere, by host; counted once they are asked for.
   std::vector<uint64_t> takers_;
   uint64_t takers_in_all_ = 0;
@@ -44,7 +45,7 @@ inline constexpr Time kLongPatience = std::chrono::minutes(10);
 
 /// Whether the last tasks of this worker could not be started: it gets none while another may do
 /// better.
-bool OnProbation(const Worker& worker);
+bool OnProbation(const Lane& lane);
 
 /// How many tasks beyond the running one each slot should have at hand so that it never waits:
 /// about 50 ms of work, between 1 and kPrefetchMax; 1 while the mean run time is unknown (0).

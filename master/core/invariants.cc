@@ -3,7 +3,8 @@
 #include <set>
 
 #include "base/assert.h"
-#include "master/core/core.h"
+#include "master/core/fleet.h"
+#include "master/core/run_core.h"
 
 namespace cq {
 namespace {
@@ -57,6 +58,7 @@ void TaskTable::CheckInvariants() {
 }
 
 void WorkerTable::CheckInvariants() const {
+  uint64_t here = 0;
   CQ_ASSERT(by_id_.size() == workers_.size() && by_number_.size() == workers_.size(),
             "{} workers, {} by id, {} by number", workers_.size(), by_id_.size(),
             by_number_.size());
@@ -66,37 +68,45 @@ void WorkerTable::CheckInvariants() const {
     CQ_ASSERT(hosts_.empty() || hosts_[worker.host_index].name == worker.host,
               "worker {} is on {}, its host is {}", worker.number, worker.host,
               hosts_[worker.host_index].name);
-    CQ_ASSERT(!worker.ended || (worker.held.empty() && !worker.connected && !worker.awaited),
-              "worker {} has ended, and holds tasks or is waited for", worker.number);
-    if (!worker.connected) continue;
-    const auto peer = peers_.find(worker.connection);
+    here += worker.here() ? 1 : 0;
+    if (!worker.here()) continue;
+    const auto peer = peers_.find(worker.here()->connection);
     CQ_ASSERT(peer != peers_.end() && peer->second.session == worker.session &&
                   peer->second.worker == worker.index,
               "worker {} has a connection that is another's", worker.number);
   }
+  CQ_ASSERT(here == here_, "{} workers are here, counted are {}", here, here_);
 }
 
-void Core::CheckInvariants() {
-  tasks_.CheckInvariants();
+void Fleet::CheckInvariants() const {
   workers_.CheckInvariants();
+  uint64_t awaited = 0;
+  for (const Worker& worker : workers_.all()) awaited += worker.awaited() ? 1 : 0;
+  CQ_ASSERT(awaited == awaiting_, "{} workers are awaited, counted are {}", awaited, awaiting_);
+}
+
+void RunCore::CheckInvariants() {
+  tasks_.CheckInvariants();
   CheckHeld();
   CheckWaiting();
   CheckReports();
 }
 
 // What is out against what workers hold.
-void Core::CheckHeld() {
+void RunCore::CheckHeld() {
   uint64_t held = 0;
-  uint64_t awaited = 0;
+  uint64_t busy = 0;
   for (const Worker& worker : workers_.all()) {
-    awaited += worker.awaited ? 1 : 0;
+    busy += std::min<uint64_t>(worker.slots, lane(worker).held.size());
+    CQ_ASSERT(!worker.gone() || lane(worker).held.empty(), "worker {} is gone and holds {} tasks",
+              worker.number, lane(worker).held.size());
     uint64_t tasks = 0;
     uint64_t running = 0;
     uint64_t retracting = 0;
     uint64_t charged = 0;
     uint64_t suspects = 0;
     std::map<uint32_t, uint64_t> of_group;
-    for (const Work* open : worker.held.All()) {
+    for (const Work* open : lane(worker).held.All()) {
       CQ_ASSERT(tasks_.Containing(open->task) == open && open->out() &&
                     open->out()->worker == worker.index,
                 "worker {} holds task {}, which is not out with it", worker.number, open->task);
@@ -107,24 +117,24 @@ void Core::CheckHeld() {
       suspects += open->past->suspect != 0 ? 1 : 0;
       if (open->group != kNoGroup) ++of_group[open->group];
     }
-    CQ_ASSERT(tasks == worker.held.size() && running == worker.running &&
-                  retracting == worker.retracting && charged == worker.charged,
+    CQ_ASSERT(tasks == lane(worker).held.size() && running == lane(worker).running &&
+                  retracting == lane(worker).retracting && charged == lane(worker).charged,
               "worker {} holds {} tasks, {} of them run, {} are asked back, {} were charged; "
               "counted are {}, {}, {}, {}",
-              worker.number, tasks, running, retracting, charged, worker.held.size(),
-              worker.running, worker.retracting, worker.charged);
-    CQ_ASSERT(suspects == worker.suspects, "worker {} holds {} suspects, counted are {}",
-              worker.number, suspects, worker.suspects);
-    CQ_ASSERT(of_group == worker.held_of_group, "worker {} holds other groups than are counted",
-              worker.number);
+              worker.number, tasks, running, retracting, charged, lane(worker).held.size(),
+              lane(worker).running, lane(worker).retracting, lane(worker).charged);
+    CQ_ASSERT(suspects == lane(worker).suspects, "worker {} holds {} suspects, counted are {}",
+              worker.number, suspects, lane(worker).suspects);
+    CQ_ASSERT(of_group == lane(worker).held_of_group,
+              "worker {} holds other groups than are counted", worker.number);
     held += tasks;
   }
   CQ_ASSERT(held == tasks_.out(), "workers hold {} tasks, {} are out", held, tasks_.out());
-  CQ_ASSERT(awaited == awaiting_, "{} workers are awaited, counted are {}", awaited, awaiting_);
+  CQ_ASSERT(busy == busy_, "{} slots are busy, counted are {}", busy, busy_);
 }
 
 // Whatever waits is waited for by somebody who wakes it.
-void Core::CheckWaiting() {
+void RunCore::CheckWaiting() {
   std::set<TaskId> to_wake;
   for (const auto& [when, task] : wake_) to_wake.insert(task);
   std::map<TaskId, uint64_t> provisional;
@@ -147,13 +157,13 @@ void Core::CheckWaiting() {
   if (all_dirty_) return;
   const std::set<WorkerIndex> dirty(dirty_.begin(), dirty_.end());
   for (const Worker& worker : workers_.all()) {
-    CQ_ASSERT(!worker.dirty || dirty.contains(worker.index),
+    CQ_ASSERT(!lane(worker).dirty || dirty.contains(worker.index),
               "worker {} may take tasks, and nobody looks at it", worker.number);
   }
 }
 
 // What was reported, until it is durable and acknowledged.
-void Core::CheckReports() {
+void RunCore::CheckReports() {
   uint64_t uncommitted = 0;
   for (const auto& [last, entry] : uncommitted_) {
     uncommitted += entry.attempts.count;
@@ -171,10 +181,10 @@ void Core::CheckReports() {
   const std::set<WorkerIndex> acknowledged(acknowledged_.begin(), acknowledged_.end());
   for (const Worker& worker : workers_.all()) {
     uint64_t acked = 0;
-    for (const AttemptSpan& span : worker.acks) acked += span.count;
-    CQ_ASSERT(acked == worker.acked, "{} tasks of worker {} are acknowledged, counted are {}",
-              acked, worker.number, worker.acked);
-    CQ_ASSERT(worker.acks.empty() || acknowledged.contains(worker.index),
+    for (const AttemptSpan& span : lane(worker).acks) acked += span.count;
+    CQ_ASSERT(acked == lane(worker).acked, "{} tasks of worker {} are acknowledged, counted are {}",
+              acked, worker.number, lane(worker).acked);
+    CQ_ASSERT(lane(worker).acks.empty() || acknowledged.contains(worker.index),
               "worker {} has acknowledgements, and nobody sends them", worker.number);
   }
   uint64_t outcomes = 0;

@@ -4,53 +4,25 @@
 #include <algorithm>
 
 #include "base/assert.h"
-#include "master/core/core.h"
+#include "master/core/run_core.h"
 
 namespace cq {
 namespace {
 
 /// How long a scheduler has to name the cause of a loss.
 constexpr Time kExplainWithin = std::chrono::minutes(2);
-/// Beyond the end of a lease, until a fenced worker's tasks are surely dead.
-constexpr Time kFenceGrace = std::chrono::seconds(5);
-
 }  // namespace
 
-void Core::CheckLeases(Time now) {
-  for (Worker& worker : workers_.all()) {
-    if (worker.ended) continue;
-    if (worker.awaited) {
-      // Its end is told by its scheduler, if it has one.
-      if (worker.watched || now - started_ <= 2 * options_.lease) continue;
-      Lose(now, worker,
-           {fmt::format("worker {} on {} did not come back", worker.number, worker.host), {}, {}});
-      continue;
-    }
-    if (worker.job_end && (!worker.connected || now >= worker.job_end->answer_by)) {
-      const auto end = *std::exchange(worker.job_end, std::nullopt);
-      Lose(now, worker, {end.reason, end.explained ? Blame::kNobody : Blame::kFinal, {}});
-      continue;
-    }
-    if (now - worker.last_heard <= options_.lease) continue;
-    actions_.emplace_back(EndJob{worker.allocation});
-    Loss loss;
-    loss.reason = fmt::format("worker {} on {} was silent for {} s", worker.number, worker.host,
-                              std::chrono::ceil<std::chrono::seconds>(options_.lease).count());
-    loss.blame = options_.explained_late ? Blame::kProvisional : Blame::kFinal;
-    // It counts its lease from something that we heard, so it has ended there, too.
-    if (options_.text.fence) loss.release_at = now + options_.lease + kFenceGrace;
-    Lose(now, worker, loss);
-  }
-}
-
-void Core::Lose(Time now, Worker& worker, const Loss& loss) {
-  const bool charge = loss.blame != Blame::kNobody && !worker.leaving;
+uint64_t RunCore::OnLost(Time now, Worker& worker, const Loss& loss) {
+  Lane& l = lane(worker);
+  const bool charge = loss.blame != Loss::Blame::kNobody && !worker.leaving;
+  const Time release_at = options_.text.fence ? loss.runs_until : Time{};
   // Told anew if it comes back so.
-  worker.idle.clear();
+  l.idle.clear();
   // In one slot what started last is what ran: an earlier one has ended, and its result is lost.
   std::map<uint32_t, AttemptId> ran;
   std::vector<Work*> held;
-  for (Work* open : worker.held.All()) {
+  for (Work* open : l.held.All()) {
     for (Work* task : tasks_.TakeApart(*open)) held.push_back(task);
   }
   for (const Work* open : held) {
@@ -67,36 +39,29 @@ void Core::Lose(Time now, Worker& worker, const Loss& loss) {
     if (!began && open.past->suspect == 0 && unreported > 0) {
       --unreported;
       open.past.Edit().suspect = open.attempt;
-      ++worker.suspects;
+      ++l.suspects;
     }
     if (charge && was_running) {
-      Charge(now, worker, open.task, open, loss);
+      Charge(now, worker, open, loss, release_at);
     } else {
       if (!began && open.attempts > 0) --open.attempts;
-      ReleaseAt(loss.release_at, open.task, open);
+      ReleaseAt(release_at, open.task, open);
     }
   }
-  CQ_ASSERT(
-      worker.held.empty() && worker.running == 0 && worker.charged == 0 && worker.suspects == 0,
-      "worker {} is lost and still holds {} tasks", worker.number, worker.held.size());
-  worker.ended = true;
-  worker.stale.clear();
-  EndAwaiting(worker);
-  Disconnect(worker);
-  Record(WorkerEndRecord{worker.number, loss.reason});
-  const bool harm = !held.empty();
-  actions_.emplace_back(Note{
-      harm ? Note::Kind::kWarning : Note::Kind::kWorkers,
-      harm ? fmt::format("{}; its {} tasks go to others", loss.reason, held.size()) : loss.reason});
+  CQ_ASSERT(l.held.empty() && l.running == 0 && l.charged == 0 && l.suspects == 0,
+            "worker {} is lost and still holds {} tasks", worker.number, l.held.size());
+  l.stale.clear();
+  return held.size();
 }
 
-void Core::Charge(Time now, Worker& worker, TaskId task, Work& open, const Loss& loss) {
-  const bool provisional = loss.blame == Blame::kProvisional;
+void RunCore::Charge(Time now, Worker& worker, Work& open, const Loss& loss, Time release_at) {
+  const TaskId task = open.task;
+  const bool provisional = loss.blame == Loss::Blame::kProvisional;
   const AttemptRef ref{task, open.attempt};
   CQ_ASSERT(open.out() && open.out()->worker == worker.index,
             "task {} is charged to worker {} and not out with it", task, worker.number);
   // Before the worker's books lose the task: they count it as what it was when it was given.
-  if (open.past->charged.empty()) ++worker.charged;
+  if (open.past->charged.empty()) ++lane(worker).charged;
   open.past.Edit().charged.push_back(open.attempt);
   open.past.Edit().failed_on.push_back(worker.index);
   const auto kind = provisional ? FailureKind::kProvisional : FailureKind::kCharged;
@@ -106,20 +71,20 @@ void Core::Charge(Time now, Worker& worker, TaskId task, Work& open, const Loss&
     provisional_.push_back({now + kExplainWithin, worker.index, ref, loss.reason});
   }
   if (open.past->charged.size() < options_.crash_limit) {
-    ReleaseAt(loss.release_at, task, open);
+    ReleaseAt(release_at, task, open);
   } else if (open.past->provisional == 0) {
     SetAside(task, open, worker.index, loss.reason);
   } else {
     // None is set aside before the scheduler has had its time to explain.
     GiveUp(open);
-    open.past.Edit().not_before = loss.release_at;
-    if (loss.release_at != Time{}) wake_.emplace(loss.release_at, task);
+    open.past.Edit().not_before = release_at;
+    if (release_at != Time{}) wake_.emplace(release_at, task);
     tasks_.Suspend(task);
   }
 }
 
-void Core::SetAside(TaskId task, Work& open, std::optional<WorkerIndex> worker,
-                    const std::string& reason) {
+void RunCore::SetAside(TaskId task, Work& open, std::optional<WorkerIndex> worker,
+                       const std::string& reason) {
   CQ_ASSERT(open.past->charged.size() >= options_.crash_limit && open.past->provisional == 0,
             "task {} is set aside with {} charges", task, open.past->charged.size());
   TaskResult result;
@@ -133,7 +98,7 @@ void Core::SetAside(TaskId task, Work& open, std::optional<WorkerIndex> worker,
   Finish(std::move(result), worker, open.attempts);
 }
 
-void Core::Settle(Time now, const Provisional& charge, bool explained) {
+void RunCore::Settle(Time now, const Provisional& charge, bool explained) {
   Work* open = tasks_.Find(charge.ref.task);
   if (open == nullptr || open->past->provisional == 0) return;
   CQ_ASSERT(std::find(open->past->charged.begin(), open->past->charged.end(), charge.ref.attempt) !=
@@ -145,7 +110,7 @@ void Core::Settle(Time now, const Provisional& charge, bool explained) {
   Record(FailureRecord{charge.ref, workers_[charge.worker].number, kind, charge.reason});
   if (explained) {
     std::erase(open->past.Edit().charged, charge.ref.attempt);
-    if (open->past->charged.empty() && open->out()) --workers_[open->out()->worker].charged;
+    if (open->past->charged.empty() && open->out()) --lane(workers_[open->out()->worker]).charged;
   }
   if (open->waiting() && open->past->charged.size() < options_.crash_limit) {
     if (open->past->not_before <= now) tasks_.Wake(charge.ref.task);
@@ -158,10 +123,10 @@ void Core::Settle(Time now, const Provisional& charge, bool explained) {
   all_dirty_ = true;
 }
 
-void Core::SettleAll(Time now, WorkerIndex worker, bool explained) {
+void RunCore::OnExplained(Time now, const Worker& worker, bool explained) {
   std::deque<Provisional> settled;
   std::erase_if(provisional_, [&](const Provisional& charge) {
-    if (charge.worker != worker) return false;
+    if (charge.worker != worker.index) return false;
     settled.push_back(charge);
     return true;
   });
@@ -169,7 +134,7 @@ void Core::SettleAll(Time now, WorkerIndex worker, bool explained) {
 }
 
 // If the loss of this attempt was charged: it turns out to run on.
-void Core::TakeBackCharge(Worker& worker, AttemptRef ref, Work& open) {
+void RunCore::TakeBackCharge(Worker& worker, AttemptRef ref, Work& open) {
   if (std::erase(open.past.Edit().charged, ref.attempt) == 0) return;
   const auto pending = std::find_if(provisional_.begin(), provisional_.end(),
                                     [&](const Provisional& p) { return p.ref == ref; });

@@ -3,86 +3,45 @@
 
 #include <algorithm>
 
-#include "master/core/core.h"
 #include "master/core/dispatch.h"
+#include "master/core/run_core.h"
 #include "protocol/limits.h"
 #include "protocol/spans.h"
 
 namespace cq {
 
-namespace {
-// What a report is about, as long as the run is ours.
-template <class M>
-bool SameRun(const M& message, const RunText& text) {
-  return message.run == text.run;
+void RunCore::OnResults(Time now, Worker& worker, Results& results) {
+  OnStarted(worker, results.started);
+  lane(worker).ledger = results.ledger;
+  for (TaskResult& result : results.results) OnResult(now, &worker, result);
 }
-}  // namespace
 
-void Core::OnReport(Time now, Worker& worker, FromWorker& message) {
-  struct {
-    Core& core;
-    Time now;
-    Worker& worker;
+void RunCore::OnReturned(Worker& worker, const Returned& returned) {
+  for (const ReturnedAttempt& one : returned.attempts) OnReturned(worker, one);
+}
 
-    void operator()(Hello&) {}
-    void operator()(Started& m) {
-      if (SameRun(m, core.options_.text)) core.OnStarted(worker, m.attempts);
-    }
-    void operator()(Results& m) {
-      if (!SameRun(m, core.options_.text)) return;
-      core.OnStarted(worker, m.started);
-      worker.ledger = m.ledger;
-      for (TaskResult& result : m.results) core.OnResult(now, &worker, result);
-    }
-    void operator()(Returned& m) {
-      if (!SameRun(m, core.options_.text)) return;
-      for (const ReturnedAttempt& returned : m.attempts) core.OnReturned(worker, returned);
-    }
-    void operator()(WorkerHeartbeat& m) {
-      const auto capacity = std::min<uint64_t>(m.capacity, kHeldMax);
-      if (capacity > std::exchange(worker.capacity, capacity)) core.MarkDirty(worker);
-      worker.problem = m.problem;
-      core.OnIdle(worker, m.problem.empty() ? m.waits_for.empty() ? "" : "waits: " + m.waits_for
-                                            : "takes no task: " + m.problem);
-    }
-    void operator()(Leaving& m) {
-      if (!worker.leaving) {
-        core.actions_.emplace_back(
-            Note{Note::Kind::kWorkers,
-                 fmt::format("worker {} on {} leaves: {}", worker.number, worker.host, m.reason)});
-      }
-      worker.leaving = true;
-    }
-    void operator()(Goodbye& m) {
-      core.Lose(now, worker,
-                {fmt::format("worker {} on {} left: {}", worker.number, worker.host, m.reason),
-                 Blame::kNobody,
-                 {}});
-    }
-    void operator()(Output& m) {
-      if (SameRun(m, core.options_.text)) core.OnOutput(worker, m);
-    }
-    // The loop answers those, whoever asks.
-    void operator()(Request&) {}
-  } visitor{*this, now, worker};
-  std::visit(visitor, message);
+void RunCore::OnHeartbeat(Worker& worker, const WorkerHeartbeat& heartbeat) {
+  lane(worker).problem = heartbeat.problem;
+  OnIdle(worker, !heartbeat.problem.empty()     ? "takes no task: " + heartbeat.problem
+                 : !heartbeat.waits_for.empty() ? "waits: " + heartbeat.waits_for
+                                                : "");
 }
 
 // Told when it changes; the journal has it for whoever asks.
-void Core::OnIdle(Worker& worker, const std::string& why) {
-  if (why == worker.idle) return;
+void RunCore::OnIdle(Worker& worker, const std::string& why) {
+  if (why == lane(worker).idle) return;
   // A wait for a program is told once: what it has printed so far may change its text.
-  const bool news = worker.idle.empty() || !why.starts_with("waits: ");
-  worker.idle = why;
+  const bool news = lane(worker).idle.empty() || !why.starts_with("waits: ");
+  lane(worker).idle = why;
   Record(WorkerWaitsRecord{worker.number, why});
   if (!news || why.empty()) return;
-  actions_.emplace_back(Note{Note::Kind::kWarning,
-                             fmt::format("worker {} on {} {}", worker.number, worker.host, why)});
+  out_.Tell(Note::Kind::kWarning,
+            fmt::format("worker {} on {} {}", worker.number, worker.host, why));
 }
 
 // Whether this worker may have had an attempt that is not out with it now: one of this master's it
 // was given, of an earlier master's nobody knows.
-bool Core::MayKnow(const Worker& worker, const TaskResult& result, const Work* open) const {
+bool RunCore::MayKnow(const Worker& worker, const TaskResult& result, const Work* open) const {
   if (EpochOf(result.attempt) < options_.epoch) return true;
   if (open == nullptr) return false;
   return std::any_of(open->past->earlier.begin(), open->past->earlier.end(), [&](const auto& held) {
@@ -91,23 +50,23 @@ bool Core::MayKnow(const Worker& worker, const TaskResult& result, const Work* o
 }
 
 // What this run never gave out is the word of a broken peer: told once of each worker.
-void Core::Reject(Worker* worker, AttemptRef ref) {
+void RunCore::Reject(Worker* worker, AttemptRef ref) {
   ++counts_.rejected;
-  if (worker == nullptr || std::exchange(worker->rejected, true)) return;
-  actions_.emplace_back(
-      Note{Note::Kind::kWarning,
-           fmt::format("worker {} on {} reports attempt {:x} at task {}, which this run never gave "
-                       "out: such reports are dropped",
-                       worker->number, worker->host, ref.attempt, ref.task)});
+  if (worker == nullptr || std::exchange(lane(*worker).rejected, true)) return;
+  out_.Tell(
+      Note::Kind::kWarning,
+      fmt::format("worker {} on {} reports attempt {:x} at task {}, which this run never gave "
+                  "out: such reports are dropped",
+                  worker->number, worker->host, ref.attempt, ref.task));
 }
 
-bool Core::Rejected(Worker& worker, AttemptRef ref) {
+bool RunCore::Rejected(Worker& worker, AttemptRef ref) {
   if (GivenOut(ref.task, ref.attempt)) return false;
   Reject(&worker, ref);
   return true;
 }
 
-void Core::OnStarted(Worker& worker, const std::vector<StartedAttempt>& attempts) {
+void RunCore::OnStarted(Worker& worker, const std::vector<StartedAttempt>& attempts) {
   for (const StartedAttempt& started : attempts) {
     if (Rejected(worker, {started.task, started.attempt})) continue;
     Work* open = tasks_.Containing(started.task);
@@ -124,21 +83,21 @@ void Core::OnStarted(Worker& worker, const std::vector<StartedAttempt>& attempts
 }
 
 // It was begun: it cannot be asked back any more.
-void Core::Runs(Worker& worker, Work& open, Work::Out::Run run) {
+void RunCore::Runs(Worker& worker, Work& open, Work::Out::Run run) {
   Work::Out& out = *open.out();
-  if (!out.run) ++worker.running;
+  if (!out.run) ++lane(worker).running;
   out.run = run;
-  if (std::exchange(out.retracting, false)) worker.retracting -= open.count;
+  if (std::exchange(out.retracting, false)) lane(worker).retracting -= open.count;
 }
 
 // A report that is not wanted: counted, and acknowledged.
-void Core::Drop(Worker* worker, AttemptRef ref) {
+void RunCore::Drop(Worker* worker, AttemptRef ref) {
   ++counts_.dropped;
   Acknowledge(worker, {ref.task, ref.attempt});
 }
 
 // A mean over about the last thousand tasks follows a run whose rows change their nature.
-void Core::Learn(uint64_t wall_us, uint64_t tasks) {
+void RunCore::Learn(uint64_t wall_us, uint64_t tasks) {
   const auto wall = std::chrono::microseconds(std::min<uint64_t>(wall_us / tasks, 1ull << 50));
   timed_tasks_ = std::min<uint64_t>(timed_tasks_ + tasks, 1000);
   const double weight =
@@ -148,19 +107,19 @@ void Core::Learn(uint64_t wall_us, uint64_t tasks) {
 }
 
 // Whether it is of the attempt that is out.
-bool Core::IsCurrent(const Worker* worker, const TaskResult& result, const Work* open) const {
+bool RunCore::IsCurrent(const Worker* worker, const TaskResult& result, const Work* open) const {
   if (open == nullptr) return false;
   const AttemptRef first = result.first();
   return worker == nullptr ? open->IsOut(first) : open->IsOut(first, worker->index);
 }
 
 // Whether these tasks are out as they are reported: nothing else has happened to any of them.
-bool Core::IsOutAsOne(const Worker* worker, const TaskResult& result) {
+bool RunCore::IsOutAsOne(const Worker* worker, const TaskResult& result) {
   return IsCurrent(worker, result, tasks_.Containing(result.task)) &&
          tasks_.Isolate(result.task, result.count) != nullptr;
 }
 
-Core::Verdict Core::Judge(const Worker* worker, const TaskResult& result) const {
+RunCore::Verdict RunCore::Judge(const Worker* worker, const TaskResult& result) const {
   if (!GivenOut(result.task, result.attempt)) return Verdict::kNeverGivenOut;
   if (!Plausible(result.task, result.attempt)) return Verdict::kTooLate;
   if (IsAwaited({result.task, result.attempt})) return Verdict::kRepetition;
@@ -179,7 +138,7 @@ Core::Verdict Core::Judge(const Worker* worker, const TaskResult& result) const 
 }
 
 // `worker` is none for what comes from a file of a worker that has left.
-void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
+void RunCore::OnResult(Time now, Worker* worker, TaskResult& result) {
   if (result.count > 1) {
     if (IsOutAsOne(worker, result)) return OnEnded(now, worker, result);
     for (TaskResult& one : Apart(std::move(result))) OnResult(now, worker, one);
@@ -187,7 +146,7 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
   }
   const AttemptRef ref{result.task, result.attempt};
   const auto by = worker == nullptr ? std::nullopt : std::optional(worker->index);
-  if (worker != nullptr && worker->stale.erase(result.attempt) > 0) MarkDirty(*worker);
+  if (worker != nullptr && lane(*worker).stale.erase(result.attempt) > 0) MarkDirty(*worker);
   // That one is the master's to say.
   if (result.outcome == Outcome::kSkipped) result.outcome = Outcome::kCancelled;
   switch (Judge(worker, result)) {
@@ -221,7 +180,7 @@ void Core::OnResult(Time now, Worker* worker, TaskResult& result) {
 }
 
 // Nobody asked for that here: the task is as if it had not been given out.
-void Core::OnNoChance(Worker* worker, const TaskResult& result) {
+void RunCore::OnNoChance(Worker* worker, const TaskResult& result) {
   Work* open = tasks_.Find(result.task);
   if (IsCurrent(worker, result, open)) {
     if (open->attempts > 0) --open->attempts;
@@ -231,7 +190,7 @@ void Core::OnNoChance(Worker* worker, const TaskResult& result) {
 }
 
 // It ran to its end, well or not.
-void Core::OnEnded(Time now, Worker* worker, TaskResult& result) {
+void RunCore::OnEnded(Time now, Worker* worker, TaskResult& result) {
   const AttemptId attempt = result.attempt;
   Work* open = tasks_.Isolate(result.task, result.count);
   const bool current = IsCurrent(worker, result, open);
@@ -242,7 +201,7 @@ void Core::OnEnded(Time now, Worker* worker, TaskResult& result) {
   }
   if (worker != nullptr) {
     MarkDirty(*worker);
-    worker->unstartable = 0;
+    lane(*worker).unstartable = 0;
     static const std::vector<WorkerIndex> kNowhere;
     if (error || result.outcome == Outcome::kOk) {
       NoteEnd(*worker, !error, result.count, open == nullptr ? kNowhere : open->past->failed_on);
@@ -265,7 +224,7 @@ void Core::OnEnded(Time now, Worker* worker, TaskResult& result) {
 }
 
 // It failed by itself and is tried again, after 1, 2, 4, … s, at most a minute.
-void Core::Retry(Time now, const Worker* worker, TaskResult& result, Work& open) {
+void RunCore::Retry(Time now, const Worker* worker, TaskResult& result, Work& open) {
   const Time delay = std::chrono::seconds(1ull << std::min<uint32_t>(open.past->failures, 6));
   ++open.past.Edit().failures;
   open.past.Edit().over = std::max(open.past->over, result.attempt);
@@ -282,7 +241,7 @@ void Core::Retry(Time now, const Worker* worker, TaskResult& result, Work& open)
 }
 
 // The attempt is over, and another will follow.
-void Core::TryAgain(Time when, AttemptId attempt, Work& open) {
+void RunCore::TryAgain(Time when, AttemptId attempt, Work& open) {
   if (open.out()) return ReleaseAt(when, open.task, open);
   // Nobody knew that it was out.
   Work::Past& past = open.past.Edit();
@@ -294,11 +253,11 @@ void Core::TryAgain(Time when, AttemptId attempt, Work& open) {
 }
 
 // It took its slot's program with it, and nothing else: the worker lives and tells.
-void Core::OnSlotCrash(TaskResult& result, Work& open) {
+void RunCore::OnSlotCrash(TaskResult& result, Work& open) {
   const auto by = open.out() ? std::optional(open.out()->worker) : std::nullopt;
   Work::Past& past = open.past.Edit();
   // As the worker's books count it when it is taken from them.
-  if (by && past.charged.empty()) ++workers_[*by].charged;
+  if (by && past.charged.empty()) ++lane(workers_[*by]).charged;
   past.charged.push_back(result.attempt);
   if (by) past.failed_on.push_back(*by);
   past.over = std::max(past.over, result.attempt);
@@ -313,12 +272,12 @@ void Core::OnSlotCrash(TaskResult& result, Work& open) {
   TryAgain({}, result.attempt, open);
 }
 
-void Core::OnSpooled(Time now, Results results) {
+void RunCore::OnSpooled(Time now, Results results) {
   if (finished_ || results.run != options_.text.run) return;
   for (TaskResult& result : results.results) OnResult(now, nullptr, result);
 }
 
-void Core::OnOutput(Worker& worker, Output& output) {
+void RunCore::OnOutput(Worker& worker, Output& output) {
   for (OutputPart& part : output.parts) {
     const Work* open = tasks_.Find(part.task);
     if (open == nullptr || !open->IsOut({part.task, part.attempt}, worker.index)) continue;
@@ -326,8 +285,8 @@ void Core::OnOutput(Worker& worker, Output& output) {
   }
 }
 
-void Core::OnReturned(Worker& worker, const ReturnedAttempt& returned) {
-  if (worker.stale.erase(returned.attempt) > 0) {
+void RunCore::OnReturned(Worker& worker, const ReturnedAttempt& returned) {
+  if (lane(worker).stale.erase(returned.attempt) > 0) {
     MarkDirty(worker);
     return;
   }
@@ -339,6 +298,94 @@ void Core::OnReturned(Worker& worker, const ReturnedAttempt& returned) {
   }
   if (open->attempts > 0) --open->attempts;
   Release(returned.task, *open);
+}
+
+void RunCore::OnHello(Worker& worker, const Hello& hello) {
+  lane(worker).problem = hello.problem;
+  if (!hello.problem.empty()) OnIdle(worker, "takes no task: " + hello.problem);
+  CountBusy(worker);
+  Reconcile(worker, hello.held);
+  all_dirty_ = true;
+}
+
+// Our books against what the worker says it holds. Only what was sent under an older session is
+// compared: the hello may have been written before what this session brought.
+void RunCore::Reconcile(Worker& worker, const std::vector<Held>& held) {
+  std::set<AttemptId> has;
+  for (const Held& h : held) {
+    if (h.run == options_.text.run) has.insert(h.attempt);
+  }
+  for (Work* span : lane(worker).held.All()) {
+    if (span->out()->retracting) {
+      // The request may be lost with the old session; if not, its answer still is in time.
+      span->out()->retracting = false;
+      lane(worker).retracting -= span->count;
+    }
+    if (span->out()->session >= worker.session) continue;
+    for (Work* open : tasks_.TakeApart(*span)) {
+      if (has.contains(open->attempt)) {
+        open->out()->session = worker.session;
+      } else {
+        --open->attempts;
+        Release(open->task, *open);
+      }
+    }
+  }
+  lane(worker).stale.clear();
+  std::vector<AttemptRef> cancel;
+  for (const Held& h : held) ReconcileHeld(worker, h, cancel);
+  for (size_t at = 0; at < cancel.size(); at += kBatchMax) {
+    const size_t end = std::min(cancel.size(), at + kBatchMax);
+    SendTo(worker, Cancel{options_.text.run,
+                          {cancel.begin() + static_cast<ptrdiff_t>(at),
+                           cancel.begin() + static_cast<ptrdiff_t>(end)}});
+  }
+}
+
+void RunCore::ReconcileHeld(Worker& worker, const Held& held, std::vector<AttemptRef>& cancel) {
+  const bool ours = held.run == options_.text.run && tasks_.Exists(held.task) &&
+                    Plausible(held.task, held.attempt);
+  const bool finished = held.state == HeldState::kFinished;
+  if (ours && beyond_.Contains(held.task)) return;
+  if (!ours || tasks_.Done(held.task)) {
+    // A finished one is judged, and acknowledged, when its result comes.
+    if (!finished || !ours) cancel.push_back({held.task, held.attempt});
+    return;
+  }
+  Work* open = tasks_.Find(held.task);
+  // Its end has come by another way (a file), and overtook this hello.
+  if (open != nullptr && held.attempt <= open->past->over) {
+    if (!finished) cancel.push_back({held.task, held.attempt});
+    return;
+  }
+  const bool running = held.state == HeldState::kRunning;
+  const AttemptRef ref{held.task, held.attempt};
+  // Its slot is told with its start; until then it has one of its own.
+  const Work::Out::Run somewhere{UINT32_MAX - static_cast<uint32_t>(lane(worker).held.size()),
+                                 held.task};
+  if (open != nullptr && open->IsOut(ref, worker.index)) {
+    if (running && !open->runs()) Runs(worker, *open, somewhere);
+    return;
+  }
+  // Nobody gave up on it: it counts, however it ends.
+  const bool idle = open == nullptr || !open->out();
+  if (finished && !(idle && (open == nullptr || held.attempt > open->past->given_up))) return;
+  if (idle) {
+    if (open != nullptr) TakeBackCharge(worker, ref, *open);
+    if (open != nullptr && open->past->suspect == held.attempt) open->past.Edit().suspect = 0;
+    Work& adopted = tasks_.Assign({held.task, held.attempt}, worker.index, worker.session);
+    adopted.attempts = std::max<uint32_t>(adopted.attempts, 1);
+    Hold(worker, adopted);
+    if (running) Runs(worker, adopted, somewhere);
+    return;
+  }
+  if (!running) {
+    cancel.push_back(ref);
+    return;
+  }
+  // It was given up and went to another: both run on, and the first `ok` wins.
+  lane(worker).stale.insert(held.attempt);
+  stale_[held.task].emplace_back(held.attempt, worker.index);
 }
 
 }  // namespace cq

@@ -45,10 +45,10 @@ Peer* WorkerTable::FindPeer(ConnectionId connection) {
   return found == peers_.end() ? nullptr : &found->second;
 }
 
-uint64_t WorkerTable::live() const {
-  uint64_t count = 0;
-  for (const Worker& worker : workers_) count += worker.connected && !worker.ended ? 1 : 0;
-  return count;
+void WorkerTable::Move(Worker& worker, Worker::Presence presence) {
+  if (worker.here()) --here_;
+  worker.presence = presence;
+  if (worker.here()) ++here_;
 }
 
 uint64_t WorkerTable::live_slots() const {

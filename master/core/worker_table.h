@@ -1,19 +1,16 @@
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <deque>
-#include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <unordered_map>
-#include <utility>
+#include <variant>
 #include <vector>
 
 #include "base/assert.h"
-#include "master/core/task_table.h"
+#include "master/core/work.h"
 #include "protocol/messages.h"
 
 namespace cq {
@@ -23,47 +20,6 @@ using Time = std::chrono::nanoseconds;
 
 /// Names a connection of the transport for as long as it lasts, and never a worker.
 using ConnectionId = uint64_t;
-
-/// The tasks that are out with a worker, in the order of their assignment: a list through their own
-/// states.
-class HeldTasks {
- public:
-  /// Each task of a span counts.
-  size_t size() const { return size_; }
-  bool empty() const { return size_ == 0; }
-  Work* newest() const { return newest_; }
-  void Add(Work& open) {
-    Work::Out& out = *open.out();
-    CQ_ASSERT(out.older == nullptr && out.newer == nullptr && newest_ != &open,
-              "task {} is held twice", open.task);
-    out.older = newest_;
-    if (newest_ != nullptr) newest_->out()->newer = &open;
-    newest_ = &open;
-    size_ += open.count;
-  }
-  void Remove(Work& open) {
-    Work::Out& out = *open.out();
-    CQ_ASSERT(open.count <= size_, "{} tasks from {} go, and {} are held", open.count, open.task,
-              size_);
-    CQ_ASSERT(out.newer != nullptr || newest_ == &open, "task {} is held by another", open.task);
-    if (out.older != nullptr) out.older->out()->newer = out.newer;
-    (out.newer != nullptr ? out.newer->out()->older : newest_) = out.older;
-    out.older = nullptr;
-    out.newer = nullptr;
-    size_ -= open.count;
-  }
-  /// The oldest first, spans as they are. They may be taken out meanwhile.
-  std::vector<Work*> All() const {
-    std::vector<Work*> all;
-    for (Work* open = newest_; open != nullptr; open = open->out()->older) all.push_back(open);
-    std::reverse(all.begin(), all.end());
-    return all;
-  }
-
- private:
-  Work* newest_ = nullptr;
-  size_t size_ = 0;
-};
 
 /// The index of a host in the worker table.
 using HostIndex = uint32_t;
@@ -83,6 +39,7 @@ struct Host {
   bool avoided = false;
 };
 
+/// A worker as the fleet knows it; what a run has with it is a Lane.
 struct Worker {
   WorkerIndex index = 0;
   /// Its number in the journal and for people, from 1.
@@ -94,22 +51,32 @@ struct Worker {
   uint64_t pid = 0;
   uint64_t slots = 0;
   uint64_t capacity = 0;
-  std::string problem;
-  /// Why it takes nothing, or waits, as it was told last.
-  std::string idle;
 
-  /// Whether there is a session; without one nothing can be sent to it.
-  bool connected = false;
-  ConnectionId connection = 0;
+  /// Of an earlier master: it may still run tasks, and has not said hello yet.
+  struct Awaited {
+    /// Its scheduler tells when it ends.
+    bool watched = false;
+  };
+  /// There is a session, under which it can be told something.
+  struct Here {
+    ConnectionId connection = 0;
+  };
+  /// Its connection is gone, its lease is not over.
+  struct Away {};
+  /// For the reason that the journal has. It comes back to life with a hello.
+  struct Gone {};
+  using Presence = std::variant<Away, Awaited, Here, Gone>;
+  Presence presence;
+  const Here* here() const { return std::get_if<Here>(&presence); }
+  const Awaited* awaited() const { return std::get_if<Awaited>(&presence); }
+  bool gone() const { return std::holds_alternative<Gone>(presence); }
+
+  /// The last one, in force or not.
   SessionId session = 0;
   Time last_heard{};
   /// The highest sequence number received in the session.
   uint64_t received = 0;
 
-  /// Of an earlier master: it may still run tasks, and has not said hello yet.
-  bool awaited = false;
-  /// Its scheduler tells when it ends.
-  bool watched = false;
   /// Its scheduler says that its job has ended: it is lost then, unless it answers.
   struct JobEnd {
     Time answer_by{};
@@ -122,36 +89,10 @@ struct Worker {
   uint64_t unrecorded = 0;
   /// It was told to go, or told to drain.
   bool leaving = false;
-  /// It is gone, for the reason that the journal has. It comes back to life with a hello.
-  bool ended = false;
 
-  HeldTasks held;
-  uint64_t running = 0;
-  uint64_t retracting = 0;
-  uint64_t charged = 0;
-  /// The groups that its slots are on, and how many tasks of each it holds.
-  std::vector<uint32_t> groups;
-  std::map<uint32_t, uint64_t> held_of_group;
-  /// As it said last.
-  SlotLedger ledger;
-  /// It reported what was never given out.
-  bool rejected = false;
-  /// Tasks in a row that could not be started here, as far as no other worker failed with them,
-  /// too; and whether another could start one of them.
-  uint64_t unstartable = 0;
-  bool refuted = false;
-  /// How many suspects it holds: with one it is given nothing else.
-  uint64_t suspects = 0;
-  /// Attempts that it still runs though they were given up.
-  std::set<AttemptId> stale;
-  /// What it is to be told of next, and whether it may be given tasks next.
-  std::vector<AttemptSpan> acks;
-  uint64_t acked = 0;
-  bool dirty = false;
-
-  bool Takes() const { return connected && unrecorded == 0 && !leaving && !ended && capacity > 0; }
+  bool Takes() const { return here() && unrecorded == 0 && !leaving && capacity > 0; }
   /// It takes tasks, or will once its row is durable, its connection is back, or it has room.
-  bool MayTake() const { return !leaving && !ended && problem.empty(); }
+  bool stays() const { return !leaving && !gone(); }
 };
 
 /// A connection: the session in force on it, and the one offered in a `who`.
@@ -183,8 +124,11 @@ class WorkerTable {
   std::unordered_map<ConnectionId, Peer>& peers() { return peers_; }
   Peer* FindPeer(ConnectionId connection);
 
-  /// Workers that can be given tasks, and their slots.
-  uint64_t live() const;
+  /// The only way from one presence to another.
+  void Move(Worker& worker, Worker::Presence presence);
+
+  /// Workers that are here; and the slots of those that can be given tasks.
+  uint64_t here() const { return here_; }
   uint64_t live_slots() const;
 
   /// Asserts that its books agree. For tests.
@@ -200,6 +144,7 @@ class WorkerTable {
   std::vector<Host> hosts_;
   std::unordered_map<std::string, HostIndex> by_host_;
   uint64_t last_number_ = 0;
+  uint64_t here_ = 0;
   std::unordered_map<ConnectionId, Peer> peers_;
 };
 

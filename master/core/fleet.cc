@@ -1,0 +1,188 @@
+// Leases, ends and heartbeats of workers (PROTOCOL.md, "Silence").
+#include "master/core/fleet.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.h"
+#include "protocol/limits.h"
+
+namespace cq {
+namespace {
+
+/// How long a worker whose job has ended, says its scheduler, has to show that it lives.
+constexpr Time kAnswerWithin = std::chrono::seconds(3);
+/// Beyond the end of a lease, until a fenced worker's tasks are surely dead.
+constexpr Time kFenceGrace = std::chrono::seconds(5);
+
+}  // namespace
+
+Fleet::Fleet(Options options, const Recovered& recovered, Outbox& out)
+    : options_(options), out_(out) {
+  for (const KnownWorker& known : recovered.workers) {
+    Worker& worker = workers_.Recover(known.id, known.number);
+    workers_.SetHost(worker, known.host);
+    worker.allocation = known.allocation;
+    workers_.Move(worker, Worker::Awaited{known.watched});
+    ++awaiting_;
+  }
+  workers_.set_last_number(recovered.last_worker);
+}
+
+void Fleet::EndAwaiting(bool awaited) {
+  if (!awaited) return;
+  CQ_ASSERT(awaiting_ > 0, "a worker was awaited, and nobody is, of {}", workers_.all().size());
+  if (--awaiting_ == 0) tenant_->OnComplete();
+}
+
+bool Fleet::HasSession(const std::string& allocation) const {
+  const auto& all = workers_.all();
+  return std::any_of(all.begin(), all.end(),
+                     [&](const Worker& worker) { return worker.allocation == allocation; });
+}
+
+void Fleet::OnHeartbeat(Worker& worker, const WorkerHeartbeat& heartbeat) {
+  const auto capacity = std::min<uint64_t>(heartbeat.capacity, kHeldMax);
+  if (capacity > std::exchange(worker.capacity, capacity)) tenant_->OnMayTake(worker);
+}
+
+void Fleet::OnLeaving(Worker& worker, const std::string& reason) {
+  if (!worker.leaving) {
+    out_.Tell(Note::Kind::kWorkers,
+              fmt::format("worker {} on {} leaves: {}", worker.number, worker.host, reason));
+  }
+  worker.leaving = true;
+}
+
+void Fleet::OnGoodbye(Time now, Worker& worker, const std::string& reason) {
+  Lose(now, worker,
+       {fmt::format("worker {} on {} left: {}", worker.number, worker.host, reason), {}, {}});
+}
+
+void Fleet::OnUnreachable(ConnectionId connection) {
+  const Peer* peer = workers_.FindPeer(connection);
+  if (peer == nullptr) return;
+  if (peer->session != 0) LoseSight(workers_[peer->worker]);
+  workers_.peers().erase(connection);
+}
+
+void Fleet::LoseSight(Worker& worker) {
+  if (worker.here()) workers_.Move(worker, Worker::Away{});
+}
+
+void Fleet::OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
+                              bool explained) {
+  for (Worker& worker : workers_.all()) {
+    if (worker.allocation != allocation) continue;
+    if (worker.gone()) {
+      tenant_->OnExplained(now, worker, explained);
+    } else {
+      OnJobEnded(now, worker, reason, explained);
+    }
+  }
+}
+
+// A scheduler may be wrong (it lost sight of a node): a worker that answers is alive whatever it
+// says. One whose process was seen to end cannot answer.
+void Fleet::OnJobEnded(Time now, Worker& worker, const std::string& reason, bool explained) {
+  if (worker.here() && options_.explained_late) {
+    worker.job_end = {now + kAnswerWithin, reason, explained};
+    Offer(now, worker.here()->connection);
+    return;
+  }
+  Lose(now, worker, {reason, explained ? Loss::Blame::kNobody : Loss::Blame::kFinal, {}});
+}
+
+void Fleet::OnRecorded(const std::vector<uint64_t>& numbers) {
+  for (const uint64_t number : numbers) {
+    Worker* worker = workers_.WithNumber(number);
+    if (worker == nullptr || worker->unrecorded == 0) continue;
+    if (--worker->unrecorded > 0) continue;
+    if (worker->here()) Greet(*worker);
+    tenant_->OnMayTake(*worker);
+  }
+}
+
+void Fleet::OnPause(Time length) {
+  for (Worker& worker : workers_.all()) worker.last_heard += length;
+  started_ += length;
+}
+
+void Fleet::Sweep(Time now) {
+  for (Worker& worker : workers_.all()) CheckLease(now, worker);
+  std::erase_if(workers_.peers(), [&](const auto& entry) {
+    return entry.second.session == 0 && now - entry.second.offered_at > options_.lease;
+  });
+}
+
+void Fleet::CheckLease(Time now, Worker& worker) {
+  if (worker.gone()) return;
+  if (const auto* awaited = worker.awaited()) {
+    // Its end is told by its scheduler, if it has one.
+    if (awaited->watched || now - started_ <= 2 * options_.lease) return;
+    return Lose(
+        now, worker,
+        {fmt::format("worker {} on {} did not come back", worker.number, worker.host), {}, {}});
+  }
+  if (worker.job_end && (!worker.here() || now >= worker.job_end->answer_by)) {
+    const auto end = *std::exchange(worker.job_end, std::nullopt);
+    const auto blame = end.explained ? Loss::Blame::kNobody : Loss::Blame::kFinal;
+    return Lose(now, worker, {end.reason, blame, {}});
+  }
+  if (now - worker.last_heard <= options_.lease) return;
+  out_.Add(EndJob{worker.allocation});
+  const auto reason = fmt::format("worker {} on {} was silent for {} s", worker.number, worker.host,
+                                  std::chrono::ceil<std::chrono::seconds>(options_.lease).count());
+  const auto blame = options_.explained_late ? Loss::Blame::kProvisional : Loss::Blame::kFinal;
+  // It counts its lease from something that we heard, so it has ended there, too.
+  Lose(now, worker, {reason, blame, now + options_.lease + kFenceGrace});
+}
+
+void Fleet::Lose(Time now, Worker& worker, const Loss& loss) {
+  const uint64_t tasks = tenant_->OnLost(now, worker, loss);
+  const bool awaited = worker.awaited() != nullptr;
+  if (const auto* here = worker.here()) workers_.peers().erase(here->connection);
+  workers_.Move(worker, Worker::Gone{});
+  EndAwaiting(awaited);
+  out_.Record(WorkerEndRecord{worker.number, loss.reason});
+  if (tasks == 0) {
+    out_.Tell(Note::Kind::kWorkers, loss.reason);
+  } else {
+    out_.Tell(Note::Kind::kWarning,
+              fmt::format("{}; its {} tasks go to others", loss.reason, tasks));
+  }
+}
+
+void Fleet::SendHeartbeats() {
+  for (const Worker& worker : workers_.all()) {
+    if (worker.here()) out_.SendTo(worker, MasterHeartbeat{worker.received});
+  }
+}
+
+void Fleet::Drain(const std::string& reason) {
+  draining_ = true;
+  drain_reason_ = reason;
+  for (Worker& worker : workers_.all()) {
+    if (worker.here()) out_.SendTo(worker, cq::Drain{reason});
+    worker.leaving = true;
+  }
+}
+
+// It finishes what it has and leaves.
+void Fleet::DrainWorker(Worker& worker, const std::string& reason) {
+  out_.Tell(Note::Kind::kWarning,
+            fmt::format("{}: its worker {} takes no more", reason, worker.number));
+  if (worker.here()) out_.SendTo(worker, cq::Drain{reason});
+  worker.leaving = true;
+}
+
+void Fleet::Stop(const std::string& reason) {
+  for (const Worker& worker : workers_.all()) {
+    if (worker.here()) out_.SendTo(worker, cq::Stop{reason});
+    if (!worker.gone()) out_.Record(WorkerEndRecord{worker.number, reason});
+  }
+}
+
+}  // namespace cq

@@ -1,0 +1,91 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/assert.h"
+#include "master/core/work.h"
+#include "protocol/messages.h"
+
+namespace cq {
+
+/// The tasks that are out with a worker, in the order of their assignment: a list through their own
+/// states.
+class HeldTasks {
+ public:
+  /// Each task of a span counts.
+  size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  Work* newest() const { return newest_; }
+  void Add(Work& open) {
+    Work::Out& out = *open.out();
+    CQ_ASSERT(out.older == nullptr && out.newer == nullptr && newest_ != &open,
+              "task {} is held twice", open.task);
+    out.older = newest_;
+    if (newest_ != nullptr) newest_->out()->newer = &open;
+    newest_ = &open;
+    size_ += open.count;
+  }
+  void Remove(Work& open) {
+    Work::Out& out = *open.out();
+    CQ_ASSERT(open.count <= size_, "{} tasks from {} go, and {} are held", open.count, open.task,
+              size_);
+    CQ_ASSERT(out.newer != nullptr || newest_ == &open, "task {} is held by another", open.task);
+    if (out.older != nullptr) out.older->out()->newer = out.newer;
+    (out.newer != nullptr ? out.newer->out()->older : newest_) = out.older;
+    out.older = nullptr;
+    out.newer = nullptr;
+    size_ -= open.count;
+  }
+  /// The oldest first, spans as they are. They may be taken out meanwhile.
+  std::vector<Work*> All() const {
+    std::vector<Work*> all;
+    for (Work* open = newest_; open != nullptr; open = open->out()->older) all.push_back(open);
+    std::reverse(all.begin(), all.end());
+    return all;
+  }
+
+ private:
+  Work* newest_ = nullptr;
+  size_t size_ = 0;
+};
+
+/// What a run has with one worker.
+struct Lane {
+  HeldTasks held;
+  /// Of these: entries that run, tasks that were asked back, that were charged before, and that are
+  /// under suspicion: with one of those it is given nothing else.
+  uint64_t running = 0;
+  uint64_t retracting = 0;
+  uint64_t charged = 0;
+  uint64_t suspects = 0;
+  /// How many of its slots have something to do.
+  uint64_t busy = 0;
+  /// Attempts that it still runs though they were given up.
+  std::set<AttemptId> stale;
+  /// The groups that its slots are on, and how many tasks of each it holds.
+  std::vector<uint32_t> groups;
+  std::map<uint32_t, uint64_t> held_of_group;
+  /// What it is to be told of next, and whether it is looked at when tasks are next given out.
+  std::vector<AttemptSpan> acks;
+  uint64_t acked = 0;
+  bool dirty = false;
+  /// Why it cannot run tasks of this run, as its worker says; and why it takes nothing, or waits,
+  /// as it was told last.
+  std::string problem;
+  std::string idle;
+  /// As its worker said last.
+  SlotLedger ledger;
+  /// It reported what was never given out.
+  bool rejected = false;
+  /// Tasks in a row that could not be started there, as far as no other worker failed with them,
+  /// too; and whether another could start one of them.
+  uint64_t unstartable = 0;
+  bool refuted = false;
+};
+
+}  // namespace cq

@@ -1,0 +1,359 @@
+// A run's tasks: which go out, wait, and end.
+#include "master/core/run_core.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "base/assert.h"
+#include "master/core/dispatch.h"
+
+namespace cq {
+
+RunCore::RunCore(CoreOptions options, Recovered recovered, Fleet& fleet, Outbox& out)
+    : options_(std::move(options)),
+      fleet_(fleet),
+      workers_(fleet.workers()),
+      out_(out),
+      tasks_(options_.tasks, std::move(recovered.closed), recovered.closed_count) {
+  Recover(recovered);
+}
+
+void RunCore::Recover(Recovered& recovered) {
+  tasks_.set_order(std::move(options_.order));
+  counts_.outcomes = recovered.outcomes;
+  uint64_t done = 0;
+  for (const uint64_t count : recovered.outcomes) done += count;
+  left_out_ = recovered.closed_count - done;
+  counts_.tasks = options_.tasks - left_out_;
+  beyond_ = std::move(recovered.beyond);
+  resets_ = std::move(recovered.resets);
+  tasks_.set_mark(recovered.mark);
+  mark_asked_ = recovered.mark;
+  for (const TriedTask& tried : recovered.tried) {
+    Work& open = tasks_.OpenUp(tried.task);
+    open.attempts = tried.attempts;
+    Work::Past& past = open.past.Edit();
+    past.charged = tried.charged;
+    past.failures = tried.failures;
+    past.given_up = tried.given_up;
+    past.over = tried.over;
+  }
+  for (const TaskId task : recovered.held_back) tasks_.HoldBack(task);
+  if (fleet_.awaiting() > 0) {
+    tasks_.Withhold(recovered.mark);
+  } else {
+    Admit();
+  }
+}
+
+Lane& RunCore::lane(const Worker& worker) {
+  while (lanes_.size() <= worker.index) lanes_.emplace_back();
+  return lanes_[worker.index];
+}
+
+const Lane& RunCore::lane(const Worker& worker) const {
+  static const Lane kNone;
+  return worker.index < lanes_.size() ? lanes_[worker.index] : kNone;
+}
+
+// Everything may go out now, but what an earlier master was about to set aside.
+void RunCore::Admit() {
+  tasks_.Admit();
+  for (Work* open : tasks_.Open()) {
+    if (!open->ready() || open->past->charged.size() < options_.crash_limit) continue;
+    if (MayBeExplained(*open)) {
+      tasks_.SuspendReady(open->task);
+    } else {
+      SetAside(open->task, *open, std::nullopt, "before its master was resumed");
+    }
+  }
+  all_dirty_ = true;
+}
+
+// Tasks go out only below a mark that is durable, so that a later master knows which may be
+// running somewhere.
+void RunCore::AskForMark() {
+  // Where more may be added, so may their mark be there before them.
+  const TaskId last = options_.open ? std::numeric_limits<TaskId>::max() : tasks_.last();
+  if (finished_ || mark_asked_ >= last) return;
+  if (tasks_.ordered()) {
+    mark_asked_ = last;
+    Record(MarkRecord{mark_asked_});
+    return;
+  }
+  if (tasks_.next_fresh() + options_.mark_stride / 2 <= mark_asked_) return;
+  mark_asked_ = std::min(last, tasks_.next_fresh() + options_.mark_stride);
+  Record(MarkRecord{mark_asked_});
+}
+
+const Counts& RunCore::counts() {
+  counts_.done = tasks_.done_count() - left_out_;
+  counts_.awaited = fleet_.awaiting();
+  counts_.out = tasks_.out();
+  counts_.workers = workers_.here();
+  counts_.running = busy_;
+  return counts_;
+}
+
+// After what a worker holds, or its slots, changed.
+void RunCore::CountBusy(const Worker& worker) {
+  Lane& l = lane(worker);
+  busy_ -= l.busy;
+  l.busy = std::min<uint64_t>(worker.slots, l.held.size());
+  busy_ += l.busy;
+}
+
+std::string RunCore::CommonProblem() const {
+  std::string problem;
+  for (const Worker& worker : workers_.all()) {
+    if (!worker.here()) continue;
+    if (lane(worker).problem.empty()) return {};
+    if (problem.empty()) problem = lane(worker).problem;
+  }
+  return problem;
+}
+
+Ledger RunCore::ledger() const {
+  const auto us = [](Time time) { return static_cast<uint64_t>(time.count() / 1000); };
+  Ledger sum;
+  for (const Worker& worker : workers_.all()) {
+    sum.tasks += lane(worker).ledger.tasks;
+    sum.idle_us += lane(worker).ledger.idle_us;
+    sum.queue_us += lane(worker).ledger.queue_us;
+    sum.spawn_us += lane(worker).ledger.spawn_us;
+    sum.run_us += lane(worker).ledger.run_us;
+  }
+  const uint64_t there = sum.queue_us + sum.spawn_us + sum.run_us;
+  sum.wire_us = us(turnaround_) - std::min(us(turnaround_), there);
+  sum.record_us = us(recording_);
+  return sum;
+}
+
+void RunCore::OnAdded(uint64_t tasks) {
+  CQ_ASSERT(options_.open, "{} tasks are added to a run that is closed", tasks);
+  tasks_.Add(tasks);
+  counts_.tasks += tasks;
+  all_dirty_ = true;
+}
+
+void RunCore::OnWanted(Time now, TaskId task) {
+  Work* open = tasks_.Find(task);
+  // A worker of an earlier master may have finished it.
+  if (open == nullptr || !std::exchange(open->past.Edit().held_back, false)) return;
+  if (MayWake(now, *open)) tasks_.Wake(task);
+  all_dirty_ = true;
+}
+
+void RunCore::OnCancelled(const std::vector<TaskId>& tasks) {
+  if (finished_) return;
+  for (const TaskId task : tasks) {
+    if (!tasks_.Exists(task) || tasks_.Done(task)) continue;
+    const Work* open = tasks_.Find(task);
+    TaskResult result;
+    result.task = task;
+    // Of an attempt that never ran: what is out becomes a second one, and is ended.
+    result.attempt = MakeSerial(options_.epoch, next_attempt_++);
+    result.outcome = Outcome::kCancelled;
+    result.details.Edit().error = "cancelled";
+    Finish(std::move(result), std::nullopt, open == nullptr ? 0 : open->attempts);
+  }
+}
+
+void RunCore::OnDrain(const std::string& reason) {
+  if (draining_ || finished_) return;
+  draining_ = true;
+  drain_reason_ = reason;
+  fleet_.Drain(reason);
+}
+
+void RunCore::OnStop() {
+  finished_ = true;
+  RecordLedger();
+}
+
+void RunCore::RecordLedger() {
+  if (turnaround_ > Time{}) Record(LedgerRecord{options_.epoch, ledger()});
+}
+
+void RunCore::OnTick(Time now) {
+  now_ = now;
+  while (!provisional_.empty() && provisional_.front().until <= now) {
+    const Provisional charge = std::move(provisional_.front());
+    provisional_.pop_front();
+    Settle(now, charge, false);
+  }
+  WakeDue(now);
+}
+
+// Not all of them may have been looked at.
+void RunCore::LookAgain() {
+  if (tasks_.choosy() == 0) return;
+  all_dirty_ = true;
+  thorough_ = true;
+}
+
+void RunCore::WakeDue(Time now) {
+  while (!wake_.empty() && wake_.begin()->first <= now) {
+    const TaskId task = wake_.begin()->second;
+    wake_.erase(wake_.begin());
+    const Work* open = tasks_.Find(task);
+    if (open == nullptr) continue;
+    if (MayWake(now, *open)) tasks_.Wake(task);
+    // One that is ready has waited long enough for another worker.
+    if (open->ready()) all_dirty_ = true;
+  }
+}
+
+// At the limit it waits for what its scheduler says.
+bool RunCore::MayBeExplained(const Work& open) const {
+  return open.past->charged.size() >= options_.crash_limit && open.past->provisional > 0;
+}
+
+bool RunCore::MayWake(Time now, const Work& open) const {
+  return open.waiting() && open.past->not_before <= now && !MayBeExplained(open);
+}
+
+void RunCore::Flush(Time now) {
+  now_ = now;
+  FinishRefused();
+  FlushAcks(now);
+  AskForMark();
+  tasks_.set_thorough(std::exchange(thorough_, false));
+  Dispatcher dispatcher(*this);
+  dispatcher.Give();
+  dispatcher.Retract();
+}
+
+std::optional<std::string> RunCore::End() const {
+  const bool all = (tasks_.AllDone() && !options_.open) || (draining_ && tasks_.out() == 0);
+  if (!all || !uncommitted_.empty()) return std::nullopt;
+  return draining_ ? drain_reason_ : "the run is finished";
+}
+
+// Enters the attempt that is out into its worker's books.
+void RunCore::Hold(Worker& worker, Work& open) {
+  CQ_ASSERT(open.out() && open.out()->worker == worker.index,
+            "worker {} is to hold task {}, which is not out with it", worker.number, open.task);
+  lane(worker).held.Add(open);
+  if (open.past->suspect != 0) ++lane(worker).suspects;
+  if (!open.past->charged.empty()) ++lane(worker).charged;
+  if (open.group != kNoGroup) ++lane(worker).held_of_group[open.group];
+  CountBusy(worker);
+}
+
+// Takes the attempt that is out away from the worker's books.
+void RunCore::Detach(Work& open) {
+  CQ_ASSERT(open.out(), "task {} is taken from a worker and is not out", open.task);
+  Work::Out& out = *open.out();
+  Worker& worker = workers_[out.worker];
+  lane(worker).held.Remove(open);
+  if (open.group != kNoGroup) {
+    const auto count = lane(worker).held_of_group.find(open.group);
+    CQ_ASSERT(count != lane(worker).held_of_group.end(),
+              "worker {} holds nothing of group {}, and task {} is of it", worker.number,
+              open.group, open.task);
+    if (--count->second == 0) lane(worker).held_of_group.erase(count);
+  }
+  CQ_ASSERT(lane(worker).running >= (out.run ? 1 : 0), "worker {} runs nothing, and task {} there",
+            worker.number, open.task);
+  CQ_ASSERT(lane(worker).charged >= (open.past->charged.empty() ? 0 : 1),
+            "worker {} holds nothing that was charged, and task {} was", worker.number, open.task);
+  if (out.run) --lane(worker).running;
+  if (out.retracting) lane(worker).retracting -= open.count;
+  if (!open.past->charged.empty()) --lane(worker).charged;
+  if (open.past->suspect != 0) --lane(worker).suspects;
+  out.run.reset();
+  out.retracting = false;
+  CountBusy(worker);
+  MarkDirty(worker);
+}
+
+void RunCore::GiveUp(Work& open) {
+  Work::Past& past = open.past.Edit();
+  past.earlier.emplace_back(open.attempt, open.out()->worker);
+  past.given_up = open.attempt;
+  Detach(open);
+}
+
+void RunCore::Release(TaskId task, Work& open) {
+  GiveUp(open);
+  if (MayBeExplained(open)) {
+    tasks_.Suspend(task);
+    return;
+  }
+  tasks_.Requeue(task);
+  all_dirty_ = true;
+}
+
+void RunCore::ReleaseAt(Time when, TaskId task, Work& open) {
+  if (when == Time{}) {
+    Release(task, open);
+    return;
+  }
+  GiveUp(open);
+  open.past.Edit().not_before = when;
+  tasks_.Suspend(task);
+  wake_.emplace(when, task);
+}
+
+void RunCore::Finish(TaskResult&& result, std::optional<WorkerIndex> worker, uint64_t attempts) {
+  const TaskId task = result.task;
+  const uint64_t count = result.count;
+  CQ_ASSERT(result.attempt != 0, "task {} ends without an attempt", task);
+  result.unstartable = false;
+  Work* open = tasks_.Isolate(task, count);
+  if (open != nullptr && open->out()) {
+    const bool other = open->attempt != result.attempt;
+    if (other) stale_[task].emplace_back(open->attempt, open->out()->worker);
+    if (other) lane(workers_[open->out()->worker]).stale.insert(open->attempt);
+    Detach(*open);
+  }
+  tasks_.Finish(task, count);
+  // Of several that are out together there was no other attempt.
+  CancelOthers(task, result.attempt);
+  refused_.erase(task);
+  AwaitCommit(result, worker);
+  counts_.outcomes[static_cast<size_t>(result.outcome)] += count;
+  const bool failed = result.outcome != Outcome::kOk && result.outcome != Outcome::kCancelled;
+  Record(ResultRecord{std::move(result), attempts, worker ? workers_[*worker].number : 0});
+  if (failed && ++failed_ == options_.max_failures) {
+    OnDrain(fmt::format("{} tasks failed (--max-failures)", failed_));
+  }
+}
+
+// Whatever other attempts at a finished task may still run somewhere are ended.
+void RunCore::CancelOthers(TaskId task, AttemptId attempt) {
+  const auto found = stale_.find(task);
+  if (found == stale_.end()) return;
+  for (const auto& [other, index] : found->second) {
+    const Worker& worker = workers_[index];
+    if (other == attempt || !worker.here() || !lane(worker).stale.contains(other)) continue;
+    SendTo(worker, Cancel{options_.text.run, {{task, other}}});
+  }
+  stale_.erase(found);
+}
+
+bool RunCore::GivenOut(TaskId task, AttemptId attempt) const {
+  const Epoch epoch = EpochOf(attempt);
+  return tasks_.Exists(task) && epoch >= 1 &&
+         (epoch < options_.epoch ||
+          (epoch == options_.epoch && attempt < MakeSerial(options_.epoch, next_attempt_)));
+}
+
+bool RunCore::Plausible(TaskId task, AttemptId attempt) const {
+  const Epoch epoch = EpochOf(attempt);
+  auto reset = std::upper_bound(resets_.begin(), resets_.end(), task,
+                                [](TaskId t, const Reset& r) { return t < r.first; });
+  if (reset != resets_.begin() && task <= (--reset)->last && epoch < reset->epoch) return false;
+  return GivenOut(task, attempt);
+}
+
+void RunCore::OnMayTake(const Worker& worker) { MarkDirty(worker); }
+
+void RunCore::MarkDirty(const Worker& worker) {
+  if (!std::exchange(lane(worker).dirty, true)) dirty_.push_back(worker.index);
+}
+
+}  // namespace cq

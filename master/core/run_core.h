@@ -1,0 +1,248 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "master/core/core_options.h"
+#include "master/core/fleet.h"
+#include "master/core/lane.h"
+#include "master/core/ledger.h"
+#include "master/core/outbox.h"
+#include "master/core/recovered.h"
+#include "master/core/task_table.h"
+
+namespace cq {
+
+/// What a core decides about one run: its tasks, from the first attempt to the durable outcome. Of
+/// connections it knows nothing.
+class RunCore final : public Tenant {
+ public:
+  /// On the workers of this fleet, which serves it alone.
+  RunCore(CoreOptions options, Recovered recovered, Fleet& fleet, Outbox& out);
+  RunCore(const RunCore&) = delete;
+  RunCore& operator=(const RunCore&) = delete;
+
+  // ---- what workers report ----
+  void OnStarted(Worker& worker, const std::vector<StartedAttempt>& attempts);
+  void OnResults(Time now, Worker& worker, Results& results);
+  void OnReturned(Worker& worker, const Returned& returned);
+  void OnOutput(Worker& worker, Output& output);
+  void OnHeartbeat(Worker& worker, const WorkerHeartbeat& heartbeat);
+  void OnSpooled(Time now, Results results);
+
+  // ---- what the fleet tells ----
+  uint64_t OnLost(Time now, Worker& worker, const Loss& loss) override;
+  void OnExplained(Time now, const Worker& worker, bool explained) override;
+  void OnHello(Worker& worker, const Hello& hello) override;
+  void OnWelcome(const Worker& worker) override { SendTo(worker, options_.text); }
+  void OnMayTake(const Worker& worker) override;
+  void OnComplete() override { Admit(); }
+
+  // ---- what the run's owner tells (Core has the same) ----
+  void OnAdded(uint64_t tasks);
+  void OnWanted(Time now, TaskId task);
+  void OnCancelled(const std::vector<TaskId>& tasks);
+  void OnClosed() { options_.open = false; }
+  void OnCommitted(Time now, const Committed& committed);
+  void OnDrain(const std::string& reason);
+  void OnStop();
+
+  // ---- time ----
+  /// An event is about to be told.
+  void OnTime(Time now) { now_ = now; }
+  void OnTick(Time now);
+  /// Now and then: who may take a task that only some may may have changed.
+  void LookAgain();
+  void RecordLedger();
+  /// Gives out tasks, and sends what was gathered.
+  void Flush(Time now);
+  /// Nothing is left to do, and all is durable: why the run ends.
+  std::optional<std::string> End() const;
+
+  const Counts& counts();
+  const std::string& drain_reason() const { return drain_reason_; }
+  RunId id() const { return options_.text.run; }
+  bool finished() const { return finished_; }
+  std::string CommonProblem() const;
+  Ledger ledger() const;
+  std::chrono::nanoseconds mean_task_time() const { return mean_; }
+
+  /// Asserts that its books agree. For tests.
+  void CheckInvariants();
+
+ private:
+  friend class Dispatcher;
+  struct Uncommitted {
+    AttemptSpan attempts;
+    /// To whom the acknowledgement goes; none for what came from a file.
+    std::optional<WorkerIndex> worker;
+    Time since{};
+  };
+
+  Lane& lane(const Worker& worker);
+  const Lane& lane(const Worker& worker) const;
+
+  // What workers hold.
+  void Reconcile(Worker& worker, const std::vector<Held>& held);
+  void ReconcileHeld(Worker& worker, const Held& held, std::vector<AttemptRef>& cancel);
+  void CountBusy(const Worker& worker);
+
+  // Reports.
+  void Runs(Worker& worker, Work& open, Work::Out::Run run);
+  /// What a report of an attempt's end says of its task.
+  enum class Verdict {
+    /// By this run.
+    kNeverGivenOut,
+    /// The task has its outcome, or another attempt at it is the one that counts.
+    kTooLate,
+    /// Of what the journal is about to commit.
+    kRepetition,
+    /// Of a row that is not wanted now (Recovered::beyond): it counts all the same.
+    kBeyond,
+    /// It did not run, for no reason of its own.
+    kNoChance,
+    kNotStarted,
+    kSlotCrash,
+    kEnded,
+  };
+  Verdict Judge(const Worker* worker, const TaskResult& result) const;
+  bool IsCurrent(const Worker* worker, const TaskResult& result, const Work* open) const;
+  void OnResult(Time now, Worker* worker, TaskResult& result);
+  void OnNoChance(Worker* worker, const TaskResult& result);
+  void OnEnded(Time now, Worker* worker, TaskResult& result);
+  bool IsOutAsOne(const Worker* worker, const TaskResult& result);
+  void OnReturned(Worker& worker, const ReturnedAttempt& returned);
+  /// Told when it changes, and in the journal: `why` it takes nothing, or waits; empty: neither.
+  void OnIdle(Worker& worker, const std::string& why);
+  void Drop(Worker* worker, AttemptRef ref);
+  void Learn(uint64_t wall_us, uint64_t tasks);
+  void OnSlotCrash(TaskResult& result, Work& open);
+  void TryAgain(Time when, AttemptId attempt, Work& open);
+  void Retry(Time now, const Worker* worker, TaskResult& result, Work& open);
+  void OnUnstartable(Worker& worker, TaskResult& result, Work& open);
+
+  // Tasks.
+  void Hold(Worker& worker, Work& open);
+  void Detach(Work& open);
+  void GiveUp(Work& open);
+  void Release(TaskId task, Work& open);
+  void ReleaseAt(Time when, TaskId task, Work& open);
+  bool MayBeExplained(const Work& open) const;
+  void Finish(TaskResult&& result, std::optional<WorkerIndex> worker, uint64_t attempts);
+  void CancelOthers(TaskId task, AttemptId attempt);
+  bool GivenOut(TaskId task, AttemptId attempt) const;
+  void Reject(Worker* worker, AttemptRef ref);
+  bool Rejected(Worker& worker, AttemptRef ref);
+  bool MayKnow(const Worker& worker, const TaskResult& result, const Work* open) const;
+  bool Plausible(TaskId task, AttemptId attempt) const;
+  void WakeDue(Time now);
+  bool MayWake(Time now, const Work& open) const;
+
+  // Losses.
+  struct Provisional {
+    Time until{};
+    WorkerIndex worker = 0;
+    AttemptRef ref;
+    std::string reason;
+  };
+  void Charge(Time now, Worker& worker, Work& open, const Loss& loss, Time release_at);
+  void Settle(Time now, const Provisional& charge, bool explained);
+  void TakeBackCharge(Worker& worker, AttemptRef ref, Work& open);
+  void SetAside(TaskId task, Work& open, std::optional<WorkerIndex> worker,
+                const std::string& reason);
+
+  // Machines where tasks cannot be started.
+  uint64_t Candidates() const;
+  bool Refused(const Work& open, const Worker& worker) const;
+  void Refute(const Work& open);
+  void DrainBlackHoles();
+  void NoteEnd(const Worker& worker, bool ok, uint64_t tasks,
+               const std::vector<WorkerIndex>& elsewhere);
+  bool IsSuspect(const Host& host) const;
+  void LeaveAloneIfBad(Host& host);
+  bool MayBeItsHosts(const Worker& worker, const Work& open);
+  void FinishRefused();
+
+  template <class R>
+  void Record(R record) {
+    out_.Record(std::move(record));
+  }
+  void SendTo(const Worker& worker, ToWorker message) { out_.SendTo(worker, std::move(message)); }
+
+  // Workers.
+  /// It has room for tasks of this run, now or soon.
+  bool MayTake(const Worker& worker) const {
+    return worker.stays() && lane(worker).problem.empty();
+  }
+  void Recover(Recovered& recovered);
+  void Admit();
+  void AskForMark();
+  void Acknowledge(Worker* worker, const AttemptSpan& attempts);
+  void AwaitCommit(const AttemptSpan& attempts, std::optional<WorkerIndex> worker);
+  Uncommitted* FindUncommitted(AttemptId attempt);
+  /// Whether a report of just this is on its way into the journal.
+  bool IsAwaited(AttemptRef ref) const;
+  /// It may take tasks, or other than before.
+  void MarkDirty(const Worker& worker);
+  void FlushAcks(Time now);
+  void SendAcks(Worker& worker);
+
+  // Self-check.
+  void CheckHeld();
+  void CheckWaiting();
+  void CheckReports();
+
+  CoreOptions options_;
+  Fleet& fleet_;
+  WorkerTable& workers_;
+  Outbox& out_;
+  TaskTable tasks_;
+  /// By worker.
+  std::deque<Lane> lanes_;
+  uint64_t busy_ = 0;
+  Counts counts_;
+  /// Reports that are on their way into the journal, by the last of their attempts; and how many
+  /// tasks they are about.
+  std::map<AttemptId, Uncommitted> uncommitted_;
+  uint64_t uncommitted_tasks_ = 0;
+  /// Whom acknowledgements are for, and for whom there are enough of them to be sent.
+  std::vector<WorkerIndex> acknowledged_;
+  std::vector<WorkerIndex> acknowledged_enough_;
+  Time acknowledged_at_{};
+  /// Attempts given up that a worker may still run, by task.
+  std::unordered_map<TaskId, std::vector<std::pair<AttemptId, WorkerIndex>>> stale_;
+  TaskSet beyond_;
+  std::vector<Reset> resets_;
+  std::multimap<Time, TaskId> wake_;
+  std::deque<Provisional> provisional_;
+  /// The last report of tasks that nobody could start so far.
+  std::map<TaskId, TaskResult> refused_;
+  /// Workers that may take tasks since the last Flush (`Lane::dirty`), or all of them.
+  std::vector<WorkerIndex> dirty_;
+  bool all_dirty_ = false;
+  bool thorough_ = false;
+  uint64_t next_attempt_ = 1;
+  uint64_t timed_tasks_ = 0;
+  std::chrono::nanoseconds mean_{};
+  /// Numbers that have no outcome and never get one in this start.
+  uint64_t left_out_ = 0;
+  TaskId mark_asked_ = 0;
+  uint64_t failed_ = 0;
+  /// The newest time that an event has told: for the ledger.
+  Time now_{};
+  /// Of results so far: from giving their tasks out, and until they were durable.
+  Time turnaround_{};
+  Time recording_{};
+  bool draining_ = false;
+  bool finished_ = false;
+  std::string drain_reason_;
+};
+
+}  // namespace cq
