@@ -23,7 +23,7 @@
 #define CQ_NOT_SANITIZED __attribute__((no_sanitize("thread", "address", "undefined")))
 
 // The C library's own name of `clone`, which the thread sanitizer does not take for a fork.
-extern "C" int __clone(int (*)(void*), void*, int, void*, ...) noexcept;
+extern "C" int __clone(int (*)(void*), void*, int, void*, ...) noexcept;  // NOLINT
 
 namespace cq {
 namespace {

@@ -10,6 +10,7 @@ namespace cq {
 std::vector<bool> WaitForAny(const std::vector<zmq::socket_t*>& sockets,
                              const std::vector<int>& fds, std::chrono::milliseconds timeout) {
   std::vector<pollfd> items;
+  items.reserve(fds.size() + sockets.size());
   for (const int fd : fds) items.push_back({fd, POLLIN, 0});
   for (zmq::socket_t* socket : sockets) {
     // The descriptor tells only what comes after this question.

@@ -28,6 +28,7 @@ class RunCore final : public Tenant {
   RunCore(CoreOptions options, Recovered recovered, Fleet& fleet, Outbox& out);
   RunCore(const RunCore&) = delete;
   RunCore& operator=(const RunCore&) = delete;
+  ~RunCore() override = default;
 
   // ---- what workers report ----
   void OnStarted(Worker& worker, const std::vector<StartedAttempt>& attempts);

@@ -144,7 +144,7 @@ uint64_t& TaskTable::CountOf(const Work& open) {
 }
 
 // The only way from one state into another: the counts follow.
-void TaskTable::Move(Work& open, State state) {
+void TaskTable::Move(Work& open, const State& state) {
   const auto choosy = [&open] {
     const Queue q = open.queue();
     return q == Queue::kRefused || q == Queue::kRetries || q == Queue::kCharged;
@@ -152,7 +152,7 @@ void TaskTable::Move(Work& open, State state) {
   CQ_ASSERT(CountOf(open) >= open.count, "task {} leaves a state that no task is in", open.task);
   CountOf(open) -= open.count;
   if (choosy()) --choosy_;
-  open.state = std::move(state);
+  open.state = state;
   if (!open.out()) open.attempt = 0;
   CountOf(open) += open.count;
   if (choosy()) ++choosy_;

@@ -147,7 +147,7 @@ class TaskTable {
     return group + 1 < groups() ? order_.groups[group + 1] : order_.tasks.size();
   }
   using State = decltype(Work::state);
-  void Move(Work& open, State state);
+  void Move(Work& open, const State& state);
   void Enqueue(Work& open);
   uint64_t& CountOf(const Work& open);
   std::deque<TaskId>& queue(Queue which) { return queues_[static_cast<size_t>(which)]; }

@@ -435,6 +435,7 @@ class MasterEngine final : public detail::Engine {
     }
     if (durable_ != nullptr && !added.empty()) {
       std::vector<JournalRecord> records;
+      records.reserve(added.size());
       for (const Call& call : added) {
         records.emplace_back(CallRecord{call.task, call.function->name, call.arguments});
       }

@@ -17,7 +17,7 @@
 namespace cq {
 namespace {
 
-constexpr time_t kStaleSeconds = 24 * 3600;
+constexpr time_t kStaleSeconds = time_t{24} * 3600;
 
 struct OwnCgroup {
   std::string directory;
