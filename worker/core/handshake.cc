@@ -26,8 +26,7 @@ std::string Fault(const RunText& text) {
 }  // namespace
 
 void WorkerCore::OnConnected(Time now) {
-  welcomed_ = false;
-  answered_ = false;
+  session_state_ = SessionState::kKnocking;
   if (first_connect_ == Time{}) first_connect_ = now;
   last_connect_ = now;
   last_heartbeat_ = now;
@@ -37,6 +36,7 @@ void WorkerCore::OnConnected(Time now) {
 // With session 0 it knocks; with a number it answers the `who` that offered it.
 void WorkerCore::SayHello(Time now) {
   last_hello_ = now;
+  const bool answered = session_state_ != SessionState::kKnocking;
   Hello hello;
   hello.version = options_.version;
   hello.path = options_.path;
@@ -49,31 +49,24 @@ void WorkerCore::SayHello(Time now) {
   hello.slots = options_.slots;
   hello.capacity = capacity();
   hello.problem = problem_;
-  hello.leaving = leaving_;
+  hello.leaving = told_to_go() != nullptr;
   for (const AttemptId end : held_.Ends()) {
     const HeldTask& held = *held_.EndingAt(end);
     for (const AttemptRef& ref : held.Refs()) {
-      const bool waits = held.state == HeldState::kRunning && ref.attempt != held.at;
-      hello.held.push_back(
-          {options_.run, ref.task, ref.attempt, waits ? HeldState::kQueued : held.state});
+      hello.held.push_back({options_.run, ref.task, ref.attempt, held.StateOf(ref.attempt)});
     }
   }
-  actions_.emplace_back(SendUp{{answered_ ? session_ : 0, 0}, std::move(hello)});
+  actions_.emplace_back(SendUp{{answered ? session_ : 0, 0}, std::move(hello)});
 }
 
 void WorkerCore::OnWho(Time now, SessionId session) {
-  if (answered_ && welcomed_) {
-    // The master has missed something and asks anew.
-    if (session <= session_) return;
-  } else if (answered_ || session <= session_) {
-    return;
-  }
+  // A master that has missed something asks a welcome worker anew.
+  if (session <= session_ || session_state_ == SessionState::kAnswered) return;
   session_ = session;
   epoch_ = EpochOf(session);
   sent_ = 0;
   received_ = 0;
-  answered_ = true;
-  welcomed_ = false;
+  session_state_ = SessionState::kAnswered;
   last_heard_ = now;
   SayHello(now);
 }
@@ -83,8 +76,8 @@ void WorkerCore::OnWelcome(Time now, const Welcome& welcome) {
   lease_ = milliseconds(std::clamp<uint64_t>(welcome.lease_ms, 30, 10'800'000));
   // It answers a hello: the master has heard that one, whatever became of the time since.
   Renew(last_hello_ + lease_);
-  if (welcomed_) return;
-  welcomed_ = true;
+  if (welcomed()) return;
+  session_state_ = SessionState::kWelcomed;
   ever_welcomed_ = true;
   lost_ = false;
   sent_at_.clear();
@@ -93,37 +86,38 @@ void WorkerCore::OnWelcome(Time now, const Welcome& welcome) {
   unreported_.clear();
   for (const AttemptId end : held_.Ends()) {
     HeldTask& held = *held_.EndingAt(end);
-    held.start_reported = false;
-    held.result_sent = false;
-    if (held.state == HeldState::kFinished) unsent_.push_back(end);
-    if (held.state == HeldState::kRunning) unreported_.push_back(held.at);
+    if (held::Finished* finished = held.finished()) {
+      finished->sent = false;
+      unsent_.push_back(end);
+    } else if (held::Running* running = held.running()) {
+      running->reported = false;
+      unreported_.push_back(running->at);
+    }
   }
-  if (leaving_) Send(Leaving{leave_reason_});
+  if (told_to_go()) Send(Leaving{leave_reason_});
   oldest_unsent_ = {};
   Report(now);
 }
 
 // A master that was resumed may be elsewhere.
 void WorkerCore::OnDisconnected() {
-  if (!welcomed_ || exited_) return;
+  if (!welcomed() || exited()) return;
   lost_ = true;
-  welcomed_ = false;
+  session_state_ = SessionState::kAnswered;
   actions_.emplace_back(Reconnect{});
 }
 
 void WorkerCore::OnMessage(Time now, Envelope envelope, ToWorker message) {
-  if (exited_) return;
+  if (exited()) return;
   if (auto* refuse = std::get_if<Refuse>(&message)) {
-    actions_.emplace_back(Exit{4, refuse->text});
-    exited_ = true;
-    return;
+    return Leave(4, refuse->text);
   }
   if (EpochOf(envelope.session) < epoch_) return;
   if (std::holds_alternative<Who>(message)) {
     OnWho(now, envelope.session);
     return;
   }
-  if (envelope.session != session_ || !answered_) return;
+  if (envelope.session != session_ || session_state_ == SessionState::kKnocking) return;
   last_heard_ = now;
   // A repetition: an attempt that it brings may have been handed back since.
   if (envelope.sequence <= received_) return;
@@ -132,8 +126,7 @@ void WorkerCore::OnMessage(Time now, Envelope envelope, ToWorker message) {
   if (gap) {
     // Before the welcome, too: the master may have sent tasks since it accepted our hello. And what
     // would let us start things must not be heard without what says that we must not.
-    answered_ = false;
-    welcomed_ = false;
+    session_state_ = SessionState::kKnocking;
     SayHello(now);
     if (std::holds_alternative<Welcome>(message)) return;
     if (std::holds_alternative<MasterHeartbeat>(message)) return;
@@ -178,18 +171,15 @@ void WorkerCore::OnMessage(Time now, Envelope envelope, ToWorker message) {
         heard = core.sent_at_.front().second;
         core.sent_at_.pop_front();
       }
-      if (core.welcomed_ && heard != Time{}) core.Renew(heard + core.lease_);
+      if (core.welcomed() && heard != Time{}) core.Renew(heard + core.lease_);
     }
     void operator()(Reply&) {}
     void operator()(Drain& m) {
-      core.draining_ = true;
+      if (std::holds_alternative<Serving>(core.life_)) core.life_ = Draining{};
       core.leave_reason_ = m.reason;
       core.ReturnQueued(ReturnReason::kRetracted);
     }
-    void operator()(Stop& m) {
-      core.actions_.emplace_back(Exit{0, m.reason});
-      core.exited_ = true;
-    }
+    void operator()(Stop& m) { core.Leave(0, m.reason); }
   } visitor{*this, now};
   std::visit(visitor, message);
 }

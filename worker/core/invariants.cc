@@ -16,23 +16,16 @@ void WorkerCore::CheckInvariants() {
     const uint64_t task = held.task;
     held_tasks += held.count;
     CQ_ASSERT(held.last().attempt == end, "task {} goes by another's number", task);
-    switch (held.state) {
-      case HeldState::kQueued:
-        CQ_ASSERT(held.result == nullptr, "task {} has a result and waits", task);
-        break;
-      case HeldState::kRunning:
-        ++running;
-        CQ_ASSERT(held.result == nullptr, "task {} has a result and runs", task);
-        CQ_ASSERT(held.at == 0 || held.start_reported || unreported.contains(held.at),
-                  "task {} runs, and nobody says so", task);
-        break;
-      case HeldState::kFinished:
-        finished += held.count;
-        CQ_ASSERT(held.result != nullptr && held.result->count == held.count,
-                  "task {} has finished with a result that is not its own, or none", task);
-        CQ_ASSERT(held.result_sent || unsent.contains(end),
-                  "task {} has finished, and nobody sends its result", task);
-        break;
+    if (const held::Running* run = held.running()) {
+      ++running;
+      CQ_ASSERT(run->reported || unreported.contains(run->at), "task {} runs, and nobody says so",
+                task);
+    } else if (const held::Finished* done = held.finished()) {
+      finished += held.count;
+      CQ_ASSERT(done->result != nullptr && done->result->count == held.count,
+                "task {} has finished with a result that is not its own, or none", task);
+      CQ_ASSERT(done->sent || unsent.contains(end),
+                "task {} has finished, and nobody sends its result", task);
     }
   }
   CQ_ASSERT(held_tasks == held_.size(), "{} tasks are held, counted are {}", held_tasks,

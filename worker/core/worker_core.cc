@@ -67,26 +67,23 @@ std::string Oversize(const TaskResult& result) {
 
 }  // namespace
 
-std::vector<AttemptRef> WorkerCore::HeldTask::Refs() const {
+std::vector<AttemptRef> HeldTask::Refs() const {
   std::vector<AttemptRef> refs;
+  refs.reserve(count);
   for (uint64_t i = 0; i < count; ++i) refs.push_back({task + i, attempt + i});
   return refs;
 }
 
-void WorkerCore::HeldTask::CutFront(uint64_t n, HeldTask& front) {
+void HeldTask::CutFront(uint64_t n, HeldTask& front) {
   CQ_ASSERT(n >= 1 && n < count, "{} of {} tasks from {} are cut off", n, count, task);
-  CQ_ASSERT(!result || !result->answers.empty(), "a span has the result of task {} alone", task);
   static_cast<AttemptSpan&>(front) = cq::CutFront(*this, n);
-  front.state = state;
-  front.at = at;
-  front.slot = slot;
-  front.started = started;
-  front.start_reported = start_reported;
-  front.result_sent = result_sent;
-  if (state == HeldState::kRunning) {
-    (at < attempt ? state : front.state) = HeldState::kQueued;
+  if (held::Running* r = running(); r != nullptr && r->at < attempt) {
+    front.state = std::exchange(state, held::Queued{});
+  } else if (held::Finished* f = finished()) {
+    CQ_ASSERT(!f->result->answers.empty(), "a span has the result of task {} alone", task);
+    front.state =
+        held::Finished{std::make_unique<TaskResult>(cq::CutFront(*f->result, n)), f->sent};
   }
-  if (result) front.result = std::make_unique<TaskResult>(cq::CutFront(*result, n));
 }
 
 // Why this task of the run cannot be run, whoever made it up. A span's rows are looked at where
@@ -105,7 +102,7 @@ std::string WorkerCore::FaultOf(const Task& task) const {
 std::vector<WorkerAction> WorkerCore::TakeActions() { return std::exchange(actions_, {}); }
 
 uint64_t WorkerCore::capacity() const {
-  if (leaving_ || draining_ || !problem_.empty() || full_until_ != Time{}) return 0;
+  if (!std::holds_alternative<Serving>(life_) || !problem_.empty() || full_) return 0;
   const uint64_t room = kHeldMax / 2 - std::min<uint64_t>(finished_, kHeldMax / 2);
   return std::min<uint64_t>(options_.slots * (1 + kPrefetchMax), room);
 }
@@ -118,13 +115,13 @@ void WorkerCore::Send(FromWorker message) {
 void WorkerCore::Forget(AttemptSpan attempts) {
   while (attempts.count > 0) {
     const HeldTask* held = held_.Containing(attempts.attempt);
-    if (held == nullptr || held->state != HeldState::kFinished) {
+    if (held == nullptr || !held->finished()) {
       CutFront(attempts, 1);
       continue;
     }
     const uint64_t here = held->last().attempt + 1 - attempts.attempt;
     const AttemptSpan gone = CutFront(attempts, std::min(here, attempts.count));
-    if (!held->result_sent) {
+    if (held->unsent()) {
       unsent_tasks_ -= std::min(unsent_tasks_, gone.count);
       // What stood before them may have gone by their last.
       unsent_.push_back(gone.attempt - 1);
@@ -137,10 +134,9 @@ void WorkerCore::Forget(AttemptSpan attempts) {
 }
 
 // Taken out of its span. If that was to be sent, its parts still are.
-WorkerCore::HeldTask* WorkerCore::Single(AttemptId attempt) {
+HeldTask* WorkerCore::Single(AttemptId attempt) {
   const HeldTask* held = held_.Containing(attempt);
-  if (held != nullptr && held->count > 1 && held->state == HeldState::kFinished &&
-      !held->result_sent) {
+  if (held != nullptr && held->count > 1 && held->unsent()) {
     unsent_.push_back(attempt - 1);
     unsent_.push_back(attempt);
   }
@@ -150,8 +146,8 @@ WorkerCore::HeldTask* WorkerCore::Single(AttemptId attempt) {
 // A result that was sent says by itself that the attempt is over; of another the master must hear.
 void WorkerCore::CancelFinished(const AttemptRef& ref) {
   const HeldTask* held = Single(ref.attempt);
-  if (held == nullptr || held->state != HeldState::kFinished) return;
-  if (!held->result_sent) {
+  if (held == nullptr || !held->finished()) return;
+  if (held->unsent()) {
     returned_.push_back({ref.task, ref.attempt, ReturnReason::kCancelled, 0, {}});
   }
   Forget({ref.task, ref.attempt});
@@ -161,16 +157,15 @@ void WorkerCore::OnPrepared(const std::string& problem) {
   if (problem == problem_) return;
   problem_ = problem;
   if (problem.empty()) {
-    if (welcomed_) SendHeartbeat();
+    if (welcomed()) SendHeartbeat();
     return;
   }
   ReturnQueued(ReturnReason::kRefused);
-  if (welcomed_) SendHeartbeat();
+  if (welcomed()) SendHeartbeat();
 }
 
 void WorkerCore::SendHeartbeat() {
-  Send(WorkerHeartbeat{received_, capacity(), problem_,
-                       full_reason_.empty() ? waits_for_ : full_reason_});
+  Send(WorkerHeartbeat{received_, capacity(), problem_, full_ ? full_->reason : waits_for_});
 }
 
 // ---- tasks ----
@@ -203,7 +198,7 @@ void WorkerCore::OnAssign(Assign& assign) {
     actions_.emplace_back(Enqueue{std::move(fresh)});
     return;
   }
-  const auto reason = leaving_           ? ReturnReason::kToldToGo
+  const auto reason = told_to_go()       ? ReturnReason::kToldToGo
                       : problem_.empty() ? ReturnReason::kRetracted
                                          : ReturnReason::kRefused;
   for (const Task& task : fresh) {
@@ -234,11 +229,9 @@ void WorkerCore::ReturnQueued(ReturnReason reason) {
   take.reason = reason;
   for (const AttemptId end : held_.Ends()) {
     const HeldTask& held = *held_.EndingAt(end);
-    if (held.state == HeldState::kFinished) continue;
     // Of a span some may run, and others wait.
     for (const AttemptRef& ref : held.Refs()) {
-      const bool runs = held.state == HeldState::kRunning && ref.attempt == held.at;
-      if (!runs) take.attempts.push_back(ref);
+      if (held.StateOf(ref.attempt) == HeldState::kQueued) take.attempts.push_back(ref);
     }
   }
   if (!take.attempts.empty()) actions_.emplace_back(std::move(take));
@@ -252,9 +245,8 @@ void WorkerCore::HandBack(const AttemptRef& ref, ReturnReason reason, int64_t ex
                           const std::string& text) {
   const HeldTask* held = held_.Find(ref.attempt);
   if (held == nullptr) return;
-  CQ_ASSERT(held->state != HeldState::kFinished, "task {} has finished and is handed back",
-            ref.task);
-  if (held->state == HeldState::kRunning) Ended();
+  CQ_ASSERT(!held->finished(), "task {} has finished and is handed back", ref.task);
+  if (held->running()) Ended();
   held_.Erase(ref.attempt);
   returned_.push_back({ref.task, ref.attempt, reason, exit, text});
 }
@@ -266,12 +258,12 @@ void WorkerCore::OnRunning(const std::vector<RunningTask>& running) {
 void WorkerCore::Began(const RunningTask& task) {
   const AttemptId attempt = task.ref.attempt;
   HeldTask* held = held_.Containing(attempt);
-  if (held == nullptr || held->state == HeldState::kFinished) return;
-  if (held->state == HeldState::kRunning) {
-    if (held->at == attempt) return;
-    if (held->slot != task.slot) {
+  if (held == nullptr || held->finished()) return;
+  if (const held::Running* before = held->running()) {
+    if (before->at == attempt) return;
+    if (before->slot != task.slot) {
       // Two slots share a span: each has its part from now on.
-      const AttemptId second = std::max(held->at, attempt);
+      const AttemptId second = std::max(before->at, attempt);
       held_.Isolate(second, held->last().attempt + 1 - second);
       held = held_.Containing(attempt);
       ++running_;
@@ -279,11 +271,7 @@ void WorkerCore::Began(const RunningTask& task) {
   } else {
     ++running_;
   }
-  held->state = HeldState::kRunning;
-  held->at = attempt;
-  held->slot = task.slot;
-  held->started = task.started;
-  held->start_reported = false;
+  held->state = held::Running{attempt, task.slot, task.started, false};
   unreported_.push_back(attempt);
 }
 
@@ -295,11 +283,9 @@ void WorkerCore::OnFinished(Time now, TaskResult result, bool by_us) {
     for (TaskResult& one : Apart(std::move(result))) OnFinished(now, std::move(one), by_us);
     return;
   }
-  if (held->state == HeldState::kFinished) return;
-  if (held->state == HeldState::kQueued) {
-    held->state = HeldState::kRunning;
-    held->at = result.attempt;
-    held->started = now;
+  if (held->finished()) return;
+  if (held->queued()) {
+    held->state = held::Running{result.attempt, 0, now, false};
     ++running_;
   }
   if (result.outcome == Outcome::kOk) succeeded_ = true;
@@ -307,13 +293,13 @@ void WorkerCore::OnFinished(Time now, TaskResult result, bool by_us) {
   if (result.details->exit == -SIGILL && !succeeded_) result.unstartable = true;
   if (by_us) {
     result.outcome = Outcome::kCancelled;
-  } else if (result.outcome != Outcome::kOk && leaving_) {
+  } else if (result.outcome != Outcome::kOk && told_to_go()) {
     HandBack({result.task, result.attempt}, ReturnReason::kToldToGo, result.details->exit,
              result.details->error);
     return;
   } else if (EndedBySignalOfOthers(result)) {
     // Should the worker die of it, too, its master knows what ran.
-    if (!held->start_reported) unreported_.push_back(result.attempt);
+    if (!held->running()->reported) unreported_.push_back(result.attempt);
     doubtful_.push_back({now + kDoubt, std::move(result)});
     return;
   }
@@ -323,10 +309,9 @@ void WorkerCore::OnFinished(Time now, TaskResult result, bool by_us) {
 // Others may have room, and this machine again in a while: no problem of the run, but nothing is
 // taken meanwhile.
 void WorkerCore::OnNoRoom(Time now, const AttemptRef& ref, const std::string& reason) {
-  full_until_ = now + kFullFor;
-  full_reason_ = reason;
+  full_ = {now + kFullFor, reason};
   // First, so that what comes back does not come again at once.
-  if (welcomed_) SendHeartbeat();
+  if (welcomed()) SendHeartbeat();
   HandBack(ref, ReturnReason::kRefused, 0, reason);
   ReturnQueued(ReturnReason::kRefused);
 }
@@ -334,7 +319,7 @@ void WorkerCore::OnNoRoom(Time now, const AttemptRef& ref, const std::string& re
 void WorkerCore::OnWaits(const std::string& text) {
   if (text == waits_for_) return;
   waits_for_ = text;
-  if (welcomed_) SendHeartbeat();
+  if (welcomed()) SendHeartbeat();
 }
 
 void WorkerCore::Keep(Time now, TaskResult result) {
@@ -347,9 +332,8 @@ void WorkerCore::Keep(Time now, TaskResult result) {
     result.details.Edit().error = std::move(problem);
     result.details.Edit().exit = 1;
   }
-  held->result = std::make_unique<TaskResult>(std::move(result));
   Ended();
-  QueueToSend(now, *held);
+  QueueToSend(now, *held, std::move(result));
 }
 
 void WorkerCore::Ended() {
@@ -357,23 +341,21 @@ void WorkerCore::Ended() {
   --running_;
 }
 
-void WorkerCore::QueueToSend(Time now, HeldTask& held) {
-  CQ_ASSERT(held.state != HeldState::kFinished, "task {} has finished already", held.task);
-  CQ_ASSERT(held.result != nullptr && held.result->count == held.count,
-            "task {} has a result that is not its own, or none", held.task);
+void WorkerCore::QueueToSend(Time now, HeldTask& held, TaskResult result) {
+  CQ_ASSERT(!held.finished(), "task {} has finished already", held.task);
+  CQ_ASSERT(result.count == held.count, "task {} has a result that is not its own", held.task);
   if (unsent_.empty()) oldest_unsent_ = now;
   unsent_.push_back(held.last().attempt);
   unsent_tasks_ += held.count;
-  held.state = HeldState::kFinished;
   finished_ += held.count;
+  held.state = held::Finished{std::make_unique<TaskResult>(std::move(result)), false};
 }
 
 void WorkerCore::OnToldToGo(Time now, const std::string& reason) {
-  if (leaving_) return;
-  leaving_ = true;
-  told_at_ = now;
+  if (told_to_go() || exited()) return;
+  life_ = ToldToGo{now};
   leave_reason_ = reason;
-  if (welcomed_) Send(Leaving{reason});
+  if (welcomed()) Send(Leaving{reason});
   for (const Doubtful& d : doubtful_) {
     HandBack({d.result.task, d.result.attempt}, ReturnReason::kToldToGo, d.result.details->exit,
              d.result.details->error);
@@ -385,9 +367,9 @@ void WorkerCore::OnToldToGo(Time now, const std::string& reason) {
 void WorkerCore::OnOutput(std::vector<OutputPart> parts) {
   std::erase_if(parts, [this](const OutputPart& part) {
     const HeldTask* held = held_.Containing(part.attempt);
-    return held == nullptr || held->state != HeldState::kRunning;
+    return held == nullptr || !held->running();
   });
-  if (!welcomed_) return;
+  if (!welcomed()) return;
   Output message{options_.run, {}};
   size_t bytes = 0;
   for (OutputPart& part : parts) {
@@ -403,7 +385,7 @@ void WorkerCore::OnOutput(std::vector<OutputPart> parts) {
 // ---- reports ----
 
 void WorkerCore::Report(Time now) {
-  if (!welcomed_) return;
+  if (!welcomed()) return;
   while (!returned_.empty()) {
     ptrdiff_t count = 0;
     for (size_t bytes = 0; count < static_cast<ptrdiff_t>(std::min(returned_.size(), kBatchMax)) &&
@@ -437,16 +419,16 @@ void WorkerCore::SendResults() {
     bytes = 0;
   };
   for (const auto& [attempt, held] : Unreported()) {
-    held->start_reported = true;
-    message.started.push_back({held->task_at(attempt), attempt, held->slot});
+    held->running()->reported = true;
+    message.started.push_back({held->task_at(attempt), attempt, held->running()->slot});
   }
   unsent_tasks_ = 0;
   for (const AttemptId end : std::exchange(unsent_, {})) {
     HeldTask* held = held_.EndingAt(end);
-    if (held == nullptr || held->state != HeldState::kFinished || held->result_sent) continue;
-    held->result_sent = true;
-    message.results.push_back(*held->result);
-    bytes += BytesOf(*held->result);
+    if (held == nullptr || !held->unsent()) continue;
+    held->finished()->sent = true;
+    message.results.push_back(*held->finished()->result);
+    bytes += BytesOf(message.results.back());
     if (message.results.size() >= kBatchMax || bytes > kFrameBytesSoft) flush();
   }
   if (!message.results.empty() || !message.started.empty()) flush();
@@ -456,19 +438,20 @@ void WorkerCore::ReportStarts(Time now) {
   Started message;
   message.run = options_.run;
   for (const auto& [attempt, held] : Unreported()) {
-    if (now < held->started + kReportStartAfter || message.attempts.size() >= kBatchMax) continue;
-    held->start_reported = true;
-    message.attempts.push_back({held->task_at(attempt), attempt, held->slot});
+    held::Running& run = *held->running();
+    if (now < run.started + kReportStartAfter || message.attempts.size() >= kBatchMax) continue;
+    run.reported = true;
+    message.attempts.push_back({held->task_at(attempt), attempt, run.slot});
   }
   if (!message.attempts.empty()) Send(std::move(message));
 }
 
-std::vector<std::pair<AttemptId, WorkerCore::HeldTask*>> WorkerCore::Unreported() {
+std::vector<std::pair<AttemptId, HeldTask*>> WorkerCore::Unreported() {
   std::vector<std::pair<AttemptId, HeldTask*>> all;
   std::erase_if(unreported_, [&](AttemptId attempt) {
     HeldTask* held = held_.Containing(attempt);
-    const bool gone = held == nullptr || held->state != HeldState::kRunning ||
-                      held->at != attempt || held->start_reported;
+    const held::Running* run = held == nullptr ? nullptr : held->running();
+    const bool gone = run == nullptr || run->at != attempt || run->reported;
     if (!gone) all.emplace_back(attempt, held);
     return gone;
   });
@@ -478,7 +461,7 @@ std::vector<std::pair<AttemptId, WorkerCore::HeldTask*>> WorkerCore::Unreported(
 // ---- time ----
 
 void WorkerCore::OnTick(Time now) {
-  if (exited_) return;
+  if (exited()) return;
   auto doubtful = std::exchange(doubtful_, {});
   for (Doubtful& d : doubtful) {
     if (now >= d.due) {
@@ -487,21 +470,20 @@ void WorkerCore::OnTick(Time now) {
       doubtful_.push_back(std::move(d));
     }
   }
-  if (full_until_ != Time{} && now >= full_until_) {
-    full_until_ = {};
-    full_reason_.clear();
-    if (welcomed_) SendHeartbeat();
+  if (full_ && now >= full_->until) {
+    full_.reset();
+    if (welcomed()) SendHeartbeat();
   }
   Report(now);
-  if (now > lease_end_ && !lease_ended_) EndLease(now);
+  if (lease_end_ && now > *lease_end_) EndLease();
   MaybeLeave(now);
-  if (exited_ || now < last_heartbeat_ + heartbeat_) return;
+  if (exited() || now < last_heartbeat_ + heartbeat_) return;
   last_heartbeat_ = now;
   if (lost_ || now - std::max(last_heard_, last_connect_) > lease_ / 2) {
     if (MasterLost(now)) return;
     lost_ = true;
     actions_.emplace_back(Reconnect{});
-  } else if (welcomed_) {
+  } else if (welcomed()) {
     SendHeartbeat();
     sent_at_.emplace_back(sent_, now);
   } else {
@@ -518,8 +500,7 @@ bool WorkerCore::MasterLost(Time now) {
   const bool never = !ever_welcomed_ && now - first_connect_ > kFirstAnswer;
   if (!never && (!ever_welcomed_ || silence <= patience)) return false;
   SpoolResults();
-  actions_.emplace_back(Exit{5, never ? "no master answered" : "no master was heard for too long"});
-  exited_ = true;
+  Leave(5, never ? "no master answered" : "no master was heard for too long");
   return true;
 }
 
@@ -529,9 +510,9 @@ void WorkerCore::SpoolResults() {
   size_t bytes = 0;
   for (const AttemptId end : held_.Ends()) {
     const HeldTask& held = *held_.EndingAt(end);
-    if (held.state != HeldState::kFinished) continue;
-    message.results.push_back(*held.result);
-    bytes += BytesOf(*held.result);
+    if (!held.finished()) continue;
+    message.results.push_back(*held.finished()->result);
+    bytes += BytesOf(message.results.back());
     if (message.results.size() < kBatchMax && bytes <= kFrameBytesSoft) continue;
     actions_.emplace_back(Spool{std::exchange(message, Results{options_.run, {}, {}})});
     bytes = 0;
@@ -540,48 +521,54 @@ void WorkerCore::SpoolResults() {
 }
 
 void WorkerCore::Renew(Time until) {
-  lease_ended_ = false;
   lease_end_ = until;
   actions_.emplace_back(StartUntil{until});
 }
 
 // From now on the master may give what runs here to others.
-void WorkerCore::EndLease(Time) {
-  lease_ended_ = true;
+void WorkerCore::EndLease() {
+  lease_end_.reset();
   if (!text_ || !text_->fence) return;
   cq::Kill kill;
   for (const AttemptId end : held_.Ends()) {
     const HeldTask& held = *held_.EndingAt(end);
-    if (held.state == HeldState::kFinished) continue;
+    if (held.finished()) continue;
     for (const AttemptRef& ref : held.Refs()) kill.attempts.push_back(ref);
   }
   actions_.emplace_back(std::move(kill));
 }
 
 void WorkerCore::MaybeLeave(Time now) {
-  if (!(leaving_ || draining_) || running_ > 0 || queued() > 0) return;
+  const ToldToGo* told = told_to_go();
+  if (!(told || std::holds_alternative<Draining>(life_)) || running_ > 0 || queued() > 0) return;
   // Without a master there is nobody to wait for, and a scheduler that tells us to go kills soon.
-  const bool gave_up = leaving_ && (!welcomed_ || now - told_at_ > kLeaveWait);
+  const bool gave_up = told && (!welcomed() || now - told->at > kLeaveWait);
   if (!returned_.empty() && !gave_up) return;
   if (finished_ > 0 && !gave_up) return;
   SpoolResults();
-  if (welcomed_) Send(Goodbye{leave_reason_});
-  actions_.emplace_back(Exit{0, leave_reason_});
-  exited_ = true;
+  if (welcomed()) Send(Goodbye{leave_reason_});
+  Leave(0, leave_reason_);
+}
+
+void WorkerCore::Leave(int status, const std::string& reason) {
+  actions_.emplace_back(Exit{status, reason});
+  life_ = Exited{};
 }
 
 WorkerCore::Time WorkerCore::next_due() const {
   Time due = last_heartbeat_ + heartbeat_;
-  if (!unsent_.empty() && welcomed_) due = std::min(due, oldest_unsent_ + kGatherResults);
+  if (!unsent_.empty() && welcomed()) due = std::min(due, oldest_unsent_ + kGatherResults);
   for (const Doubtful& d : doubtful_) due = std::min(due, d.due);
-  for (const AttemptId attempt : welcomed_ ? unreported_ : std::vector<AttemptId>()) {
+  for (const AttemptId attempt : welcomed() ? unreported_ : std::vector<AttemptId>()) {
     const HeldTask* held = held_.Containing(attempt);
-    if (held != nullptr && held->state == HeldState::kRunning && !held->start_reported) {
-      due = std::min(due, held->started + kReportStartAfter);
+    const held::Running* run = held == nullptr ? nullptr : held->running();
+    if (run != nullptr && !run->reported) {
+      due = std::min(due, run->started + kReportStartAfter);
     }
   }
-  if (!lease_ended_ && lease_end_ != Time::max()) due = std::min(due, lease_end_ + milliseconds(1));
-  if (leaving_ && running_ == 0) due = std::min(due, told_at_ + kLeaveWait + milliseconds(1));
+  if (lease_end_) due = std::min(due, *lease_end_ + milliseconds(1));
+  const ToldToGo* told = told_to_go();
+  if (told && running_ == 0) due = std::min(due, told->at + kLeaveWait + milliseconds(1));
   return due;
 }
 

@@ -3,7 +3,6 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
-#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -12,6 +11,7 @@
 #include "base/assert.h"
 #include "protocol/messages.h"
 #include "protocol/span_table.h"
+#include "worker/core/held_task.h"
 
 namespace cq {
 
@@ -115,26 +115,17 @@ class WorkerCore {
   void CheckInvariants();
   /// When OnTick is next due.
   Time next_due() const;
-  bool welcomed() const { return welcomed_; }
+  bool welcomed() const { return session_state_ == SessionState::kWelcomed; }
   const WorkerId& worker() const { return options_.worker; }
 
  private:
-  /// A task, or a span of tasks as long as they share their fate.
-  struct HeldTask : AttemptSpan {
-    HeldState state = HeldState::kQueued;
-    /// Of the one that runs, of a span: `at`.
-    AttemptId at = 0;
-    uint64_t slot = 0;
-    Time started{};
-    bool start_reported = false;
-    /// Kept until it is acknowledged, once finished.
-    std::unique_ptr<TaskResult> result;
-    bool result_sent = false;
-
-    TaskId task_at(AttemptId a) const { return task + (a - attempt); }
-    std::vector<AttemptRef> Refs() const;
-    void CutFront(uint64_t n, HeldTask& front);
+  struct Serving {};
+  /// Its master gives it nothing more.
+  struct Draining {};
+  struct ToldToGo {
+    Time at{};
   };
+  struct Exited {};
   struct Doubtful {
     Time due{};
     TaskResult result;
@@ -150,7 +141,7 @@ class WorkerCore {
   void Began(const RunningTask& task);
   /// One of those that run does not any more.
   void Ended();
-  void QueueToSend(Time now, HeldTask& held);
+  void QueueToSend(Time now, HeldTask& held, TaskResult result);
   void CancelFinished(const AttemptRef& ref);
   void SayHello(Time now);
   void Report(Time now);
@@ -166,7 +157,10 @@ class WorkerCore {
   bool MasterLost(Time now);
   void SpoolResults();
   void Renew(Time until);
-  void EndLease(Time now);
+  void Leave(int status, const std::string& reason);
+  const ToldToGo* told_to_go() const { return std::get_if<ToldToGo>(&life_); }
+  bool exited() const { return std::holds_alternative<Exited>(life_); }
+  void EndLease();
   void Send(FromWorker message);
   uint64_t capacity() const;
   void SendHeartbeat();
@@ -197,14 +191,18 @@ class WorkerCore {
   Epoch epoch_ = 0;
   uint64_t sent_ = 0;
   uint64_t received_ = 0;
-  bool answered_ = false;  // a `who`, since the last OnConnected or loss
-  bool welcomed_ = false;
+  /// What has become of the connection: a `who` was answered, or a welcome came, since it was made.
+  enum class SessionState { kKnocking, kAnswered, kWelcomed };
+  SessionState session_state_ = SessionState::kKnocking;
   /// What the slots know, or are about to; none before the first.
   std::optional<RunText> text_;
   std::string problem_;
   /// The machine had no room for a process: nothing is taken until then.
-  Time full_until_{};
-  std::string full_reason_;
+  struct Full {
+    Time until{};
+    std::string reason;
+  };
+  std::optional<Full> full_;
   std::string waits_for_;
 
   Time heartbeat_{std::chrono::seconds(1)};
@@ -223,13 +221,10 @@ class WorkerCore {
   bool grouped_ = false;
   /// When the master is known to have heard of us: our messages so far, and when they were sent.
   std::deque<std::pair<uint64_t, Time>> sent_at_;
-  Time lease_end_ = Time::max();
-  bool lease_ended_ = false;
+  /// None: it has none, or that has passed.
+  std::optional<Time> lease_end_;
   Time oldest_unsent_{};
-  bool leaving_ = false;
-  bool draining_ = false;
-  bool exited_ = false;
-  Time told_at_{};
+  std::variant<Serving, Draining, ToldToGo, Exited> life_;
   std::string leave_reason_;
 };
 
