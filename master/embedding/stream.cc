@@ -1,10 +1,9 @@
 // The window of a range that is mapped.
 #include <algorithm>
 #include <cmath>
-#include <condition_variable>
 #include <deque>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "cq/map.h"
 #include "protocol/bundle.h"
 #include "protocol/pieces.h"
@@ -44,36 +43,38 @@ struct Stream::Content {
   uint64_t taken_bytes = 0;
 
   // Shared with the master's thread.
-  std::mutex mutex;
-  std::condition_variable changed;
+  Mutex mutex;
+  Condition changed;
   /// Ordered: those from `head` on, with a gap for each that has not come.
-  std::deque<std::optional<Ended>> slots;
-  uint64_t head = 0;
+  std::deque<std::optional<Ended>> slots CQ_GUARDED_BY(mutex);
+  uint64_t head CQ_GUARDED_BY(mutex) = 0;
   /// Not ordered: as they came.
-  std::deque<std::pair<uint64_t, Ended>> arrived;
-  uint64_t submitted = 0;
-  uint64_t received = 0;
-  uint64_t received_bytes = 0;
+  std::deque<std::pair<uint64_t, Ended>> arrived CQ_GUARDED_BY(mutex);
+  uint64_t submitted CQ_GUARDED_BY(mutex) = 0;
+  uint64_t received CQ_GUARDED_BY(mutex) = 0;
+  uint64_t received_bytes CQ_GUARDED_BY(mutex) = 0;
   /// How long the elements of about the last thousand took, in µs, and how far from that they are.
-  double mean_us = 0;
-  double deviation_us = 0;
-  bool over = false;
+  double mean_us CQ_GUARDED_BY(mutex) = 0;
+  double deviation_us CQ_GUARDED_BY(mutex) = 0;
+  bool over CQ_GUARDED_BY(mutex) = false;
 
-  bool Available() const {
+  bool Available() const CQ_REQUIRES(mutex) {
     return options.ordered ? !slots.empty() && slots.front().has_value() : !arrived.empty();
   }
 
   /// How many results there can be here at a time, as far as their size is known: few at first.
-  size_t Most() const {
+  size_t Most() const CQ_REQUIRES(mutex) {
     const size_t known = received < options.window ? 4 * received + kFirst : options.window;
     const size_t fit = engine->memory_bytes() / MeanBytes();
     return std::max<size_t>(std::min({options.window, known, fit}), 1);
   }
-  uint64_t MeanBytes() const { return 64 + (received == 0 ? 0 : received_bytes / received); }
+  uint64_t MeanBytes() const CQ_REQUIRES(mutex) {
+    return 64 + (received == 0 ? 0 : received_bytes / received);
+  }
 
-  /// With the mutex held, for the consumer: how many to read next. A portion is read when there is
-  /// room for one, or for half of what there ever can be.
-  size_t Portion() const {
+  /// For the consumer: how many to read next. A portion is read when there is room for one, or for
+  /// half of what there ever can be.
+  size_t Portion() const CQ_REQUIRES(mutex) {
     const size_t most = Most();
     const uint64_t here = submitted + added_count - taken;
     if (here == 0) return std::min(most, kPortion);
@@ -85,9 +86,13 @@ struct Stream::Content {
     return free >= std::clamp<size_t>(most / 2, 1, kPortion) ? std::min(free, kPortion) : 0;
   }
 
-  /// With the mutex held, for the consumer: how many of the next elements go together. It grows as
-  /// they prove to be short, and falls at once.
-  size_t Bundle() const {
+  bool HasRoom(bool more) const CQ_REQUIRES(mutex) {
+    return more && added.empty() && Portion() > 0;
+  }
+
+  /// For the consumer: how many of the next elements go together. It grows as they prove to be
+  /// short, and falls at once.
+  size_t Bundle() const CQ_REQUIRES(mutex) {
     if (!bundles || options.bundle != 0) return bundles ? options.bundle : 1;
     if (received < kFirst) return 1;
     const double expected = std::max(mean_us + 2 * deviation_us, 0.01);
@@ -95,8 +100,7 @@ struct Stream::Content {
                                           static_cast<double>(std::min(2 * bundle, kBundleMost))));
   }
 
-  /// With the mutex held.
-  void Put(uint64_t tag, Ended ended) {
+  void Put(uint64_t tag, Ended ended) CQ_REQUIRES(mutex) {
     ++received;
     received_bytes += ended.value.size();
     const double weight = 1.0 / static_cast<double>(std::min<uint64_t>(received, kFirst));
@@ -118,7 +122,7 @@ Stream::Stream(std::shared_ptr<Engine> engine, const Function& function, MapOpti
 Stream::~Stream() = default;
 
 size_t Stream::Room() {
-  const std::lock_guard lock(content_->mutex);
+  const Lock lock(content_->mutex);
   if (!content_->added.empty()) return 0;
   const size_t portion = content_->Portion();
   if (portion > 0) content_->bundle = content_->Bundle();
@@ -152,13 +156,13 @@ void Stream::Submit() {
   if (count == 0) return;
   bool idle = false;
   {
-    const std::lock_guard lock(c.mutex);
+    const Lock lock(c.mutex);
     idle = c.submitted == c.received;
     c.submitted += count;
     if (c.options.ordered) c.slots.resize(c.slots.size() + count);
   }
   const auto undo = [&] {
-    const std::lock_guard lock(c.mutex);
+    const Lock lock(c.mutex);
     c.submitted -= count;
     if (c.options.ordered) c.slots.resize(c.slots.size() - count);
   };
@@ -180,16 +184,15 @@ void Stream::Submit() {
 Stream::Event Stream::Next(bool more, uint64_t& index, Ended& ended) {
   Content& c = *content_;
   if (c.at_hand.empty()) {
-    std::unique_lock lock(c.mutex);
-    const auto room = [&] { return more && c.added.empty() && c.Portion() > 0; };
+    const Lock lock(c.mutex);
     const uint64_t received = c.received;
-    c.changed.wait(lock, [&] {
-      if (c.Available() || room()) return true;
+    while (!c.Available() && !c.HasRoom(more)) {
+      const bool nothing_out = c.submitted == c.received;
       // What could not be submitted is tried again when something has ended.
-      if (!c.added.empty()) return c.received != received || c.submitted == c.received;
-      return c.submitted == c.received && !more;
-    });
-    if (!c.Available()) return !c.added.empty() || room() ? Event::kRoom : Event::kEnd;
+      if (!c.added.empty() ? c.received != received || nothing_out : nothing_out && !more) break;
+      c.changed.Wait(c.mutex);
+    }
+    if (!c.Available()) return !c.added.empty() || c.HasRoom(more) ? Event::kRoom : Event::kEnd;
     if (c.options.ordered) {
       for (; c.Available(); ++c.head) {
         c.at_hand.emplace_back(c.head, std::move(*c.slots.front()));
@@ -209,7 +212,7 @@ Stream::Event Stream::Next(bool more, uint64_t& index, Ended& ended) {
 
 void Stream::Cancel() {
   {
-    const std::lock_guard lock(content_->mutex);
+    const Lock lock(content_->mutex);
     content_->over = true;
     if (content_->submitted == content_->received) return;
   }
@@ -217,15 +220,15 @@ void Stream::Cancel() {
 }
 
 void Stream::Receive(uint64_t tag, Ended ended) {
-  const std::lock_guard lock(content_->mutex);
+  const Lock lock(content_->mutex);
   content_->Put(tag, std::move(ended));
 }
 
 void Stream::ReceiveAll(uint64_t first_tag, std::vector<Ended> ended) {
-  const std::lock_guard lock(content_->mutex);
+  const Lock lock(content_->mutex);
   for (Ended& one : ended) content_->Put(first_tag++, std::move(one));
 }
 
-void Stream::Received() { content_->changed.notify_one(); }
+void Stream::Received() { content_->changed.NotifyOne(); }
 
 }  // namespace cq::detail

@@ -9,15 +9,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <memory>
 #include <msgpack.hpp>
-#include <mutex>
 #include <optional>
-#include <thread>
 #include <vector>
 
 #include "base/files.h"
@@ -32,6 +29,7 @@
 #include "protocol/seeds.h"
 #include "protocol/spans.h"
 #include "protocol/value_codec.h"
+#include "worker/slots/answer_writer.h"
 #include "worker/slots/slot_messages.h"
 
 namespace cq {
@@ -41,12 +39,12 @@ using Clock = std::chrono::steady_clock;
 using Object = msgpack::object;
 namespace type = msgpack::type;
 
-/// Answers are sent once so much time has passed since the last ones, or the batch is done.
-constexpr std::chrono::milliseconds kFlushEvery{5};
 /// With what stands around it, it is a frame that the worker takes.
 constexpr size_t kValueBytesMax = kSlotFrameMax - 4096;
-/// A bundle whose results are larger than that is not worked on any further.
+/// A bundle whose results are larger than that, or which takes longer, is not worked on any
+/// further.
 constexpr size_t kBundleBytes = 1u << 20;
+constexpr std::chrono::milliseconds kBundleTime{5};
 
 bool Takes(const ParameterInfo& parameter, ColumnType column) {
   switch (parameter.kind) {
@@ -67,26 +65,17 @@ bool Takes(const ParameterInfo& parameter, ColumnType column) {
 // functions with calls of a program that embeds a master.
 class SlotHost final : public detail::ConstantSource {
  public:
-  SlotHost(int in, int out, const Function* function) : in_(in), out_(out), function_(function) {
+  SlotHost(int in, int out, const Function* function) : in_(in), slot_(out), function_(function) {
     for (detail::Library* library : LoadedLibraries()) {
       library->task = &current_;
       library->constants = this;
     }
   }
-  ~SlotHost() {
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    wake_.notify_one();
-    if (flusher_.joinable()) flusher_.join();
-  }
-
   int Serve() {
-    Begin(SlotType::kHello, 0, 2);
-    packer_.pack_uint64(kSlotProtocolVersion);
-    PackText("cq slot");
-    Flush();
+    slot_.Say(SlotType::kHello, 0, 2, [](auto& packer) {
+      packer.pack_uint64(kSlotProtocolVersion);
+      PackText(packer, "cq slot");
+    });
     while (const auto frame = ReadFrame()) {
       size_t end = 0;
       const auto reference = [](type::object_type, size_t, void*) { return true; };
@@ -99,9 +88,7 @@ class SlotHost final : public detail::ConstantSource {
       } else if (number == SlotType::kTasks) {
         RunTasks(id, array.ptr[2].via.array);
       } else if (number != SlotType::kUnsupported) {
-        Begin(SlotType::kUnsupported, id, 1);
-        PackText("unknown");
-        Flush();
+        slot_.Say(SlotType::kUnsupported, id, 1, [](auto& packer) { PackText(packer, "unknown"); });
       }
     }
     return 0;
@@ -109,23 +96,6 @@ class SlotHost final : public detail::ConstantSource {
 
  private:
   // ---- frames ----
-
-  void Begin(SlotType t, uint64_t id, uint32_t fields) {
-    buffer_.clear();
-    buffer_.write("\0\0\0\0", 4);
-    packer_.pack_array(2 + fields);
-    packer_.pack_uint64(static_cast<uint64_t>(t));
-    packer_.pack_uint64(id);
-  }
-  void PackText(std::string_view text) {
-    packer_.pack_str(static_cast<uint32_t>(text.size()));
-    packer_.pack_str_body(text.data(), static_cast<uint32_t>(text.size()));
-  }
-  void Flush() {
-    const size_t size = buffer_.size() - 4;
-    for (size_t i = 0; i < 4; ++i) buffer_.data()[i] = static_cast<char>(size >> (8 * (3 - i)));
-    if (!WriteAll(out_, {buffer_.data(), buffer_.size()})) _exit(0);
-  }
 
   std::optional<std::string> ReadFrame() {
     std::string head(4, '\0');
@@ -149,9 +119,8 @@ class SlotHost final : public detail::ConstantSource {
 
   void Start(uint64_t id, const Object* field) {
     const std::string problem = function_ == nullptr ? KeepConstants(field[5]) : Match(field);
-    Begin(problem.empty() ? SlotType::kReady : SlotType::kRefuse, id, problem.empty() ? 0 : 1);
-    if (!problem.empty()) PackText(problem);
-    Flush();
+    if (problem.empty()) return slot_.Say(SlotType::kReady, id, 0, [](auto&) {});
+    slot_.Say(SlotType::kRefuse, id, 1, [&](auto& packer) { PackText(packer, problem); });
   }
 
   // Finds the column, or the constant, that feeds each parameter.
@@ -228,98 +197,9 @@ class SlotHost final : public detail::ConstantSource {
   // [task, attempt, seed, group, values]
   void RunTasks(uint64_t id, const msgpack::object_array& tasks) {
     now_ = Clock::now();
-    {
-      const std::lock_guard lock(mutex_);
-      BeginAnswers(id, now_);
-    }
-    if (tasks.size > 1) ArmFlusher();
+    slot_.BeginBatch(id, tasks.size > 1, now_);
     for (uint32_t i = 0; i < tasks.size; ++i) RunTask(tasks.ptr[i].via.array.ptr);
-    const std::lock_guard lock(mutex_);
-    armed_ = false;
-    FlushAnswers();
-  }
-
-  // ---- answers: gathered, but none is kept for long, whatever the next task does ----
-
-  struct Answers {
-    uint64_t id = 0;
-    Clock::time_point since{};
-    /// Those in `buffer_`.
-    uint32_t count = 0;
-    /// After them, values of tasks that follow each other.
-    uint64_t first = 0;
-    uint64_t values = 0;
-    std::string packed;
-  };
-
-  // The count of a gathered list is known at its end only: a list of 32-bit length is patched.
-  void BeginAnswers(uint64_t id, Clock::time_point now) {
-    Begin(SlotType::kResults, id, 1);
-    count_at_ = buffer_.size();
-    buffer_.write("\xdd\0\0\0\0", 5);
-    answers_.id = id;
-    answers_.since = now;
-    answers_.count = 0;
-  }
-  void FlushAnswers() {
-    std::fflush(stdout);
-    std::fflush(stderr);
-    if (answers_.count > 0) {
-      for (size_t i = 0; i < 4; ++i) {
-        buffer_.data()[count_at_ + 1 + i] = static_cast<char>(answers_.count >> (8 * (3 - i)));
-      }
-      Flush();
-      answers_.count = 0;
-    }
-    if (answers_.values > 0) {
-      Begin(SlotType::kAnswers, answers_.id, 3);
-      packer_.pack_uint64(answers_.first);
-      packer_.pack_uint64(answers_.values);
-      PackText(answers_.packed);
-      Flush();
-      answers_.values = 0;
-      answers_.packed.clear();
-    }
-  }
-  // Sends what cannot stand in one frame with what is next.
-  void StartAnew() {
-    if (answers_.count + answers_.values == 0) return;
-    FlushAnswers();
-    BeginAnswers(answers_.id, now_);
-  }
-  void FlushIfDue(Clock::time_point now, Clock::duration age) {
-    if (answers_.count + answers_.values == 0) return;
-    if (now - answers_.since < age && buffer_.size() + answers_.packed.size() < (1 << 20)) return;
-    FlushAnswers();
-    BeginAnswers(answers_.id, now);
-  }
-
-  void ArmFlusher() {
-    bool wake = false;
-    {
-      const std::lock_guard lock(mutex_);
-      armed_ = true;
-      wake = asleep_;
-      if (!flusher_.joinable()) flusher_ = std::thread([this] { SendInTime(); });
-    }
-    if (wake) wake_.notify_one();
-  }
-
-  // While batches follow each other it looks every few milliseconds; to be woken by each would cost
-  // more than they do.
-  void SendInTime() {
-    std::unique_lock lock(mutex_);
-    while (!stopping_) {
-      int idle = 0;
-      while (!stopping_ && idle < 20) {
-        wake_.wait_for(lock, kFlushEvery, [this] { return stopping_; });
-        idle = armed_ ? 0 : idle + 1;
-        if (armed_) FlushIfDue(Clock::now(), kFlushEvery / 2);
-      }
-      asleep_ = true;
-      wake_.wait(lock, [this] { return stopping_ || armed_; });
-      asleep_ = false;
-    }
+    slot_.EndBatch();
   }
 
   void RunTask(const Object* field) {
@@ -336,17 +216,14 @@ class SlotHost final : public detail::ConstantSource {
                                                       : &values.ptr[source.column]);
     }
     const bool ok = Run(*function_, task);
-    const std::lock_guard lock(mutex_);
-    if (ok) {
-      PutValue(task.task);
-    } else {
-      BeginAnswer(task, ok);
-      PackText(reason_);
-      packer_.pack_uint64(took_us_);
-      PackText("");
-      PackText("");
-    }
-    FlushIfDue(now_, kFlushEvery);
+    if (ok) return slot_.Value(task.task, took_us_, ValueText(), now_);
+    // ok, message, µs, traceback, blob
+    slot_.Answer(task.task, false, now_, [this](auto& packer) {
+      PackText(packer, reason_);
+      packer.pack_uint64(took_us_);
+      PackText(packer, "");
+      PackText(packer, "");
+    });
   }
 
   // [name, arguments, …] (protocol/bundle.h); the answer is the packed result, as a blob.
@@ -367,13 +244,13 @@ class SlotHost final : public detail::ConstantSource {
       if (values.size == kValuesOfNumberedCall) call.task = NumberOf(values.ptr[2]);
       ok = RunPacked(*function, call, TextOf(values.ptr[1]));
     }
-    const std::lock_guard lock(mutex_);
-    BeginAnswer(task, ok);
-    ok ? void(packer_.pack_map(0)) : PackText(reason_);
-    packer_.pack_uint64(took_us_);
-    PackText(!ok ? "" : bundle ? kBundleFormat : kPackedFormat);
-    PackText(!ok ? std::string_view() : bundle ? results_ : ValueText());
-    FlushIfDue(now_, kFlushEvery);
+    // ok, value or message, µs, blob format, blob
+    slot_.Answer(task.task, ok, now_, [&](auto& packer) {
+      ok ? void(packer.pack_map(0)) : PackText(packer, reason_);
+      packer.pack_uint64(took_us_);
+      PackText(packer, !ok ? "" : bundle ? kBundleFormat : kPackedFormat);
+      PackText(packer, !ok ? std::string_view() : bundle ? results_ : ValueText());
+    });
   }
 
   // Leaves their results, and how long all of them took. What takes longer than was thought, or
@@ -395,7 +272,7 @@ class SlotHost final : public detail::ConstantSource {
       piece_.assign(1, ok ? kPieceOk : kPieceError);
       piece_ += ok ? ValueText() : std::string_view(reason_);
       AppendPiece(results_, piece_);
-      if (results_.size() > kBundleBytes || now_ - begin > kFlushEvery) break;
+      if (results_.size() > kBundleBytes || now_ - begin > kBundleTime) break;
     }
     took_us_ = static_cast<uint64_t>(
         std::chrono::duration_cast<std::chrono::microseconds>(now_ - begin).count());
@@ -448,23 +325,6 @@ class SlotHost final : public detail::ConstantSource {
     return ok;
   }
 
-  void PutValue(uint64_t task) {
-    const bool next = answers_.count == 0 && task == answers_.first + answers_.values &&
-                      answers_.values < kBatchMax;
-    if (!next) StartAnew();
-    if (answers_.values++ == 0) answers_.first = task;
-    AppendAnswer(answers_.packed, took_us_, ValueText());
-  }
-
-  // [task, ok, value or message, µs, blob format or traceback, blob]
-  void BeginAnswer(const TaskInfo& task, bool ok) {
-    if (answers_.values > 0) StartAnew();
-    packer_.pack_array(6);
-    packer_.pack_uint64(task.task);
-    ok ? packer_.pack_true() : packer_.pack_false();
-    ++answers_.count;
-  }
-
   /// What feeds a parameter.
   struct Source {
     size_t column = 0;
@@ -472,7 +332,7 @@ class SlotHost final : public detail::ConstantSource {
   };
 
   const int in_;
-  const int out_;
+  AnswerWriter slot_;
   const Function* const function_;
   std::vector<Source> sources_;
   std::vector<std::unique_ptr<msgpack::object_handle>> constants_;
@@ -482,8 +342,6 @@ class SlotHost final : public detail::ConstantSource {
   const Function* last_ = nullptr;
   /// What functions see as cq::task().
   TaskInfo current_;
-  msgpack::sbuffer buffer_;
-  msgpack::packer<msgpack::sbuffer> packer_{buffer_};
   Unpacker unpacker_;
   std::vector<const Object*> arguments_;
   ValueReader reader_;
@@ -496,17 +354,6 @@ class SlotHost final : public detail::ConstantSource {
   uint64_t took_us_ = 0;
   /// When the last call ended, or its batch came.
   Clock::time_point now_{};
-
-  /// Guards what is written while a batch runs: `buffer_` and what follows.
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  Answers answers_;
-  size_t count_at_ = 0;
-  /// A batch of several is being worked on.
-  bool armed_ = false;
-  bool asleep_ = false;
-  bool stopping_ = false;
-  std::thread flusher_;
 };
 
 std::pair<int, int> Pipes() {

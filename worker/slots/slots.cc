@@ -8,6 +8,7 @@
 #include <iterator>
 #include <system_error>
 
+#include "base/assert.h"
 #include "cq/error.h"
 #include "protocol/spans.h"
 
@@ -74,7 +75,8 @@ void Slots::StartUntil(std::chrono::nanoseconds until) {
 
 bool Slots::Idle() {
   const Lock lock(mutex_);
-  return std::none_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.busy; });
+  return std::none_of(slots_.begin(), slots_.end(),
+                      [](const Slot& slot) { return slot.given.has_value(); });
 }
 
 void Slots::SetRun(std::shared_ptr<const RunContext> run) {
@@ -117,15 +119,15 @@ bool Slots::Begin(Task& task) {
     if (closing_ || check_ || !run_ || !queue_.empty() || clock_() > start_until_) return false;
     run = run_;
     const auto free = std::find_if(slots_.begin(), slots_.end(), [&](const Slot& s) {
-      return !s.busy && s.program != nullptr && s.program->MayBegin(*run, task);
+      return !s.given && s.program != nullptr && s.program->MayBegin(*run, task);
     });
     if (free == slots_.end()) return false;
     slot = &*free;
-    slot->watched = true;
     watched_.push_back(slot);
     owner_sleeps_ = false;
     slot->group.clear();
     Occupy(*slot, {task});
+    slot->given->by = By::kOwner;
   }
   if (slot->program->Begin(std::move(run), std::move(task), slot->listener)) return true;
   const Lock lock(mutex_);
@@ -134,23 +136,22 @@ bool Slots::Begin(Task& task) {
 }
 
 void Slots::Unwatch(Slot& slot, bool hand_over) {
-  slot.watched = false;
   std::erase(watched_, &slot);
-  slot.handed_over = hand_over;
+  if (hand_over) slot.given->by = By::kHandedOver;
   // Also for what its thread was asked for meanwhile.
   if (hand_over || check_ != nullptr || !queue_.empty()) work_.NotifyAll();
 }
 
 size_t Slots::Warm() const {
   return static_cast<size_t>(std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) {
-    if (slot.busy) return slot.current.task == kNoTask.task;
+    if (slot.given) return slot.given->current.task == kNoTask.task;
     return slot.program != nullptr && slot.program->ready();
   }));
 }
 
 bool Slots::AnyCold() const {
   return std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) {
-    return !slot.busy && slot.program != nullptr && !slot.program->ready();
+    return !slot.given && slot.program != nullptr && !slot.program->ready();
   });
 }
 
@@ -208,9 +209,9 @@ std::vector<AttemptRef> Slots::TakeBack(const std::vector<AttemptRef>& attempts)
 }
 
 void Slots::KillSlot(Slot& slot) {
-  if (!slot.busy) return;
-  if (slot.watched) Unwatch(slot, true);
-  slot.kill_sent = true;
+  if (!slot.given) return;
+  if (slot.given->by == By::kOwner) Unwatch(slot, true);
+  slot.given->kill_sent = true;
   Signal(slot.kill.get());
 }
 
@@ -218,12 +219,13 @@ void Slots::Kill(const std::vector<AttemptRef>& attempts) {
   const Lock lock(mutex_);
   const std::set<AttemptRef> wanted(attempts.begin(), attempts.end());
   for (Slot& slot : slots_) {
-    bool hit = wanted.contains(slot.current);
-    for (const AttemptSpan& span : slot.batch) {
+    if (!slot.given) continue;
+    bool hit = wanted.contains(slot.given->current);
+    for (const AttemptSpan& span : slot.given->attempts) {
       const auto end = wanted.lower_bound({span.task + span.count, 0});
       for (auto ref = wanted.lower_bound({span.task, 0}); ref != end; ++ref) {
         if (ref->attempt != span.attempt + (ref->task - span.task)) continue;
-        slot.unwanted.insert(*ref);
+        slot.given->unwanted.insert(*ref);
         hit = true;
       }
     }
@@ -282,24 +284,27 @@ std::vector<RunningTask> Slots::Running() {
   std::vector<RunningTask> running;
   const Lock lock(mutex_);
   for (uint64_t i = 0; i < slots_.size(); ++i) {
-    if (slots_[i].busy) running.push_back({slots_[i].current, i, slots_[i].started});
+    const auto& given = slots_[i].given;
+    if (given) running.push_back({given->current, i, given->started});
   }
   return running;
 }
 
-bool Slots::Runs(AttemptId attempt) {
+bool Slots::OthersRun(uint64_t index, AttemptId attempt) {
   const Lock lock(mutex_);
   // What a program has started carries the number of its slot (ProgramRunner).
-  if (attempt <= slots_.size()) return true;
-  return std::any_of(slots_.begin(), slots_.end(), [&](const Slot& slot) {
-    return slot.busy && slot.current.attempt == attempt;
-  });
+  if (attempt <= slots_.size()) return attempt != index + 1;
+  for (uint64_t i = 0; i < slots_.size(); ++i) {
+    const auto& given = slots_[i].given;
+    if (i != index && given && given->current.attempt == attempt) return true;
+  }
+  return false;
 }
 
 bool Slots::Alone(uint64_t index) {
   const Lock lock(mutex_);
   for (uint64_t i = 0; i < slots_.size(); ++i) {
-    if (i != index && slots_[i].busy) return false;
+    if (i != index && slots_[i].given) return false;
   }
   return true;
 }
@@ -317,15 +322,12 @@ void Slots::OwnerSleeps(bool for_long) {
 
 void Slots::Serve(uint64_t index) {
   Slot& slot = SlotAt(index);
-  const auto others_run = [this, &slot, index](AttemptId attempt) {
-    return attempt != slot.current.attempt && attempt != index + 1 && Runs(attempt);
-  };
   const CommandRunner::Slot of_runners{index,
                                        slot.kill.get(),
                                        &adopted_,
                                        &oom_,
                                        &slot.live,
-                                       others_run,
+                                       [this, index](AttemptId a) { return OthersRun(index, a); },
                                        [this, index] { return Alone(index); },
                                        [this, &slot](const std::string& text) {
                                          const Lock lock(mutex_);
@@ -339,7 +341,8 @@ void Slots::Serve(uint64_t index) {
   slot.program = &program;
   for (;;) {
     while (!HasWork(slot)) work_.Wait(mutex_);
-    if (std::exchange(slot.handed_over, false)) {
+    if (slot.given) {
+      slot.given->by = By::kThread;
       {
         const Unlock unlocked(mutex_);
         program.GoOn();
@@ -358,7 +361,7 @@ void Slots::Serve(uint64_t index) {
 }
 
 bool Slots::HasWork(const Slot& slot) const {
-  if (slot.watched || slot.handed_over) return slot.handed_over;
+  if (slot.given) return slot.given->by == By::kHandedOver;
   if (closing_ || check_ != nullptr || MayStartAhead(slot)) return true;
   if (queue_.empty() || run_ == nullptr || clock_() > start_until_) return false;
   // No program is started for what another slot is about to take.
@@ -425,33 +428,30 @@ void Slots::RunNext(Slot& slot, CommandRunner& runner) {
   Free(slot);
 }
 
-void Slots::Occupy(Slot& slot, const std::vector<AttemptSpan>& attempts) {
-  slot.busy = true;
-  slot.batch = attempts;
-  slot.current = attempts[0].first();
-  slot.started = clock_();
-  if (slot.current.task == kNoTask.task) return;
-  slot.occupied = slot.started;
-  if (slot.idle_since) spent_.idle += slot.started - *slot.idle_since;
+void Slots::Occupy(Slot& slot, std::vector<AttemptSpan> attempts) {
+  CQ_ASSERT(!slot.given, "a slot is given task {} and has task {}", attempts[0].task,
+            slot.given->current.task);
+  GivenTasks& given = slot.given.emplace();
+  given.attempts = std::move(attempts);
+  given.current = given.attempts[0].first();
+  given.started = clock_();
+  if (given.current.task == kNoTask.task) return;
+  given.since = given.started;
+  if (slot.idle_since) spent_.idle += given.started - *slot.idle_since;
 }
 
 void Slots::Free(Slot& slot) {
-  if (slot.occupied) {
-    uint64_t tasks = 0;
-    for (const AttemptSpan& span : slot.batch) tasks += span.count;
-    const auto now = clock_();
-    const auto busy = now - *std::exchange(slot.occupied, std::nullopt);
-    spent_.spawn += std::max(busy - std::exchange(slot.ran, {}), std::chrono::nanoseconds(0));
-    // In a batch each task waits for those before it: on average half of the others.
-    spent_.queue += busy * static_cast<int64_t>(tasks - 1) / 2;
-    slot.idle_since = now;
-  }
-  slot.busy = false;
-  slot.current = {};
-  slot.batch.clear();
-  slot.unwanted.clear();
+  const GivenTasks given = *std::exchange(slot.given, std::nullopt);
   // A kill that came as the task ended is not for the next one.
-  if (std::exchange(slot.kill_sent, false)) Empty(slot.kill.get());
+  if (given.kill_sent) Empty(slot.kill.get());
+  if (!given.since) return;
+  uint64_t tasks = 0;
+  for (const AttemptSpan& span : given.attempts) tasks += span.count;
+  slot.idle_since = clock_();
+  const auto busy = *slot.idle_since - *given.since;
+  spent_.spawn += std::max(busy - given.ran, std::chrono::nanoseconds(0));
+  // In a batch each task waits for those before it: on average half of the others.
+  spent_.queue += busy * static_cast<int64_t>(tasks - 1) / 2;
 }
 
 bool Slots::AnotherIsOn(const std::string& group, const Slot& slot) const {
@@ -494,15 +494,15 @@ ProgramRunner::Listener Slots::ListenerOf(Slot& slot) {
   ProgramRunner::Listener listener;
   listener.begins = [this, &slot](const AttemptRef& ref) {
     const Lock lock(mutex_);
-    slot.current = ref;
-    slot.started = clock_();
+    slot.given->current = ref;
+    slot.given->started = clock_();
   };
   listener.ended = [this, &slot](std::vector<CommandEnd> ended) {
     TasksEnded(slot, std::move(ended));
   };
   listener.unwanted = [this, &slot](const AttemptRef& ref) {
     const Lock lock(mutex_);
-    return slot.kill_all || slot.unwanted.contains(ref);
+    return slot.kill_all || slot.given->unwanted.contains(ref);
   };
   return listener;
 }
@@ -525,7 +525,7 @@ void Slots::Keep(Slot& slot, std::vector<CommandEnd> ended) {
   for (const CommandEnd& end : ended) {
     if (end.result.task == 0 || !end.no_room.empty()) continue;
     const auto ran = std::chrono::microseconds(end.result.wall_us) - end.spawn;
-    slot.ran += ran;
+    slot.given->ran += ran;
     spent_.run += ran;
     spent_.tasks += end.result.count;
   }

@@ -18,6 +18,24 @@
 
 namespace cq {
 
+/// What a slot was given, until it is free again.
+struct GivenTasks {
+  std::vector<AttemptSpan> attempts;
+  /// The one that it works on.
+  AttemptRef current;
+  std::chrono::nanoseconds started{};
+  /// Who does: the owner waits for its program, or its thread is to go on with what the owner
+  /// began.
+  enum class By : uint8_t { kThread, kOwner, kHandedOver } by = By::kThread;
+  /// What is to be killed.
+  std::set<AttemptRef> unwanted;
+  bool kill_sent = false;
+  /// Since when it has been at tasks; none while it only checks whether it can run any.
+  std::optional<std::chrono::nanoseconds> since;
+  /// What its tasks ran.
+  std::chrono::nanoseconds ran{};
+};
+
 /// The slots of a worker: a thread each, which takes the next task from the common queue as soon as
 /// it is free, without asking anybody. The owner's thread fills the queue, takes back, kills, and
 /// collects what ended. A task that comes alone to a free slot whose program is ready it gives to
@@ -78,28 +96,16 @@ class Slots {
     ProgramRunner::Listener listener;
     Fd kill;
     LiveOutput live;
-    bool busy = false;
-    /// The owner waits for its program; the slot's thread is to go on with what the owner began.
-    bool watched = false;
-    bool handed_over = false;
-    bool kill_sent = false;
-    AttemptRef current;
-    /// What the slot was given, and what of it is to be killed.
-    std::vector<AttemptSpan> batch;
-    std::set<AttemptRef> unwanted;
+    std::optional<GivenTasks> given;
     bool kill_all = false;
     /// For the user, while its program does not get ready.
     std::string waits_for;
     /// Of its last task.
     std::string group;
-    std::chrono::nanoseconds started{};
-    /// Since when it has had its batch; none while it has none, or checks whether it can run any.
-    std::optional<std::chrono::nanoseconds> occupied;
     /// Since when it has had no task; none before its first.
     std::optional<std::chrono::nanoseconds> idle_since;
-    /// What the tasks of its batch ran.
-    std::chrono::nanoseconds ran{};
   };
+  using By = GivenTasks::By;
 
   void Serve(uint64_t index);
   Slot& SlotAt(uint64_t index) {
@@ -122,12 +128,13 @@ class Slots {
   /// How many slots can take a task without starting a program first, or are starting theirs.
   size_t Warm() const CQ_REQUIRES(mutex_);
   bool AnyCold() const CQ_REQUIRES(mutex_);
-  void Occupy(Slot& slot, const std::vector<AttemptSpan>& attempts) CQ_REQUIRES(mutex_);
+  void Occupy(Slot& slot, std::vector<AttemptSpan> attempts) CQ_REQUIRES(mutex_);
   void Free(Slot& slot) CQ_REQUIRES(mutex_);
   void TasksEnded(Slot& slot, std::vector<CommandEnd> ended);
   void Keep(Slot& slot, std::vector<CommandEnd> ended) CQ_REQUIRES(mutex_);
   void TellEnded() CQ_REQUIRES(mutex_);
-  bool Runs(AttemptId attempt);
+  /// Whether another slot than this runs it.
+  bool OthersRun(uint64_t index, AttemptId attempt);
   bool Alone(uint64_t index);
   void Wake();
   void KillSlot(Slot& slot) CQ_REQUIRES(mutex_);
