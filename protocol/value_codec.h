@@ -38,16 +38,18 @@ class Unpacker {
  public:
   /// Valid until the next; texts in it point into `packed`. Throws msgpack::unpack_error.
   const msgpack::object& Unpack(std::string_view packed) {
-    zone_.clear();
-    size_t end = 0;
-    const auto reference = [](msgpack::type::object_type, size_t, void*) { return true; };
-    value_ = msgpack::unpack(zone_, packed.data(), packed.size(), end, reference);
-    return value_;
+    return UnpackPlain(packed) ? value_ : UnpackAny(packed);
   }
 
  private:
+  /// A missing value, a Boolean or a number, or a short list of such, which is what most calls take
+  /// and return: to set up a parser costs several times as much as they do. False for any other.
+  bool UnpackPlain(std::string_view packed);
+  const msgpack::object& UnpackAny(std::string_view packed);
+
   msgpack::zone zone_;
   msgpack::object value_;
+  std::vector<msgpack::object> list_;
 };
 
 /// Reads unpacked values one after the other, those inside of others in their places.
@@ -57,6 +59,7 @@ class ValueReader final : public Decoder {
   void Start(const std::vector<const msgpack::object*>& values) {
     stack_.assign(values.rbegin(), values.rend());
   }
+  void Start(const msgpack::object& value) { stack_.assign(1, &value); }
   Kind Next() override {
     namespace type = msgpack::type;
     switch (Top().type) {

@@ -18,18 +18,16 @@ Packer::~Packer() = default;
 
 Encoder& Packer::encoder() { return content_->writer; }
 
-std::string Packer::Take() {
-  std::string bytes(content_->buffer.data(), content_->buffer.size());
-  content_->buffer.clear();
-  return bytes;
-}
+std::string_view Packer::View() const { return {content_->buffer.data(), content_->buffer.size()}; }
+
+void Packer::Clear() { content_->buffer.clear(); }
 
 void ReadPacked(const std::string& bytes, void (*take)(void* context, Decoder& value),
                 void* context) {
   try {
     thread_local Unpacker unpacker;
     thread_local ValueReader reader;
-    reader.Start({&unpacker.Unpack(bytes)});
+    reader.Start(unpacker.Unpack(bytes));
     take(context, reader);
   } catch (const msgpack::unpack_error& error) {
     throw Error(std::string("a value that cannot be unpacked: ") + error.what());

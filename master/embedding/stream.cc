@@ -1,7 +1,8 @@
 // The window of a range that is mapped.
 #include <algorithm>
 #include <cmath>
-#include <deque>
+#include <map>
+#include <vector>
 
 #include "base/mutex.h"
 #include "cq/map.h"
@@ -17,8 +18,8 @@ constexpr size_t kPortion = 1024;
 constexpr size_t kFirst = 64;
 constexpr size_t kPortionBytes = 1u << 20;
 /// What a bundle should take, and may hold.
-constexpr double kBundleUs = 50;
-constexpr size_t kBundleMost = 256;
+constexpr double kBundleUs = 200;
+constexpr size_t kBundleMost = 1024;
 constexpr size_t kBundleBytes = 1u << 16;
 
 }  // namespace
@@ -38,18 +39,21 @@ struct Stream::Content {
   size_t added_bytes = 0;
   size_t bundle = 1;
   uint64_t next_tag = 0;
-  std::deque<std::pair<uint64_t, Ended>> at_hand;
+  /// Results that follow each other, and how many of them have been taken.
+  std::vector<Ended> at_hand;
+  size_t at = 0;
+  uint64_t at_hand_from = 0;
   uint64_t taken = 0;
   uint64_t taken_bytes = 0;
+  /// While there are results at hand, there is no room before so many have been taken.
+  uint64_t room_from = 0;
 
   // Shared with the master's thread.
   Mutex mutex;
   Condition changed;
-  /// Ordered: those from `head` on, with a gap for each that has not come.
-  std::deque<std::optional<Ended>> slots CQ_GUARDED_BY(mutex);
-  uint64_t head CQ_GUARDED_BY(mutex) = 0;
-  /// Not ordered: as they came.
-  std::deque<std::pair<uint64_t, Ended>> arrived CQ_GUARDED_BY(mutex);
+  /// What came together, by the tag of its first; and the tag of the next one, if they are ordered.
+  std::map<uint64_t, std::vector<Ended>> arrived CQ_GUARDED_BY(mutex);
+  uint64_t next CQ_GUARDED_BY(mutex) = 0;
   uint64_t submitted CQ_GUARDED_BY(mutex) = 0;
   uint64_t received CQ_GUARDED_BY(mutex) = 0;
   uint64_t received_bytes CQ_GUARDED_BY(mutex) = 0;
@@ -59,7 +63,7 @@ struct Stream::Content {
   bool over CQ_GUARDED_BY(mutex) = false;
 
   bool Available() const CQ_REQUIRES(mutex) {
-    return options.ordered ? !slots.empty() && slots.front().has_value() : !arrived.empty();
+    return !arrived.empty() && (!options.ordered || arrived.begin()->first == next);
   }
 
   /// How many results there can be here at a time, as far as their size is known: few at first.
@@ -75,15 +79,21 @@ struct Stream::Content {
   /// For the consumer: how many to read next. A portion is read when there is room for one, or for
   /// half of what there ever can be.
   size_t Portion() const CQ_REQUIRES(mutex) {
-    const size_t most = Most();
-    const uint64_t here = submitted + added_count - taken;
-    if (here == 0) return std::min(most, kPortion);
+    if (Here() == 0) return std::min(Most(), kPortion);
+    const size_t free = Free();
+    return free >= Enough() ? std::min(free, kPortion) : 0;
+  }
+  size_t Enough() const CQ_REQUIRES(mutex) { return std::clamp<size_t>(Most() / 2, 1, kPortion); }
+  /// How many results must be taken before there is room.
+  size_t Lacking() const CQ_REQUIRES(mutex) { return Enough() - std::min(Free(), Enough()); }
+  uint64_t Here() const CQ_REQUIRES(mutex) { return submitted + added_count - taken; }
+  size_t Free() const CQ_REQUIRES(mutex) {
     const uint64_t under_way = submitted - received + added_count;
     const uint64_t used = received_bytes - taken_bytes + under_way * MeanBytes();
     const uint64_t memory = engine->memory_bytes();
     const size_t fit = memory > used ? (memory - used) / MeanBytes() : 0;
-    const size_t free = std::min<size_t>(most > here ? most - here : 0, fit);
-    return free >= std::clamp<size_t>(most / 2, 1, kPortion) ? std::min(free, kPortion) : 0;
+    const size_t most = Most();
+    return std::min<size_t>(most > Here() ? most - Here() : 0, fit);
   }
 
   bool HasRoom(bool more) const CQ_REQUIRES(mutex) {
@@ -100,19 +110,17 @@ struct Stream::Content {
                                           static_cast<double>(std::min(2 * bundle, kBundleMost))));
   }
 
-  void Put(uint64_t tag, Ended ended) CQ_REQUIRES(mutex) {
-    ++received;
-    received_bytes += ended.value.size();
-    const double weight = 1.0 / static_cast<double>(std::min<uint64_t>(received, kFirst));
-    const double off = ended.took_us - mean_us;
-    mean_us += off * weight;
-    deviation_us += (std::abs(off) - deviation_us) * weight;
-    if (over) return;
-    if (options.ordered) {
-      slots[tag - head] = std::move(ended);
-    } else {
-      arrived.emplace_back(tag, std::move(ended));
+  void Put(uint64_t first_tag, std::vector<Ended> ended) CQ_REQUIRES(mutex) {
+    for (const Ended& one : ended) {
+      ++received;
+      received_bytes += one.value.size();
+      const double weight = 1.0 / static_cast<double>(std::min<uint64_t>(received, kFirst));
+      const double off = one.took_us - mean_us;
+      mean_us += off * weight;
+      deviation_us += (std::abs(off) - deviation_us) * weight;
     }
+    // Of a bundle whose first call took its program with it there is none.
+    if (!over && !ended.empty()) arrived.emplace(first_tag, std::move(ended));
   }
 };
 
@@ -122,14 +130,16 @@ Stream::Stream(std::shared_ptr<Engine> engine, const Function& function, MapOpti
 Stream::~Stream() = default;
 
 size_t Stream::Room() {
-  const Lock lock(content_->mutex);
-  if (!content_->added.empty()) return 0;
-  const size_t portion = content_->Portion();
-  if (portion > 0) content_->bundle = content_->Bundle();
+  Content& c = *content_;
+  if (!c.added.empty() || (c.at < c.at_hand.size() && c.taken < c.room_from)) return 0;
+  const Lock lock(c.mutex);
+  const size_t portion = c.Portion();
+  c.room_from = c.taken + (portion > 0 ? 0 : c.Lacking());
+  if (portion > 0) c.bundle = c.Bundle();
   return portion;
 }
 
-bool Stream::Add(std::string arguments) {
+bool Stream::Add(std::string_view arguments) {
   Content& c = *content_;
   c.added_bytes += arguments.size();
   ++c.added_count;
@@ -143,7 +153,7 @@ bool Stream::Add(std::string arguments) {
   } else {
     Call& call = c.added.emplace_back();
     call.function = &c.function;
-    call.arguments = std::move(arguments);
+    call.arguments = arguments;
     call.receiver = shared_from_this();
     call.tag = tag;
   }
@@ -159,12 +169,10 @@ void Stream::Submit() {
     const Lock lock(c.mutex);
     idle = c.submitted == c.received;
     c.submitted += count;
-    if (c.options.ordered) c.slots.resize(c.slots.size() + count);
   }
   const auto undo = [&] {
     const Lock lock(c.mutex);
     c.submitted -= count;
-    if (c.options.ordered) c.slots.resize(c.slots.size() - count);
   };
   try {
     // While some are under way there is always something to wait for.
@@ -183,7 +191,7 @@ void Stream::Submit() {
 
 Stream::Event Stream::Next(bool more, uint64_t& index, Ended& ended) {
   Content& c = *content_;
-  if (c.at_hand.empty()) {
+  if (c.at == c.at_hand.size()) {
     const Lock lock(c.mutex);
     const uint64_t received = c.received;
     while (!c.Available() && !c.HasRoom(more)) {
@@ -193,18 +201,15 @@ Stream::Event Stream::Next(bool more, uint64_t& index, Ended& ended) {
       c.changed.Wait(c.mutex);
     }
     if (!c.Available()) return !c.added.empty() || c.HasRoom(more) ? Event::kRoom : Event::kEnd;
-    if (c.options.ordered) {
-      for (; c.Available(); ++c.head) {
-        c.at_hand.emplace_back(c.head, std::move(*c.slots.front()));
-        c.slots.pop_front();
-      }
-    } else {
-      c.at_hand.swap(c.arrived);
-    }
+    const auto first = c.arrived.begin();
+    c.at_hand_from = first->first;
+    c.at_hand = std::move(first->second);
+    c.at = 0;
+    c.next = c.at_hand_from + c.at_hand.size();
+    c.arrived.erase(first);
   }
-  index = c.at_hand.front().first;
-  ended = std::move(c.at_hand.front().second);
-  c.at_hand.pop_front();
+  index = c.at_hand_from + c.at;
+  ended = std::move(c.at_hand[c.at++]);
   ++c.taken;
   c.taken_bytes += ended.value.size();
   return Event::kResult;
@@ -220,13 +225,14 @@ void Stream::Cancel() {
 }
 
 void Stream::Receive(uint64_t tag, Ended ended) {
-  const Lock lock(content_->mutex);
-  content_->Put(tag, std::move(ended));
+  std::vector<Ended> one;
+  one.push_back(std::move(ended));
+  ReceiveAll(tag, std::move(one));
 }
 
 void Stream::ReceiveAll(uint64_t first_tag, std::vector<Ended> ended) {
   const Lock lock(content_->mutex);
-  for (Ended& one : ended) content_->Put(first_tag++, std::move(one));
+  content_->Put(first_tag, std::move(ended));
 }
 
 void Stream::Received() { content_->changed.NotifyOne(); }

@@ -188,7 +188,7 @@ class SlotHost final : public detail::ConstantSource {
   Decoder* Find(const char* name) override {
     const auto found = packed_constants_.find(name);
     if (found == packed_constants_.end()) return nullptr;
-    constant_reader_.Start({found->second});
+    constant_reader_.Start(*found->second);
     return &constant_reader_;
   }
 

@@ -32,15 +32,16 @@ const P& Converted(const A& argument, std::optional<P>& holder) {
   }
 }
 
+/// They are all that is in the packer then.
 template <class... P, class... A>
-std::string PackArguments(Packer& packer, const A&... arguments) {
+void PackArguments(Packer& packer, const A&... arguments) {
+  packer.Clear();
   packer.encoder().List(sizeof...(P));
   [[maybe_unused]] const auto put = [&]<class T>(std::type_identity<T>, const auto& argument) {
     std::optional<T> holder;
     Travels<T>::Put(packer.encoder(), Converted<T>(argument, holder));
   };
   (put(std::type_identity<std::decay_t<P>>(), arguments), ...);
-  return packer.Take();
 }
 
 }  // namespace cq::detail

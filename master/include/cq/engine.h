@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -102,8 +103,9 @@ class Packer {
   Packer(const Packer&) = delete;
   Packer& operator=(const Packer&) = delete;
   Encoder& encoder();
-  /// What was packed since the last call.
-  std::string Take();
+  /// What was packed since the last Clear.
+  std::string_view View() const;
+  void Clear();
 
  private:
   struct Content;

@@ -64,7 +64,7 @@ class Constants {
   Constants& add(const std::string& name, const T& value) & {
     detail::Packer packer;
     detail::Travels<T>::Put(packer.encoder(), value);
-    packed_[name] = packer.Take();
+    packed_[name] = packer.View();
     return *this;
   }
   template <class T>
@@ -195,7 +195,8 @@ class Master {
     auto state = std::make_shared<detail::State<T>>(engine_, 0);
     std::vector<detail::Call> calls(1);
     calls[0].function = &registered;
-    calls[0].arguments = detail::PackArguments<P...>(packer, arguments...);
+    detail::PackArguments<P...>(packer, arguments...);
+    calls[0].arguments = packer.View();
     calls[0].receiver = state;
     if (!engine_->Submit(calls, wait)) return std::nullopt;
     return Future<T>(std::move(state));
