@@ -74,16 +74,14 @@ void Dispatcher::Give() {
       std::max({run_.workers_.live_slots(), run_.options_.expected_slots, uint64_t{1}});
   // Those with most idle slots first: at the tail the few that are left go where slots idle, and
   // what was asked back for one does not return to whom it was taken from.
-  const auto idle = [this](WorkerIndex index) {
-    const Worker& worker = run_.workers_[index];
-    return static_cast<int64_t>(worker.slots) - static_cast<int64_t>(run_.lane(worker).held.size());
-  };
-  std::sort(dirty.begin(), dirty.end(), [&idle](WorkerIndex a, WorkerIndex b) {
-    const int64_t of_a = idle(a);
-    const int64_t of_b = idle(b);
-    return of_a != of_b ? of_a > of_b : a < b;
-  });
-  for (const WorkerIndex index : dirty) GiveTo(run_.workers_[index], total);
+  std::vector<std::pair<int64_t, WorkerIndex>> by_surplus;
+  by_surplus.reserve(dirty.size());
+  for (const WorkerIndex index : dirty) {
+    const auto held = static_cast<int64_t>(run_.lanes_[index].held.size());
+    by_surplus.emplace_back(held - static_cast<int64_t>(run_.workers_[index].slots), index);
+  }
+  std::sort(by_surplus.begin(), by_surplus.end());
+  for (const auto& [surplus, index] : by_surplus) GiveTo(run_.workers_[index], total);
 }
 
 bool Dispatcher::AnotherMayDoBetter() const {
@@ -257,7 +255,7 @@ void Dispatcher::Assign(Worker& worker, AttemptSpan tasks, struct Give& give) {
 void Dispatcher::Retract() {
   const TaskTable& tasks = run_.tasks_;
   // Those that may go to some workers only wait for them.
-  if (tasks.ready() > tasks.choosy() || run_.draining_ || run_.finished_) return;
+  if (run_.idle_ == 0 || tasks.ready() > tasks.choosy() || run_.draining_ || run_.finished_) return;
   uint64_t idle = 0;
   uint64_t coming = 0;
   uint64_t most = 0;

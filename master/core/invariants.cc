@@ -96,8 +96,12 @@ void RunCore::CheckInvariants() {
 void RunCore::CheckHeld() {
   uint64_t held = 0;
   uint64_t busy = 0;
+  uint64_t idle = 0;
   for (const Worker& worker : workers_.all()) {
-    busy += std::min<uint64_t>(worker.slots, lane(worker).held.size());
+    const uint64_t at_work = std::min<uint64_t>(worker.slots, lane(worker).held.size());
+    busy += at_work;
+    // Of one that has not said hello nothing is known.
+    idle += worker.gone() || worker.session == 0 ? 0 : worker.slots - at_work;
     CQ_ASSERT(!worker.gone() || lane(worker).held.empty(), "worker {} is gone and holds {} tasks",
               worker.number, lane(worker).held.size());
     uint64_t tasks = 0;
@@ -130,7 +134,8 @@ void RunCore::CheckHeld() {
     held += tasks;
   }
   CQ_ASSERT(held == tasks_.out(), "workers hold {} tasks, {} are out", held, tasks_.out());
-  CQ_ASSERT(busy == busy_, "{} slots are busy, counted are {}", busy, busy_);
+  CQ_ASSERT(busy == busy_ && idle == idle_, "{} slots are busy and {} idle, counted are {} and {}",
+            busy, idle, busy_, idle_);
 }
 
 // Whatever waits is waited for by somebody who wakes it.

@@ -63,8 +63,9 @@ struct Lane {
   uint64_t retracting = 0;
   uint64_t charged = 0;
   uint64_t suspects = 0;
-  /// How many of its slots have something to do.
+  /// How many of its slots have something to do, and how many have not.
   uint64_t busy = 0;
+  uint64_t idle_slots = 0;
   /// Attempts that it still runs though they were given up.
   std::set<AttemptId> stale;
   /// The groups that its slots are on, and how many tasks of each it holds.

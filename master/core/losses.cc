@@ -51,6 +51,7 @@ uint64_t RunCore::OnLost(Time now, Worker& worker, const Loss& loss) {
   CQ_ASSERT(l.held.empty() && l.running == 0 && l.charged == 0 && l.suspects == 0,
             "worker {} is lost and still holds {} tasks", worker.number, l.held.size());
   l.stale.clear();
+  idle_ -= std::exchange(l.idle_slots, 0);
   return held.size();
 }
 

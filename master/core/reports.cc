@@ -301,6 +301,7 @@ void RunCore::OnReturned(Worker& worker, const ReturnedAttempt& returned) {
 }
 
 void RunCore::OnHello(Worker& worker, const Hello& hello) {
+  if (lanes_.size() <= worker.index) lanes_.resize(worker.index + 1);
   lane(worker).problem = hello.problem;
   if (!hello.problem.empty()) OnIdle(worker, "takes no task: " + hello.problem);
   CountBusy(worker);

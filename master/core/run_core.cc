@@ -16,7 +16,8 @@ RunCore::RunCore(CoreOptions options, Recovered recovered, Fleet& fleet, Outbox&
       fleet_(fleet),
       workers_(fleet.workers()),
       out_(out),
-      tasks_(options_.tasks, std::move(recovered.closed), recovered.closed_count) {
+      tasks_(options_.tasks, std::move(recovered.closed), recovered.closed_count),
+      lanes_(workers_.all().size()) {
   Recover(recovered);
 }
 
@@ -46,16 +47,6 @@ void RunCore::Recover(Recovered& recovered) {
   } else {
     Admit();
   }
-}
-
-Lane& RunCore::lane(const Worker& worker) {
-  while (lanes_.size() <= worker.index) lanes_.emplace_back();
-  return lanes_[worker.index];
-}
-
-const Lane& RunCore::lane(const Worker& worker) const {
-  static const Lane kNone;
-  return worker.index < lanes_.size() ? lanes_[worker.index] : kNone;
 }
 
 // Everything may go out now, but what an earlier master was about to set aside.
@@ -101,8 +92,11 @@ const Counts& RunCore::counts() {
 void RunCore::CountBusy(const Worker& worker) {
   Lane& l = lane(worker);
   busy_ -= l.busy;
+  idle_ -= l.idle_slots;
   l.busy = std::min<uint64_t>(worker.slots, l.held.size());
+  l.idle_slots = worker.slots - l.busy;
   busy_ += l.busy;
+  idle_ += l.idle_slots;
 }
 
 std::string RunCore::CommonProblem() const {

@@ -87,8 +87,8 @@ class RunCore final : public Tenant {
     Time since{};
   };
 
-  Lane& lane(const Worker& worker);
-  const Lane& lane(const Worker& worker) const;
+  Lane& lane(const Worker& worker) { return lanes_[worker.index]; }
+  const Lane& lane(const Worker& worker) const { return lanes_[worker.index]; }
 
   // What workers hold.
   void Reconcile(Worker& worker, const std::vector<Held>& held);
@@ -206,8 +206,9 @@ class RunCore final : public Tenant {
   Outbox& out_;
   TaskTable tasks_;
   /// By worker.
-  std::deque<Lane> lanes_;
+  std::vector<Lane> lanes_;
   uint64_t busy_ = 0;
+  uint64_t idle_ = 0;
   Counts counts_;
   /// Reports that are on their way into the journal, by the last of their attempts; and how many
   /// tasks they are about.
