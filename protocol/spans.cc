@@ -92,8 +92,11 @@ uint64_t WallOf(std::string_view answers) {
 }
 
 std::vector<Task> Apart(Task whole) {
-  if (whole.count == 1) return {std::move(whole)};
   std::vector<Task> each(whole.count);
+  if (whole.count == 1) {
+    each[0] = std::move(whole);
+    return each;
+  }
   std::string_view rows = whole.rows;
   for (Task& task : each) {
     Numbers(task) = CutFront(Numbers(whole), 1);
@@ -104,8 +107,11 @@ std::vector<Task> Apart(Task whole) {
 }
 
 std::vector<TaskResult> Apart(TaskResult whole) {
-  if (whole.count == 1) return {std::move(whole)};
   std::vector<TaskResult> each(whole.count);
+  if (whole.count == 1) {
+    each[0] = std::move(whole);
+    return each;
+  }
   std::string_view answers = whole.answers;
   for (TaskResult& result : each) {
     Numbers(result) = CutFront(Numbers(whole), 1);

@@ -106,8 +106,9 @@ struct Stream::Content {
     if (!bundles || options.bundle != 0) return bundles ? options.bundle : 1;
     if (received < kFirst) return 1;
     const double expected = std::max(mean_us + 2 * deviation_us, 0.01);
-    return static_cast<size_t>(std::clamp(kBundleUs / expected, 1.0,
-                                          static_cast<double>(std::min(2 * bundle, kBundleMost))));
+    // Of a small window every slot is to get some.
+    const size_t most = std::max<size_t>(std::min({2 * bundle, kBundleMost, Most() / 16}), 1);
+    return static_cast<size_t>(std::clamp(kBundleUs / expected, 1.0, static_cast<double>(most)));
   }
 
   void Put(uint64_t first_tag, std::vector<Ended> ended) CQ_REQUIRES(mutex) {

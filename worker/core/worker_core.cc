@@ -218,8 +218,8 @@ void WorkerCore::Return(const AttemptSpan& attempts, ReturnReason reason) {
 bool WorkerCore::HoldsSome(const AttemptSpan& span) const {
   const AttemptId last = span.last().attempt;
   if (last < span.attempt) return true;
-  for (AttemptId attempt = span.attempt; attempt <= std::min(last, newest_); ++attempt) {
-    if (held_.Containing(attempt) != nullptr) return true;
+  for (uint64_t i = 0; i < span.count && span.attempt + i <= newest_; ++i) {
+    if (held_.Containing(span.attempt + i) != nullptr) return true;
   }
   return false;
 }

@@ -348,8 +348,10 @@ class ProgramRunner::Batch {
 
   void OnMessage(FromProgram& message, size_t end) {
     if (auto* answer = std::get_if<TaskResult>(&message)) {
+      // As most do, it comes alone and with its values.
+      if (answer->answers.empty()) return OnAnswer(*answer, end);
       for (TaskResult& one : Apart(std::move(*answer))) {
-        if (!one.answers.empty()) UnpackAnswer(one);
+        UnpackAnswer(one);
         OnAnswer(one, end);
       }
     } else if (const auto* other = std::get_if<SlotOther>(&message)) {

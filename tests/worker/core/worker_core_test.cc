@@ -555,6 +555,18 @@ TEST_F(WorkerCoreTest, AMasterCannotGiveItWhatWouldEndIt) {
             "the task came with 1 values, and its run has 2 columns");
 }
 
+// Of whatever number: the largest has none behind it.
+TEST_F(WorkerCoreTest, TheLastOfAllAttemptsMayBeGivenAgain) {
+  Join();
+  Assign assign;
+  assign.run = kRun;
+  assign.tasks = {For<Task>({1, UINT64_MAX})};
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(Done<Enqueue>(Tell(assign)).size(), 1u);
+    core_->OnTakenBack({{1, UINT64_MAX}}, ReturnReason::kRetracted);
+  }
+}
+
 TEST_F(WorkerSpanTest, ASpanOfWhatIsHeldAlreadyIsNone) {
   Join();
   Assign(5, 4);
