@@ -24,13 +24,15 @@ class TaskSet {
   void Erase(TaskId task) {
     if (task / 64 < words_.size()) words_[task / 64] &= ~(uint64_t{1} << (task % 64));
   }
-  /// Inserts so many from `first` on.
-  void Insert(TaskId first, uint64_t count) {
-    for (uint64_t i = 0; i < count; ++i) Insert(first + i);
-  }
-  void Insert(TaskId task) {
-    if (task / 64 >= words_.size()) words_.resize(task / 64 + 1 + words_.size() / 4);
-    words_[task / 64] |= uint64_t{1} << (task % 64);
+  /// Inserts so many from `first` on, a word at a time.
+  void Insert(TaskId first, uint64_t count = 1) {
+    const TaskId end = first + count;
+    if (end / 64 >= words_.size()) words_.resize(end / 64 + 1 + words_.size() / 4);
+    while (first < end) {
+      const uint64_t bits = std::min(64 - first % 64, end - first);
+      words_[first / 64] |= (~uint64_t{0} >> (64 - bits)) << (first % 64);
+      first += bits;
+    }
   }
 
  private:

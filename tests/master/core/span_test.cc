@@ -49,6 +49,19 @@ class CoreSpanTest : public CoreTest {
   uint64_t done() { return core_->counts().done; }
 };
 
+TEST(TaskSetTest, AnyRangeOfAnyLength) {
+  for (const TaskId first : {1, 63, 64, 65, 100}) {
+    for (const uint64_t count : {1, 2, 27, 28, 63, 64, 65, 128, 300}) {
+      TaskSet set;
+      set.Insert(first, count);
+      for (TaskId task = 0; task < 500; ++task) {
+        EXPECT_EQ(set.Contains(task), task >= first && task < first + count)
+            << first << " " << task;
+      }
+    }
+  }
+}
+
 TEST_F(CoreSpanTest, TogetherTheyGoOutComeBackAndAreAcknowledged) {
   const AttemptSpan span = GiveSpan(1000);
   ASSERT_GT(span.count, 10u);
