@@ -28,10 +28,46 @@ std::string_view FirstPieces(std::string_view pieces, uint64_t count) {
   return pieces.substr(0, pieces.size() - left.size());
 }
 
-std::string TakePieces(std::string& pieces, uint64_t count) {
-  std::string front(FirstPieces(pieces, count));
-  pieces.erase(0, front.size());
+std::string& PiecesOf(Task& tasks) { return tasks.rows; }
+std::string& PiecesOf(TaskResult& results) { return results.answers; }
+
+// What the first ones, whose pieces these are, have beside their numbers; the rest keeps its own.
+void Part(Task&, Task& front, std::string_view pieces) { front.rows = pieces; }
+void Part(TaskResult& whole, TaskResult& front, std::string_view pieces) {
+  front.slot = whole.slot;
+  front.started_us = whole.started_us;
+  front.answers = pieces;
+  front.wall_us = WallOf(pieces);
+  whole.started_us += front.wall_us;
+  whole.wall_us -= std::min(whole.wall_us, front.wall_us);
+}
+
+template <class T>
+T Cut(T& whole, uint64_t count) {
+  if (count == whole.count) return TakeAll(whole);
+  T front;
+  Numbers(front) = CutFront(Numbers(whole), count);
+  const std::string_view pieces = FirstPieces(PiecesOf(whole), count);
+  Part(whole, front, pieces);
+  PiecesOf(whole).erase(0, pieces.size());
   return front;
+}
+
+template <class T>
+std::vector<T> CutAll(T& whole) {
+  std::vector<T> each(whole.count);
+  if (whole.count == 1) {
+    each[0] = std::move(whole);
+    return each;
+  }
+  std::string_view left = PiecesOf(whole);
+  for (T& one : each) {
+    Numbers(one) = CutFront(Numbers(whole), 1);
+    const std::string_view piece = FirstPieces(left, 1);
+    Part(whole, one, piece);
+    left.remove_prefix(piece.size());
+  }
+  return each;
 }
 
 bool IsPossible(const AttemptSpan& span) {
@@ -64,65 +100,15 @@ AttemptSpan CutFront(AttemptSpan& span, uint64_t count) {
   return front;
 }
 
-Task CutFront(Task& tasks, uint64_t count) {
-  if (count == tasks.count) return TakeAll(tasks);
-  Task front;
-  Numbers(front) = CutFront(Numbers(tasks), count);
-  front.rows = TakePieces(tasks.rows, count);
-  return front;
-}
-
-TaskResult CutFront(TaskResult& results, uint64_t count) {
-  if (count == results.count) return TakeAll(results);
-  TaskResult front;
-  Numbers(front) = CutFront(Numbers(results), count);
-  front.slot = results.slot;
-  front.started_us = results.started_us;
-  front.answers = TakePieces(results.answers, count);
-  front.wall_us = WallOf(front.answers);
-  results.started_us += front.wall_us;
-  results.wall_us -= std::min(results.wall_us, front.wall_us);
-  return front;
-}
+Task CutFront(Task& tasks, uint64_t count) { return Cut(tasks, count); }
+TaskResult CutFront(TaskResult& results, uint64_t count) { return Cut(results, count); }
+std::vector<Task> Apart(Task whole) { return CutAll(whole); }
+std::vector<TaskResult> Apart(TaskResult whole) { return CutAll(whole); }
 
 uint64_t WallOf(std::string_view answers) {
   uint64_t wall_us = 0;
   for (Answer answer; TakeAnswer(answers, answer);) wall_us += answer.wall_us;
   return wall_us;
-}
-
-std::vector<Task> Apart(Task whole) {
-  std::vector<Task> each(whole.count);
-  if (whole.count == 1) {
-    each[0] = std::move(whole);
-    return each;
-  }
-  std::string_view rows = whole.rows;
-  for (Task& task : each) {
-    Numbers(task) = CutFront(Numbers(whole), 1);
-    task.rows = FirstPieces(rows, 1);
-    rows.remove_prefix(task.rows.size());
-  }
-  return each;
-}
-
-std::vector<TaskResult> Apart(TaskResult whole) {
-  std::vector<TaskResult> each(whole.count);
-  if (whole.count == 1) {
-    each[0] = std::move(whole);
-    return each;
-  }
-  std::string_view answers = whole.answers;
-  for (TaskResult& result : each) {
-    Numbers(result) = CutFront(Numbers(whole), 1);
-    result.answers = FirstPieces(answers, 1);
-    answers.remove_prefix(result.answers.size());
-    result.slot = whole.slot;
-    result.started_us = whole.started_us;
-    result.wall_us = WallOf(result.answers);
-    whole.started_us += result.wall_us;
-  }
-  return each;
 }
 
 bool IsWhole(const Task& tasks) {

@@ -55,7 +55,7 @@ class Core {
   std::chrono::milliseconds tick() const { return parts_->fleet.tick(); }
   const Counts& counts() { return parts_->run.counts(); }
   /// Why nothing more is started; empty while something is.
-  const std::string& drain_reason() const { return parts_->run.drain_reason(); }
+  std::string drain_reason() const { return parts_->run.drain_reason(); }
   RunId run() const { return parts_->run.id(); }
   /// Whether a worker of this allocation has ever said hello.
   bool HasSession(const std::string& allocation) const {

@@ -64,7 +64,7 @@ void Dispatcher::Give() {
     for (const Worker& worker : run_.workers_.all()) dirty.push_back(worker.index);
   }
   run_.all_dirty_ = false;
-  if (run_.tasks_.ready() == 0 || run_.draining_ || run_.finished_) return;
+  if (run_.tasks_.ready() == 0 || run_.drained_ || run_.finished_) return;
   if (run_.uncommitted_tasks_ > kUncommittedMax) {
     // The journal is behind: results must not pile up in memory faster than they can be written.
     run_.all_dirty_ = true;
@@ -255,7 +255,7 @@ void Dispatcher::Assign(Worker& worker, AttemptSpan tasks, struct Give& give) {
 void Dispatcher::Retract() {
   const TaskTable& tasks = run_.tasks_;
   // Those that may go to some workers only wait for them.
-  if (run_.idle_ == 0 || tasks.ready() > tasks.choosy() || run_.draining_ || run_.finished_) return;
+  if (run_.idle_ == 0 || tasks.ready() > tasks.choosy() || run_.drained_ || run_.finished_) return;
   uint64_t idle = 0;
   uint64_t coming = 0;
   uint64_t most = 0;

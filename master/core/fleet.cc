@@ -162,8 +162,7 @@ void Fleet::SendHeartbeats() {
 }
 
 void Fleet::Drain(const std::string& reason) {
-  draining_ = true;
-  drain_reason_ = reason;
+  drained_ = reason;
   for (Worker& worker : workers_.all()) {
     if (worker.here()) out_.SendTo(worker, cq::Drain{reason});
     worker.leaving = true;

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "master/core/outbox.h"
@@ -119,8 +120,8 @@ class Fleet {
   uint64_t expected_ = 0;
   uint64_t awaiting_ = 0;
   Time started_{};
-  bool draining_ = false;
-  std::string drain_reason_;
+  /// Why nobody is given anything any more, if so.
+  std::optional<std::string> drained_;
 };
 
 }  // namespace cq

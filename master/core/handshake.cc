@@ -88,7 +88,7 @@ void Fleet::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
   worker.slots = std::min<uint64_t>(hello.slots, kHeldMax);
   worker.capacity = std::min<uint64_t>(hello.capacity, kHeldMax);
   const bool avoided = workers_.HostOf(worker).avoided;
-  worker.leaving = hello.leaving || draining_ || avoided;
+  worker.leaving = hello.leaving || drained_ || avoided;
   if (is_new) {
     ++worker.unrecorded;
     out_.Record(WorkerRecord{worker.number, worker.id, worker.host, worker.pid, worker.slots,
@@ -102,7 +102,7 @@ void Fleet::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
   tenant_->OnHello(worker, hello);
   EndAwaiting(awaited);
   if (worker.unrecorded == 0) Greet(worker);
-  if (draining_) out_.SendTo(worker, cq::Drain{drain_reason_});
+  if (drained_) out_.SendTo(worker, cq::Drain{*drained_});
   if (avoided) DrainWorker(worker, fmt::format("too many tasks failed on {}", worker.host));
 }
 

@@ -156,9 +156,8 @@ void RunCore::OnCancelled(const std::vector<TaskId>& tasks) {
 }
 
 void RunCore::OnDrain(const std::string& reason) {
-  if (draining_ || finished_) return;
-  draining_ = true;
-  drain_reason_ = reason;
+  if (drained_ || finished_) return;
+  drained_ = reason;
   fleet_.Drain(reason);
 }
 
@@ -221,9 +220,9 @@ void RunCore::Flush(Time now) {
 }
 
 std::optional<std::string> RunCore::End() const {
-  const bool all = (tasks_.AllDone() && !options_.open) || (draining_ && tasks_.out() == 0);
+  const bool all = (tasks_.AllDone() && !options_.open) || (drained_ && tasks_.out() == 0);
   if (!all || !uncommitted_.empty()) return std::nullopt;
-  return draining_ ? drain_reason_ : "the run is finished";
+  return drained_.value_or("the run is finished");
 }
 
 // Enters the attempt that is out into its worker's books.

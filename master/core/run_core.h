@@ -59,7 +59,7 @@ class RunCore final : public Tenant {
   /// An event is about to be told.
   void OnTime(Time now) { now_ = now; }
   void OnTick(Time now);
-  /// Now and then: who may take a task that only some may may have changed.
+  /// Now and then: those that may take a choosy task may be others.
   void LookAgain();
   void RecordLedger();
   /// Gives out tasks, and sends what was gathered.
@@ -68,7 +68,8 @@ class RunCore final : public Tenant {
   std::optional<std::string> End() const;
 
   const Counts& counts();
-  const std::string& drain_reason() const { return drain_reason_; }
+  /// Empty: it is not drained.
+  std::string drain_reason() const { return drained_.value_or(""); }
   RunId id() const { return options_.text.run; }
   bool finished() const { return finished_; }
   std::string CommonProblem() const;
@@ -242,9 +243,8 @@ class RunCore final : public Tenant {
   /// Of results so far: from giving their tasks out, and until they were durable.
   Time turnaround_{};
   Time recording_{};
-  bool draining_ = false;
+  std::optional<std::string> drained_;
   bool finished_ = false;
-  std::string drain_reason_;
 };
 
 }  // namespace cq

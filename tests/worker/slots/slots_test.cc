@@ -8,6 +8,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "protocol/spans.h"
@@ -107,15 +108,22 @@ TEST_F(SlotsTest, WhatWaitsIsTakenBackAndWhatRunsIsKilled) {
   EXPECT_EQ(ended[1].result.outcome, Outcome::kOk);
 }
 
+// A slot that is free takes the next task at once, unless its lease is over.
 TEST_F(SlotsTest, NothingStartsAfterTheLease) {
   Start(1);
+  const Task first = TaskOf(1, "sleep 1000");
+  const Task second = TaskOf(2, "true");
+  slots_->Push({first});
+  WaitForStart(1);
   slots_->StartUntil(nanoseconds(1));
-  std::vector<Task> tasks;
-  tasks.push_back(TaskOf(1, "true"));
-  slots_->Push(std::move(tasks));
-  EXPECT_TRUE(slots_->Running().empty());
-  slots_->StartUntil(nanoseconds::max());
+  slots_->Push({second});
+  slots_->Kill({first.first()});
   EXPECT_EQ(Ended(1).at(0).result.task, 1u);
+  while (!slots_->Idle()) std::this_thread::yield();
+  EXPECT_EQ(slots_->TakeBack({second.first()}), std::vector<AttemptRef>{second.first()});
+  slots_->Push({second});
+  slots_->StartUntil(nanoseconds::max());
+  EXPECT_EQ(Ended(1).at(0).result.task, 2u);
 }
 
 TEST_F(SlotsTest, ShutDownWhateverRunsEnds) {
