@@ -58,7 +58,6 @@ std::vector<OptionLine> LinesOf(const Subcommand& subcommand) {
 
 // Of a value that is one of a few words, these.
 std::vector<std::string> WordsOf(const OptionLine& option) {
-  if (option.name == "--scheduler") return {"local", "slurm"};
   std::vector<std::string> words;
   std::istringstream parts(option.value);
   for (std::string word; std::getline(parts, word, '|');) {

@@ -32,10 +32,7 @@ class LocalScheduler : public Scheduler {
       : launch_(std::move(launch)), next_(launch_.first_number) {}
   ~LocalScheduler() override { CancelAll(); }
 
-  std::string name() const override { return "local"; }
-  bool OutlivesMaster() const override { return false; }
   void HurryAt(int fd) override { hurry_fd_ = fd; }
-  bool Replaces() const override { return true; }
   void HoldOpen(int fd) override { held_fd_ = fd; }
   void KeepDescriptorLimit(uint64_t limit) override { descriptor_limit_ = limit; }
 

@@ -67,7 +67,6 @@ class Scheduler {
  public:
   virtual ~Scheduler() = default;
 
-  virtual std::string name() const = 0;
   /// One submission of `workers` workers; `token` finds it again. Returns the scheduler's id.
   /// Throws UncertainSubmission, and Error where there is none.
   virtual std::string Submit(unsigned workers, const std::string& token) = 0;
@@ -93,7 +92,7 @@ class Scheduler {
   /// throws, and says nothing about the workers.
   virtual std::vector<WorkerJob> Poll() = 0;
   /// Ends the worker of this allocation, which may be stopped or stuck. Only of a scheduler that
-  /// replaces workers.
+  /// replaces workers (SchedulerTraits).
   virtual void End(const std::string& /*allocation*/) {}
   /// Later submissions keep away from this host.
   virtual void Avoid(const std::string& /*host*/) {}
@@ -104,11 +103,8 @@ class Scheduler {
   /// Of workers that outlive their master: ends none of them, now or later.
   virtual void LetGo() {}
 
-  /// Whether workers can live on, or still start, when the master is gone: then each submission is
-  /// journalled before it is made.
-  virtual bool OutlivesMaster() const = 0;
-  /// Whether a worker that is lost is replaced by another submission.
-  virtual bool Replaces() const = 0;
+  /// The script that so many workers would be submitted with; empty where there is none.
+  virtual std::string Script(unsigned /*workers*/) const { return {}; }
   /// How long to wait between polls while workers are young or pending, and later.
   virtual std::chrono::milliseconds PollInterval(bool young) const = 0;
   /// Descriptors that become readable when a worker has ended.
@@ -121,10 +117,6 @@ class Scheduler {
 /// Throws UsageError for a template or a value that cannot be used; nothing is started.
 std::unique_ptr<Scheduler> MakeLocalScheduler(WorkerLaunch launch);
 std::unique_ptr<Scheduler> MakeSlurmScheduler(WorkerLaunch launch);
-
-/// The submission script that `workers` workers would be submitted with (`cq run --dry-run`); empty
-/// for local ones.
-std::string FilledSlurmTemplate(const WorkerLaunch& launch, unsigned workers);
 
 /// The last lines of a log file, indented; or why there is none.
 std::string LogTail(const std::string& path);

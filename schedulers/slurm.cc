@@ -107,6 +107,46 @@ bool Explained(const std::string& state) {
   return kCauses.contains(state);
 }
 
+std::string ProgramText(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : " ") + ShellQuote(word);
+  return text;
+}
+
+std::string FilledSlurmTemplate(const WorkerLaunch& launch, unsigned workers) {
+  const std::string cpus = std::to_string(launch.slots * launch.cpus_per_slot);
+  std::map<std::string, std::string> values = {
+      {"workers", std::to_string(workers)},
+      {"n_jobs", std::to_string(workers)},
+      {"slots", std::to_string(launch.slots)},
+      {"cpus", cpus},
+      {"cores", cpus},
+      {"log_file", OutputPath(launch.log_dir, "slurm-%A_%a.log")},
+      {"connect", ShellQuote(launch.connection_file)},
+      {"run_dir", launch.run_dir},
+      {"cq", ProgramText(launch.program)},
+      {"worker_init", launch.worker_init},
+  };
+  std::set<std::string> user_set;
+  for (const auto& [name, value] : launch.set) {
+    values[name] = value;
+    user_set.insert(name);
+  }
+  const bool own = launch.template_text.empty();
+  const std::string filled =
+      FillTemplate(own ? std::string_view(kSlurmTemplate) : launch.template_text,
+                   own ? "slurm.tmpl" : launch.template_name, values, kKeys, user_set, "#SBATCH");
+  const std::string_view text = own ? std::string_view(kSlurmTemplate) : launch.template_text;
+  if (text.find("workers") == std::string_view::npos &&
+      text.find("n_jobs") == std::string_view::npos) {
+    throw UsageError(
+        fmt::format("{}: the template has no key 'workers': all workers are one array, as in "
+                    "#SBATCH --array=1-{{{{ workers }}}}",
+                    launch.template_name));
+  }
+  return filled;
+}
+
 class SlurmScheduler : public Scheduler {
  public:
   explicit SlurmScheduler(WorkerLaunch launch)
@@ -122,9 +162,9 @@ class SlurmScheduler : public Scheduler {
     }
   }
 
-  std::string name() const override { return "slurm"; }
-  bool OutlivesMaster() const override { return true; }
-  bool Replaces() const override { return false; }
+  std::string Script(unsigned workers) const override {
+    return FilledSlurmTemplate(launch_, workers);
+  }
 
   std::string Submit(unsigned workers, const std::string& token) override {
     const std::string script = FilledSlurmTemplate(launch_, workers);
@@ -436,48 +476,6 @@ class SlurmScheduler : public Scheduler {
 };
 
 }  // namespace
-
-namespace {
-std::string ProgramText(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : " ") + ShellQuote(word);
-  return text;
-}
-}  // namespace
-
-std::string FilledSlurmTemplate(const WorkerLaunch& launch, unsigned workers) {
-  const std::string cpus = std::to_string(launch.slots * launch.cpus_per_slot);
-  std::map<std::string, std::string> values = {
-      {"workers", std::to_string(workers)},
-      {"n_jobs", std::to_string(workers)},
-      {"slots", std::to_string(launch.slots)},
-      {"cpus", cpus},
-      {"cores", cpus},
-      {"log_file", OutputPath(launch.log_dir, "slurm-%A_%a.log")},
-      {"connect", ShellQuote(launch.connection_file)},
-      {"run_dir", launch.run_dir},
-      {"cq", ProgramText(launch.program)},
-      {"worker_init", launch.worker_init},
-  };
-  std::set<std::string> user_set;
-  for (const auto& [name, value] : launch.set) {
-    values[name] = value;
-    user_set.insert(name);
-  }
-  const bool own = launch.template_text.empty();
-  const std::string filled =
-      FillTemplate(own ? std::string_view(kSlurmTemplate) : launch.template_text,
-                   own ? "slurm.tmpl" : launch.template_name, values, kKeys, user_set, "#SBATCH");
-  const std::string_view text = own ? std::string_view(kSlurmTemplate) : launch.template_text;
-  if (text.find("workers") == std::string_view::npos &&
-      text.find("n_jobs") == std::string_view::npos) {
-    throw UsageError(
-        fmt::format("{}: the template has no key 'workers': all workers are one array, as in "
-                    "#SBATCH --array=1-{{{{ workers }}}}",
-                    launch.template_name));
-  }
-  return filled;
-}
 
 std::unique_ptr<Scheduler> MakeSlurmScheduler(WorkerLaunch launch) {
   return std::make_unique<SlurmScheduler>(std::move(launch));

@@ -238,7 +238,7 @@ class MasterEngine final : public detail::Engine {
   /// Whether some workers are on other machines.
   bool Elsewhere() const {
     return std::any_of(options_.pools.begin(), options_.pools.end(),
-                       [](const WorkerPool& pool) { return pool.scheduler != "local"; });
+                       [](const WorkerPool& pool) { return !TraitsOf(pool.scheduler).same_host; });
   }
 
   void Check() const {

@@ -13,6 +13,7 @@
 #include "base/files.h"
 #include "cq/error.h"
 #include "protocol/limits.h"
+#include "schedulers/registry.h"
 #include "schedulers/scheduler.h"
 
 namespace cq {
@@ -55,23 +56,24 @@ WorkerLaunch LaunchOf(const PoolOptions& options) {
   return launch;
 }
 
-std::unique_ptr<Scheduler> MakeScheduler(const PoolOptions& options) {
+std::unique_ptr<Scheduler> CheckedScheduler(const PoolOptions& options) {
   if (options.workers == 0 || options.slots == 0) {
     throw UsageError("--workers and --slots are at least 1");
   }
   if (options.slots > kSlotsMax) {
     throw UsageError(fmt::format("--slots {}: at most {}", options.slots, kSlotsMax));
   }
-  if (options.scheduler == "slurm") return MakeSlurmScheduler(LaunchOf(options));
-  if (options.scheduler == "local") return MakeLocalScheduler(LaunchOf(options));
-  throw UsageError(
-      fmt::format("unknown scheduler '{}'; there are: local, slurm", options.scheduler));
+  return MakeScheduler(options.scheduler, LaunchOf(options));
 }
 
 }  // namespace
 
 Pool::Pool(const PoolOptions& options)
-    : scheduler_(MakeScheduler(options)), place_(options.place), closing_(eventfd(0, EFD_CLOEXEC)) {
+    : scheduler_(CheckedScheduler(options)),
+      name_(options.scheduler),
+      traits_(TraitsOf(options.scheduler)),
+      place_(options.place),
+      closing_(eventfd(0, EFD_CLOEXEC)) {
   if (!closing_) throw Error("the system has no descriptor left for a pool of workers");
   scheduler_->HurryAt(closing_.get());
 }
@@ -79,8 +81,8 @@ Pool::Pool(const PoolOptions& options)
 bool CancelAllocation(OpenAllocation left, const std::function<void(const std::string&)>& say) {
   PoolOptions options;
   options.scheduler = left.scheduler;
-  const auto made = left.scheduler == "slurm" ? MakeSlurmScheduler(LaunchOf(options)) : nullptr;
-  if (made == nullptr) return false;
+  if (!TraitsOf(left.scheduler).outlives_master) return false;
+  const auto made = MakeScheduler(left.scheduler, LaunchOf(options));
   left.workers = 1;
   auto adopted = made->Adopt(LeftOf(left));
   if (adopted == Scheduler::Adopted::kUnknown) say(kMayStillCome);
@@ -94,10 +96,7 @@ bool CancelAllocation(OpenAllocation left, const std::function<void(const std::s
   return true;
 }
 
-std::string Pool::Script(const PoolOptions& options) {
-  if (options.scheduler != "slurm") return {};
-  return FilledSlurmTemplate(LaunchOf(options), options.workers);
-}
+std::string Pool::Script(unsigned workers) const { return scheduler_->Script(workers); }
 
 Pool::~Pool() {
   Close(End::kNow);
@@ -105,9 +104,6 @@ Pool::~Pool() {
 }
 
 bool Pool::ControllerAtLoopback() { return scheduler_->ControllerAtLoopback(); }
-std::string Pool::scheduler() const { return scheduler_->name(); }
-bool Pool::replaces() const { return scheduler_->Replaces(); }
-bool Pool::outlives() const { return scheduler_->OutlivesMaster(); }
 
 void Pool::HoldOpen(int fd) { scheduler_->HoldOpen(fd); }
 
@@ -125,7 +121,7 @@ void Pool::Adopt(OpenAllocation left) { commands_.Put(AdoptCommand{std::move(lef
 void Pool::PollSoon() { commands_.Put(PollCommand{}); }
 
 void Pool::EndJob(const std::string& allocation) {
-  if (replaces()) commands_.Put(EndCommand{allocation});
+  if (traits_.replaces) commands_.Put(EndCommand{allocation});
 }
 
 void Pool::Avoid(const std::string& host) { commands_.Put(AvoidCommand{host}); }
@@ -169,7 +165,7 @@ void Pool::KeepOwnDescriptors() const {
 
 void Pool::Work() {
   // Local workers' descriptors are closed by another thread.
-  if (outlives()) KeepOwnDescriptors();
+  if (traits_.outlives_master) KeepOwnDescriptors();
   for (;;) {
     WaitForWork();
     for (const Command& command : commands_.TakeAll()) {
@@ -185,7 +181,7 @@ void Pool::Work() {
       } else if (const auto* avoid = std::get_if<AvoidCommand>(&command)) {
         scheduler_->Avoid(avoid->host);
       } else if (const auto* close = std::get_if<CloseCommand>(&command)) {
-        if (close->how == End::kStay && outlives()) return scheduler_->LetGo();
+        if (close->how == End::kStay && traits_.outlives_master) return scheduler_->LetGo();
         // Its workers may have come and done all that there was.
         TakeOverLateOnes();
         try {
@@ -201,7 +197,7 @@ void Pool::Work() {
           }
         }
         // What could not be cancelled is still there for `cq cancel`.
-        if (outlives() && close_error_.empty()) {
+        if (traits_.outlives_master && close_error_.empty()) {
           for (const std::string& token : tokens_) {
             if (std::find(uncertain_.begin(), uncertain_.end(), token) != uncertain_.end())
               continue;
@@ -273,10 +269,9 @@ void Pool::Submit(unsigned wanted, unsigned workers) {
     callbacks_.event(Submitted{wanted, 0, {}});
     return;
   }
-  const bool outlives = scheduler_->OutlivesMaster();
+  const bool outlives = traits_.outlives_master;
   const std::string token = MakeToken();
-  if (outlives &&
-      !callbacks_.write_durably(AllocationIntent{token, scheduler_->name(), place_, workers})) {
+  if (outlives && !callbacks_.write_durably(AllocationIntent{token, name_, place_, workers})) {
     return;
   }
   tokens_.push_back(token);

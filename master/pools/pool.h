@@ -16,6 +16,7 @@
 #include "base/mailbox.h"
 #include "master/core/open_allocation.h"
 #include "master/core/records.h"
+#include "schedulers/traits.h"
 
 namespace cq {
 
@@ -23,7 +24,7 @@ class Scheduler;
 
 /// The workers of a pool and where they come from.
 struct PoolOptions {
-  /// "local" or "slurm".
+  /// One of SchedulerNames.
   std::string scheduler = "local";
   /// Its place among the pools of its run, by which the journal names it.
   unsigned place = 0;
@@ -91,14 +92,12 @@ class Pool {
   explicit Pool(const PoolOptions& options);
   ~Pool();
 
-  /// The submission script as filled; empty for local workers.
-  static std::string Script(const PoolOptions& options);
+  /// The submission script for so many workers, as filled; empty where there is none.
+  std::string Script(unsigned workers) const;
   /// Whether the workers' side of the scheduler is at this machine's loopback.
   bool ControllerAtLoopback();
-  bool replaces() const;
-  /// Whether its workers live without us.
-  bool outlives() const;
-  std::string scheduler() const;
+  const SchedulerTraits& traits() const { return traits_; }
+  const std::string& scheduler() const { return name_; }
   unsigned place() const { return place_; }
 
   /// A descriptor that local workers inherit and hold as long as they live. Before Open.
@@ -162,6 +161,8 @@ class Pool {
   void KeepOwnDescriptors() const;
 
   std::unique_ptr<Scheduler> scheduler_;
+  const std::string name_;
+  const SchedulerTraits traits_;
   const unsigned place_;
   Callbacks callbacks_;
   Mailbox<Command> commands_;

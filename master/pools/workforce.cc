@@ -112,7 +112,7 @@ std::optional<std::string> Workforce::OnEnded(Time now, Member& member, const Jo
   // The last one is told with the end of the run.
   if (!connected && jobs() > 0) observer.Warning(fmt::format("a worker was lost: {}", last_death_));
   core.OnAllocationEnded(now, job.allocation, job.reason, job.explained);
-  if (!member.pool->replaces() || !core.drain_reason().empty()) return std::nullopt;
+  if (!member.pool->traits().replaces || !core.drain_reason().empty()) return std::nullopt;
   // A replacement only as long as something gets done between the losses.
   const uint64_t done = core.counts().done;
   deaths_in_a_row_ = done == done_at_last_death_ ? deaths_in_a_row_ + 1 : 1;
@@ -140,7 +140,7 @@ std::optional<std::string> Workforce::Problem(Core& core, bool interrupted) cons
 
 bool Workforce::outlives() const {
   return std::all_of(members_.begin(), members_.end(),
-                     [](const Member& member) { return member.pool->outlives(); });
+                     [](const Member& member) { return member.pool->traits().outlives_master; });
 }
 
 void Workforce::PollSoon() {
@@ -154,7 +154,7 @@ void Workforce::EndJob(const std::string& allocation) {
 bool Workforce::Avoid(const std::string& host) {
   bool elsewhere = false;
   for (const Member& member : members_) {
-    if (member.pool->replaces()) continue;
+    if (member.pool->traits().same_host) continue;
     elsewhere = true;
     member.pool->Avoid(host);
   }

@@ -9,11 +9,11 @@
 
 namespace cq {
 
-std::vector<std::string> CancelAllocations(Database& journal, const std::string& scheduler,
+std::vector<std::string> CancelAllocations(Database& journal, const std::set<std::string>& kept,
                                            const SayWaiting& say) {
   std::vector<std::string> cancelled;
   for (const OpenAllocation& open : OpenAllocations(journal)) {
-    if (open.scheduler == scheduler) continue;
+    if (kept.contains(open.scheduler)) continue;
     bool there = false;
     try {
       there = CancelAllocation(open, say);

@@ -59,7 +59,7 @@ void CheckOptions(const RunOptions& options) {
                     "put it in quotes",
                     options.command.size()));
   }
-  if (options.scheduler == "slurm" && !options.workers) {
+  if (!TraitsOf(options.scheduler).same_host && !options.workers) {
     throw UsageError(
         fmt::format("--scheduler {} needs --workers N: how many jobs to start", options.scheduler));
   }
@@ -83,7 +83,8 @@ PoolOptions PlanPool(const RunOptions& options) {
   pool.scheduler = options.scheduler;
   // --slots N alone, or nothing, is one worker with so many slots; --workers N alone is N of one
   // slot.
-  const unsigned slots = options.workers || options.scheduler != "local" ? 1 : UsableCpus();
+  const unsigned slots =
+      options.workers || !TraitsOf(options.scheduler).same_host ? 1 : UsableCpus();
   pool.workers = options.workers.value_or(1);
   pool.slots = options.slots.value_or(slots);
   pool.program = options.worker_program.empty() ? OwnCommand()
@@ -113,7 +114,7 @@ std::string TasksDirectory(const RunOptions& options) {
   const std::string cwd = AbsolutePath(options.cwd.empty() ? "." : options.cwd);
   struct stat status {};
   // On a cluster the directory may exist on the workers' machines only; they say so themselves.
-  if (options.scheduler == "local" &&
+  if (TraitsOf(options.scheduler).same_host &&
       (stat(cwd.c_str(), &status) != 0 || !S_ISDIR(status.st_mode))) {
     throw UsageError(fmt::format("--cwd: there is no directory '{}'", cwd));
   }
@@ -198,7 +199,7 @@ std::string DryRun(const RunOptions& options) {
     }
     text += "\n";
   }
-  const std::string script = Pool::Script(plan);
+  const std::string script = checked.Script(plan.workers);
   if (!script.empty()) text += "submission script:\n" + script;
   return text;
 }

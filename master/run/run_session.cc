@@ -161,16 +161,14 @@ void RunSession::Continue(const Files& files, Restart restart, Restart::Rerun ot
 
 // ---- workers and loop ----
 
-bool RunSession::Elsewhere() const {
-  return std::any_of(plans_.begin(), plans_.end(),
-                     [](const PoolOptions& plan) { return plan.scheduler != "local"; });
-}
-
 // Those of another scheduler could not be watched any more.
 void RunSession::CancelLeft(bool all) {
   const auto say = [this](const std::string& text) { observer_.Resumed(text); };
-  const std::string ours = Elsewhere() ? "slurm" : "local";
-  for (const std::string& job : CancelAllocations(*journal_, all ? "" : ours, say)) {
+  std::set<std::string> kept;
+  for (const auto& pool : pools_) {
+    if (!all) kept.insert(pool->scheduler());
+  }
+  for (const std::string& job : CancelAllocations(*journal_, kept, say)) {
     observer_.Resumed(fmt::format("cancelled {}, left by an earlier master", job));
   }
 }
@@ -179,7 +177,7 @@ Transport::Reach RunSession::ReachOfPools() const {
   using Reach = Transport::Reach;
   Reach reach = Reach::kLoopback;
   for (const auto& pool : pools_) {
-    if (pool->scheduler() == "local") continue;
+    if (pool->traits().same_host) continue;
     const bool here = pool->ControllerAtLoopback() || reach == Reach::kLoopbackFirst;
     reach = here ? Reach::kLoopbackFirst : Reach::kAll;
   }
@@ -193,7 +191,7 @@ Transport RunSession::Listen() {
   RequireThreads(4 + pools_.size(), pools_.size() > 1 ? "fewer pools" : "a quieter machine");
   Transport transport(keys_->server(), keys_->client_public());
   const bool local = std::any_of(pools_.begin(), pools_.end(),
-                                 [](const auto& pool) { return pool->scheduler() == "local"; });
+                                 [](const auto& pool) { return pool->traits().same_host; });
   // Where no file can be kept private, no directory can.
   const bool keeps_private = keys_->elsewhere().empty();
   std::string socket;
@@ -241,7 +239,8 @@ void RunSession::FillCommon(CoreOptions& core) const {
   core.crash_limit = options_.crash_limit;
   core.retries = options_.retries;
   core.max_failures = options_.max_failures;
-  core.explained_late = Elsewhere();
+  core.explained_late = std::any_of(pools_.begin(), pools_.end(),
+                                    [](const auto& pool) { return pool->traits().explains_late; });
   core.expected_slots = 0;
   for (const PoolOptions& plan : plans_) core.expected_slots += uint64_t{plan.workers} * plan.slots;
   FillCommon(core.text);

@@ -82,8 +82,6 @@ class RunSession {
   void Close(bool keep_keys);
 
  private:
-  /// Whether some workers are not this machine's own.
-  bool Elsewhere() const;
   void CompareFiles(const Fingerprints& now);
   Transport Listen();
   Transport::Reach ReachOfPools() const;

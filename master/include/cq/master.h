@@ -36,7 +36,7 @@ namespace cq {
 
 /// Workers that a master starts.
 struct WorkerPool {
-  /// "local" or "slurm".
+  /// As --scheduler of `cq run`.
   std::string scheduler = "local";
   unsigned workers = 1;
   /// Tasks at a time on each; 0: as many as this process may use CPUs. Each is a process.

@@ -44,7 +44,7 @@ struct RunOptions : CommonOptions {
   /// Kept in the journal as it is, for whoever calls Run with `resume` later.
   std::string record;
 
-  /// "local" or "slurm".
+  /// As --scheduler of `cq run`.
   std::string scheduler = "local";
   /// Workers, and tasks at a time on each. See `cq run --help` for what they are when not given.
   std::optional<unsigned> workers;

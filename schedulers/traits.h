@@ -1,0 +1,26 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace cq {
+
+/// What schedulers differ in. It is asked of this, and never of a scheduler's name.
+struct SchedulerTraits {
+  /// Workers can live on, or still start, when the master is gone: each submission is journalled
+  /// before it is made.
+  bool outlives_master = false;
+  /// A worker that is lost is replaced by another submission.
+  bool replaces = false;
+  /// The cause of a worker's loss may be named some time after it.
+  bool explains_late = false;
+  /// Workers are on this machine, and inherit what the master has.
+  bool same_host = false;
+};
+
+/// The schedulers that there are (registry.cc).
+std::vector<std::string> SchedulerNames();
+/// Throws UsageError for a name that none has.
+SchedulerTraits TraitsOf(const std::string& name);
+
+}  // namespace cq
