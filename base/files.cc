@@ -42,6 +42,17 @@ Pipe MakePipe() {
 }
 
 // glibc 2.36 declares pidfd_open without C linkage.
+Fd ShareLock(const std::string& path, bool* locked) {
+  // Never through a link: it could lead elsewhere.
+  const Fd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
+  struct flock lock {};
+  lock.l_type = F_RDLCK;
+  const bool held = fd && fcntl(fd.get(), F_OFD_SETLK, &lock) == 0;
+  if (locked != nullptr) *locked = held || (fd && errno != EAGAIN && errno != EACCES);
+  // Above the numbers at which processes get what they are given.
+  return Fd(fcntl(fd.get(), F_DUPFD_CLOEXEC, 10));
+}
+
 Fd OpenPidfd(pid_t pid) { return Fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))); }
 
 void RequireDescriptors(uint64_t count, std::string_view less) {

@@ -43,6 +43,10 @@ Pipe MakePipe();
 /// A descriptor that becomes readable when this child ends.
 Fd OpenPidfd(pid_t pid);
 
+/// Holds a shared lock on this file, which is made if it is not there, as long as it is open. None
+/// where it cannot be opened; not locked where another process holds it alone (`locked`).
+Fd ShareLock(const std::string& path, bool* locked = nullptr);
+
 /// Makes sure that this process may have so many descriptors, within its hard limit. Throws Error,
 /// with what would need less of them ("fewer …").
 void RequireDescriptors(uint64_t count, std::string_view less);

@@ -38,7 +38,8 @@ int WorkerCommandLine(const CommandLine& line) {
   po::options_description internal;
   // Between a master, a guardian and its worker: the pipes at whose end each sees that the other is
   // gone.
-  internal.add_options()("master-fd", po::value<int>())("life-fd", po::value<int>())(
+  // `away`: it was started for a master on another machine.
+  internal.add_options()("away", "")("master-fd", po::value<int>())("life-fd", po::value<int>())(
       "held-fd", po::value<int>())("init", po::value<std::string>());
   po::variables_map values;
   if (!ParseOptions(line, kWorker, values, internal)) return 0;
@@ -59,7 +60,7 @@ int WorkerCommandLine(const CommandLine& line) {
     if (worker.slots > kSlotsMax) throw UsageError(fmt::format("--slots: at most {}", kSlotsMax));
   }
   if (values.count("allocation") > 0) worker.allocation = values["allocation"].as<std::string>();
-  worker.local = values.count("master-fd") > 0;
+  worker.local = values.count("master-fd") > 0 && values.count("away") == 0;
   worker.life_fd = values["life-fd"].as<int>();
   if (values.count("held-fd") > 0) worker.held_fd = values["held-fd"].as<int>();
   return RunWorker(worker);

@@ -34,6 +34,7 @@ void WriteConnectionFile(const std::string& path, const ConnectionFile& file) {
                       {"client_public", file.client.public_key},
                       {"client_secret", file.client.secret_key}};
   if (!file.local.empty()) json["local"] = JsonOfBytes(file.local);
+  if (file.lends) json["lends"] = true;
   ReplaceFile(path, JsonText(json, 2) + "\n", 0600);
 }
 
@@ -77,6 +78,7 @@ ConnectionFile Read(const std::string& path, bool follow) {
     json.at("client_public").get_to(file.client.public_key);
     json.at("client_secret").get_to(file.client.secret_key);
     if (json.contains("local")) file.local = BytesOfJson(json["local"]);
+    file.lends = json.value("lends", false);
     return file;
   } catch (const OrderedJson::exception& error) {
     throw Error(fmt::format("'{}' is no connection file of cq: {}", path, error.what()));

@@ -24,6 +24,8 @@ struct ConnectionFile {
   KeyPair client;
   /// `ipc://PATH`, for workers that the master starts on its own machine; empty: there is none.
   std::string local = {};
+  /// The master is a warm pool's: its workers lend their slots to runs (loan_order.h).
+  bool lends = false;
 };
 
 /// Replaces the file atomically, with mode 0600. Throws Error.

@@ -16,10 +16,10 @@
 #include <cstring>
 #include <filesystem>
 #include <optional>
-#include <sstream>
 #include <thread>
 
 #include "base/json.h"
+#include "base/proc.h"
 #include "cq/error.h"
 
 namespace cq {
@@ -105,23 +105,6 @@ void RemoveAbandoned(const std::string& path) {
   }
 }
 
-// Field 22 of /proc/PID/stat, in ticks since boot: with the pid it names a process for good. None
-// for one that has ended.
-std::optional<uint64_t> StartTimeOf(pid_t pid) {
-  std::string text;
-  try {
-    text = ReadFile(fmt::format("/proc/{}/stat", pid));
-  } catch (const Error&) {
-    return std::nullopt;
-  }
-  std::istringstream rest(text.substr(text.rfind(')') + 2));
-  std::string field;
-  rest >> field;
-  if (field == "Z" || field == "X") return std::nullopt;
-  for (int i = 4; i <= 22; ++i) rest >> field;
-  return std::stoull(field);
-}
-
 // Whether somebody listens at tcp://HOST:PORT.
 bool Answers(const std::string& address) {
   const size_t colon = address.rfind(':');
@@ -150,14 +133,6 @@ std::string BootId() {
 
 // Shared by the workers of this master, which inherit the descriptor: the lock goes with the last
 // of them, however they end.
-Fd LockOfWorkers(const std::string& path) {
-  Fd fd = OpenLock(path);
-  struct flock lock = WholeFile(F_RDLCK);
-  if (fd) fcntl(fd.get(), F_OFD_SETLK, &lock);
-  // Above the numbers at which workers get their descriptors.
-  return Fd(fcntl(fd.get(), F_DUPFD_CLOEXEC, 10));
-}
-
 // They end within a second of their master.
 void WaitForLocalWorkers(const std::string& path) {
   const Fd fd(open(path.c_str(), O_RDWR | O_CLOEXEC));
@@ -333,7 +308,7 @@ RunDirectory RunDirectory::Make(const std::string& path, bool fresh) {
     throw UsageError(
         fmt::format("cannot lock the run directory '{}': {}", directory.path_, strerror(errno)));
   }
-  directory.workers_lock_ = LockOfWorkers(directory.File("workers.lock"));
+  directory.workers_lock_ = ShareLock(directory.File("workers.lock"));
   return directory;
 }
 
@@ -357,7 +332,7 @@ RunDirectory RunDirectory::Open(const std::string& path, bool take_over,
   CheckOwner(directory.path_, take_over);
   for (const char* name : {"logs", "spool"}) MakeFolder(directory.File(name));
   WaitForLocalWorkers(directory.File("workers.lock"));
-  directory.workers_lock_ = LockOfWorkers(directory.File("workers.lock"));
+  directory.workers_lock_ = ShareLock(directory.File("workers.lock"));
   return directory;
 }
 

@@ -30,6 +30,8 @@ class AdoptedChildren {
   /// Call in the first thread.
   AdoptedChildren();
 
+  /// All children of that thread.
+  std::vector<pid_t> List() const;
   /// The adopted processes that belong to this attempt.
   std::vector<pid_t> Of(AttemptId attempt);
   /// Ends and reaps what `ended` left behind, and reaps whatever else has ended. `others_run` tells
@@ -39,7 +41,6 @@ class AdoptedChildren {
                   const std::function<bool()>& alone);
 
  private:
-  std::vector<pid_t> List() const;
   enum class Swept { kNoneLeft, kOthersLeft, kEnding };
   Swept Sweep(AttemptId ended, const std::function<bool(AttemptId)>& others_run,
               const std::function<bool()>& alone);

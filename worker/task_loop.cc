@@ -1,0 +1,186 @@
+#include "worker/task_loop.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "cq/error.h"
+#include "protocol/spool.h"
+#include "worker/log.h"
+#include "worker/processes/descendants.h"
+
+namespace cq {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+
+/// How long the loop waits at most while short tasks come and go (Slots::OwnerSleeps).
+constexpr milliseconds kShortNap{10};
+/// How often new output of long tasks is sent.
+constexpr std::chrono::seconds kOutputEvery{5};
+constexpr milliseconds kCheckLimit = std::chrono::minutes(5);
+
+uint64_t Tasks(const Results& results) {
+  uint64_t tasks = 0;
+  for (const TaskResult& result : results.results) tasks += result.count;
+  return tasks;
+}
+
+class TaskLoop final : public ServingLoop {
+ public:
+  TaskLoop(const WorkerOptions& options, ConnectionFile file)
+      : ServingLoop(options, std::move(file)), slots_(options.slots, [this] { return Now(); }) {}
+
+ private:
+  std::vector<int> WatchedFds() override {
+    std::vector<int> fds{slots_.wake_fd()};
+    const auto programs = slots_.watched_fds();
+    fds.insert(fds.end(), programs.begin(), programs.end());
+    return fds;
+  }
+
+  milliseconds Nap(milliseconds due) override {
+    // Not more often than heartbeats come, unless something runs that may print.
+    if (!last_running_.empty()) {
+      due = std::min(due, std::chrono::ceil<milliseconds>(next_output_ - Now()));
+    }
+    due = std::clamp(due, milliseconds(0), milliseconds(60'000));
+    // Something began or ended a moment ago: the next change is likely near, and is collected then.
+    const bool lively = std::exchange(changed_, false);
+    slots_.OwnerSleeps(!lively);
+    return lively ? std::min(due, kShortNap) : due;
+  }
+
+  void OnReadable(const std::vector<bool>& readable) override {
+    if (std::find(readable.begin() + 1, readable.end(), true) != readable.end()) {
+      slots_.LookAtPrograms();
+    }
+  }
+
+  void EndAll() override {
+    // A slot whose task has just been killed must not start the next one behind our back.
+    slots_.Shut();
+    const nanoseconds limit = Now() + std::chrono::seconds(10);
+    while (!slots_.Idle() && Now() < limit) KillAllDescendants(10);
+  }
+
+  void Collect() override {
+    slots_.ClearWake();
+    // What runs is asked first: what ended since is then known to have been started.
+    auto running = slots_.Running();
+    changed_ = running != last_running_;
+    core().OnRunning(running);
+    last_running_ = std::move(running);
+    if (Now() >= next_output_) {
+      next_output_ = Now() + kOutputEvery;
+      core().OnOutput(slots_.TakeOutput());
+    }
+    core().OnLedger(slots_.ledger());
+    core().OnWaits(slots_.WaitsFor());
+    const nanoseconds now = Now();
+    for (CommandEnd& end : slots_.TakeEnded()) {
+      changed_ = true;
+      if (end.result.task == 0) {
+        OnChecked(end.result);
+        continue;
+      }
+      if (end.no_room.empty()) {
+        core().OnFinished(now, std::move(end.result), end.killed);
+      } else {
+        LogWarning(end.no_room);
+        core().OnNoRoom(now, {end.result.task, end.result.attempt}, end.no_room);
+      }
+    }
+  }
+
+  void Do(Prepare& prepare) override {
+    prepared_ = std::make_shared<RunContext>(prepare.text);
+    const std::string problem = prepared_->Problem();
+    if (!problem.empty()) {
+      Prepared(problem);
+    } else if (prepare.text.check.empty()) {
+      CheckProgram();
+    } else {
+      RunText check = std::move(prepare.text);
+      check.command = {{"/bin/sh"}, {"-c"}, {check.check}};
+      check.parse = Parse::kNothing;
+      check.timeout_ms = kCheckLimit.count();
+      check.program = {};
+      checking_ = Checking::kCommand;
+      slots_.Check(std::make_shared<RunContext>(std::move(check)));
+    }
+  }
+
+  // A program that is started once must be able to run tasks of this run.
+  void CheckProgram() {
+    if (prepared_->text().program.empty()) {
+      Prepared("");
+    } else {
+      checking_ = Checking::kProgram;
+      slots_.Check(prepared_);
+    }
+  }
+
+  void OnChecked(const TaskResult& result) {
+    const bool command = checking_ == Checking::kCommand;
+    if (result.outcome != Outcome::kOk) {
+      Prepared(command ? fmt::format("--worker-check failed on {}: {}", HostName(),
+                                     result.details->error)
+                       : result.details->error);
+    } else if (command) {
+      CheckProgram();
+    } else {
+      Prepared("");
+    }
+  }
+
+  void Prepared(const std::string& problem) {
+    if (!problem.empty()) LogError(problem);
+    slots_.SetRun(prepared_);
+    core().OnPrepared(problem);
+  }
+
+  void Do(Enqueue& enqueue) override {
+    slots_.Push(std::move(enqueue.tasks));
+    changed_ = true;
+  }
+  void Do(TakeBack& take) override {
+    core().OnTakenBack(slots_.TakeBack(take.attempts), take.reason);
+  }
+  void Do(cq::Kill& k) override { slots_.Kill(k.attempts); }
+
+  void Do(StartUntil& start) override { slots_.StartUntil(start.until); }
+
+  void Do(Spool& spool) override {
+    try {
+      const std::string path =
+          WriteSpoolFile(prepared_->text().run_dir + "/spool", core().worker(), spool.results);
+      LogWarning(fmt::format("results that no master took are in '{}'", path));
+    } catch (const Error& error) {
+      LogError(fmt::format("{} results are lost: {}", Tasks(spool.results), error.what()));
+    }
+  }
+
+  void DoExit() override { slots_.KillAll(); }
+
+  Slots slots_;
+  std::vector<RunningTask> last_running_;
+  bool changed_ = false;
+  std::shared_ptr<const RunContext> prepared_;
+  enum class Checking { kCommand, kProgram };
+  Checking checking_ = Checking::kCommand;
+  nanoseconds next_output_ = kOutputEvery;
+};
+
+}  // namespace
+
+std::unique_ptr<ServingLoop> MakeTaskLoop(const WorkerOptions& options, ConnectionFile file) {
+  // A slot has two pipes, three other descriptors, and a moment's more while it spawns.
+  RequireDescriptors(64 + 10 * options.slots, "fewer slots");
+  // Those of the slots, and the transport's.
+  RequireThreads(options.slots + 2, "fewer slots");
+  return std::make_unique<TaskLoop>(options, std::move(file));
+}
+
+}  // namespace cq
