@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <pwd.h>
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -13,6 +14,7 @@
 #include <array>
 #include <cerrno>
 #include <climits>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <future>
@@ -326,6 +328,15 @@ std::string OwnExecutable() {
   const ssize_t n = readlink("/proc/self/exe", path.data(), path.size());
   if (n < 0) throw Error(fmt::format("cannot read /proc/self/exe: {}", strerror(errno)));
   return {path.data(), static_cast<size_t>(n)};
+}
+
+std::string StateDirectory() {
+  const char* state = getenv("XDG_STATE_HOME");
+  if (state != nullptr && *state == '/') return fmt::format("{}/cq", state);
+  const char* home = getenv("HOME");
+  const passwd* user = home == nullptr ? getpwuid(getuid()) : nullptr;
+  if (user != nullptr) home = user->pw_dir;
+  return fmt::format("{}/.local/state/cq", home == nullptr ? "" : home);
 }
 
 std::string HostName() {

@@ -134,6 +134,10 @@ std::string OwnPath();
 /// The absolute path of this program.
 std::string OwnExecutable();
 
+/// Where this user's programs keep what they have to remember: cq's own directory there, which may
+/// not be there yet.
+std::string StateDirectory();
+
 /// The name of this machine.
 std::string HostName();
 

@@ -9,6 +9,12 @@
 
 namespace cq {
 
+std::string BootId() {
+  std::string id = ReadFile("/proc/sys/kernel/random/boot_id");
+  if (!id.empty() && id.back() == '\n') id.pop_back();
+  return id;
+}
+
 std::optional<uint64_t> StartTimeOf(pid_t pid) {
   std::string text;
   try {

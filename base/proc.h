@@ -4,10 +4,14 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "base/files.h"
 
 namespace cq {
+
+/// Names this boot of this machine.
+std::string BootId();
 
 /// When a process started, in ticks since boot: with the pid it names a process for good. None for
 /// one that has ended.

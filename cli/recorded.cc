@@ -113,11 +113,19 @@ CommandLine WithRecorded(const std::string& run_dir, const CommandLine& line,
   // What the tasks are is said in one of three ways: the one given now stands for itself.
   const bool others = line.has_command || again.contains("program") || again.contains("function");
   if (others) again.insert({"program", "function"});
+  // Where workers run, too: what was said of others is not theirs.
+  std::set<std::string> dropped;
+  if (again.contains("on")) {
+    dropped = {"scheduler", "workers", "slots", "template", "set", "worker-init"};
+  } else if (again.contains("scheduler")) {
+    dropped = {"on", "priority"};
+  }
   CommandLine merged = line;
   if (!others) merged.command = std::move(command);
   merged.has_command = !merged.command.empty();
   merged.words.clear();
   for (const po::option& option : ParseWords(words, options).options) {
+    if (dropped.contains(option.string_key)) continue;
     if (Repeatable(option.string_key) || !again.contains(option.string_key)) {
       Append(merged.words, option);
     }

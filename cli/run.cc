@@ -1,8 +1,6 @@
 #include "cq/run.h"
 
 #include <fmt/format.h>
-#include <signal.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -10,6 +8,7 @@
 #include "base/files.h"
 #include "base/json.h"
 #include "cli/commands.h"
+#include "cli/interrupts.h"
 #include "cli/progress.h"
 #include "cli/recorded.h"
 #include "cli/run_lookup.h"
@@ -58,23 +57,6 @@ constexpr HelpPage kResumeHelp = {
     "run it runs nothing and exits as that run did. Exit status: as 'cq run'.",
     "cq resume params.cq --failed -w 8"};
 
-// The signals that interrupt a run, as a descriptor. One that was inherited as ignored stays so
-// (nohup).
-Fd InterruptFd() {
-  sigset_t set;
-  sigemptyset(&set);
-  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGXCPU}) {
-    struct sigaction old {};
-    sigaction(number, nullptr, &old);
-    if (old.sa_handler != SIG_IGN) sigaddset(&set, number);
-  }
-  sigprocmask(SIG_BLOCK, &set, nullptr);
-  signal(SIGPIPE, SIG_IGN);
-  // A file that grows beyond its limit is an error like a full disk.
-  signal(SIGXFSZ, SIG_IGN);
-  return Fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-}
-
 void PrintJson(const RunSummary& summary) {
   OrderedJson json = {{"status", summary.status}, {"tasks", summary.tasks}};
   for (size_t i = 0; i < summary.outcomes.size(); ++i) {
@@ -119,9 +101,12 @@ RunSummary Go(const CommandLine& line, const po::variables_map& values, RunOptio
   options.record = RecordOf(line, options);
   const bool hint =
       values.count("scheduler") == 0 && !FindProgram("sbatch", OwnPath(), ".").empty();
-  ProgressPrinter printer(
-      values.count("quiet") > 0,
-      hint ? "running on this machine; to run on the cluster: -s slurm -w N" : "");
+  const bool borrows = values.count("on") > 0;
+  ProgressPrinter printer(values.count("quiet") > 0,
+                          borrows ? fmt::format("on the pool '{}', as others leave its slots",
+                                                values["on"].as<std::string>())
+                          : hint  ? "running on this machine; to run on the cluster: -s slurm -w N"
+                                  : "");
   const RunSummary summary = Run(options, printer);
   SayEnd(printer, summary);
   if (values.count("json") > 0) PrintJson(summary);

@@ -10,6 +10,7 @@
 #include "master/run/run_directory.h"
 #include "protocol/command.h"
 #include "protocol/limits.h"
+#include "protocol/pool_file.h"
 
 namespace cq {
 namespace {
@@ -114,6 +115,18 @@ void SetTimeout(RunOptions& o, const std::string& option, const std::string& val
   }
 }
 
+void SetPool(RunOptions& o, const std::string&, const std::string& value) {
+  PoolDirectory(value);
+  o.scheduler = "pool:" + value;
+}
+
+void SetPriority(RunOptions& o, const std::string& option, const std::string& value) {
+  const bool negative = value.starts_with('-');
+  const uint64_t size = ParseCount(negative ? value.substr(1) : value, option, 0);
+  if (size > 1'000'000) throw UsageError(fmt::format("{} {}: at most 1000000", option, value));
+  o.priority = negative ? -static_cast<int64_t>(size) : static_cast<int64_t>(size);
+}
+
 void SetLease(RunOptions& o, const std::string& option, const std::string& value) {
   o.lease = ParseDuration(value, option);
   if (o.lease < std::chrono::seconds(1)) throw UsageError(fmt::format("{}: at least 1s", option));
@@ -159,6 +172,12 @@ std::vector<RunOption> OfWorkers() {
        "tasks at a time on each worker [1 with --workers or a scheduler, else one for each CPU]",
        Count32(&RunOptions::slots, 1)},
       {"scheduler,s", "local|slurm", "where workers run [local]", Text(&RunOptions::scheduler)},
+      {"on", "NAME",
+       "borrow the slots of this warm pool ('cq pool start'), as others leave them; at most "
+       "--workers of them",
+       SetPool},
+      {"priority", "N",
+       "on a warm pool: runs with a larger number get all that they want first [0]", SetPriority},
       {"template",
        "FILE",
        "your own submission template",
@@ -341,7 +360,15 @@ const RunOption* FindRunOption(const std::string& long_name) {
 
 po::options_description RunOptionsDescription() {
   po::options_description options("options", 100, 60);
+  AddRunOptions(options, [](const RunOption&) { return true; });
+  options.add_options()("help,h", "show this page");
+  return options;
+}
+
+void AddRunOptions(po::options_description& options,
+                   const std::function<bool(const RunOption&)>& which) {
   for (const RunOption& option : RunOptionTable()) {
+    if (!which(option)) continue;
     if (option.value == nullptr) {
       options.add_options()(option.name, option.help);
       continue;
@@ -353,8 +380,21 @@ po::options_description RunOptionsDescription() {
              : po::value<std::string>()->value_name(option.value);
     options.add_options()(option.name, value, option.help);
   }
-  options.add_options()("help,h", "show this page");
-  return options;
+}
+
+void SetRunOptions(RunOptions& options, const po::variables_map& values) {
+  if (values.count("on") > 0 && values.count("scheduler") > 0) {
+    throw UsageError("--on and --scheduler both say where workers run: choose one");
+  }
+  for (const RunOption& option : RunOptionTable()) {
+    const std::string name = option.long_name();
+    if (values.count(name) == 0 || option.set == nullptr) continue;
+    const Words given = option.value == nullptr ? Words{""}
+                        : option.kind == RunOption::Kind::kList
+                            ? values[name].as<Words>()
+                            : Words{values[name].as<std::string>()};
+    for (const std::string& value : given) option.set(options, "--" + name, value);
+  }
 }
 
 RunOptions TranslateRunOptions(const CommandLine& line, const po::variables_map& values) {
@@ -375,15 +415,7 @@ RunOptions TranslateRunOptions(const CommandLine& line, const po::variables_map&
   }
   options.input = positional[0];
   options.command = line.command;
-  for (const RunOption& option : RunOptionTable()) {
-    const std::string name = option.long_name();
-    if (values.count(name) == 0 || option.set == nullptr) continue;
-    const Words given = option.value == nullptr ? Words{""}
-                        : option.kind == RunOption::Kind::kList
-                            ? values[name].as<Words>()
-                            : Words{values[name].as<std::string>()};
-    for (const std::string& value : given) option.set(options, "--" + name, value);
-  }
+  SetRunOptions(options, values);
   const bool lpt = values.count("order") > 0 && values["order"].as<std::string>() == "lpt";
   if (lpt != !options.cost_column.empty()) {
     throw UsageError("--order lpt and --cost COLUMN go together");

@@ -44,6 +44,12 @@ const RunOption* FindRunOption(const std::string& long_name);
 /// As help pages show them.
 boost::program_options::options_description RunOptionsDescription();
 
+/// Those of the table, for the help page of another subcommand that takes them, too.
+void AddRunOptions(boost::program_options::options_description& options,
+                   const std::function<bool(const RunOption&)>& which);
+/// Sets the fields of all options of the table that are given. Throws UsageError.
+void SetRunOptions(RunOptions& options, const boost::program_options::variables_map& values);
+
 /// What a parsed command line asks for. Throws UsageError.
 RunOptions TranslateRunOptions(const CommandLine& line,
                                const boost::program_options::variables_map& values);

@@ -16,6 +16,9 @@ using RunId = uint64_t;
 using Epoch = uint64_t;
 /// A handshake of one connection: the epoch above a serial, as in an attempt; 0 is none.
 using SessionId = uint64_t;
+/// One slot of a worker of a warm pool, lent to a run. The number is the attempt's as which the
+/// pool's worker is told of it.
+using LoanId = uint64_t;
 /// 128 random bits that name a worker for its life, whatever its connections.
 using WorkerId = std::array<uint8_t, 16>;
 
@@ -26,6 +29,8 @@ constexpr uint64_t MakeSerial(Epoch epoch, uint64_t serial) {
   return epoch << kSerialBits | serial;
 }
 constexpr Epoch EpochOf(uint64_t serial) { return serial >> kSerialBits; }
+/// What it is called with its epoch apart: the serial alone.
+constexpr uint64_t SerialOf(uint64_t serial) { return serial & ((uint64_t{1} << kSerialBits) - 1); }
 
 /// One try at one task of a run, as every message names it.
 struct AttemptRef {

@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <optional>
 #include <string_view>
 #include <utility>
 
 #include "base/text.h"
+#include "protocol/pool_file.h"
 #include "schedulers/traits.h"
+#include "schedulers/warm.h"
 
 namespace cq {
 namespace {
@@ -22,6 +25,14 @@ constexpr std::array<Kind, 2> kKinds = {{
     {"local", {.replaces = true, .same_host = true}, MakeLocalScheduler},
     {"slurm", {.outlives_master = true, .explains_late = true}, MakeSlurmScheduler},
 }};
+
+/// Before the name of a warm pool.
+constexpr std::string_view kPool = "pool:";
+
+std::optional<PoolFile> PoolOf(const std::string& name) {
+  if (!name.starts_with(kPool)) return std::nullopt;
+  return ReadPoolFile(name.substr(kPool.size()));
+}
 
 const Kind& Find(const std::string& name) {
   for (const Kind& kind : kKinds) {
@@ -39,10 +50,14 @@ std::vector<std::string> SchedulerNames() {
   return names;
 }
 
-SchedulerTraits TraitsOf(const std::string& name) { return Find(name).traits; }
+SchedulerTraits TraitsOf(const std::string& name) {
+  const auto pool = PoolOf(name);
+  return pool ? TraitsOfPool(*pool) : Find(name).traits;
+}
 
 std::unique_ptr<Scheduler> MakeScheduler(const std::string& name, WorkerLaunch launch) {
-  return Find(name).make(std::move(launch));
+  const auto pool = PoolOf(name);
+  return pool ? MakeWarmScheduler(*pool, std::move(launch)) : Find(name).make(std::move(launch));
 }
 
 }  // namespace cq

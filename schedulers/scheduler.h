@@ -1,8 +1,10 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +22,8 @@ struct WorkerLaunch {
   std::string log_dir;
   unsigned slots = 1;
   unsigned cpus_per_slot = 1;
+  /// Of slots that are borrowed: larger ones first.
+  int64_t priority = 0;
   /// Of workers on this machine: the first one's number.
   unsigned first_number = 1;
   /// Shell text that runs before the worker.
@@ -43,6 +47,18 @@ struct WorkerJob {
   /// limit, requeued.
   bool explained = false;
   std::string log_file;
+};
+
+/// How a scheduler that lends stands to us (SchedulerTraits).
+struct LendingTerms {
+  /// Workers whose allocations begin so are its loans; of them it wants back all but so many; none:
+  /// it wants none back.
+  std::string allocations;
+  std::optional<uint64_t> limit;
+  /// What is being waited for, if anything is.
+  std::string waits;
+  /// No more will come, for this reason; empty: they may.
+  std::string over;
 };
 
 /// A submission that an earlier master made, or was about to make.
@@ -94,6 +110,10 @@ class Scheduler {
   /// Ends the worker of this allocation, which may be stopped or stuck. Only of a scheduler that
   /// replaces workers (SchedulerTraits).
   virtual void End(const std::string& /*allocation*/) {}
+  /// Of one that lends: for how many workers there is work.
+  virtual void Want(uint64_t /*workers*/) {}
+  /// The same: as of the last Poll.
+  virtual LendingTerms Terms() const { return {}; }
   /// Later submissions keep away from this host.
   virtual void Avoid(const std::string& /*host*/) {}
   /// The workers were told to end: waits a moment for it, and cancels those that have not.

@@ -16,9 +16,15 @@ struct SchedulerTraits {
   bool explains_late = false;
   /// Workers are on this machine, and inherit what the master has.
   bool same_host = false;
+  /// Workers come and go as others need their slots: as many as there is work for are asked for
+  /// (Scheduler::Want), and having none is no failure.
+  bool lends = false;
+  /// So many workers at most.
+  unsigned lent_at_most = 0;
 };
 
-/// The schedulers that there are (registry.cc).
+/// The schedulers that there are (registry.cc). Besides them, `pool:NAME` is the warm pool of that
+/// name.
 std::vector<std::string> SchedulerNames();
 /// Throws UsageError for a name that none has.
 SchedulerTraits TraitsOf(const std::string& name);

@@ -75,6 +75,10 @@ void Core::OnAllocationEnded(Time now, const std::string& allocation, const std:
   parts_->fleet.OnAllocationEnded(now, allocation, reason, explained);
 }
 
+void Core::OnLimit(const std::string& allocations, uint64_t workers) {
+  parts_->run.OnLimit(allocations, workers);
+}
+
 void Core::OnSpooled(Time now, Results results) { parts_->run.OnSpooled(now, std::move(results)); }
 
 void Core::OnAdded(uint64_t tasks) { parts_->run.OnAdded(tasks); }
@@ -95,24 +99,16 @@ void Core::OnStop(Time, const std::string& reason) {
 
 void Core::OnTick(Time now) {
   auto& [out, fleet, run] = *parts_;
-  // Time in which the master did not run (Ctrl-Z, a sleeping laptop) is nobody's silence.
-  const Time gap = now - last_tick_;
-  if (last_tick_ == Time{}) {
-    fleet.set_started(now);
-  } else if (gap > 2 * tick()) {
-    fleet.OnPause(gap - tick());
-  }
-  last_tick_ = now;
+  const Fleet::Due due = fleet.OnTick(now);
   run.OnTick(now);
-  if (now - last_sweep_ >= tick() / 4) {
-    last_sweep_ = now;
+  if (due.sweep) {
     run.LookAgain();
     fleet.Sweep(now);
   }
-  if (now - last_heartbeat_ < fleet.lease() / 3) return;
-  last_heartbeat_ = now;
-  run.RecordLedger();
-  fleet.SendHeartbeats();
+  if (due.heartbeats) {
+    run.RecordLedger();
+    fleet.SendHeartbeats();
+  }
 }
 
 void Core::Flush(Time now) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "master/core/employer.h"
 #include "master/core/fleet.h"
 #include "master/core/outbox.h"
 #include "master/core/run_core.h"
@@ -14,7 +15,7 @@ namespace cq {
 /// The master's state machine: decides, and does nothing. Events and the time go in, actions come
 /// out; the same input gives the same output. It trusts no peer. One thread at a time. It consists
 /// of a fleet, which knows the workers, and a run, which knows the tasks.
-class Core {
+class Core final : public Employer {
  public:
   explicit Core(CoreOptions options, Recovered recovered = {});
 
@@ -23,10 +24,9 @@ class Core {
   /// The transport cannot reach this connection any more.
   void OnUnreachable(Time now, ConnectionId connection);
   void OnCommitted(Time now, const Committed& committed);
-  /// The job that started this worker (as its hello names it) has ended. `explained`: the scheduler
-  /// names a cause that no task has to answer for.
   void OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
-                         bool explained);
+                         bool explained) override;
+  void OnLimit(const std::string& allocations, uint64_t workers) override;
   /// Workers that are about to come and have not said hello yet.
   void OnExpected(uint64_t workers) { parts_->fleet.OnExpected(workers); }
   /// Results that a worker left in a file when it could not reach any master.
@@ -57,12 +57,15 @@ class Core {
   /// Why nothing more is started; empty while something is.
   std::string drain_reason() const { return parts_->run.drain_reason(); }
   RunId run() const { return parts_->run.id(); }
-  /// Whether a worker of this allocation has ever said hello.
-  bool HasSession(const std::string& allocation) const {
+  /// How many slots could have something to do.
+  uint64_t demand() { return parts_->run.demand(); }
+  bool HasSession(const std::string& allocation) const override {
     return parts_->fleet.HasSession(allocation);
   }
-  /// If workers are connected and none of them can take tasks: why, as the first of them says.
-  std::string CommonProblem() const { return parts_->run.CommonProblem(); }
+  uint64_t progress() override { return counts().done; }
+  uint64_t workers() override { return counts().workers; }
+  bool draining() const override { return !drain_reason().empty(); }
+  std::string CommonProblem() const override { return parts_->run.CommonProblem(); }
   Ledger ledger() const { return parts_->run.ledger(); }
   /// Mean run time of a task so far; zero while unknown.
   std::chrono::nanoseconds mean_task_time() const { return parts_->run.mean_task_time(); }
@@ -81,9 +84,6 @@ class Core {
     RunCore run;
   };
   std::unique_ptr<Parts> parts_;
-  Time last_tick_{};
-  Time last_sweep_{};
-  Time last_heartbeat_{};
 };
 
 }  // namespace cq

@@ -105,6 +105,23 @@ void Fleet::OnRecorded(const std::vector<uint64_t>& numbers) {
   }
 }
 
+Fleet::Due Fleet::OnTick(Time now) {
+  const Time gap = now - last_tick_;
+  if (last_tick_ == Time{}) {
+    started_ = now;
+  } else if (gap > 2 * tick()) {
+    // Time in which the master did not run (Ctrl-Z, a sleeping laptop) is nobody's silence.
+    OnPause(gap - tick());
+  }
+  last_tick_ = now;
+  Due due;
+  due.sweep = now - last_sweep_ >= tick() / 4;
+  if (due.sweep) last_sweep_ = now;
+  due.heartbeats = now - last_heartbeat_ >= options_.lease / 3;
+  if (due.heartbeats) last_heartbeat_ = now;
+  return due;
+}
+
 void Fleet::OnPause(Time length) {
   for (Worker& worker : workers_.all()) worker.last_heard += length;
   started_ += length;
@@ -175,6 +192,11 @@ void Fleet::DrainWorker(Worker& worker, const std::string& reason) {
             fmt::format("{}: its worker {} takes no more", reason, worker.number));
   if (worker.here()) out_.SendTo(worker, cq::Drain{reason});
   worker.leaving = true;
+}
+
+void Fleet::LetGo(Worker& worker) {
+  worker.let_go = true;
+  if (worker.here()) out_.SendTo(worker, cq::Drain{kLetGo});
 }
 
 void Fleet::Stop(const std::string& reason) {

@@ -12,6 +12,12 @@
 
 namespace cq {
 
+/// How long a scheduler has to name the cause of a loss.
+inline constexpr Time kExplainWithin = std::chrono::minutes(2);
+
+/// What a worker is told that is to leave for others.
+inline constexpr const char* kLetGo = "its slot is wanted by others";
+
 /// That a worker is lost: why, and who has to answer for it.
 struct Loss {
   enum class Blame { kNobody, kProvisional, kFinal };
@@ -77,8 +83,12 @@ class Fleet {
   void OnExpected(uint64_t workers) { expected_ = workers; }
   /// The rows of these workers are durable.
   void OnRecorded(const std::vector<uint64_t>& numbers);
-  /// Time in which nobody could have been heard.
-  void OnPause(Time length);
+  /// What is due now; call at least every `tick()`.
+  struct Due {
+    bool sweep = false;
+    bool heartbeats = false;
+  };
+  Due OnTick(Time now);
   /// Looks at every worker.
   void Sweep(Time now);
   void SendHeartbeats();
@@ -87,9 +97,10 @@ class Fleet {
   /// Nobody is given anything any more: each finishes what it has and leaves.
   void Drain(const std::string& reason);
   void DrainWorker(Worker& worker, const std::string& reason);
+  /// This worker finishes what runs and leaves: its slot is wanted elsewhere.
+  void LetGo(Worker& worker);
   void Stop(const std::string& reason);
 
-  void set_started(Time now) { started_ = now; }
   WorkerTable& workers() { return workers_; }
   const WorkerTable& workers() const { return workers_; }
   uint64_t expected() const { return expected_; }
@@ -110,6 +121,7 @@ class Fleet {
   void OnJobEnded(Time now, Worker& worker, const std::string& reason, bool explained);
   void CheckLease(Time now, Worker& worker);
   void LoseSight(Worker& worker);
+  void OnPause(Time length);
   void Lose(Time now, Worker& worker, const Loss& loss);
 
   Options options_;
@@ -120,6 +132,9 @@ class Fleet {
   uint64_t expected_ = 0;
   uint64_t awaiting_ = 0;
   Time started_{};
+  Time last_tick_{};
+  Time last_sweep_{};
+  Time last_heartbeat_{};
   /// Why nobody is given anything any more, if so.
   std::optional<std::string> drained_;
 };

@@ -7,11 +7,7 @@
 #include "master/core/run_core.h"
 
 namespace cq {
-namespace {
-
-/// How long a scheduler has to name the cause of a loss.
-constexpr Time kExplainWithin = std::chrono::minutes(2);
-}  // namespace
+namespace {}  // namespace
 
 uint64_t RunCore::OnLost(Time now, Worker& worker, const Loss& loss) {
   Lane& l = lane(worker);

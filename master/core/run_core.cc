@@ -155,6 +155,33 @@ void RunCore::OnCancelled(const std::vector<TaskId>& tasks) {
   }
 }
 
+void RunCore::OnLimit(const std::string& allocations, uint64_t workers) {
+  limits_[allocations] = workers;
+  LetGoBeyondLimits();
+}
+
+// Whoever has least to do goes first. What it has not started comes back at once.
+void RunCore::LetGoBeyondLimits() {
+  for (const auto& [allocations, limit] : limits_) {
+    std::vector<Worker*> mine;
+    for (Worker& worker : workers_.all()) {
+      if (worker.stays() && worker.allocation.starts_with(allocations)) mine.push_back(&worker);
+    }
+    if (mine.size() <= limit) continue;
+    std::stable_sort(mine.begin(), mine.end(), [this](const Worker* a, const Worker* b) {
+      return std::pair(lane(*a).running, lane(*a).held.size()) <
+             std::pair(lane(*b).running, lane(*b).held.size());
+    });
+    mine.resize(mine.size() - limit);
+    for (Worker* worker : mine) fleet_.LetGo(*worker);
+  }
+}
+
+uint64_t RunCore::demand() {
+  const Counts& now = counts();
+  return drained_ ? now.out : now.tasks - std::min(now.tasks, now.done);
+}
+
 void RunCore::OnDrain(const std::string& reason) {
   if (drained_ || finished_) return;
   drained_ = reason;
@@ -180,8 +207,9 @@ void RunCore::OnTick(Time now) {
   WakeDue(now);
 }
 
-// Not all of them may have been looked at.
 void RunCore::LookAgain() {
+  LetGoBeyondLimits();
+  // Not all of them may have been looked at.
   if (tasks_.choosy() == 0) return;
   all_dirty_ = true;
   thorough_ = true;

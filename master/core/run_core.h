@@ -52,6 +52,7 @@ class RunCore final : public Tenant {
   void OnCancelled(const std::vector<TaskId>& tasks);
   void OnClosed() { options_.open = false; }
   void OnCommitted(Time now, const Committed& committed);
+  void OnLimit(const std::string& allocations, uint64_t workers);
   void OnDrain(const std::string& reason);
   void OnStop();
 
@@ -68,6 +69,7 @@ class RunCore final : public Tenant {
   std::optional<std::string> End() const;
 
   const Counts& counts();
+  uint64_t demand();
   /// Empty: it is not drained.
   std::string drain_reason() const { return drained_.value_or(""); }
   RunId id() const { return options_.text.run; }
@@ -193,6 +195,7 @@ class RunCore final : public Tenant {
   bool IsAwaited(AttemptRef ref) const;
   /// It may take tasks, or other than before.
   void MarkDirty(const Worker& worker);
+  void LetGoBeyondLimits();
   void FlushAcks(Time now);
   void SendAcks(Worker& worker);
 
@@ -243,6 +246,8 @@ class RunCore final : public Tenant {
   /// Of results so far: from giving their tasks out, and until they were durable.
   Time turnaround_{};
   Time recording_{};
+  /// How many workers it may keep of those whose allocations begin so.
+  std::map<std::string, uint64_t> limits_;
   std::optional<std::string> drained_;
   bool finished_ = false;
 };

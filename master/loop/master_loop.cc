@@ -9,8 +9,6 @@
 
 #include "base/files.h"
 #include "cq/error.h"
-#include "cq/version.h"
-#include "protocol/codec.h"
 #include "protocol/limits.h"
 #include "protocol/spans.h"
 #include "protocol/spool.h"
@@ -41,7 +39,7 @@ MasterLoop::MasterLoop(Options options, Core core, Transport transport, TaskSour
                        RunObserver& observer)
     : options_(std::move(options)),
       core_(std::move(core)),
-      transport_(std::move(transport)),
+      port_(std::move(transport), observer),
       tasks_(tasks),
       workforce_(workforce),
       observer_(observer) {
@@ -79,7 +77,7 @@ MasterLoop::End MasterLoop::Run() {
   TellDropped();
   if (options_.ending) options_.ending(end_->reason);
   workforce_.Close(leave_);
-  transport_.Close();
+  port_.Close();
   // One that nobody else can read must be closed before the export.
   if (leave_ != Pool::End::kTold || writer_->exclusive()) Close();
   return *end_;
@@ -94,7 +92,7 @@ void MasterLoop::Close() {
 
 void MasterLoop::Turn() {
   const auto readable =
-      transport_.Wait({mail_.fd(), options_.signal_fd}, std::min(core_.tick(), kProgressEvery));
+      port_.Wait({mail_.fd(), options_.signal_fd}, std::min(core_.tick(), kProgressEvery));
   if (readable[1]) OnSignals();
   // A stalled master reads everything that waits before time passes in the core.
   ReadAll();
@@ -107,6 +105,7 @@ void MasterLoop::Turn() {
   if (core_.counts().workers < workers) workforce_.PollSoon();
   core_.Flush(Now());
   Act();
+  workforce_.Want(core_.demand());
   if (!finished_) {
     if (const auto problem = workforce_.Problem(core_, interrupted_)) Fail(*problem);
   }
@@ -114,45 +113,15 @@ void MasterLoop::Turn() {
 }
 
 void MasterLoop::ReadAll() {
-  for (int i = 0; i < kFramesAtOnce; ++i) {
-    const auto incoming = transport_.Receive();
-    if (!incoming) return;
-    auto decoded = DecodeFromWorker(incoming->frame);
-    if (auto* error = std::get_if<DecodeError>(&decoded)) {
-      if (error->other_version) {
-        const std::string text = fmt::format(
-            "the worker {} (cq {}) speaks protocol version {}, its master {} (cq {}) version {}: "
-            "use the same cq on both sides",
-            error->sender_path, error->sender_version, *error->other_version, OwnExecutable(),
-            kVersion, kProtocolVersion);
-        transport_.Send(incoming->from, 0, Refuse{kVersion, OwnExecutable(), text});
-        observer_.Warning(text);
-      } else {
-        OnUnreadable(incoming->from, error->reason);
-      }
-      continue;
-    }
-    auto& [envelope, message] = std::get<Decoded<FromWorker>>(decoded);
-    if (const auto* request = std::get_if<Request>(&message)) {
+  int frames = kFramesAtOnce;
+  while (auto incoming = port_.Receive(frames)) {
+    if (const auto* request = std::get_if<Request>(&incoming->message)) {
       OnRequest(incoming->from, *request);
       if (end_) return;
       continue;
     }
-    core_.OnMessage(Now(), incoming->from, envelope, std::move(message));
+    core_.OnMessage(Now(), incoming->from, incoming->envelope, std::move(incoming->message));
   }
-}
-
-// It would be sent again for ever: whoever speaks another language has to go.
-void MasterLoop::OnUnreadable(ConnectionId from, const std::string& reason) {
-  constexpr uint64_t kPatience = 8;
-  if (unreadable_++ == 0) {
-    observer_.Warning(fmt::format("a worker's message was dropped: {}", reason));
-  }
-  if (++unreadable_of_[from] % kPatience != 0) return;
-  const std::string text =
-      fmt::format("{} messages of this worker could not be read: {}", kPatience, reason);
-  transport_.Send(from, 0, Refuse{kVersion, OwnExecutable(), text});
-  observer_.Warning(text);
 }
 
 void MasterLoop::ReadMail() {
@@ -189,7 +158,7 @@ void MasterLoop::OnMail(Copied& copied) {
   copies_.erase(copied.path);
   const bool ok = copied.problem.empty();
   if (!ok) unlink(copied.path.c_str());
-  transport_.Send(waiting, 0, Reply{ok, false, ok ? copied.path : copied.problem});
+  port_.Send(waiting, 0, Reply{ok, false, ok ? copied.path : copied.problem});
 }
 
 void MasterLoop::OnMail(Workforce::Word& word) {
@@ -253,7 +222,7 @@ void MasterLoop::OnRequest(ConnectionId from, const Request& request) {
     reply.text =
         fmt::format("finishes {} running tasks and starts no other", core_.counts().running);
   }
-  transport_.Send(from, 0, reply);
+  port_.Send(from, 0, reply);
   if (request.kind == RequestKind::kStop) StopNow("cancelled by 'cq cancel'");
   if (request.kind == RequestKind::kDrain && !interrupted_) {
     observer_.Warning("'cq cancel --drain': running tasks will be finished and no other started");
@@ -283,11 +252,7 @@ void MasterLoop::Push(JournalRecord record) {
 }
 
 void MasterLoop::Do(Send& send) {
-  if (auto* refuse = std::get_if<Refuse>(&send.message)) {
-    refuse->version = kVersion;
-    refuse->path = OwnExecutable();
-  }
-  if (!transport_.Send(send.to, send.session, send.message)) core_.OnUnreachable(Now(), send.to);
+  if (!port_.Send(send)) core_.OnUnreachable(Now(), send.to);
 }
 
 void MasterLoop::Do(struct Give& give) {
@@ -295,7 +260,7 @@ void MasterLoop::Do(struct Give& give) {
   size_t bytes = 0;
   const auto flush = [&] {
     if (assign.tasks.empty()) return;
-    const bool sent = transport_.Send(give.to, give.session, std::move(assign));
+    const bool sent = port_.Send(give.to, give.session, std::move(assign));
     if (!sent) core_.OnUnreachable(Now(), give.to);
     assign = {core_.run(), {}};
     bytes = 0;
@@ -368,11 +333,11 @@ void MasterLoop::Do(Finished&) {
 
 void MasterLoop::TellDropped() {
   const Counts& counts = core_.counts();
-  if (unreadable_ + counts.rejected > 0) {
+  if (port_.unreadable() + counts.rejected > 0) {
     observer_.Warning(
         fmt::format("dropped: {} messages that could not be read, {} reports of attempts that "
                     "were never given out",
-                    unreadable_, counts.rejected));
+                    port_.unreadable(), counts.rejected));
   }
   if (counts.dropped > 0) {
     observer_.Note(fmt::format("{} reports came late or again and were dropped", counts.dropped));

@@ -16,6 +16,7 @@
 #include "master/input/task_source.h"
 #include "master/journal/record_writer.h"
 #include "master/loop/transport.h"
+#include "master/loop/worker_port.h"
 #include "master/pools/workforce.h"
 
 namespace cq {
@@ -81,7 +82,6 @@ class MasterLoop {
   void Turn();
   void ReadAll();
   void ReadMail();
-  void OnUnreadable(ConnectionId from, const std::string& reason);
   void ReadSpool();
   void OnMail(Committed& committed);
   void OnMail(JournalFailed& failed);
@@ -110,7 +110,7 @@ class MasterLoop {
   Options options_;
   Clock::time_point origin_ = Clock::now();
   Core core_;
-  Transport transport_;
+  WorkerPort port_;
   TaskSource& tasks_;
   Workforce& workforce_;
   RunObserver& observer_;
@@ -129,9 +129,6 @@ class MasterLoop {
   /// Copies of the journal that are being made, and who waits for them.
   std::map<std::string, ConnectionId> copies_;
   uint64_t copies_made_ = 0;
-
-  uint64_t unreadable_ = 0;
-  std::map<ConnectionId, uint64_t> unreadable_of_;
 };
 
 }  // namespace cq

@@ -43,6 +43,7 @@ WorkerLaunch LaunchOf(const PoolOptions& options) {
   launch.first_number = options.first_number;
   launch.worker_init = options.worker_init;
   launch.set = options.template_values;
+  launch.priority = options.priority;
   if (options.template_file.empty()) return launch;
   try {
     launch.template_text = ReadStream(options.template_file);
@@ -81,7 +82,12 @@ Pool::Pool(const PoolOptions& options)
 bool CancelAllocation(OpenAllocation left, const std::function<void(const std::string&)>& say) {
   PoolOptions options;
   options.scheduler = left.scheduler;
-  if (!TraitsOf(left.scheduler).outlives_master) return false;
+  try {
+    if (!TraitsOf(left.scheduler).outlives_master) return false;
+  } catch (const UsageError&) {
+    // A pool that there is not any more.
+    return false;
+  }
   const auto made = MakeScheduler(left.scheduler, LaunchOf(options));
   left.workers = 1;
   auto adopted = made->Adopt(LeftOf(left));
@@ -120,8 +126,10 @@ void Pool::Adopt(OpenAllocation left) { commands_.Put(AdoptCommand{std::move(lef
 
 void Pool::PollSoon() { commands_.Put(PollCommand{}); }
 
+void Pool::Want(uint64_t workers) { commands_.Put(WantCommand{workers}); }
+
 void Pool::EndJob(const std::string& allocation) {
-  if (traits_.replaces) commands_.Put(EndCommand{allocation});
+  if (traits_.replaces || traits_.lends) commands_.Put(EndCommand{allocation});
 }
 
 void Pool::Avoid(const std::string& host) { commands_.Put(AvoidCommand{host}); }
@@ -178,6 +186,8 @@ void Pool::Work() {
         }
       } else if (const auto* end = std::get_if<EndCommand>(&command)) {
         scheduler_->End(end->allocation);
+      } else if (const auto* want = std::get_if<WantCommand>(&command)) {
+        scheduler_->Want(want->workers);
       } else if (const auto* avoid = std::get_if<AvoidCommand>(&command)) {
         scheduler_->Avoid(avoid->host);
       } else if (const auto* close = std::get_if<CloseCommand>(&command)) {
@@ -290,7 +300,8 @@ void Pool::Submit(unsigned wanted, unsigned workers) {
     callbacks_.event(Submitted{wanted, 0, error.what()});
     return;
   }
-  callbacks_.event(Submitted{wanted, workers, {}});
+  // What is lent comes when it comes.
+  callbacks_.event(Submitted{wanted, traits_.lends ? 0 : workers, {}});
 }
 
 std::optional<unsigned> Pool::Report() {
@@ -324,6 +335,11 @@ std::optional<unsigned> Pool::Report() {
     changed_ = std::chrono::steady_clock::now();
     polls_unchanged_ = 0;
   }
+  LendingTerms terms = scheduler_->Terms();
+  states.allocations = std::move(terms.allocations);
+  states.limit = terms.limit;
+  states.waits = std::move(terms.waits);
+  states.over = std::move(terms.over);
   const auto alive = std::count_if(states.jobs.begin(), states.jobs.end(),
                                    [](const JobState& job) { return !job.ended; });
   callbacks_.event(std::move(states));

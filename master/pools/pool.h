@@ -40,6 +40,8 @@ struct PoolOptions {
   /// The user's own template; empty: the scheduler's.
   std::string template_file;
   std::map<std::string, std::string> template_values;
+  /// Of slots that are borrowed: larger ones first.
+  int64_t priority = 0;
 };
 
 /// What the event loop learns of its workers' jobs.
@@ -53,6 +55,11 @@ struct JobState {
 };
 struct JobStates {
   std::vector<JobState> jobs;
+  // As LendingTerms.
+  std::string allocations;
+  std::optional<uint64_t> limit;
+  std::string waits;
+  std::string over;
 };
 /// The answer to Start: of the workers that were wanted, so many are on their way; the others were
 /// adopted and live, or could not be submitted.
@@ -112,6 +119,8 @@ class Pool {
   /// Takes over a submission of an earlier master. Before the first Start.
   void Adopt(OpenAllocation left);
   void PollSoon();
+  /// For how many workers there is work, if that is to be known.
+  void Want(uint64_t workers);
   /// Ends the job of a worker that was lost by its silence, if such workers are replaced.
   void EndJob(const std::string& allocation);
   /// No further worker goes to this host.
@@ -140,14 +149,17 @@ class Pool {
   struct CloseCommand {
     End how = End::kNow;
   };
+  struct WantCommand {
+    uint64_t workers = 0;
+  };
   struct EndCommand {
     std::string allocation;
   };
   struct AvoidCommand {
     std::string host;
   };
-  using Command =
-      std::variant<StartCommand, AdoptCommand, PollCommand, EndCommand, AvoidCommand, CloseCommand>;
+  using Command = std::variant<StartCommand, AdoptCommand, PollCommand, WantCommand, EndCommand,
+                               AvoidCommand, CloseCommand>;
 
   void Work();
   void Submit(unsigned wanted, unsigned workers);

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 
 namespace cq {
 
@@ -45,8 +47,8 @@ uint64_t Workforce::pending() const {
   return pending;
 }
 
-std::optional<std::string> Workforce::On(Time now, Word& word, Core& core, RunObserver& observer,
-                                         bool over) {
+std::optional<std::string> Workforce::On(Time now, Word& word, Employer& core,
+                                         RunObserver& observer, bool over) {
   Member& member = members_[word.pool];
   if (const auto* submitted = std::get_if<Submitted>(&word.event)) {
     return OnSubmitted(member, *submitted, observer);
@@ -76,10 +78,15 @@ std::optional<std::string> Workforce::OnSubmitted(Member& member, const Submitte
 }
 
 std::optional<std::string> Workforce::OnStates(Time now, Member& member, const JobStates& states,
-                                               Core& core, RunObserver& observer, bool over) {
+                                               Employer& core, RunObserver& observer, bool over) {
   member.alive = 0;
   member.pending = 0;
-  pending_reason_.clear();
+  pending_reason_ = states.waits;
+  member.over = states.over;
+  if (!states.over.empty()) last_death_ = states.over;
+  if (!states.allocations.empty()) {
+    core.OnLimit(states.allocations, states.limit.value_or(std::numeric_limits<uint64_t>::max()));
+  }
   for (const JobState& job : states.jobs) {
     if (job.ended) continue;
     ++member.alive;
@@ -105,37 +112,52 @@ std::optional<std::string> Workforce::OnStates(Time now, Member& member, const J
 }
 
 std::optional<std::string> Workforce::OnEnded(Time now, Member& member, const JobState& job,
-                                              Core& core, RunObserver& observer) {
+                                              Employer& core, RunObserver& observer) {
   const bool connected = core.HasSession(job.allocation);
   last_death_ =
       fmt::format("{}{}\n{}", job.reason, connected ? "" : " before it connected", job.log_tail);
   // The last one is told with the end of the run.
   if (!connected && jobs() > 0) observer.Warning(fmt::format("a worker was lost: {}", last_death_));
   core.OnAllocationEnded(now, job.allocation, job.reason, job.explained);
-  if (!member.pool->traits().replaces || !core.drain_reason().empty()) return std::nullopt;
+  const auto& traits = member.pool->traits();
+  // What was lent goes back again and again.
+  if (traits.lends ? job.explained : !traits.replaces) return std::nullopt;
+  if (core.draining()) return std::nullopt;
   // A replacement only as long as something gets done between the losses.
-  const uint64_t done = core.counts().done;
+  const uint64_t done = core.progress();
   deaths_in_a_row_ = done == done_at_last_death_ ? deaths_in_a_row_ + 1 : 1;
   done_at_last_death_ = done;
   if (deaths_in_a_row_ > 3 * workers_ + 3) {
     return fmt::format("{} workers were lost in a row without a single result; the last: {}",
                        deaths_in_a_row_, last_death_);
   }
-  Start(member, 1);
+  if (traits.replaces) Start(member, 1);
   return std::nullopt;
 }
 
-std::optional<std::string> Workforce::Problem(Core& core, bool interrupted) const {
-  if (jobs() == 0 && core.counts().workers == 0 && !interrupted) {
+std::optional<std::string> Workforce::Problem(Employer& core, bool interrupted) const {
+  const bool may_come = std::any_of(members_.begin(), members_.end(), [](const Member& member) {
+    return member.pool->traits().lends && member.over.empty();
+  });
+  if (jobs() == 0 && core.workers() == 0 && !may_come && !interrupted) {
     return fmt::format("no worker is left{}",
                        last_death_.empty() ? "" : "; the last: " + last_death_);
   }
   // One that has not connected yet may still be a better one.
   const std::string problem = core.CommonProblem();
-  if (!problem.empty() && core.counts().workers >= jobs()) {
+  if (!problem.empty() && core.workers() >= jobs()) {
     return fmt::format("no worker can take a task: {}", problem);
   }
   return std::nullopt;
+}
+
+void Workforce::Want(uint64_t workers) {
+  for (Member& member : members_) {
+    if (!member.pool->traits().lends) continue;
+    // Beyond what it may have at most, the number is all the same to it.
+    const uint64_t wanted = std::min<uint64_t>(workers, member.workers);
+    if (std::exchange(member.wanted, wanted) != wanted) member.pool->Want(wanted);
+  }
 }
 
 bool Workforce::outlives() const {

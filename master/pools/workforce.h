@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "cq/run_observer.h"
-#include "master/core/core.h"
+#include "master/core/employer.h"
 #include "master/pools/pool.h"
 
 namespace cq {
@@ -35,9 +35,13 @@ class Workforce {
   void Open(const std::function<void(Word)>& say, int say_fd,
             const std::function<bool(JournalRecord)>& write_durably);
   /// Why the run cannot go on, if it cannot. `over`: nobody is to be replaced any more.
-  std::optional<std::string> On(Time now, Word& word, Core& core, RunObserver& observer, bool over);
+  std::optional<std::string> On(Time now, Word& word, Employer& core, RunObserver& observer,
+                                bool over);
   /// The same of the workforce as it is.
-  std::optional<std::string> Problem(Core& core, bool interrupted) const;
+  std::optional<std::string> Problem(Employer& core, bool interrupted) const;
+
+  /// For how many workers there is work.
+  void Want(uint64_t workers);
 
   /// Jobs that live, or are being submitted.
   uint64_t jobs() const;
@@ -65,13 +69,17 @@ class Workforce {
     std::set<std::string> started;
     /// Workers that it was asked for and has not answered about.
     uint64_t starting = 0;
+    /// Of one that lends: for how many there was work when it was last told, and why no more will
+    /// come, if so.
+    uint64_t wanted = 0;
+    std::string over;
   };
   void Start(Member& member, unsigned workers);
   std::optional<std::string> OnSubmitted(Member& member, const Submitted& submitted,
                                          RunObserver& observer);
-  std::optional<std::string> OnStates(Time now, Member& member, const JobStates& states, Core& core,
-                                      RunObserver& observer, bool over);
-  std::optional<std::string> OnEnded(Time now, Member& member, const JobState& job, Core& core,
+  std::optional<std::string> OnStates(Time now, Member& member, const JobStates& states,
+                                      Employer& core, RunObserver& observer, bool over);
+  std::optional<std::string> OnEnded(Time now, Member& member, const JobState& job, Employer& core,
                                      RunObserver& observer);
 
   std::vector<Member> members_;

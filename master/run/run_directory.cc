@@ -125,14 +125,6 @@ bool Answers(const std::string& address) {
          getsockopt(socket_fd.get(), SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0;
 }
 
-std::string BootId() {
-  std::string id = ReadFile("/proc/sys/kernel/random/boot_id");
-  if (!id.empty() && id.back() == '\n') id.pop_back();
-  return id;
-}
-
-// Shared by the workers of this master, which inherit the descriptor: the lock goes with the last
-// of them, however they end.
 // They end within a second of their master.
 void WaitForLocalWorkers(const std::string& path) {
   const Fd fd(open(path.c_str(), O_RDWR | O_CLOEXEC));

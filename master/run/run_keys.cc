@@ -1,7 +1,6 @@
 #include "master/run/run_keys.h"
 
 #include <fmt/format.h>
-#include <pwd.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -15,17 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string StateDirectory(RunId run) {
-  const char* state = getenv("XDG_STATE_HOME");
-  const char* home = getenv("HOME");
-  const passwd* user = home == nullptr ? getpwuid(getuid()) : nullptr;
-  if (user != nullptr) home = user->pw_dir;
-  const std::string base = state != nullptr && *state == '/'
-                               ? state
-                               : fmt::format("{}/.local/state", home == nullptr ? "" : home);
-  return fmt::format("{}/cq/{:016x}", base, run);
-}
-
 std::string ReadKey(const std::string& path) {
   std::string key = ReadFile(path);
   while (!key.empty() && key.back() == '\n') key.pop_back();
@@ -37,7 +25,7 @@ std::string ReadKey(const std::string& path) {
 
 RunKeys::RunKeys(const RunDirectory& directory, RunId run) : directory_(directory) {
   if (!KeepsFilesPrivate(directory.path())) {
-    elsewhere_ = StateDirectory(run);
+    elsewhere_ = fmt::format("{}/{:016x}", StateDirectory(), run);
     std::error_code failed;
     fs::create_directories(elsewhere_, failed);
     if (failed || !KeepsFilesPrivate(elsewhere_)) {
@@ -68,7 +56,8 @@ int RunKeys::port() const {
   return std::atoi(address.c_str() + address.rfind(':') + 1);
 }
 
-void RunKeys::Write(std::vector<std::string> endpoints, std::string local) {
+void RunKeys::Write(std::vector<std::string> endpoints, std::string local, bool lends) {
+  connection_.lends = lends;
   connection_.endpoints = std::move(endpoints);
   connection_.local = std::move(local);
   ReplaceFile(File("server.key"), server_.secret_key + "\n", 0600);

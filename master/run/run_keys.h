@@ -22,8 +22,8 @@ class RunKeys {
   /// Not in the run directory but here; empty otherwise.
   const std::string& elsewhere() const { return elsewhere_; }
 
-  /// Writes `server.key` and `connect.json`. Throws Error.
-  void Write(std::vector<std::string> endpoints, std::string local);
+  /// Writes `server.key` and `connect.json`; `lends` as there. Throws Error.
+  void Write(std::vector<std::string> endpoints, std::string local, bool lends);
   /// Of a run that needs them no more: removes what is outside the run directory.
   void Remove() const;
 

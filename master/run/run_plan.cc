@@ -59,10 +59,19 @@ void CheckOptions(const RunOptions& options) {
                     "put it in quotes",
                     options.command.size()));
   }
-  if (!TraitsOf(options.scheduler).same_host && !options.workers) {
-    throw UsageError(
-        fmt::format("--scheduler {} needs --workers N: how many jobs to start", options.scheduler));
+  RequireWorkers(options);
+}
+
+void RequireWorkers(const RunOptions& options) {
+  const SchedulerTraits traits = TraitsOf(options.scheduler);
+  if (traits.lends) {
+    if (options.slots) throw UsageError("--slots: what a warm pool lends are single slots");
+  } else if (options.priority != 0) {
+    throw UsageError("--priority is among runs on a warm pool: --on NAME");
   }
+  if (traits.same_host || traits.lends || options.workers) return;
+  throw UsageError(
+      fmt::format("--scheduler {} needs --workers N: how many jobs to start", options.scheduler));
 }
 
 void CheckOutputOf(const RunOptions& options) {
@@ -81,12 +90,14 @@ void CheckOutputOf(const RunOptions& options) {
 PoolOptions PlanPool(const RunOptions& options) {
   PoolOptions pool;
   pool.scheduler = options.scheduler;
+  pool.priority = options.priority;
+  const SchedulerTraits traits = TraitsOf(options.scheduler);
   // --slots N alone, or nothing, is one worker with so many slots; --workers N alone is N of one
   // slot.
-  const unsigned slots =
-      options.workers || !TraitsOf(options.scheduler).same_host ? 1 : UsableCpus();
-  pool.workers = options.workers.value_or(1);
-  pool.slots = options.slots.value_or(slots);
+  const bool one = options.workers || !traits.same_host || traits.lends;
+  pool.workers = options.workers.value_or(traits.lends ? traits.lent_at_most : 1);
+  if (traits.lends) pool.workers = std::min(pool.workers, traits.lent_at_most);
+  pool.slots = options.slots.value_or(one ? 1 : UsableCpus());
   pool.program = options.worker_program.empty() ? OwnCommand()
                                                 : std::vector<std::string>{options.worker_program};
   pool.run_dir = RunDirectoryPath(options);

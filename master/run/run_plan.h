@@ -16,6 +16,8 @@ namespace cq {
 bool IsServed(const RunOptions& options);
 /// What is wrong with the options alone.
 void CheckOptions(const RunOptions& options);
+/// The part of it that is about workers.
+void RequireWorkers(const RunOptions& options);
 /// Whether the results may go where they are to go.
 void CheckOutputOf(const RunOptions& options);
 PoolOptions PlanPool(const RunOptions& options);

@@ -186,7 +186,7 @@ Transport::Reach RunSession::ReachOfPools() const {
 
 // Binds, and writes the keys and the address to where workers find them: the same keys and, if it
 // can be had, the same port as an earlier master's, so that workers come back by themselves.
-Transport RunSession::Listen() {
+Transport RunSession::Listen(bool lends) {
   // The transport's, the journal's, and those of the pools: libzmq would abort for want of one.
   RequireThreads(4 + pools_.size(), pools_.size() > 1 ? "fewer pools" : "a quieter machine");
   Transport transport(keys_->server(), keys_->client_public());
@@ -198,7 +198,7 @@ Transport RunSession::Listen() {
   if (local && keeps_private) socket = transport.BindLocal(directory_->File("local"));
   auto endpoints = transport.Bind(ReachOfPools(), keys_->port());
   const std::string address = endpoints[0];
-  keys_->Write(std::move(endpoints), std::move(socket));
+  keys_->Write(std::move(endpoints), std::move(socket), lends);
   if (!keeps_private) {
     observer_.Warning(
         fmt::format("the file system of '{}' can keep no file private: the run's keys are in '{}'",
@@ -239,8 +239,7 @@ void RunSession::FillCommon(CoreOptions& core) const {
   core.crash_limit = options_.crash_limit;
   core.retries = options_.retries;
   core.max_failures = options_.max_failures;
-  core.explained_late = std::any_of(pools_.begin(), pools_.end(),
-                                    [](const auto& pool) { return pool->traits().explains_late; });
+  core.explained_late = explains_late();
   core.expected_slots = 0;
   for (const PoolOptions& plan : plans_) core.expected_slots += uint64_t{plan.workers} * plan.slots;
   FillCommon(core.text);
@@ -260,15 +259,30 @@ void RunSession::FillCommon(RunText& text) const {
   text.on_master_loss_ms = static_cast<uint64_t>(loss.count());
 }
 
+bool RunSession::explains_late() const {
+  return std::any_of(pools_.begin(), pools_.end(),
+                     [](const auto& pool) { return pool->traits().explains_late; });
+}
+
+bool RunSession::same_host() const {
+  return std::all_of(pools_.begin(), pools_.end(),
+                     [](const auto& pool) { return pool->traits().same_host; });
+}
+
+Transport RunSession::Wire(Recovered& recovered, bool lends) {
+  keys_ = std::make_unique<RunKeys>(*directory_, definition_.run);
+  Transport transport = Listen(lends);
+  for (const auto& pool : pools_) pool->HoldOpen(directory_->workers_lock());
+  if (journal_) TakeOver(recovered);
+  workforce_ = std::make_unique<Workforce>(shares_);
+  return transport;
+}
+
 MasterLoop& RunSession::Start(CoreOptions core, MasterLoop::Options loop, Recovered recovered,
                               TaskSource& tasks, const MakeWriter& make_writer) {
   FillCommon(core);
-  keys_ = std::make_unique<RunKeys>(*directory_, definition_.run);
-  Transport transport = Listen();
-  for (const auto& pool : pools_) pool->HoldOpen(directory_->workers_lock());
   const bool journalled = journal_.has_value();
-  if (journalled) TakeOver(recovered);
-  workforce_ = std::make_unique<Workforce>(shares_);
+  Transport transport = Wire(recovered, false);
   loop.spool = directory_->File("spool");
   loop.copies = directory_->File("copy-");
   loop.keep_alive = [this] {

@@ -76,6 +76,15 @@ class RunSession {
   /// `loop` have what only tasks of this kind have; all that runs have in common is filled in.
   MasterLoop& Start(CoreOptions core, MasterLoop::Options loop, Recovered recovered,
                     TaskSource& tasks, const MakeWriter& make_writer);
+  /// The first half of that, for a loop of another kind. `lends` as in the connection file.
+  Transport Wire(Recovered& recovered, bool lends);
+  Workforce& workforce() { return *workforce_; }
+  void FillCommon(RunText& text) const;
+  /// Whether a scheduler may name the cause of a loss after it; whether all workers are on this
+  /// machine.
+  bool explains_late() const;
+  bool same_host() const;
+  std::chrono::milliseconds lease() const { return options_.lease; }
   /// Tells the user of files that have changed while the run goes on.
   void LookAtFiles();
   /// Once the loop is closed. Keys stay where another master may go on.
@@ -83,10 +92,9 @@ class RunSession {
 
  private:
   void CompareFiles(const Fingerprints& now);
-  Transport Listen();
+  Transport Listen(bool lends);
   Transport::Reach ReachOfPools() const;
   void TakeOver(Recovered& recovered);
-  void FillCommon(RunText& text) const;
   void FillCommon(CoreOptions& core) const;
 
   const CommonOptions options_;

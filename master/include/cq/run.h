@@ -52,6 +52,8 @@ struct RunOptions : CommonOptions {
   std::string template_file;
   std::map<std::string, std::string> template_values;
   std::string worker_init;
+  /// Of a run on a warm pool (`scheduler` is "pool:NAME"): larger ones get all they want first.
+  int64_t priority = 0;
 
   std::map<std::string, std::string> constants;
   /// The tasks' directory; empty: the current one.

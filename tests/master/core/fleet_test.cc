@@ -53,7 +53,7 @@ class FleetTest : public ::testing::Test {
     fleet_ = std::make_unique<Fleet>(Fleet::Options{kFleet, 1, seconds(30), explained_late},
                                      recovered, out_);
     fleet_->set_tenant(listener_);
-    fleet_->set_started(now_);
+    fleet_->OnTick(now_);
   }
 
   static Hello HelloOf(uint8_t worker, const std::string& allocation) {

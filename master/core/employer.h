@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "master/core/worker_table.h"
+
+namespace cq {
+
+/// A core, as those see it who bring its workers.
+class Employer {
+ public:
+  virtual ~Employer() = default;
+  /// The job that started this worker (as its hello names it) has ended. `explained`: the scheduler
+  /// names a cause that no task has to answer for.
+  virtual void OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
+                                 bool explained) = 0;
+  /// Of the workers whose allocations begin so it may keep this many; of more it lets the emptiest
+  /// go.
+  virtual void OnLimit(const std::string& allocations, uint64_t workers) = 0;
+  /// Whether a worker of this allocation has ever said hello.
+  virtual bool HasSession(const std::string& allocation) const = 0;
+  /// Grows with whatever workers get done.
+  virtual uint64_t progress() = 0;
+  /// Those that are connected.
+  virtual uint64_t workers() = 0;
+  /// No worker is needed any more.
+  virtual bool draining() const = 0;
+  /// If workers are connected and none of them can take tasks: why, as the first of them says.
+  virtual std::string CommonProblem() const = 0;
+};
+
+}  // namespace cq

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "master/core/employer.h"
+#include "master/core/fleet.h"
+#include "master/core/lender.h"
+#include "master/core/outbox.h"
+
+namespace cq {
+
+/// The state machine of a warm pool's master, in the style of Core: a fleet, which knows the
+/// workers, and a lender, which knows whose their slots are.
+class LenderCore final : public Employer {
+ public:
+  struct Options {
+    Epoch epoch = 1;
+    /// What workers are told of the pool; its `run` is the pool's id.
+    RunText text;
+    std::chrono::milliseconds lease{30'000};
+    /// A scheduler may name the cause of a loss after it.
+    bool explained_late = false;
+  };
+  LenderCore(Options options, const Recovered& recovered);
+
+  void OnMessage(Time now, ConnectionId from, Envelope envelope, FromWorker message);
+  /// The transport cannot reach this connection any more.
+  void OnUnreachable(ConnectionId connection) { parts_->fleet.OnUnreachable(connection); }
+  void OnCommitted(const Committed& committed) { parts_->fleet.OnRecorded(committed.workers); }
+  void OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
+                         bool explained) override {
+    parts_->fleet.OnAllocationEnded(now, allocation, reason, explained);
+  }
+  // Nobody lends to a pool.
+  void OnLimit(const std::string&, uint64_t) override {}
+  bool HasSession(const std::string& allocation) const override {
+    return parts_->fleet.HasSession(allocation);
+  }
+  uint64_t progress() override { return parts_->lender.ended(); }
+  uint64_t workers() override { return parts_->fleet.workers().here(); }
+  bool draining() const override { return parts_->lender.closing(); }
+  std::string CommonProblem() const override { return {}; }
+  /// Lends nothing more; workers leave when their slots are free.
+  void OnDrain(const std::string& reason) { parts_->fleet.Drain(reason); }
+  /// Workers end now, and what they have lent.
+  void OnStop(const std::string& reason) { parts_->fleet.Stop(reason); }
+  void OnTick(Time now);
+  /// Call once everything that waited has been handled.
+  void Flush() { parts_->lender.Flush(); }
+
+  std::vector<Action> TakeActions() { return parts_->out.Take(); }
+  std::vector<LenderAction> TakeLenderActions() { return parts_->lender.TakeActions(); }
+
+  /// What runs say goes to it.
+  Lender& lender() { return parts_->lender; }
+  const Fleet& fleet() const { return parts_->fleet; }
+
+  /// Asserts that its books agree. For tests.
+  void CheckInvariants() const;
+
+ private:
+  /// In one place, since they know each other.
+  struct Parts {
+    Parts(Options options, const Recovered& recovered);
+    Outbox out;
+    Fleet fleet;
+    Lender lender;
+  };
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace cq

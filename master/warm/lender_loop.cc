@@ -1,0 +1,317 @@
+#include "master/warm/lender_loop.h"
+
+#include <fmt/format.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+
+#include "cq/error.h"
+
+namespace cq {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+/// Frames handled before the core may act on them.
+constexpr int kFramesAtOnce = 1000;
+constexpr seconds kKeepAliveEvery{10};
+constexpr milliseconds kTurn{1000};
+
+}  // namespace
+
+LenderLoop::LenderLoop(Options options, LenderCore core, Transport transport, Workforce& workforce,
+                       const MakeRecordWriter& make_writer, RunObserver& observer, Desk& desk)
+    : options_(std::move(options)),
+      core_(std::move(core)),
+      port_(std::move(transport), observer),
+      workforce_(workforce),
+      observer_(observer),
+      desk_(desk) {
+  RecordWriter::Callbacks callbacks;
+  callbacks.committed = [this](Committed committed) { mail_.Put(std::move(committed)); };
+  callbacks.failed = [this](std::string reason) { mail_.Put(JournalFailed{std::move(reason)}); };
+  callbacks.copied = [](const std::string&, const std::string&) {};
+  writer_ = make_writer(std::move(callbacks));
+}
+
+// The pools' threads write to our mailbox and journal until they are closed.
+LenderLoop::~LenderLoop() {
+  workforce_.Close(Pool::End::kNow);
+  workforce_.Wait();
+}
+
+LenderLoop::End LenderLoop::Run() {
+  workforce_.Open([this](Workforce::Word word) { mail_.Put(std::move(word)); }, mail_.fd(),
+                  [this](JournalRecord record) {
+                    std::vector<JournalRecord> records;
+                    records.push_back(std::move(record));
+                    writer_->Push(std::move(records));
+                    return writer_->Flush();
+                  });
+  while (!end_) {
+    try {
+      Turn();
+    } catch (const std::exception& error) {
+      Finish(3, error.what());
+    }
+  }
+  if (options_.ending) options_.ending(end_->reason);
+  workforce_.Close(end_->status == 0 ? Pool::End::kTold : Pool::End::kNow);
+  port_.Close();
+  const std::string left = workforce_.Wait();
+  if (!left.empty()) observer_.Warning(left);
+  writer_.reset();
+  return *end_;
+}
+
+void LenderLoop::Turn() {
+  const auto tick = core_.fleet().tick();
+  const auto readable =
+      port_.Wait({mail_.fd(), options_.signal_fd, desk_.fd()}, std::min(tick, kTurn));
+  if (readable[1]) OnSignals();
+  int frames = kFramesAtOnce;
+  while (auto incoming = port_.Receive(frames)) {
+    // The pool has no tasks that somebody could ask about.
+    if (std::holds_alternative<Request>(incoming->message)) continue;
+    core_.OnMessage(Now(), incoming->from, incoming->envelope, std::move(incoming->message));
+  }
+  ReadMail();
+  desk_.Read({[this](BorrowerId from, const OrderedJson& word) { OnWord(from, word); },
+              [this](BorrowerId from) {
+                const auto run = runs_.find(from);
+                if (run == runs_.end()) return;
+                observer_.Note(fmt::format("{} has gone", run->second.name));
+                runs_.erase(run);
+                core_.lender().OnBorrowerGone(from);
+              },
+              [this](BorrowerId from, bool mute) { core_.lender().OnMute(from, mute); }});
+  if (end_) return;
+  const uint64_t workers = core_.workers();
+  core_.OnTick(Now());
+  // The scheduler may know why a worker fell silent.
+  if (core_.workers() < workers) workforce_.PollSoon();
+  core_.Flush();
+  Act();
+  TellSlots();
+  const auto problem = workforce_.Problem(core_, draining_.has_value());
+  if (problem) return Finish(3, *problem);
+  if (draining_ && core_.lender().loans() == 0) return Finish(0, *draining_);
+  LookAtIdleness();
+  if (Clock::now() - kept_alive_ < kKeepAliveEvery) return;
+  kept_alive_ = Clock::now();
+  if (options_.keep_alive) options_.keep_alive();
+}
+
+void LenderLoop::OnSignals() {
+  signalfd_siginfo info{};
+  while (read(options_.signal_fd, &info, sizeof info) == sizeof info) {
+    const auto* name = sigabbrev_np(static_cast<int>(info.ssi_signo));
+    if (info.ssi_signo == SIGINT && !draining_) {
+      observer_.Warning(
+          fmt::format("interrupted: the pool ends when its {} loans have; Ctrl-C again to end it "
+                      "now",
+                      core_.lender().loans()));
+      Drain("interrupted");
+    } else {
+      StopNow(fmt::format("stopped by SIG{}", name));
+    }
+  }
+}
+
+void LenderLoop::ReadMail() {
+  for (Mail& mail : mail_.TakeAll()) {
+    std::visit([this](auto& m) { OnMail(m); }, mail);
+  }
+}
+
+void LenderLoop::OnMail(Workforce::Word& word) {
+  const auto problem = workforce_.On(Now(), word, core_, observer_, end_.has_value());
+  if (problem) Finish(3, *problem);
+}
+
+// ---- runs ----
+
+void LenderLoop::OnWord(BorrowerId from, const OrderedJson& word) {
+  try {
+    const auto say = word["say"].get<std::string>();
+    if (say == "status") return desk_.Say(from, Status());
+    if (say == "stop") {
+      const bool now = word.value("now", false);
+      return now ? StopNow("told to end now") : Drain("told to end");
+    }
+    if (say == "borrow") return OnBorrow(from, word);
+    const auto run = runs_.find(from);
+    if (run == runs_.end()) return;
+    if (say == "want") {
+      run->second.wanted = word.at("slots").get<uint64_t>();
+      core_.lender().OnWants(from, run->second.wanted);
+    } else if (say == "avoid") {
+      core_.lender().OnAvoids(from, word.at("host").get<std::string>());
+    } else if (say == "end") {
+      core_.lender().OnUnwanted(from, word.at("loan").get<LoanId>());
+    }
+  } catch (const OrderedJson::exception& error) {
+    desk_.Say(from, {{"say", "refused"}, {"reason", error.what()}});
+  }
+}
+
+void LenderLoop::OnBorrow(BorrowerId from, const OrderedJson& word) {
+  if (draining_) return desk_.Say(from, {{"say", "refused"}, {"reason", "it is about to end"}});
+  Borrowing run;
+  run.name = BytesOfJson(word.at("name"));
+  run.priority = word.at("priority").get<int64_t>();
+  run.pid = word.at("pid").get<uint64_t>();
+  run.allocations = word.at("allocations").get<std::string>();
+  run.logs = BytesOfJson(word.at("logs"));
+  run.order.program = ListOfJson(word.at("program"));
+  run.order.connection_file = BytesOfJson(word.at("connect"));
+  if (options_.pool.same_host) {
+    run.order.master_pid = run.pid;
+    run.order.master_start = word.at("start").get<uint64_t>();
+    run.order.workers_lock = BytesOfJson(word.at("workers_lock"));
+  }
+  core_.lender().OnBorrower(from, word.at("run").get<RunId>(), run.priority);
+  core_.lender().OnClaimed(from, word.at("loans").get<std::vector<LoanId>>());
+  observer_.Note(fmt::format("{} borrows", run.name));
+  runs_[from] = std::move(run);
+  // What it has still comes first.
+  Act();
+  desk_.Say(from, {{"say", "lends"}, {"slots", core_.lender().slots()}});
+}
+
+OrderedJson LenderLoop::Status() {
+  OrderedJson runs = OrderedJson::array();
+  for (const auto& [id, run] : runs_) {
+    runs.push_back(OrderedJson{{"run_dir", JsonOfBytes(run.name)},
+                               {"pid", run.pid},
+                               {"priority", run.priority},
+                               {"wanted", run.wanted},
+                               {"slots", core_.lender().LoansOf(id)}});
+  }
+  return {{"say", "status"},
+          {"name", options_.pool.name},
+          {"scheduler", options_.pool.scheduler},
+          {"state", draining_ ? "ending" : "running"},
+          {"pid", options_.pool.pid},
+          {"workers", core_.fleet().workers().here()},
+          {"pending_workers", workforce_.pending()},
+          {"pending_reason", workforce_.pending_reason()},
+          {"slots", core_.lender().slots()},
+          {"lent", core_.lender().loans()},
+          {"seconds", std::chrono::duration<double>(Now()).count()},
+          {"runs", std::move(runs)}};
+}
+
+// Runs let go of what they have when what runs there has ended.
+void LenderLoop::Drain(const std::string& reason) {
+  if (draining_) return;
+  draining_ = reason;
+  core_.lender().OnClosing();
+  for (const auto& [id, run] : runs_) {
+    desk_.Say(id, {{"say", "closing"}, {"reason", reason}});
+  }
+}
+
+void LenderLoop::StopNow(const std::string& reason) {
+  Drain(reason);
+  Finish(0, reason);
+}
+
+void LenderLoop::Finish(int status, const std::string& reason) {
+  if (end_) return;
+  if (!draining_) Drain(reason);
+  end_ = End{status, reason};
+  core_.OnStop(reason);
+  Act();
+}
+
+void LenderLoop::LookAtIdleness() {
+  const auto now = Clock::now();
+  if (!runs_.empty() || core_.lender().loans() > 0) busy_ = now;
+  if (!ready_ && (!options_.pool.same_host || core_.workers() >= options_.pool.workers)) {
+    ready_ = true;
+    busy_ = now;
+    if (options_.ready) options_.ready();
+  }
+  const auto limit = options_.idle_timeout;
+  if (limit.count() > 0 && !draining_ && now - busy_ > limit) {
+    Drain(fmt::format("no run has asked for a slot for {} s",
+                      std::chrono::duration_cast<seconds>(limit).count()));
+  }
+}
+
+void LenderLoop::TellSlots() {
+  const uint64_t slots = core_.lender().slots();
+  if (std::exchange(told_slots_, slots) == slots || draining_) return;
+  for (const auto& [id, run] : runs_) desk_.Say(id, {{"say", "lends"}, {"slots", slots}});
+}
+
+// ---- what the core decides ----
+
+void LenderLoop::Act() {
+  for (Action& action : core_.TakeActions()) {
+    std::visit([this](auto& a) { Do(a); }, action);
+  }
+  for (LenderAction& action : core_.lender().TakeActions()) {
+    std::visit([this](auto& a) { Do(a); }, action);
+  }
+}
+
+void LenderLoop::Do(Send& send) {
+  if (!port_.Send(send)) core_.OnUnreachable(send.to);
+}
+
+void LenderLoop::Do(Note& note) {
+  if (note.kind == Note::Kind::kWarning) {
+    observer_.Warning(note.text);
+  } else {
+    observer_.Note(note.text);
+  }
+}
+
+std::string LenderLoop::LogOf(const Borrowing& run, LoanId loan) const {
+  return fmt::format("{}/pool-{}-{}.{}.log", run.logs, options_.pool.name, EpochOf(loan),
+                     SerialOf(loan));
+}
+
+void LenderLoop::Do(Lend& lend) {
+  const Borrowing& run = runs_.at(lend.borrower);
+  LoanOrder order = run.order;
+  order.allocation =
+      fmt::format("{}{}.{}", run.allocations, EpochOf(lend.loan), SerialOf(lend.loan));
+  order.log_file = LogOf(run, lend.loan);
+  Task task;
+  task.task = lend.loan;
+  task.attempt = lend.loan;
+  task.values = {LoanOrderText(order)};
+  Assign assign{core_.lender().id(), {}};
+  assign.tasks.push_back(std::move(task));
+  if (!port_.Send(lend.to, lend.session, std::move(assign))) core_.OnUnreachable(lend.to);
+  Lent lent{lend.borrower, lend.loan};
+  Do(lent);
+}
+
+void LenderLoop::Do(Lent& lent) {
+  const auto run = runs_.find(lent.borrower);
+  if (run == runs_.end()) return;
+  desk_.Say(
+      lent.borrower,
+      {{"say", "loan"}, {"loan", lent.loan}, {"log", JsonOfBytes(LogOf(run->second, lent.loan))}});
+}
+
+void LenderLoop::Do(LoanEnded& ended) {
+  desk_.Say(ended.borrower, {{"say", "ended"},
+                             {"loan", ended.loan},
+                             {"reason", ended.reason},
+                             {"explained", ended.explained}});
+}
+
+void LenderLoop::Do(Limit& limit) {
+  const auto slots = limit.slots == Lender::kNoLimit ? -1 : static_cast<int64_t>(limit.slots);
+  desk_.Say(limit.borrower, {{"say", "limit"}, {"slots", slots}});
+}
+
+}  // namespace cq
