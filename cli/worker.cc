@@ -39,8 +39,10 @@ int WorkerCommandLine(const CommandLine& line) {
   // Between a master, a guardian and its worker: the pipes at whose end each sees that the other is
   // gone.
   // `away`: it was started for a master on another machine.
-  internal.add_options()("away", "")("master-fd", po::value<int>())("life-fd", po::value<int>())(
-      "held-fd", po::value<int>())("init", po::value<std::string>());
+  // `trial`: the file that keeps dangerous tasks apart (TrialLock).
+  internal.add_options()("away", "")("trial", po::value<std::string>())(
+      "master-fd", po::value<int>())("life-fd", po::value<int>())("held-fd", po::value<int>())(
+      "init", po::value<std::string>());
   po::variables_map values;
   if (!ParseOptions(line, kWorker, values, internal)) return 0;
   if (values.count("connect") == 0) throw UsageError("--connect FILE is required");
@@ -62,6 +64,7 @@ int WorkerCommandLine(const CommandLine& line) {
   if (values.count("allocation") > 0) worker.allocation = values["allocation"].as<std::string>();
   worker.local = values.count("master-fd") > 0 && values.count("away") == 0;
   worker.life_fd = values["life-fd"].as<int>();
+  if (values.count("trial") > 0) worker.trial = values["trial"].as<std::string>();
   if (values.count("held-fd") > 0) worker.held_fd = values["held-fd"].as<int>();
   return RunWorker(worker);
 }

@@ -177,6 +177,9 @@ struct Welcome {
   bool operator==(const Welcome&) const = default;
 };
 
+/// The extra of a task that a worker may have died of.
+inline constexpr const char* kDangerous = "dangerous";
+
 /// What most tasks have nothing of.
 struct TaskDetails {
   /// Of this task alone; 0: as the run's.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -181,6 +182,10 @@ class LoanLoop final : public ServingLoop {
     start.words = order.program;
     start.words.insert(start.words.end(), {"worker", "--connect", order.connection_file, "--slots",
                                            "1", "--allocation", order.allocation});
+    if (trial_) {
+      start.words.insert(start.words.end(),
+                         {"--trial", fmt::format("/proc/{}/fd/{}", getpid(), trial_.get())});
+    }
     start.log_file = order.log_file;
     start.environment = environ;
     Fd held;
@@ -209,6 +214,8 @@ class LoanLoop final : public ServingLoop {
   }
 
   AdoptedChildren children_;
+  /// What the workers of all runs here lock while they run a task that may take them all with it.
+  const Fd trial_{memfd_create("cq-trial", MFD_CLOEXEC)};
   std::map<AttemptId, Loan> loans_;
   /// Since when there may be processes of a guardian that was killed.
   std::optional<nanoseconds> orphans_since_;

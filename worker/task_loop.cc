@@ -3,11 +3,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
 
 #include "cq/error.h"
 #include "protocol/spool.h"
 #include "worker/log.h"
 #include "worker/processes/descendants.h"
+#include "worker/slots/slots.h"
+#include "worker/trial_lock.h"
 
 namespace cq {
 namespace {
@@ -19,6 +26,8 @@ using std::chrono::nanoseconds;
 constexpr milliseconds kShortNap{10};
 /// How often new output of long tasks is sent.
 constexpr std::chrono::seconds kOutputEvery{5};
+/// How often a worker looks whether it is its turn to run a dangerous task.
+constexpr milliseconds kTrialEvery{50};
 constexpr milliseconds kCheckLimit = std::chrono::minutes(5);
 
 uint64_t Tasks(const Results& results) {
@@ -41,6 +50,7 @@ class TaskLoop final : public ServingLoop {
   }
 
   milliseconds Nap(milliseconds due) override {
+    if (!dangerous_.empty()) due = std::min(due, kTrialEvery);
     // Not more often than heartbeats come, unless something runs that may print.
     if (!last_running_.empty()) {
       due = std::min(due, std::chrono::ceil<milliseconds>(next_output_ - Now()));
@@ -76,10 +86,15 @@ class TaskLoop final : public ServingLoop {
       next_output_ = Now() + kOutputEvery;
       core().OnOutput(slots_.TakeOutput());
     }
+    StartTrial();
     core().OnLedger(slots_.ledger());
     core().OnWaits(slots_.WaitsFor());
     const nanoseconds now = Now();
     for (CommandEnd& end : slots_.TakeEnded()) {
+      if (trial_ && end.result.attempt == *trial_) {
+        trial_.reset();
+        trial_lock_.Release();
+      }
       changed_ = true;
       if (end.result.task == 0) {
         OnChecked(end.result);
@@ -142,11 +157,45 @@ class TaskLoop final : public ServingLoop {
   }
 
   void Do(Enqueue& enqueue) override {
-    slots_.Push(std::move(enqueue.tasks));
+    std::vector<Task> tasks;
+    for (Task& task : enqueue.tasks) {
+      if (IsDangerous(task)) {
+        dangerous_.push_back(std::move(task));
+      } else {
+        tasks.push_back(std::move(task));
+      }
+    }
+    if (!tasks.empty()) slots_.Push(std::move(tasks));
     changed_ = true;
+    StartTrial();
   }
   void Do(TakeBack& take) override {
-    core().OnTakenBack(slots_.TakeBack(take.attempts), take.reason);
+    auto taken = slots_.TakeBack(take.attempts);
+    std::erase_if(dangerous_, [&](const Task& task) {
+      const auto& asked = take.attempts;
+      const AttemptRef ref{task.task, task.attempt};
+      if (std::find(asked.begin(), asked.end(), ref) == asked.end()) return false;
+      taken.push_back(ref);
+      return true;
+    });
+    core().OnTakenBack(taken, take.reason);
+  }
+
+  // Another worker of this machine may have died of it: none of its like runs here beside it.
+  bool IsDangerous(const Task& task) const {
+    if (options().trial.empty()) return false;
+    const Extras& extras = task.details->extras;
+    return std::any_of(extras.begin(), extras.end(),
+                       [](const auto& extra) { return extra.first == kDangerous; });
+  }
+
+  void StartTrial() {
+    if (trial_ || dangerous_.empty() || !trial_lock_.Take()) return;
+    std::vector<Task> one;
+    one.push_back(std::move(dangerous_.front()));
+    dangerous_.pop_front();
+    trial_ = one[0].attempt;
+    slots_.Push(std::move(one));
   }
   void Do(cq::Kill& k) override { slots_.Kill(k.attempts); }
 
@@ -171,6 +220,10 @@ class TaskLoop final : public ServingLoop {
   enum class Checking { kCommand, kProgram };
   Checking checking_ = Checking::kCommand;
   nanoseconds next_output_ = kOutputEvery;
+  TrialLock trial_lock_{options().trial};
+  /// Those that wait for it, and the one that has it.
+  std::deque<Task> dangerous_;
+  std::optional<AttemptId> trial_;
 };
 
 }  // namespace

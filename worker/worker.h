@@ -16,6 +16,8 @@ struct WorkerOptions {
   int life_fd = -1;
   /// Kept open, and from the tasks; -1: none.
   int held_fd = -1;
+  /// The file of TrialLock; empty: none.
+  std::string trial = {};
 };
 
 /// The worker proper: runs until the master stops it, it is told to go, or its guardian is gone.

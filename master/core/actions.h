@@ -24,6 +24,8 @@ struct Give {
   struct Grant {
     AttemptSpan span;
     uint64_t attempt_number = 1;
+    /// A worker may have died of it.
+    bool dangerous = false;
   };
   ConnectionId to = 0;
   SessionId session = 0;

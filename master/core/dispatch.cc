@@ -249,7 +249,8 @@ void Dispatcher::Assign(Worker& worker, AttemptSpan tasks, struct Give& give) {
   open.out()->given = run_.now_;
   ++open.attempts;
   run_.Hold(worker, open);
-  give.grants.push_back({tasks, open.attempts});
+  const bool dangerous = !open.past->charged.empty() || open.past->suspect != 0;
+  give.grants.push_back({tasks, open.attempts, dangerous});
 }
 
 void Dispatcher::Retract() {

@@ -20,17 +20,11 @@ std::vector<uint64_t> Shares(uint64_t slots, const std::vector<Claim>& claims) {
       ++last;
     }
     for (size_t at = first; at < last; ++at) {
-      const uint64_t equal = slots / (last - at);
+      // Rounded up: what does not come out even goes to the first.
+      const uint64_t equal = (slots + (last - at) - 1) / (last - at);
       const uint64_t given = std::min(claims[order[at]].wanted, equal);
       shares[order[at]] = given;
       slots -= given;
-    }
-    // Fewer than there are claims.
-    for (size_t i = 0; i < claims.size() && slots > 0; ++i) {
-      const bool equal = claims[i].priority == claims[order[first]].priority;
-      if (!equal || shares[i] >= claims[i].wanted) continue;
-      ++shares[i];
-      --slots;
     }
     first = last;
   }

@@ -113,16 +113,19 @@ std::optional<std::string> Workforce::OnStates(Time now, Member& member, const J
 
 std::optional<std::string> Workforce::OnEnded(Time now, Member& member, const JobState& job,
                                               Employer& core, RunObserver& observer) {
+  const auto& traits = member.pool->traits();
+  if (traits.lends && job.explained) {
+    // What was lent goes back again and again.
+    core.OnAllocationEnded(now, job.allocation, job.reason, true);
+    return std::nullopt;
+  }
   const bool connected = core.HasSession(job.allocation);
   last_death_ =
       fmt::format("{}{}\n{}", job.reason, connected ? "" : " before it connected", job.log_tail);
   // The last one is told with the end of the run.
   if (!connected && jobs() > 0) observer.Warning(fmt::format("a worker was lost: {}", last_death_));
   core.OnAllocationEnded(now, job.allocation, job.reason, job.explained);
-  const auto& traits = member.pool->traits();
-  // What was lent goes back again and again.
-  if (traits.lends ? job.explained : !traits.replaces) return std::nullopt;
-  if (core.draining()) return std::nullopt;
+  if ((!traits.lends && !traits.replaces) || core.draining()) return std::nullopt;
   // A replacement only as long as something gets done between the losses.
   const uint64_t done = core.progress();
   deaths_in_a_row_ = done == done_at_last_death_ ? deaths_in_a_row_ + 1 : 1;

@@ -14,6 +14,8 @@
 #include "master/run/cancel.h"
 #include "protocol/codec.h"
 
+extern char** environ;
+
 namespace cq {
 namespace {
 
@@ -27,6 +29,17 @@ uint64_t Random64() {
     throw Error("the system gives no random numbers");
   }
   return number == 0 ? 1 : number;
+}
+
+std::vector<std::pair<std::string, std::string>> OwnEnvironment() {
+  std::vector<std::pair<std::string, std::string>> own;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const size_t equals = text.find('=');
+    if (equals == std::string_view::npos || equals == 0) continue;
+    own.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+  }
+  return own;
 }
 
 void Check(const CommonOptions& options) {
@@ -249,7 +262,12 @@ void RunSession::FillCommon(RunText& text) const {
   text.run = definition_.run;
   text.run_dir = directory_->path();
   text.cwd = definition_.cwd;
-  text.env = definition_.env;
+  // Workers on this machine inherit it, but for those that are borrowed.
+  const bool borrows = std::any_of(pools_.begin(), pools_.end(), [](const auto& pool) {
+    return pool->traits().lends && pool->traits().same_host;
+  });
+  if (borrows) text.env = OwnEnvironment();
+  text.env.insert(text.env.end(), definition_.env.begin(), definition_.env.end());
   text.check = options_.worker_check;
   text.timeout_ms = static_cast<uint64_t>(options_.task_timeout.count());
   text.memory_bytes = options_.task_memory_bytes;

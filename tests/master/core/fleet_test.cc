@@ -117,9 +117,12 @@ class FleetTest : public ::testing::Test {
     }));
   }
   void Pass(Time time) {
-    now_ += time;
-    fleet_->Sweep(now_);
-    fleet_->CheckInvariants();
+    for (const Time until = now_ + time; now_ < until;) {
+      now_ = std::min(now_ + fleet_->tick(), until);
+      fleet_->OnTick(now_);
+      fleet_->Sweep(now_);
+      fleet_->CheckInvariants();
+    }
   }
 
   Outbox out_;
@@ -167,8 +170,9 @@ TEST_F(FleetTest, WhatComesInAnOlderSessionIsNotHeard) {
 TEST_F(FleetTest, SilenceEndsALeaseAndAPauseOfTheMasterDoesNot) {
   Start(true);
   const Worker& worker = Join(5, 1);
-  fleet_->OnPause(seconds(60));
-  Pass(seconds(60));
+  now_ += seconds(60);
+  fleet_->OnTick(now_);
+  fleet_->Sweep(now_);
   EXPECT_FALSE(worker.gone());
   listener_.tasks = 3;
   Pass(seconds(31));
