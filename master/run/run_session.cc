@@ -273,7 +273,11 @@ void RunSession::FillCommon(RunText& text) const {
   text.memory_bytes = options_.task_memory_bytes;
   text.fence = options_.fence;
   text.chunk = options_.chunk;
-  const milliseconds loss = options_.on_master_loss.value_or(journal_ ? minutes(30) : minutes(1));
+  // Others may want the slots that it borrows.
+  const bool lent = std::any_of(pools_.begin(), pools_.end(),
+                                [](const auto& pool) { return pool->traits().lends; });
+  const auto patience = journal_ && !lent ? minutes(30) : minutes(1);
+  const milliseconds loss = options_.on_master_loss.value_or(patience);
   text.on_master_loss_ms = static_cast<uint64_t>(loss.count());
 }
 
