@@ -1,6 +1,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -27,6 +28,17 @@ struct Running {
   uint64_t serial = 0;
 };
 
+struct SimWorker;
+
+/// Where workers that a pool lends live, and die together.
+struct SimMachine {
+  std::string name;
+  /// Who runs a task there that a worker may have died of.
+  const SimWorker* trial = nullptr;
+  /// A worker has ended: well, or not.
+  std::function<void(const SimWorker&, bool)> ended;
+};
+
 /// A worker of the simulated world: the real core, and slots that only wait.
 struct SimWorker {
   uint64_t number = 0;
@@ -34,6 +46,8 @@ struct SimWorker {
   std::unique_ptr<WorkerCore> core;
   bool alive = true;
   bool bad_host = false;
+  /// Of one that is lent.
+  SimMachine* machine = nullptr;
   ConnectionId connection = 0;
   Time stopped_until{};
   Time cut_until{};

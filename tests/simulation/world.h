@@ -65,6 +65,13 @@ struct World {
   uint64_t groups = 0;
   /// In 1/1000, at each resume: outcomes are taken back, rows are edited.
   uint64_t rerun = 0, edit = 0;
+  /// Its run borrows its workers of a warm pool; which of several runs it is, for the trace.
+  bool pooled = false;
+  std::string name = {};
+  /// Several such runs; in 1/1000 for each second, the pool's master dies, and one of its workers
+  /// with all that it has lent. Between deaths a pool's worker lives.
+  uint64_t runs = 0;
+  uint64_t pool_workers = 0, pool_slots = 0, kill_pool = 0, kill_host = 0;
   /// Fresh tasks go out in spans of about so long.
   Time span_time{};
 };
