@@ -200,8 +200,12 @@ class WarmScheduler final : public Scheduler {
       limit_ = 0;
     } else if (say == "lends") {
       answered_ = true;
-      over_.clear();
       given_up_ = false;
+      over_.clear();
+      if (message.at("slots").get<uint64_t>() == 0 && !avoided_.empty()) {
+        over_ = fmt::format("the pool '{}' has no machine left but those that failed the run",
+                            pool_.name);
+      }
     }
   }
 

@@ -116,6 +116,8 @@ void Lender::OnHello(Worker& worker, const Hello& hello) {
   for (const Held& one : hello.held) {
     if (one.run != text_.run) continue;
     held.insert(one.attempt);
+    // What is over takes no slot: its report comes again.
+    if (one.state == HeldState::kFinished && !loans_.contains(one.attempt)) continue;
     Loan& loan = loans_[one.attempt];
     loan.worker = worker.index;
     loan.lost.reset();
@@ -180,6 +182,16 @@ uint64_t Lender::slots() const {
   return slots;
 }
 
+uint64_t Lender::SlotsFor(BorrowerId borrower) const {
+  const auto found = borrowers_.find(borrower);
+  uint64_t slots = 0;
+  for (const Worker& worker : fleet_.workers().all()) {
+    const bool may = found != borrowers_.end() && !found->second.avoided.contains(worker.host);
+    if (worker.Takes() && may) slots += worker.slots;
+  }
+  return slots;
+}
+
 uint64_t Lender::LoansOf(BorrowerId borrower) const {
   const auto found = borrowers_.find(borrower);
   if (found == borrowers_.end()) return 0;
@@ -222,20 +234,13 @@ std::vector<Lender::Account> Lender::Accounts() {
   claims.reserve(accounts.size());
   for (const Account& account : accounts) {
     const Borrower& borrower = *account.borrower;
-    const bool counts = !borrower.mute && HasPlace(borrower);
+    const bool counts = !borrower.mute && SlotsFor(account.id) > 0;
     claims.push_back({borrower.priority, counts ? borrower.wanted : 0});
   }
   const uint64_t all = slots();
   const auto shares = Shares(all - std::min(all, taken), claims);
   for (size_t i = 0; i < accounts.size(); ++i) accounts[i].share = shares[i];
   return accounts;
-}
-
-bool Lender::HasPlace(const Borrower& borrower) const {
-  const auto& workers = fleet_.workers().all();
-  return std::any_of(workers.begin(), workers.end(), [&](const Worker& worker) {
-    return worker.Takes() && !borrower.avoided.contains(worker.host);
-  });
 }
 
 void Lender::Flush() {

@@ -92,8 +92,9 @@ class Lender final : public Tenant {
   void Flush();
   std::vector<LenderAction> TakeActions() { return std::exchange(actions_, {}); }
 
-  /// Of the workers that are here.
+  /// Of the workers that are here; and of those where this run may be.
   uint64_t slots() const;
+  uint64_t SlotsFor(BorrowerId borrower) const;
   uint64_t loans() const { return loans_.size(); }
   /// Those of a borrower.
   uint64_t LoansOf(BorrowerId borrower) const;
@@ -145,7 +146,6 @@ class Lender final : public Tenant {
   std::vector<Account> Accounts();
   std::vector<uint64_t> FreeSlots() const;
   bool Open(Account& account, std::vector<uint64_t>& free);
-  bool HasPlace(const Borrower& borrower) const;
   void AskBack(std::vector<Account>& accounts, uint64_t missing);
   void SetLimit(Account& account, uint64_t limit);
   bool Withdraw(const Account& account);

@@ -176,10 +176,12 @@ void LenderLoop::OnBorrow(BorrowerId from, const OrderedJson& word) {
   core_.lender().OnBorrower(from, word.at("run").get<RunId>(), run.priority);
   core_.lender().OnClaimed(from, word.at("loans").get<std::vector<LoanId>>());
   observer_.Note(fmt::format("{} borrows", run.name));
+  run.slots = core_.lender().SlotsFor(from);
+  const uint64_t slots = run.slots;
   runs_[from] = std::move(run);
   // What it has still comes first.
   Act();
-  desk_.Say(from, {{"say", "lends"}, {"slots", core_.lender().slots()}});
+  desk_.Say(from, {{"say", "lends"}, {"slots", slots}});
 }
 
 OrderedJson LenderLoop::Status() {
@@ -244,9 +246,13 @@ void LenderLoop::LookAtIdleness() {
 }
 
 void LenderLoop::TellSlots() {
-  const uint64_t slots = core_.lender().slots();
-  if (std::exchange(told_slots_, slots) == slots || draining_) return;
-  for (const auto& [id, run] : runs_) desk_.Say(id, {{"say", "lends"}, {"slots", slots}});
+  if (draining_) return;
+  for (auto& [id, run] : runs_) {
+    const uint64_t slots = core_.lender().SlotsFor(id);
+    if (std::exchange(run.slots, slots) != slots) {
+      desk_.Say(id, {{"say", "lends"}, {"slots", slots}});
+    }
+  }
 }
 
 // ---- what the core decides ----

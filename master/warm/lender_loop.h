@@ -65,6 +65,8 @@ class LenderLoop {
     int64_t priority = 0;
     uint64_t pid = 0;
     uint64_t wanted = 0;
+    /// As it was told last.
+    uint64_t slots = 0;
     std::string allocations;
     std::string logs;
     /// What all of its loans have in common.
@@ -115,7 +117,6 @@ class LenderLoop {
   /// Why it ends once its loans have, if it does.
   std::optional<std::string> draining_;
   bool ready_ = false;
-  uint64_t told_slots_ = 0;
   Clock::time_point busy_ = Clock::now();
   Clock::time_point kept_alive_{};
 };

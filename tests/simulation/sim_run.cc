@@ -299,7 +299,7 @@ void SimRun::Commit(uint64_t master) {
 }
 
 void SimRun::Do(EndJob& job) {
-  if (lender_ != nullptr) lender_->OnSilent(*this, job.allocation);
+  if (lender_ != nullptr) return lender_->OnSilent(*this, job.allocation);
   if (world_.scheduled) return;
   for (const auto& w : workers_) {
     if (w->allocation == job.allocation && w->alive) KillWorker(*w, false);
@@ -319,6 +319,16 @@ void SimRun::EndRun() {
   finished_ = true;
   over_ = true;
   if (lender_ != nullptr) lender_->OnMaster(*this, false);
+  if (!world_.scheduled) EndLocalWorkers();
+}
+
+// With the process of their master.
+void SimRun::EndLocalWorkers() {
+  for (const auto& w : workers_) {
+    if (!w->alive) continue;
+    Dies(*w);
+    if (w->machine != nullptr) w->machine->ended(*w, true);
+  }
 }
 
 void SimRun::KillMaster() {
@@ -331,13 +341,7 @@ void SimRun::KillMaster() {
     if (std::exchange(link.open, false)) TellDisconnected(*link.worker);
   }
   if (lender_ != nullptr) lender_->OnMaster(*this, false);
-  if (!world_.scheduled) {
-    for (const auto& w : workers_) {
-      if (!w->alive) continue;
-      Dies(*w);
-      if (w->machine != nullptr) w->machine->ended(*w, true);
-    }
-  }
+  if (!world_.scheduled) EndLocalWorkers();
   const Time down = random_.Chance(200) ? random_.Within(minutes(4)) : random_.Within(seconds(10));
   After(down, [this] {
     disk_full_until_ = Time{};

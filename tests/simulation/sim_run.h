@@ -29,6 +29,8 @@ class SimLender {
   virtual void OnMaster(SimRun& run, bool there) = 0;
   /// For so many slots there is work.
   virtual void OnDemand(SimRun& run, uint64_t slots) = 0;
+  /// It wants no worker on this machine.
+  virtual void OnAvoid(SimRun& run, const std::string& host) = 0;
   /// The master has not heard it for long.
   virtual void OnSilent(SimRun& run, const std::string& allocation) = 0;
 };
@@ -128,9 +130,12 @@ class SimRun {
   void Commit(uint64_t master);
   void Do(Note& note) { Say("master: " + note.text); }
   void Do(EndJob& job);
-  void Do(AvoidHost&) {}
+  void Do(AvoidHost& avoid) {
+    if (lender_ != nullptr) lender_->OnAvoid(*this, avoid.host);
+  }
   void Do(Finished&);
   void EndRun();
+  void EndLocalWorkers();
   void KillMaster();
   void CheckAcknowledged() const;
   void Trouble();

@@ -15,7 +15,7 @@ using std::chrono::milliseconds;
 void SimSlots::Start(SimWorker& w) {
   if (!w.alive || !w.prepared) return;
   for (size_t slot = 0; slot < w.slots.size(); ++slot) {
-    if (w.slots[slot] || w.queue.empty() || now_ > w.start_until) continue;
+    if (w.slots[slot] || w.queue.empty() || now_ > w.start_until || !MayTry(w)) continue;
     TakeApart(w);
     Running running{TakeWork(w), now_, {}, ++serial_};
     const AttemptSpan attempts = running.work;
@@ -26,6 +26,18 @@ void SimSlots::Start(SimWorker& w) {
     w.slots[slot] = std::move(running);
     EndAfter(w.bad_host ? milliseconds(1) : random_.Within(world_.longest_task), w, slot, serial);
   }
+}
+
+// As worker/trial_lock.h has it.
+bool SimSlots::MayTry(SimWorker& w) {
+  const auto& extras = w.queue.front().details->extras;
+  const bool dangerous = std::any_of(extras.begin(), extras.end(),
+                                     [](const auto& extra) { return extra.first == kDangerous; });
+  if (!dangerous || w.machine == nullptr) return true;
+  if (w.machine->trial == nullptr) w.machine->trial = &w;
+  if (w.machine->trial == &w) return true;
+  timeline_.At(now_ + milliseconds(50), [this, &w] { Start(w); });
+  return false;
 }
 
 // A span in which something will happen is not run as one from there on.
@@ -62,7 +74,7 @@ void SimSlots::CheckStart(const SimWorker& w, TaskId task, AttemptId attempt) {
   if (!started_.insert(attempt).second) throw Broken{fmt::format("attempt {} ran twice", attempt)};
   if (world_.fence && Runs(task))
     throw Broken{fmt::format("task {} runs twice at a time despite the fence", task)};
-  if (Calm() && !world_.failing && !world_.flaky) CheckFirst(task);
+  if (world_.witness || (Calm() && !world_.failing && !world_.flaky)) CheckFirst(task);
   hooks_.say(fmt::format("worker {} starts task {} attempt {:x}", w.number, task, attempt));
 }
 
@@ -79,7 +91,7 @@ bool SimSlots::Runs(TaskId task) const {
 bool SimSlots::Calm() const {
   return world_.drop + world_.repeat + world_.delay + world_.cut + world_.partition +
                  world_.kill_worker + world_.stop_worker + world_.tell_worker + world_.stop_master +
-                 world_.deadly + world_.lethal + world_.cancel + world_.rerun ==
+                 world_.deadly + world_.lethal + world_.cancel + world_.rerun + world_.kill_host ==
 
              0 &&
          !world_.black_hole && world_.scheduled;
@@ -172,6 +184,7 @@ void SimSlots::EndTask(SimWorker& w, size_t slot) {
     return;
   }
   w.slots[slot].reset();
+  if (w.machine != nullptr && w.machine->trial == &w) w.machine->trial = nullptr;
   TaskResult result;
   result.task = task.task;
   result.attempt = task.attempt;

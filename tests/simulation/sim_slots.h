@@ -36,6 +36,7 @@ class SimSlots {
   bool EndedOk(AttemptId attempt) const { return ended_ok_.contains(attempt); }
 
  private:
+  bool MayTry(SimWorker& w);
   void TakeApart(SimWorker& w);
   Task TakeWork(SimWorker& w);
   void CheckStart(const SimWorker& w, TaskId task, AttemptId attempt);

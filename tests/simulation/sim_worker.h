@@ -37,6 +37,8 @@ struct SimMachine {
   const SimWorker* trial = nullptr;
   /// A worker has ended: well, or not.
   std::function<void(const SimWorker&, bool)> ended;
+  /// It dies, and all on it.
+  std::function<void()> die;
 };
 
 /// A worker of the simulated world: the real core, and slots that only wait.

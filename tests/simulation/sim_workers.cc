@@ -64,6 +64,10 @@ void SimRun::Dies(SimWorker& w) {
 void SimRun::KillWorker(SimWorker& w, bool explained) {
   if (!w.alive) return;
   Say(fmt::format("worker {} dies", w.number));
+  if (w.machine != nullptr && world_.takes_machine) {
+    w.machine->die();
+    return;
+  }
   if (w.machine != nullptr) {
     Dies(w);
     w.machine->ended(w, false);

@@ -2,6 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "tests/simulation/sim_pool.h"
 #include "tests/simulation/sim_run.h"
 #include "tests/simulation/timeline.h"
 
@@ -10,20 +15,33 @@ namespace {
 
 constexpr RunId kRun = 77;
 constexpr Time kTimeLimit = std::chrono::hours(3);
+/// Of tasks that may take an hour each, several times.
+constexpr Time kLongTimeLimit = std::chrono::hours(100);
 
 }  // namespace
 
 std::optional<std::string> Run(const World& world,
                                const std::function<void(const std::string&)>& trace) {
   Timeline timeline;
+  SimPool pool(world, timeline, trace);
+  std::vector<std::unique_ptr<SimRun>> runs;
   try {
-    SimRun run(world, kRun, timeline, trace, nullptr);
-    run.Begin();
-    while (!run.over()) {
-      timeline.Step();
-      if (timeline.now() > kTimeLimit) throw Broken{"the run does not end"};
+    if (world.runs > 0) pool.Begin();
+    for (uint64_t i = 0; i < std::max<uint64_t>(world.runs, 1); ++i) {
+      runs.push_back(
+          world.runs == 0
+              ? std::make_unique<SimRun>(world, kRun, timeline, trace, nullptr)
+              : std::make_unique<SimRun>(RunOfPool(world, i), kRun + i, timeline, trace, &pool));
+      runs.back()->Begin();
     }
-    run.CheckEnd();
+    const auto over = [](const auto& run) { return run->over(); };
+    while (!std::all_of(runs.begin(), runs.end(), over)) {
+      timeline.Step();
+      if (timeline.now() > (world.hours ? kLongTimeLimit : kTimeLimit)) {
+        throw Broken{"the run does not end"};
+      }
+    }
+    for (const auto& run : runs) run->CheckEnd();
   } catch (const Broken& broken) {
     return fmt::format("at {} ms: {}", timeline.now() / std::chrono::milliseconds(1), broken.what);
   }

@@ -13,6 +13,7 @@ namespace cq::sim {
 
 /// Runs the world to its end. Returns what broke, or nothing. `trace` gets a line for everything
 /// that happens, if it is given.
+/// A world with `runs` has a pool that they share.
 std::optional<std::string> Run(const World& world,
                                const std::function<void(const std::string&)>& trace = {});
 

@@ -40,6 +40,8 @@ void CheckOutcome(const World& world, TaskId task, const SimJournal::Row& row) {
   // Without a scheduler no charge is provisional.
   if (!world.scheduled && row.charges > world.crash_limit)
     throw Broken{fmt::format("task {} is tried again after {} charges", task, row.charges - 1)};
+  if (world.witness && row.charges > 0)
+    throw Broken{fmt::format("task {} has to answer for another run's", task)};
   const bool ok = row.outcome == Outcome::kOk;
   if (world.cancel > 0 && row.outcome == Outcome::kCancelled) return;
   // Nobody else was there to start it.

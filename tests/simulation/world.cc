@@ -85,6 +85,59 @@ World Draw(uint64_t seed) {
   return world;
 }
 
+World DrawPool(uint64_t seed) {
+  World world = Draw(seed);
+  Random random(seed * 31 + 7);
+  world.pooled = true;
+  world.embedding = false;
+  world.cancel = 0;
+  world.black_hole = world.slow = false;
+  world.fence = false;
+  world.runs = 2 + random.Below(3);
+  world.tasks = 1 + random.Below(random.Chance(100) ? 200 : 30);
+  world.pool_workers = 1 + random.Below(3);
+  world.pool_slots = 1 + random.Below(4);
+  world.kill_pool = random.Chance(500) ? random.Below(60) : 0;
+  world.kill_host = random.Chance(500) ? random.Below(60) : 0;
+  world.takes_machine = random.Chance(300);
+  // In some, one run has nothing to do with what goes wrong with others.
+  world.witness = random.Chance(400);
+  if (world.witness) {
+    world.kill_pool = world.kill_host = world.drop = world.cut = 0;
+    world.takes_machine = false;
+  }
+  // Hour-long tasks beside short ones.
+  world.hours = random.Chance(60);
+  if (world.hours) world.lease = seconds(10);
+  return world;
+}
+
+World RunOfPool(const World& world, uint64_t run) {
+  World own = world;
+  Random random(world.seed * 131 + run);
+  own.seed = world.seed + (run << 32);
+  own.name = fmt::format("run {}: ", run);
+  own.tasks = 1 + random.Below(world.tasks);
+  own.priority = static_cast<int64_t>(random.Chance(300) ? random.Below(3) : 0);
+  own.groups = own.limit = 0;
+  own.ordered = false;
+  // Whose disk is full, whose tasks are deadly, whose master dies: not all of them.
+  if (run != 1) own.fill_disk = 0;
+  if (run == 2) own.deadly = own.lethal = 0;
+  if (random.Chance(500)) own.kill_master = own.stop_master = 0;
+  if (run == 0 && world.hours) {
+    own.tasks = 1 + random.Below(4);
+    own.longest_task = std::chrono::hours(1);
+  }
+  own.witness = world.witness && run == 0;
+  if (own.witness) {
+    own.repeat = own.delay = own.partition = own.kill_worker = own.stop_worker = own.tell_worker =
+        own.kill_master = own.stop_master = own.fill_disk = own.failing = own.flaky = own.deadly =
+            own.lethal = own.rerun = own.edit = 0;
+  }
+  return own;
+}
+
 std::string Describe(const World& w) {
   return fmt::format(
       "seed {}: {} tasks, {} {}workers of {} slots, lease {} ms, crash limit {}, retries {}{}; per "
@@ -93,7 +146,7 @@ std::string Describe(const World& w) {
       "kill master {}, "
       "stop master {}, full disk {}, cancel {}; tasks: failing {}, flaky {}, deadly {}, lethal {}; "
       "at a resume: rerun {}, edit {}{}{}{}{}{}{}"
-      "{}",
+      "{}{}",
       w.seed, w.tasks, w.workers, w.scheduled ? "scheduled " : "", w.slots,
       w.lease / milliseconds(1), w.crash_limit, w.retries, w.fence ? ", fenced" : "", w.drop,
       w.repeat, w.delay, w.cut, w.partition, w.kill_worker, w.stop_worker, w.tell_worker,
@@ -101,7 +154,13 @@ std::string Describe(const World& w) {
       w.rerun, w.edit, w.black_hole ? "; a black hole" : "", w.slow ? "; a slow worker" : "",
       w.embedding ? "; a program submits them" : "", w.span_time > Time{} ? "; in spans" : "",
       w.ordered ? "; longest first" : "", w.groups > 0 ? fmt::format("; {} groups", w.groups) : "",
-      w.limit > 0 ? fmt::format("; the first {} rows first", w.limit) : "");
+      w.limit > 0 ? fmt::format("; the first {} rows first", w.limit) : "",
+      w.runs == 0 ? ""
+                  : fmt::format("; {} runs on a pool of {} workers of {} slots, kill pool {}, kill "
+                                "its worker {}{}{}{}",
+                                w.runs, w.pool_workers, w.pool_slots, w.kill_pool, w.kill_host,
+                                w.takes_machine ? "; deadly to machines" : "",
+                                w.witness ? "; a witness" : "", w.hours ? "; hours" : ""));
 }
 
 }  // namespace cq::sim

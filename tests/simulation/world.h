@@ -67,6 +67,13 @@ struct World {
   uint64_t rerun = 0, edit = 0;
   /// Its run borrows its workers of a warm pool; which of several runs it is, for the trace.
   bool pooled = false;
+  int64_t priority = 0;
+  /// What takes a worker with it takes all of its machine.
+  bool takes_machine = false;
+  /// Nothing of its own goes wrong, nor with the pool: what goes wrong elsewhere must not show.
+  bool witness = false;
+  /// One run has tasks of up to an hour.
+  bool hours = false;
   std::string name = {};
   /// Several such runs; in 1/1000 for each second, the pool's master dies, and one of its workers
   /// with all that it has lent. Between deaths a pool's worker lives.
@@ -76,6 +83,9 @@ struct World {
   Time span_time{};
 };
 World Draw(uint64_t seed);
+/// Several runs on a warm pool; and each of them.
+World DrawPool(uint64_t seed);
+World RunOfPool(const World& world, uint64_t run);
 std::string Describe(const World& world);
 
 }  // namespace cq::sim

@@ -250,7 +250,7 @@ class Scenario {
   }
   void Say(const Give& give) {
     out_ += fmt::format("to {}: assign", give.to);
-    for (const auto& [span, number] : give.grants) {
+    for (const auto& [span, number, dangerous] : give.grants) {
       given_[{give.to, span.task}] = span.attempt;
       out_ += fmt::format(" {}({}){}", span.task, Name(span.attempt),
                           number > 1 ? fmt::format(" try {}", number) : "");
