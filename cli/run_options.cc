@@ -270,7 +270,7 @@ std::vector<RunOption> OfFailures() {
        "cut off",
        Flag(&RunOptions::fence)},
       {"on-master-loss", "DURATION",
-       "how long a scheduler's idle worker waits for a master that is gone [30m]",
+       "how long a scheduler's idle worker waits for a master that is gone [30m; --on: 1m]",
        Duration(&RunOptions::on_master_loss)},
       {"on-hangup", "stay|stop",
        "what a scheduler's workers do when the terminal closes (SIGHUP): finish what they have and "

@@ -116,12 +116,13 @@ void Lender::OnHello(Worker& worker, const Hello& hello) {
   for (const Held& one : hello.held) {
     if (one.run != text_.run) continue;
     held.insert(one.attempt);
-    // What is over takes no slot: its report comes again.
-    if (one.state == HeldState::kFinished && !loans_.contains(one.attempt)) continue;
+    // What is over takes no slot: its report comes again, unless it is cancelled.
+    const bool over = one.state == HeldState::kFinished;
+    if (over && !loans_.contains(one.attempt)) continue;
     Loan& loan = loans_[one.attempt];
     loan.worker = worker.index;
     loan.lost.reset();
-    if (loan.unwanted) Cancel(one.attempt, loan);
+    if (loan.unwanted && !over) Cancel(one.attempt, loan);
   }
   for (auto at = loans_.begin(); at != loans_.end();) {
     const auto loan = at++;
