@@ -55,6 +55,8 @@ struct LendingTerms {
   /// it wants none back.
   std::string allocations;
   std::optional<uint64_t> limit;
+  /// It could lend this many now.
+  uint64_t slots = 0;
   /// What is being waited for, if anything is.
   std::string waits;
   /// No more will come, for this reason; empty: they may.

@@ -25,6 +25,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr seconds kPingEvery{5};
 constexpr seconds kMuteAfter{30};
+/// How long a run without a worker waits for a pool that says nothing.
+constexpr seconds kGiveUpAfter{120};
 /// How long a pool that is gone may take to come back.
 constexpr seconds kReturnWithin{10};
 
@@ -72,10 +74,13 @@ class WarmScheduler final : public Scheduler {
     LendingTerms terms;
     terms.allocations = allocations_;
     terms.limit = limit_;
+    terms.slots = slots_;
     terms.over = over_;
     if (!over_.empty()) return terms;
     if (!channel_) {
       terms.waits = fmt::format("the pool '{}' is gone; waiting for it", pool_.name);
+    } else if (mute_) {
+      terms.waits = Mute();
     } else if (loans_.size() < wanted_) {
       terms.waits = fmt::format("the pool '{}' has no slot free", pool_.name);
     }
@@ -130,6 +135,11 @@ class WarmScheduler final : public Scheduler {
     return why.empty() ? fmt::format("the pool '{}' does not answer", pool_.name) : why;
   }
 
+  std::string Mute() const {
+    return fmt::format("the pool '{}' does not answer: is its process ({}) stopped?", pool_.name,
+                       pool_.pid);
+  }
+
   void Say(const OrderedJson& message) {
     if (channel_) channel_->Send(message);
   }
@@ -145,6 +155,7 @@ class WarmScheduler final : public Scheduler {
     channel_ = ConnectToPool(pool_.socket);
     if (!channel_) return false;
     heard_ = Clock::now();
+    mute_ = false;
     answered_ = false;
     limit_.reset();
     OrderedJson loans = OrderedJson::array();
@@ -178,7 +189,10 @@ class WarmScheduler final : public Scheduler {
     }
     channel_->Flush();
     const auto now = Clock::now();
-    if (channel_->broken() || now - heard_ > kMuteAfter) return OnGone();
+    if (channel_->broken()) return OnGone();
+    // Its process lives, and what it has lent does, too.
+    mute_ = now - heard_ > kMuteAfter;
+    if (mute_ && loans_.empty() && now - heard_ > kGiveUpAfter) over_ = Mute();
     if (now - pinged_ < kPingEvery) return;
     pinged_ = now;
     Say({{"say", "ping"}});
@@ -202,7 +216,8 @@ class WarmScheduler final : public Scheduler {
       answered_ = true;
       given_up_ = false;
       over_.clear();
-      if (message.at("slots").get<uint64_t>() == 0 && !avoided_.empty()) {
+      slots_ = message.at("slots").get<uint64_t>();
+      if (slots_ == 0 && !avoided_.empty()) {
         over_ = fmt::format("the pool '{}' has no machine left but those that failed the run",
                             pool_.name);
       }
@@ -233,7 +248,7 @@ class WarmScheduler final : public Scheduler {
   void EndAll() {
     for (auto at = loans_.begin(); at != loans_.end();) {
       const LoanId id = (at++)->first;
-      OnEnded(id, "its pool is gone", true);
+      OnEnded(id, over_.empty() ? "its pool is gone" : over_, true);
     }
   }
 
@@ -278,6 +293,9 @@ class WarmScheduler final : public Scheduler {
   Clock::time_point heard_{};
   Clock::time_point pinged_{};
   Clock::time_point gone_{};
+  /// It has been silent for long.
+  bool mute_ = false;
+  uint64_t slots_ = 0;
   uint64_t wanted_ = 0;
   std::optional<uint64_t> limit_;
   std::vector<std::string> avoided_;

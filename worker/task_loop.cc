@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -28,6 +29,8 @@ constexpr milliseconds kShortNap{10};
 constexpr std::chrono::seconds kOutputEvery{5};
 /// How often a worker looks whether it is its turn to run a dangerous task.
 constexpr milliseconds kTrialEvery{50};
+constexpr const char* kWaitsForTurn =
+    "has a task that a worker may have died of, and waits for another such task on this machine";
 constexpr milliseconds kCheckLimit = std::chrono::minutes(5);
 
 uint64_t Tasks(const Results& results) {
@@ -86,15 +89,13 @@ class TaskLoop final : public ServingLoop {
       next_output_ = Now() + kOutputEvery;
       core().OnOutput(slots_.TakeOutput());
     }
-    StartTrial();
     core().OnLedger(slots_.ledger());
-    core().OnWaits(slots_.WaitsFor());
+    std::string waits = slots_.WaitsFor();
+    if (waits.empty() && !dangerous_.empty() && !trial_) waits = kWaitsForTurn;
+    core().OnWaits(waits);
     const nanoseconds now = Now();
     for (CommandEnd& end : slots_.TakeEnded()) {
-      if (trial_ && end.result.attempt == *trial_) {
-        trial_.reset();
-        trial_lock_.Release();
-      }
+      EndTrial(end.result.attempt);
       changed_ = true;
       if (end.result.task == 0) {
         OnChecked(end.result);
@@ -107,6 +108,7 @@ class TaskLoop final : public ServingLoop {
         core().OnNoRoom(now, {end.result.task, end.result.attempt}, end.no_room);
       }
     }
+    Pump();
   }
 
   void Do(Prepare& prepare) override {
@@ -157,46 +159,63 @@ class TaskLoop final : public ServingLoop {
   }
 
   void Do(Enqueue& enqueue) override {
-    std::vector<Task> tasks;
-    for (Task& task : enqueue.tasks) {
-      if (IsDangerous(task)) {
-        dangerous_.push_back(std::move(task));
-      } else {
-        tasks.push_back(std::move(task));
-      }
-    }
-    if (!tasks.empty()) slots_.Push(std::move(tasks));
     changed_ = true;
-    StartTrial();
+    if (options().trial.empty()) return slots_.Push(std::move(enqueue.tasks));
+    for (Task& task : enqueue.tasks) {
+      (IsDangerous(task) ? dangerous_ : others_).push_back(std::move(task));
+    }
+    Pump();
   }
   void Do(TakeBack& take) override {
     auto taken = slots_.TakeBack(take.attempts);
-    std::erase_if(dangerous_, [&](const Task& task) {
-      const auto& asked = take.attempts;
-      const AttemptRef ref{task.task, task.attempt};
-      if (std::find(asked.begin(), asked.end(), ref) == asked.end()) return false;
-      taken.push_back(ref);
-      return true;
-    });
+    for (const AttemptRef& ref : taken) EndTrial(ref.attempt);
+    for (auto* waiting : {&dangerous_, &others_}) {
+      std::erase_if(*waiting, [&](const Task& task) {
+        const auto& asked = take.attempts;
+        const AttemptRef ref{task.task, task.attempt};
+        if (std::find(asked.begin(), asked.end(), ref) == asked.end()) return false;
+        taken.push_back(ref);
+        return true;
+      });
+    }
     core().OnTakenBack(taken, take.reason);
   }
 
   // Another worker of this machine may have died of it: none of its like runs here beside it.
-  bool IsDangerous(const Task& task) const {
-    if (options().trial.empty()) return false;
+  static bool IsDangerous(const Task& task) {
     const Extras& extras = task.details->extras;
     return std::any_of(extras.begin(), extras.end(),
                        [](const auto& extra) { return extra.first == kDangerous; });
   }
 
-  void StartTrial() {
-    if (trial_ || dangerous_.empty() || !trial_lock_.Take()) return;
-    std::vector<Task> one;
-    one.push_back(std::move(dangerous_.front()));
-    dangerous_.pop_front();
-    trial_ = one[0].attempt;
-    slots_.Push(std::move(one));
+  // While a dangerous task waits the slots get one task at a time, so that it starts at once when
+  // it is its turn: nobody else's turn comes before it has ended.
+  void Pump() {
+    if (dangerous_.empty()) {
+      if (!others_.empty()) Push(others_, others_.size());
+      return;
+    }
+    if (trial_ || !slots_.HasNothing()) return;
+    if (trial_lock_.Take()) {
+      trial_ = dangerous_.front().attempt;
+      Push(dangerous_, 1);
+    } else if (!others_.empty()) {
+      Push(others_, 1);
+    }
   }
+
+  void Push(std::deque<Task>& from, size_t count) {
+    const auto end = from.begin() + static_cast<ptrdiff_t>(count);
+    slots_.Push({std::make_move_iterator(from.begin()), std::make_move_iterator(end)});
+    from.erase(from.begin(), end);
+  }
+
+  void EndTrial(AttemptId attempt) {
+    if (trial_ != attempt) return;
+    trial_.reset();
+    trial_lock_.Release();
+  }
+
   void Do(cq::Kill& k) override { slots_.Kill(k.attempts); }
 
   void Do(StartUntil& start) override { slots_.StartUntil(start.until); }
@@ -221,8 +240,9 @@ class TaskLoop final : public ServingLoop {
   Checking checking_ = Checking::kCommand;
   nanoseconds next_output_ = kOutputEvery;
   TrialLock trial_lock_{options().trial};
-  /// Those that wait for it, and the one that has it.
+  /// Those that wait for it, others that came meanwhile, and the one that has it.
   std::deque<Task> dangerous_;
+  std::deque<Task> others_;
   std::optional<AttemptId> trial_;
 };
 

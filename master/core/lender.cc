@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "base/assert.h"
@@ -13,6 +14,10 @@ namespace {
 
 /// For whom nobody can say how long.
 constexpr Time kForever = Time::max();
+/// How far back what runs have had counts when slots do not come out even, and how often it is
+/// looked at: a slot that changes hands costs its next run the start of a worker and its program.
+constexpr Time kMemory = std::chrono::minutes(2);
+constexpr Time kRankEvery = std::chrono::seconds(30);
 
 }  // namespace
 
@@ -88,6 +93,7 @@ void Lender::OnResults(Worker& worker, const Results& results) {
   Ack ack{text_.run, {}};
   for (const TaskResult& result : results.results) {
     ack.attempts.push_back(result);
+    given_up_.erase(result.attempt);
     const auto loan = loans_.find(result.attempt);
     if (loan == loans_.end()) continue;
     if (result.outcome == Outcome::kOk) {
@@ -120,6 +126,13 @@ void Lender::OnHello(Worker& worker, const Hello& hello) {
     const bool over = one.state == HeldState::kFinished;
     if (over && !loans_.contains(one.attempt)) continue;
     Loan& loan = loans_[one.attempt];
+    if (const auto before = given_up_.find(one.attempt); before != given_up_.end()) {
+      loan.run = before->second;
+      given_up_.erase(before);
+      if (const auto borrower = BorrowerOf(loan.run)) {
+        actions_.emplace_back(Lent{*borrower, one.attempt});
+      }
+    }
     loan.worker = worker.index;
     loan.lost.reset();
     if (loan.unwanted && !over) Cancel(one.attempt, loan);
@@ -138,7 +151,7 @@ uint64_t Lender::OnLost(Time now, Worker& worker, const Loss& loss) {
     if (loss.blame == Loss::Blame::kProvisional && !worker.leaving) {
       loan->second.lost = Loan::Lost{now + kExplainWithin, loss.reason};
     } else {
-      EndLoan(loan, loss.reason, loss.blame == Loss::Blame::kNobody || worker.leaving);
+      EndLoan(loan, loss.reason, loss.blame == Loss::Blame::kNobody || worker.leaving, true);
     }
   }
   return 0;
@@ -148,26 +161,30 @@ void Lender::OnExplained(Time, const Worker& worker, bool explained) {
   for (auto at = loans_.begin(); at != loans_.end();) {
     const auto loan = at++;
     if (loan->second.worker != worker.index || !loan->second.lost) continue;
-    EndLoan(loan, loan->second.lost->reason, explained);
+    EndLoan(loan, loan->second.lost->reason, explained, true);
   }
 }
 
 void Lender::OnTick(Time now) {
+  if (now - ranked_ >= kRankEvery) Rank(now);
   for (auto at = loans_.begin(); at != loans_.end();) {
     const auto loan = at++;
     const auto& lost = loan->second.lost;
     if (!lost) continue;
     const bool unknown = lost->until == kForever;
     // All workers of the earlier master that live have come.
-    if (unknown ? fleet_.awaiting() == 0 : now >= lost->until) EndLoan(loan, lost->reason, unknown);
+    if (unknown ? fleet_.awaiting() == 0 : now >= lost->until) {
+      EndLoan(loan, lost->reason, unknown, true);
+    }
   }
 }
 
 void Lender::EndLoan(std::map<LoanId, Loan>::iterator loan, const std::string& reason,
-                     bool explained) {
+                     bool explained, bool with_worker) {
   const std::string why = reason;
   const LoanId id = loan->first;
   const auto borrower = BorrowerOf(loan->second.run);
+  if (with_worker && loan->second.run != 0) given_up_[id] = loan->second.run;
   loans_.erase(loan);
   ++ended_;
   if (borrower) actions_.emplace_back(LoanEnded{*borrower, id, why, explained});
@@ -208,7 +225,7 @@ std::vector<uint64_t> Lender::FreeSlots() const {
     free.push_back(worker.Takes() ? worker.slots : 0);
   }
   for (const auto& [id, loan] : loans_) {
-    if (!loan.lost && free[loan.worker] > 0) --free[loan.worker];
+    if (!loan.lost && free[*loan.worker] > 0) --free[*loan.worker];
   }
   return free;
 }
@@ -217,9 +234,12 @@ std::vector<Lender::Account> Lender::Accounts() {
   std::vector<Account> accounts;
   std::map<RunId, size_t> by_run;
   for (auto& [id, borrower] : borrowers_) {
-    by_run[borrower.run] = accounts.size();
     accounts.push_back({id, &borrower, 0, 0});
   }
+  std::stable_sort(accounts.begin(), accounts.end(), [](const Account& a, const Account& b) {
+    return a.borrower->rank < b.borrower->rank;
+  });
+  for (size_t i = 0; i < accounts.size(); ++i) by_run[accounts[i].borrower->run] = i;
   // What others have, who are not there, is not to be shared.
   uint64_t taken = 0;
   for (const auto& [id, loan] : loans_) {
@@ -245,6 +265,7 @@ std::vector<Lender::Account> Lender::Accounts() {
 }
 
 void Lender::Flush() {
+  if (closing_) WithdrawFromMute();
   if (borrowers_.empty() || closing_) return;
   std::vector<Account> accounts = Accounts();
   std::vector<uint64_t> free = FreeSlots();
@@ -346,10 +367,35 @@ bool Lender::Withdraw(const Account& account) {
   return false;
 }
 
+// It would keep the pool from its end.
+void Lender::WithdrawFromMute() {
+  for (const auto& [id, borrower] : borrowers_) {
+    if (!borrower.mute) continue;
+    for (auto& [loan_id, loan] : loans_) {
+      if (loan.run == borrower.run && !loan.lost && !loan.unwanted) Cancel(loan_id, loan);
+    }
+  }
+}
+
+// So that no run waits for long while its equals have a slot more than it.
+void Lender::Rank(Time now) {
+  const double passed = std::chrono::duration<double>(now - ranked_).count();
+  ranked_ = now;
+  const double kept = std::exp(-passed / std::chrono::duration<double>(kMemory).count());
+  std::vector<Borrower*> order;
+  for (auto& [id, borrower] : borrowers_) {
+    borrower.had = borrower.had * kept + static_cast<double>(LoansOf(id)) * (1 - kept);
+    order.push_back(&borrower);
+  }
+  std::stable_sort(order.begin(), order.end(),
+                   [](const Borrower* a, const Borrower* b) { return a->had < b->had; });
+  for (size_t i = 0; i < order.size(); ++i) order[i]->rank = i;
+}
+
 void Lender::Cancel(LoanId id, Loan& loan) {
   loan.unwanted = true;
   if (loan.lost) return;
-  const Worker& worker = fleet_.workers()[loan.worker];
+  const Worker& worker = fleet_.workers()[*loan.worker];
   // Otherwise its hello brings it up again.
   if (worker.here()) out_.SendTo(worker, cq::Cancel{text_.run, {{id, id}}});
 }
@@ -358,10 +404,10 @@ void Lender::CheckInvariants() const {
   std::vector<uint64_t> on(fleet_.workers().all().size(), 0);
   for (const auto& [id, loan] : loans_) {
     if (loan.lost) continue;
-    CQ_ASSERT(loan.worker < on.size(), "loan {:x} is on a worker that there is not", id);
-    CQ_ASSERT(!fleet_.workers().all()[loan.worker].gone(),
-              "loan {:x} is on worker {}, which is gone", id, loan.worker);
-    ++on[loan.worker];
+    CQ_ASSERT(loan.worker && *loan.worker < on.size(), "loan {:x} is on no worker", id);
+    CQ_ASSERT(!fleet_.workers().all()[*loan.worker].gone(),
+              "loan {:x} is on worker {}, which is gone", id, *loan.worker);
+    ++on[*loan.worker];
   }
   for (const Worker& worker : fleet_.workers().all()) {
     CQ_ASSERT(on[worker.index] <= worker.slots, "worker {} has {} loans on {} slots", worker.number,

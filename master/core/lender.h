@@ -113,7 +113,8 @@ class Lender final : public Tenant {
   struct Loan {
     /// 0: of which run is not known.
     RunId run = 0;
-    WorkerIndex worker = 0;
+    /// None: that has not come yet (OnClaimed).
+    std::optional<WorkerIndex> worker;
     /// Its worker is lost; its scheduler may say why until then.
     struct Lost {
       Time until{};
@@ -130,6 +131,10 @@ class Lender final : public Tenant {
     uint64_t limit = kNoLimit;
     bool mute = false;
     std::set<std::string> avoided;
+    /// How much it has had lately, in slots: older times count less. And its place among its equals
+    /// by that, the first of whom get what does not come out even.
+    double had = 0;
+    uint64_t rank = 0;
   };
   /// What a borrower has and is to have, while slots are dealt out.
   struct Account {
@@ -142,7 +147,10 @@ class Lender final : public Tenant {
   };
 
   std::optional<BorrowerId> BorrowerOf(RunId run) const;
-  void EndLoan(std::map<LoanId, Loan>::iterator loan, const std::string& reason, bool explained);
+  void Rank(Time now);
+  void WithdrawFromMute();
+  void EndLoan(std::map<LoanId, Loan>::iterator loan, const std::string& reason, bool explained,
+               bool with_worker = false);
   std::vector<Account> Accounts();
   std::vector<uint64_t> FreeSlots() const;
   bool Open(Account& account, std::vector<uint64_t>& free);
@@ -157,7 +165,10 @@ class Lender final : public Tenant {
   Outbox& out_;
   std::map<LoanId, Loan> loans_;
   std::map<BorrowerId, Borrower> borrowers_;
+  /// Whose loans were that ended with a worker: should it come back, they are theirs again.
+  std::map<LoanId, RunId> given_up_;
   uint64_t next_loan_ = 1;
+  Time ranked_{};
   uint64_t ended_ = 0;
   bool closing_ = false;
   std::vector<LenderAction> actions_;

@@ -162,6 +162,13 @@ void MasterLoop::OnMail(Copied& copied) {
 }
 
 void MasterLoop::OnMail(Workforce::Word& word) {
+  // A worker that has left may have done so with results that nobody took: they come before the
+  // news that it has ended, since with that its tasks go to others.
+  const auto* states = std::get_if<JobStates>(&word.event);
+  const bool ended =
+      states != nullptr && std::any_of(states->jobs.begin(), states->jobs.end(),
+                                       [](const JobState& job) { return job.ended; });
+  if (ended && !finished_) ReadSpool();
   const auto problem = workforce_.On(Now(), word, core_, observer_, finished_);
   if (problem) Fail(*problem);
 }

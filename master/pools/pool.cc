@@ -338,6 +338,7 @@ std::optional<unsigned> Pool::Report() {
   LendingTerms terms = scheduler_->Terms();
   states.allocations = std::move(terms.allocations);
   states.limit = terms.limit;
+  states.slots = terms.slots;
   states.waits = std::move(terms.waits);
   states.over = std::move(terms.over);
   const auto alive = std::count_if(states.jobs.begin(), states.jobs.end(),

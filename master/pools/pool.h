@@ -29,6 +29,8 @@ struct PoolOptions {
   /// Its place among the pools of its run, by which the journal names it.
   unsigned place = 0;
   unsigned workers = 1;
+  /// Of one that lends: no more than that, though it may have more.
+  bool at_most = false;
   unsigned slots = 1;
   /// The first words of a worker's command (WorkerLaunch) and the run's directory, as the workers'
   /// machines see them.
@@ -58,6 +60,7 @@ struct JobStates {
   // As LendingTerms.
   std::string allocations;
   std::optional<uint64_t> limit;
+  uint64_t slots = 0;
   std::string waits;
   std::string over;
 };

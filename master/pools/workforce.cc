@@ -13,6 +13,7 @@ Workforce::Workforce(const std::vector<PoolShare>& pools) {
     Member member;
     member.pool = share.pool;
     member.workers = share.workers;
+    member.at_most = share.at_most;
     members_.push_back(std::move(member));
     workers_ += share.workers;
   }
@@ -83,6 +84,7 @@ std::optional<std::string> Workforce::OnStates(Time now, Member& member, const J
   member.pending = 0;
   pending_reason_ = states.waits;
   member.over = states.over;
+  member.lends = states.slots;
   if (!states.over.empty()) last_death_ = states.over;
   if (!states.allocations.empty()) {
     core.OnLimit(states.allocations, states.limit.value_or(std::numeric_limits<uint64_t>::max()));
@@ -101,6 +103,7 @@ std::optional<std::string> Workforce::OnStates(Time now, Member& member, const J
     }
     if (job.reason != "None") pending_reason_ = job.reason;
   }
+  if (!over) TellOfWaiting(now, member, states.waits, observer);
   for (const JobState& job : states.jobs) {
     if (!job.ended || over) continue;
     if (auto problem = OnEnded(now, member, job, core, observer)) return problem;
@@ -109,6 +112,20 @@ std::optional<std::string> Workforce::OnStates(Time now, Member& member, const J
       states.jobs.begin(), states.jobs.end(),
       [&core](const JobState& job) { return !job.ended && !core.HasSession(job.allocation); }));
   return std::nullopt;
+}
+
+// Whoever has no slot for long is told why, once.
+void Workforce::TellOfWaiting(Time now, Member& member, const std::string& waits,
+                              RunObserver& observer) {
+  constexpr Time kLong = std::chrono::seconds(10);
+  if (waits.empty() || member.alive > 0 || waits != member.waits) {
+    member.waits = member.alive > 0 ? "" : waits;
+    member.waits_since = now;
+    member.told = false;
+  } else if (!member.told && now - member.waits_since >= kLong) {
+    member.told = true;
+    observer.Warning(waits);
+  }
 }
 
 std::optional<std::string> Workforce::OnEnded(Time now, Member& member, const JobState& job,
@@ -158,7 +175,9 @@ void Workforce::Want(uint64_t workers) {
   for (Member& member : members_) {
     if (!member.pool->traits().lends) continue;
     // Beyond what it may have at most, the number is all the same to it.
-    const uint64_t wanted = std::min<uint64_t>(workers, member.workers);
+    const uint64_t most =
+        member.at_most ? member.workers : std::max<uint64_t>(member.workers, member.lends);
+    const uint64_t wanted = std::min(workers, most);
     if (std::exchange(member.wanted, wanted) != wanted) member.pool->Want(wanted);
   }
 }

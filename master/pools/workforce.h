@@ -17,6 +17,8 @@ namespace cq {
 struct PoolShare {
   Pool* pool = nullptr;
   unsigned workers = 1;
+  /// As PoolOptions.
+  bool at_most = false;
 };
 
 /// The pools of a run: what became of their jobs, which are replaced, and when nobody is left to
@@ -73,8 +75,15 @@ class Workforce {
     /// come, if so.
     uint64_t wanted = 0;
     std::string over;
+    bool at_most = false;
+    uint64_t lends = 0;
+    /// Since when it waits without a worker, for what, and whether the user knows.
+    Time waits_since{};
+    std::string waits;
+    bool told = false;
   };
   void Start(Member& member, unsigned workers);
+  void TellOfWaiting(Time now, Member& member, const std::string& waits, RunObserver& observer);
   std::optional<std::string> OnSubmitted(Member& member, const Submitted& submitted,
                                          RunObserver& observer);
   std::optional<std::string> OnStates(Time now, Member& member, const JobStates& states,

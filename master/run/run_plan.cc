@@ -96,7 +96,7 @@ PoolOptions PlanPool(const RunOptions& options) {
   // slot.
   const bool one = options.workers || !traits.same_host || traits.lends;
   pool.workers = options.workers.value_or(traits.lends ? traits.lent_at_most : 1);
-  if (traits.lends) pool.workers = std::min(pool.workers, traits.lent_at_most);
+  pool.at_most = options.workers.has_value();
   pool.slots = options.slots.value_or(one ? 1 : UsableCpus());
   pool.program = options.worker_program.empty() ? OwnCommand()
                                                 : std::vector<std::string>{options.worker_program};

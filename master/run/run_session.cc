@@ -84,7 +84,7 @@ RunSession::RunSession(const CommonOptions& options, std::vector<PoolOptions> pl
   Check(options_);
   for (const PoolOptions& plan : plans_) {
     pools_.push_back(std::make_unique<Pool>(plan));
-    shares_.push_back({pools_.back().get(), plan.workers});
+    shares_.push_back({pools_.back().get(), plan.workers, plan.at_most});
   }
   MakeRoom(shares_);
 }

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,8 @@ class Desk {
     std::function<void(BorrowerId)> gone;
     /// Has been silent for long, or is not any more.
     std::function<void(BorrowerId, bool)> mute;
+    /// Something that the pool's user should know.
+    std::function<void(const std::string&)> trouble;
   };
   /// Tells what has happened.
   void Read(const Visitor& visitor);
@@ -40,8 +43,10 @@ class Desk {
     PoolChannel channel;
     Clock::time_point heard = Clock::now();
     bool mute = false;
+    /// It is a run's; others have a question, and go.
+    bool borrows = false;
   };
-  void Accept();
+  void Accept(const Visitor& visitor);
   void Watch(int fd, BorrowerId id);
 
   std::string name_;
@@ -50,6 +55,8 @@ class Desk {
   BorrowerId last_ = 0;
   std::map<BorrowerId, Connection> connections_;
   Clock::time_point pinged_{};
+  /// There was no descriptor left; nobody is let in before.
+  std::optional<Clock::time_point> full_until_;
 };
 
 }  // namespace cq

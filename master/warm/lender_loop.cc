@@ -74,8 +74,14 @@ void LenderLoop::Turn() {
   if (readable[1]) OnSignals();
   int frames = kFramesAtOnce;
   while (auto incoming = port_.Receive(frames)) {
-    // The pool has no tasks that somebody could ask about.
-    if (std::holds_alternative<Request>(incoming->message)) continue;
+    if (std::holds_alternative<Request>(incoming->message)) {
+      port_.Send(incoming->from, 0,
+                 Reply{false, false,
+                       fmt::format("it is a warm pool, no run: 'cq pool status {0}' shows it, 'cq "
+                                   "pool stop {0}' ends it",
+                                   options_.pool.name)});
+      continue;
+    }
     core_.OnMessage(Now(), incoming->from, incoming->envelope, std::move(incoming->message));
   }
   ReadMail();
@@ -87,7 +93,8 @@ void LenderLoop::Turn() {
                 runs_.erase(run);
                 core_.lender().OnBorrowerGone(from);
               },
-              [this](BorrowerId from, bool mute) { core_.lender().OnMute(from, mute); }});
+              [this](BorrowerId from, bool mute) { core_.lender().OnMute(from, mute); },
+              [this](const std::string& text) { observer_.Warning(text); }});
   if (end_) return;
   const uint64_t workers = core_.workers();
   core_.OnTick(Now());

@@ -23,18 +23,37 @@ namespace {
 
 namespace fs = std::filesystem;
 
+[[noreturn]] void ThrowThere(const std::string& name, const std::string& whose) {
+  throw UsageError(fmt::format(
+      "the pool '{}' is there already{}; 'cq pool stop {}' ends it, another name is another pool",
+      name, whose, name));
+}
+
 void RequireNone(const std::string& name) {
+  // Two that are started at once find each other by this.
+  if (HeldByMaster(PoolDirectory(name))) ThrowThere(name, "");
   const auto names = PoolNames();
   if (std::find(names.begin(), names.end(), name) == names.end()) return;
   const PoolFile file = ReadPoolFile(name);
   const std::string why = WhyUnreachable(file);
   if (why.empty()) {
-    throw UsageError(fmt::format(
-        "the pool '{}' is there already (process {}); 'cq pool stop {}' ends it, another name is "
-        "another pool",
-        name, file.pid, name));
+    ThrowThere(name, fmt::format(" (process {})", file.pid));
   }
   if (file.host != HostName()) throw UsageError(why);
+}
+
+// With the workers of an earlier master of it.
+Recovered SetUp(RunSession& session) {
+  if (!session.Exists()) {
+    session.Make();
+    session.definition().cwd = fs::current_path().string();
+    session.Publish({}, {}, {});
+    return {};
+  }
+  session.Open();
+  session.Continue({}, {}, Restart::Rerun::kNothing);
+  session.CancelLeft(false);
+  return Recover(*session.journal(), {}, 0);
 }
 
 }  // namespace
@@ -55,17 +74,13 @@ WarmPoolEnd KeepWarmPool(const WarmPoolOptions& options, RunObserver& observer) 
   if (failed) throw Error(fmt::format("cannot use '{}': {}", above.string(), failed.message()));
 
   RunSession session(master, {plan}, observer);
-  RunDefinition& definition = session.definition();
   Recovered recovered;
-  if (session.Exists()) {
-    session.Open();
-    session.Continue({}, {}, Restart::Rerun::kNothing);
-    session.CancelLeft(false);
-    recovered = Recover(*session.journal(), {}, 0);
-  } else {
-    session.Make();
-    definition.cwd = fs::current_path().string();
-    session.Publish({}, {}, {});
+  try {
+    recovered = SetUp(session);
+  } catch (const UsageError&) {
+    // Another one was faster.
+    RequireNone(options.name);
+    throw;
   }
 
   LenderCore::Options core;

@@ -144,13 +144,17 @@ void SimRun::SubmitCalls(uint64_t master) {
 void SimRun::Tick(uint64_t master) {
   After(std::chrono::duration_cast<Time>(world_.lease / 30), [this, master] {
     if (master != master_ || core_ == nullptr) return;
-    for (const Results& results : std::exchange(spool_, {})) {
-      core_->OnSpooled(MasterNow(), results);
-      taken_.push_back(results);
-    }
+    ReadSpool();
     if (now_ >= master_stopped_until_) StepMaster();
     Tick(master);
   });
+}
+
+void SimRun::ReadSpool() {
+  for (const Results& results : std::exchange(spool_, {})) {
+    core_->OnSpooled(MasterNow(), results);
+    taken_.push_back(results);
+  }
 }
 
 void SimRun::StepMaster() {

@@ -116,6 +116,7 @@ class SimRun {
   Restart Changes();
   void SubmitCalls(uint64_t master);
   void Tick(uint64_t master);
+  void ReadSpool();
   void StepMaster();
   void Do(Send& send);
   void Do(struct Give& give);

@@ -105,6 +105,7 @@ void SimRun::TellEndedLater(const std::string& allocation, bool explained, Time 
 
 void SimRun::TellEnded(const std::string& allocation, bool explained) {
   if (core_ == nullptr || over_) return;
+  ReadSpool();
   core_->OnAllocationEnded(MasterNow(), allocation, "its job ended", explained);
   StepMaster();
 }

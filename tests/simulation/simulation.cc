@@ -37,7 +37,8 @@ std::optional<std::string> Run(const World& world,
     const auto over = [](const auto& run) { return run->over(); };
     while (!std::all_of(runs.begin(), runs.end(), over)) {
       timeline.Step();
-      if (timeline.now() > (world.hours ? kLongTimeLimit : kTimeLimit)) {
+      if (timeline.now() >
+          (world.hours ? kLongTimeLimit : kTimeLimit * static_cast<int64_t>(1 + 4 * world.runs))) {
         throw Broken{"the run does not end"};
       }
     }

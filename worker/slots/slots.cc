@@ -79,6 +79,12 @@ bool Slots::Idle() {
                       [](const Slot& slot) { return slot.given.has_value(); });
 }
 
+bool Slots::HasNothing() {
+  const Lock lock(mutex_);
+  return queue_.empty() && std::none_of(slots_.begin(), slots_.end(),
+                                        [](const Slot& slot) { return slot.given.has_value(); });
+}
+
 void Slots::SetRun(std::shared_ptr<const RunContext> run) {
   const Lock lock(mutex_);
   run_ = std::move(run);

@@ -63,8 +63,9 @@ class Slots {
   void StartUntil(std::chrono::nanoseconds until);
   /// Starts nothing more, ever, and kills what runs.
   void Shut();
-  /// Whether no slot runs anything.
+  /// Whether no slot runs anything; and nothing waits for one either.
   bool Idle();
+  bool HasNothing();
 
   /// Runs the command of `check`, or starts its program, before anything else; it ends as task 0.
   /// What a user's program loads may take long: the other slots start theirs at the same time, as

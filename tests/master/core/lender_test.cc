@@ -354,6 +354,73 @@ TEST_F(LenderTest, WhatNeverReachedItsWorkerHasEnded) {
   EXPECT_EQ(Has(1), 2u);
 }
 
+TEST_F(LenderTest, WhatAWorkerHadThatComesBackIsItsRunsAgain) {
+  Start(true);
+  Join(1, 1);
+  Borrow(1, 1);
+  const LoanId loan = *loans_[1].begin();
+  Pass(seconds(31) + std::chrono::minutes(2));
+  EXPECT_EQ(Has(1), 0u);
+  Join(1, 1, {loan});
+  EXPECT_EQ(loans_[1], std::set{loan});
+  EXPECT_EQ(lender().LoansOf(1), 1u);
+}
+
+TEST_F(LenderTest, WhatIsNotKnownYetIsNotEndedByAnothersNews) {
+  KnownWorker first;
+  first.number = 1;
+  first.id[0] = 1;
+  first.allocation = "slurm 1_1";
+  KnownWorker second = first;
+  second.number = 2;
+  second.id[0] = 2;
+  second.allocation = "slurm 1_2";
+  first.watched = second.watched = true;
+  Recovered recovered;
+  recovered.workers = {first, second};
+  recovered.last_worker = 2;
+  Start(true, recovered, 2);
+  const LoanId loan = MakeSerial(1, 7);
+  lender().OnBorrower(1, 1001, 0);
+  lender().OnClaimed(1, {loan});
+  lender().OnWants(1, 1);
+  core_->OnAllocationEnded(now_, "slurm 1_1", "gone", true);
+  core_->OnAllocationEnded(now_, "slurm 1_1", "gone", true);
+  Settle();
+  EXPECT_TRUE(ended_.empty());
+  Join(2, 1, {loan});
+  Pass(seconds(1));
+  EXPECT_TRUE(ended_.empty());
+  EXPECT_EQ(lender().LoansOf(1), 1u);
+}
+
+TEST_F(LenderTest, WhatDoesNotComeOutEvenGoesRound) {
+  Start();
+  Join(1, 2);
+  std::map<BorrowerId, int> had;
+  for (const BorrowerId run : {1, 2, 3}) Borrow(run, 100);
+  for (int second = 0; second < 360; ++second) {
+    Pass(seconds(1));
+    for (const BorrowerId run : {1, 2, 3}) {
+      LetGo(run);
+      had[run] += static_cast<int>(Has(run));
+    }
+  }
+  for (const BorrowerId run : {1, 2, 3}) EXPECT_NEAR(had[run], 240, 60) << run;
+}
+
+TEST_F(LenderTest, APoolThatClosesTakesFromAStoppedRun) {
+  Start();
+  Join(1, 2);
+  Borrow(1, 2);
+  lender().OnClosing();
+  Settle();
+  EXPECT_TRUE(cancelled_.empty());
+  lender().OnMute(1, true);
+  Settle();
+  EXPECT_EQ(cancelled_.size(), 2u);
+}
+
 TEST_F(LenderTest, APoolThatClosesLendsNothingMore) {
   Start();
   Join(1, 2);
