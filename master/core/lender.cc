@@ -124,7 +124,8 @@ void Lender::OnHello(Worker& worker, const Hello& hello) {
     held.insert(one.attempt);
     // What is over takes no slot: its report comes again, unless it is cancelled.
     const bool over = one.state == HeldState::kFinished;
-    if (over && !loans_.contains(one.attempt)) continue;
+    const auto known = loans_.find(one.attempt);
+    if (over && (known == loans_.end() || known->second.lost)) continue;
     Loan& loan = loans_[one.attempt];
     if (const auto before = given_up_.find(one.attempt); before != given_up_.end()) {
       loan.run = before->second;

@@ -197,7 +197,9 @@ class MasterEngine final : public detail::Engine {
     for (const WorkerPool& pool : Pools()) {
       PoolOptions plan;
       plan.scheduler = pool.scheduler;
-      plan.workers = pool.workers;
+      const SchedulerTraits traits = TraitsOf(pool.scheduler);
+      plan.workers = traits.lends && pool.workers == 0 ? traits.lent_at_most : pool.workers;
+      plan.at_most = pool.workers != 0;
       plan.slots = pool.slots == 0 ? UsableCpus() : pool.slots;
       plan.place = static_cast<unsigned>(plans.size());
       plan.first_number = number;

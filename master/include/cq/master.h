@@ -38,6 +38,7 @@ namespace cq {
 struct WorkerPool {
   /// As --scheduler of `cq run`.
   std::string scheduler = "local";
+  /// Of a warm pool 0: as many as it lends.
   unsigned workers = 1;
   /// Tasks at a time on each; 0: as many as this process may use CPUs. Each is a process.
   unsigned slots = 0;
@@ -55,6 +56,12 @@ inline WorkerPool Slurm(unsigned workers, unsigned slots = 1,
                         std::map<std::string, std::string> set = {}) {
   return {
       .scheduler = "slurm", .workers = workers, .slots = slots, .template_values = std::move(set)};
+}
+
+/// Slots of the warm pool of this name (`cq pool start`), as others leave them; at most so many, if
+/// it is said.
+inline WorkerPool Warm(const std::string& pool, unsigned workers = 0) {
+  return {.scheduler = "pool:" + pool, .workers = workers, .slots = 1};
 }
 
 /// Values that every function may need: sent once to each worker, read with cq::constant<T>(name).

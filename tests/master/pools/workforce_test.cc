@@ -1,0 +1,204 @@
+// What becomes of a run's jobs, as their schedulers tell it: replaced, told, given up.
+#include "master/pools/workforce.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "tests/support/temporary_directory.h"
+
+namespace cq {
+namespace {
+
+using std::chrono::seconds;
+
+/// Writes down what it is told.
+class Core final : public Employer {
+ public:
+  void OnAllocationEnded(Time, const std::string& allocation, const std::string& reason,
+                         bool explained) override {
+    told.push_back(allocation + ": " + reason + (explained ? " (explained)" : ""));
+  }
+  void OnLimit(const std::string& allocations, uint64_t workers) override {
+    told.push_back(allocations + std::to_string(workers));
+  }
+  bool HasSession(const std::string& allocation) const override {
+    return sessions.contains(allocation);
+  }
+  uint64_t progress() override { return done; }
+  uint64_t workers() override { return connected; }
+  bool draining() const override { return drains; }
+  std::string CommonProblem() const override { return problem; }
+
+  std::vector<std::string> Told() { return std::exchange(told, {}); }
+
+  std::vector<std::string> told;
+  std::set<std::string> sessions;
+  uint64_t done = 0;
+  uint64_t connected = 0;
+  bool drains = false;
+  std::string problem;
+};
+
+class Observer final : public RunObserver {
+ public:
+  void Warning(const std::string& text) override { warnings.push_back(text); }
+  std::vector<std::string> warnings;
+};
+
+class WorkforceTest : public ::testing::Test {
+ protected:
+  // Of pools whose threads are never started: what they would say, the test says.
+  void Make(const std::string& scheduler, unsigned workers) {
+    PoolOptions options;
+    options.scheduler = scheduler;
+    options.workers = workers;
+    options.program = {"/bin/false"};
+    options.run_dir = directory_.path();
+    pool_ = std::make_unique<Pool>(options);
+    workforce_ = std::make_unique<Workforce>(std::vector<PoolShare>{{pool_.get(), workers}});
+  }
+
+  std::optional<std::string> Say(PoolEvent event, bool over = false) {
+    Workforce::Word word{0, std::move(event)};
+    return workforce_->On(now_, word, core_, observer_, over);
+  }
+  std::optional<std::string> Jobs(std::vector<JobState> jobs) {
+    JobStates states;
+    states.jobs = std::move(jobs);
+    return Say(std::move(states));
+  }
+  static JobState Running(const std::string& allocation) {
+    return {allocation, false, false, false, {}, {}};
+  }
+  static JobState Pending(const std::string& allocation, const std::string& why) {
+    return {allocation, true, false, false, why, {}};
+  }
+  static JobState Ended(const std::string& allocation, const std::string& how, bool explained) {
+    return {allocation, false, true, explained, how, {}};
+  }
+
+  TemporaryDirectory directory_;
+  std::unique_ptr<Pool> pool_;
+  std::unique_ptr<Workforce> workforce_;
+  Core core_;
+  Observer observer_;
+  Time now_ = seconds(1);
+};
+
+TEST_F(WorkforceTest, WhatWasSubmittedIsOnItsWayUntilItsJobsAreTold) {
+  Make("slurm", 3);
+  EXPECT_FALSE(Say(Submitted{3, 3, {}}));
+  EXPECT_EQ(workforce_->jobs(), 3u);
+  EXPECT_EQ(workforce_->pending(), 3u);
+  EXPECT_FALSE(Jobs({Running("slurm 1_1"), Pending("slurm 1_2", "Priority")}));
+  EXPECT_EQ(workforce_->jobs(), 2u);
+  EXPECT_EQ(workforce_->pending(), 1u);
+  EXPECT_EQ(workforce_->pending_reason(), "Priority");
+}
+
+TEST_F(WorkforceTest, WhenNothingCouldBeSubmittedAndNobodyIsThereItIsOver) {
+  Make("slurm", 2);
+  EXPECT_EQ(Say(Submitted{2, 0, "no such partition"}), "no such partition");
+}
+
+TEST_F(WorkforceTest, AWorkerThatDiesBeforeItConnectsIsTold) {
+  Make("slurm", 2);
+  Say(Submitted{2, 2, {}});
+  core_.sessions = {"slurm 1_1"};
+  EXPECT_FALSE(Jobs({Running("slurm 1_1"), Ended("slurm 1_2", "FAILED", false)}));
+  ASSERT_EQ(observer_.warnings.size(), 1u);
+  EXPECT_NE(observer_.warnings[0].find("FAILED before it connected"), std::string::npos);
+  EXPECT_EQ(core_.Told(), std::vector<std::string>{"slurm 1_2: FAILED"});
+}
+
+TEST_F(WorkforceTest, ARequeuedJobIsHeldAgainstNobody) {
+  Make("slurm", 1);
+  Jobs({Running("slurm 1_1")});
+  Jobs({Pending("slurm 1_1", "None")});
+  EXPECT_EQ(core_.Told(), std::vector<std::string>{"slurm 1_1: its job was requeued (explained)"});
+  EXPECT_EQ(workforce_->pending_reason(), "");
+}
+
+TEST_F(WorkforceTest, ALocalWorkerIsReplacedAsLongAsSomethingGetsDone) {
+  Make("local", 1);
+  core_.sessions = {"local 1"};
+  core_.connected = 1;
+  for (int i = 0; i < 20; ++i) {
+    ++core_.done;
+    EXPECT_FALSE(Jobs({Ended("local 1", "killed", false)}));
+    // Its replacement is being started.
+    EXPECT_EQ(workforce_->jobs(), static_cast<uint64_t>(i + 1));
+  }
+  std::optional<std::string> problem;
+  int losses = 0;
+  while (!problem && losses < 100) {
+    ++losses;
+    problem = Jobs({Ended("local 1", "killed", false)});
+  }
+  ASSERT_TRUE(problem);
+  EXPECT_NE(problem->find("in a row without a single result; the last: killed"), std::string::npos);
+  EXPECT_LT(losses, 10);
+}
+
+TEST_F(WorkforceTest, OneThatDrainsIsNotReplaced) {
+  Make("local", 1);
+  core_.drains = true;
+  Jobs({Ended("local 1", "left", true)});
+  EXPECT_EQ(workforce_->jobs(), 0u);
+}
+
+TEST_F(WorkforceTest, WithoutAWorkerAndAJobTheRunCannotGoOn) {
+  Make("slurm", 1);
+  Say(Submitted{1, 1, {}});
+  EXPECT_FALSE(workforce_->Problem(core_, false));
+  Jobs({Ended("slurm 1_1", "TIMEOUT", true)});
+  EXPECT_FALSE(workforce_->Problem(core_, true));
+  const auto problem = workforce_->Problem(core_, false);
+  ASSERT_TRUE(problem);
+  EXPECT_NE(problem->find("no worker is left; the last: TIMEOUT"), std::string::npos);
+  core_.connected = 1;
+  EXPECT_FALSE(workforce_->Problem(core_, false));
+}
+
+TEST_F(WorkforceTest, IfNobodyCanTakeATaskAndNobodyElseIsToComeItIsOver) {
+  Make("slurm", 2);
+  core_.problem = "no such directory";
+  core_.connected = 1;
+  Jobs({Running("slurm 1_1"), Pending("slurm 1_2", "")});
+  EXPECT_FALSE(workforce_->Problem(core_, false));
+  Jobs({Running("slurm 1_1")});
+  EXPECT_EQ(workforce_->Problem(core_, false), "no worker can take a task: no such directory");
+}
+
+TEST_F(WorkforceTest, AnEndOfTheRunAsksForNoWord) {
+  Make("local", 1);
+  EXPECT_FALSE(Workforce::Word({0, {}}).pool);
+  JobStates states;
+  states.jobs = {Ended("local 1", "left", true)};
+  EXPECT_FALSE(Say(std::move(states), true));
+  EXPECT_TRUE(core_.Told().empty());
+}
+
+TEST_F(WorkforceTest, LimitsAndWaitingAreThoseOfASchedulerThatLends) {
+  Make("local", 1);
+  JobStates states;
+  states.allocations = "pool p ";
+  states.limit = 2;
+  states.waits = "no slot free";
+  Say(states);
+  EXPECT_EQ(core_.Told(), std::vector<std::string>{"pool p 2"});
+  EXPECT_EQ(workforce_->pending_reason(), "no slot free");
+  now_ += seconds(9);
+  Say(states);
+  EXPECT_TRUE(observer_.warnings.empty());
+  now_ += seconds(2);
+  Say(states);
+  Say(states);
+  EXPECT_EQ(observer_.warnings, std::vector<std::string>{"no slot free"});
+}
+
+}  // namespace
+}  // namespace cq
