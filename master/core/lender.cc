@@ -182,13 +182,13 @@ void Lender::OnTick(Time now) {
 
 void Lender::EndLoan(std::map<LoanId, Loan>::iterator loan, const std::string& reason,
                      bool explained, bool with_worker) {
-  const std::string why = reason;
-  const LoanId id = loan->first;
-  const auto borrower = BorrowerOf(loan->second.run);
-  if (with_worker && loan->second.run != 0) given_up_[id] = loan->second.run;
-  loans_.erase(loan);
+  const auto& [id, ended] = *loan;
+  if (const auto borrower = BorrowerOf(ended.run)) {
+    actions_.emplace_back(LoanEnded{*borrower, id, reason, explained});
+  }
+  if (with_worker && ended.run != 0) given_up_[id] = ended.run;
   ++ended_;
-  if (borrower) actions_.emplace_back(LoanEnded{*borrower, id, why, explained});
+  loans_.erase(loan);
 }
 
 // ---- shares ----
