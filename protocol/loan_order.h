@@ -17,7 +17,7 @@ struct LoanOrder {
   std::string log_file;
   /// Of a run whose master is on the worker's machine: the worker ends with that process, which
   /// started then (/proc/PID/stat, field 22), holds `workers_lock` as long as it lives, and has
-  /// nothing of our environment, since the run sends its own. 0: the master is elsewhere.
+  /// that process's environment and nothing of ours. 0: the master is elsewhere.
   uint64_t master_pid = 0;
   uint64_t master_start = 0;
   std::string workers_lock = {};

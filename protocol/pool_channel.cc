@@ -16,7 +16,6 @@
 namespace cq {
 namespace {
 
-/// An environment may be large.
 constexpr size_t kMessageMax = size_t{8} << 20;
 
 // In the abstract namespace: it is gone with its process, and depends on no file system.
@@ -45,13 +44,15 @@ void PoolChannel::Send(const OrderedJson& message) {
 }
 
 void PoolChannel::Flush() {
-  while (!out_.empty() && !broken_) {
+  while (!out_.empty() && !unheard_) {
     const ssize_t n = send(fd(), out_.data(), out_.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
-    if (n < 0) broken_ = true;
+    // What the other side said before it left is still to be read.
+    if (n < 0) unheard_ = true;
     if (n > 0) out_.erase(0, static_cast<size_t>(n));
   }
+  if (unheard_) out_.clear();
   broken_ = broken_ || out_.size() > kMessageMax;
 }
 
@@ -88,9 +89,12 @@ Fd ListenForRuns(const std::string& name) {
 }
 
 std::optional<PoolChannel> AcceptRun(int listener) {
-  Fd fd(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (!fd || !IsOwnUser(fd.get())) return std::nullopt;
-  return PoolChannel(std::move(fd));
+  for (;;) {
+    Fd fd(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!fd) return std::nullopt;
+    // Strangers are sent away.
+    if (IsOwnUser(fd.get())) return PoolChannel(std::move(fd));
+  }
 }
 
 std::optional<PoolChannel> ConnectToPool(const std::string& name) {

@@ -29,11 +29,13 @@ class PoolChannel {
   std::string in_;
   std::string out_;
   bool broken_ = false;
+  /// Nothing can be sent any more.
+  bool unheard_ = false;
 };
 
 /// Listens at this name, which no file system has. Throws Error.
 Fd ListenForRuns(const std::string& name);
-/// The next of those that want to speak; none: nobody does, or another user.
+/// The next of those that want to speak; none: nobody does.
 std::optional<PoolChannel> AcceptRun(int listener);
 /// None if nobody of this user listens there.
 std::optional<PoolChannel> ConnectToPool(const std::string& name);

@@ -55,6 +55,8 @@ struct LendingTerms {
   /// it wants none back.
   std::string allocations;
   std::optional<uint64_t> limit;
+  /// None of those on these machines, which are of no use to others.
+  std::vector<std::string> spared;
   /// It could lend this many now.
   uint64_t slots = 0;
   /// What is being waited for, if anything is.
@@ -69,6 +71,8 @@ struct LeftSubmission {
   /// The scheduler's id; empty if that master never knew it.
   std::string job;
   unsigned workers = 0;
+  /// Of workers of that master's which may still live, these and others.
+  std::vector<std::string> allocations = {};
   /// Since when that master meant to make it.
   std::chrono::seconds age{};
 };

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <map>
 #include <optional>
 #include <utility>
@@ -43,9 +44,16 @@ class WarmScheduler final : public Scheduler {
     return pool_.name;
   }
 
-  // The pool says at once what this run has still.
-  Adopted Adopt(const LeftSubmission&) override {
-    if (!channel_ && !Connect()) return Adopted::kGone;
+  // What an earlier master of the run had the pool is asked for; it says at once what there is
+  // still.
+  Adopted Adopt(const LeftSubmission& left) override {
+    for (const std::string& allocation : left.allocations) {
+      if (const auto id = LoanOf(allocation)) loans_[*id];
+    }
+    if (!channel_ && !Connect()) {
+      loans_.clear();
+      return Adopted::kGone;
+    }
     WaitUntil(seconds(2), [this] { return answered_; });
     return Adopted::kYes;
   }
@@ -74,6 +82,7 @@ class WarmScheduler final : public Scheduler {
     LendingTerms terms;
     terms.allocations = allocations_;
     terms.limit = limit_;
+    terms.spared = spared_;
     terms.slots = slots_;
     terms.over = over_;
     if (!over_.empty()) return terms;
@@ -130,6 +139,16 @@ class WarmScheduler final : public Scheduler {
     return fmt::format("{}{}.{}", allocations_, EpochOf(id), SerialOf(id));
   }
 
+  // Of one of ours.
+  std::optional<LoanId> LoanOf(const std::string& allocation) const {
+    if (!allocation.starts_with(allocations_)) return std::nullopt;
+    unsigned long long epoch = 0;
+    unsigned long long serial = 0;
+    const char* number = allocation.c_str() + allocations_.size();
+    if (std::sscanf(number, "%llu.%llu", &epoch, &serial) != 2) return std::nullopt;
+    return MakeSerial(epoch, serial);
+  }
+
   std::string WhyGone() const {
     const std::string why = WhyUnreachable(pool_);
     return why.empty() ? fmt::format("the pool '{}' does not answer", pool_.name) : why;
@@ -144,14 +163,17 @@ class WarmScheduler final : public Scheduler {
     if (channel_) channel_->Send(message);
   }
 
-  // False if nobody is there.
+  // False if nobody is there, or another kind of pool than this run began with.
   bool Connect() {
+    PoolFile now;
     try {
-      pool_ = ReadPoolFile(pool_.name);
+      now = ReadPoolFile(pool_.name);
     } catch (const Error&) {
       return false;
     }
-    if (!WhyUnreachable(pool_).empty()) return false;
+    if (now.scheduler != pool_.scheduler || !WhyUnreachable(now).empty()) return false;
+    pool_ = now;
+    const RunId run = ReadConnectionFile(launch_.connection_file).run;
     channel_ = ConnectToPool(pool_.socket);
     if (!channel_) return false;
     heard_ = Clock::now();
@@ -161,7 +183,7 @@ class WarmScheduler final : public Scheduler {
     OrderedJson loans = OrderedJson::array();
     for (const auto& [id, log] : loans_) loans.push_back(id);
     Say({{"say", "borrow"},
-         {"run", ReadConnectionFile(launch_.connection_file).run},
+         {"run", run},
          {"name", JsonOfBytes(launch_.run_dir)},
          {"priority", launch_.priority},
          {"program", JsonOfList(launch_.program)},
@@ -208,6 +230,7 @@ class WarmScheduler final : public Scheduler {
     } else if (say == "limit") {
       const auto slots = message.at("slots").get<int64_t>();
       limit_ = slots < 0 ? std::nullopt : std::optional<uint64_t>(slots);
+      spared_ = message.value("spare", std::vector<std::string>());
     } else if (say == "closing" || say == "refused") {
       answered_ = true;
       over_ = fmt::format("the pool '{}': {}", pool_.name, message.at("reason").get<std::string>());
@@ -217,7 +240,7 @@ class WarmScheduler final : public Scheduler {
       given_up_ = false;
       over_.clear();
       slots_ = message.at("slots").get<uint64_t>();
-      if (slots_ == 0 && !avoided_.empty()) {
+      if (message.value("none", false)) {
         over_ = fmt::format("the pool '{}' has no machine left but those that failed the run",
                             pool_.name);
       }
@@ -298,6 +321,7 @@ class WarmScheduler final : public Scheduler {
   uint64_t slots_ = 0;
   uint64_t wanted_ = 0;
   std::optional<uint64_t> limit_;
+  std::vector<std::string> spared_;
   std::vector<std::string> avoided_;
   /// With their logs.
   std::map<LoanId, std::string> loans_;

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <sstream>
 #include <utility>
 
 #include "base/proc.h"
@@ -177,6 +178,14 @@ class LoanLoop final : public ServingLoop {
     loans_.emplace(task.attempt, std::move(loan));
   }
 
+  // As that process began with.
+  static std::vector<std::string> EnvironmentOf(uint64_t pid) {
+    std::vector<std::string> environment;
+    std::istringstream entries(ReadFile(fmt::format("/proc/{}/environ", pid)));
+    for (std::string entry; std::getline(entries, entry, '\0');) environment.push_back(entry);
+    return environment;
+  }
+
   void StartWorker(const LoanOrder& order, Loan& loan) {
     WorkerStart start;
     start.words = order.program;
@@ -189,7 +198,8 @@ class LoanLoop final : public ServingLoop {
     start.log_file = order.log_file;
     start.environment = environ;
     Fd held;
-    char* nothing = nullptr;
+    std::vector<std::string> environment;
+    std::vector<char*> pointers;
     if (order.master_pid == 0) {
       start.words.emplace_back("--away");
     } else {
@@ -199,7 +209,9 @@ class LoanLoop final : public ServingLoop {
       held = ShareLock(order.workers_lock, &locked);
       if (!locked) throw Error("another master is taking over the run");
       start.held_fd = held.get();
-      start.environment = &nothing;
+      environment = EnvironmentOf(order.master_pid);
+      pointers = ArgumentPointers(environment);
+      start.environment = pointers.data();
     }
     loan.process = StartWorkerProcess(start);
   }

@@ -90,6 +90,7 @@ class TaskLoop final : public ServingLoop {
       core().OnOutput(slots_.TakeOutput());
     }
     core().OnLedger(slots_.ledger());
+    slots_.LookAtMemory();
     std::string waits = slots_.WaitsFor();
     if (waits.empty() && !dangerous_.empty() && !trial_) waits = kWaitsForTurn;
     core().OnWaits(waits);

@@ -75,8 +75,9 @@ void Core::OnAllocationEnded(Time now, const std::string& allocation, const std:
   parts_->fleet.OnAllocationEnded(now, allocation, reason, explained);
 }
 
-void Core::OnLimit(const std::string& allocations, uint64_t workers) {
-  parts_->run.OnLimit(allocations, workers);
+void Core::OnLimit(const std::string& allocations, uint64_t workers,
+                   const std::vector<std::string>& spared) {
+  parts_->run.OnLimit(allocations, {workers, {spared.begin(), spared.end()}});
 }
 
 void Core::OnSpooled(Time now, Results results) { parts_->run.OnSpooled(now, std::move(results)); }

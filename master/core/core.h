@@ -26,7 +26,8 @@ class Core final : public Employer {
   void OnCommitted(Time now, const Committed& committed);
   void OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
                          bool explained) override;
-  void OnLimit(const std::string& allocations, uint64_t workers) override;
+  void OnLimit(const std::string& allocations, uint64_t workers,
+               const std::vector<std::string>& spared) override;
   /// Workers that are about to come and have not said hello yet.
   void OnExpected(uint64_t workers) { parts_->fleet.OnExpected(workers); }
   /// Results that a worker left in a file when it could not reach any master.

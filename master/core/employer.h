@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "master/core/worker_table.h"
 
@@ -16,8 +17,9 @@ class Employer {
   virtual void OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
                                  bool explained) = 0;
   /// Of the workers whose allocations begin so it may keep this many; of more it lets the emptiest
-  /// go.
-  virtual void OnLimit(const std::string& allocations, uint64_t workers) = 0;
+  /// go that are not on the hosts `spared`.
+  virtual void OnLimit(const std::string& allocations, uint64_t workers,
+                       const std::vector<std::string>& spared) = 0;
   /// Whether a worker of this allocation has ever said hello.
   virtual bool HasSession(const std::string& allocation) const = 0;
   /// Grows with whatever workers get done.

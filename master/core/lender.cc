@@ -17,6 +17,7 @@ constexpr Time kForever = Time::max();
 /// How far back what runs have had counts when slots do not come out even, and how often it is
 /// looked at: a slot that changes hands costs its next run the start of a worker and its program.
 constexpr Time kMemory = std::chrono::minutes(2);
+constexpr size_t kGivenUpMost = 10'000;
 constexpr Time kRankEvery = std::chrono::seconds(30);
 
 }  // namespace
@@ -75,7 +76,12 @@ void Lender::OnUnwanted(BorrowerId borrower, LoanId loan) {
 
 void Lender::OnMute(BorrowerId borrower, bool mute) {
   const auto found = borrowers_.find(borrower);
-  if (found != borrowers_.end()) found->second.mute = mute;
+  if (found == borrowers_.end()) return;
+  found->second.mute = mute;
+  // What it was asked for does not come; nor is it asked for when it is there again.
+  if (std::exchange(found->second.limit, kNoLimit) != kNoLimit) {
+    actions_.emplace_back(Limit{borrower, kNoLimit});
+  }
 }
 
 void Lender::OnBorrowerGone(BorrowerId borrower) { borrowers_.erase(borrower); }
@@ -187,6 +193,7 @@ void Lender::EndLoan(std::map<LoanId, Loan>::iterator loan, const std::string& r
     actions_.emplace_back(LoanEnded{*borrower, id, reason, explained});
   }
   if (with_worker && ended.run != 0) given_up_[id] = ended.run;
+  if (given_up_.size() > kGivenUpMost) given_up_.erase(given_up_.begin());
   ++ended_;
   loans_.erase(loan);
 }
@@ -256,8 +263,8 @@ std::vector<Lender::Account> Lender::Accounts() {
   claims.reserve(accounts.size());
   for (const Account& account : accounts) {
     const Borrower& borrower = *account.borrower;
-    const bool counts = !borrower.mute && SlotsFor(account.id) > 0;
-    claims.push_back({borrower.priority, counts ? borrower.wanted : 0});
+    const uint64_t most = borrower.mute ? 0 : SlotsFor(account.id);
+    claims.push_back({borrower.priority, std::min(borrower.wanted, most)});
   }
   const uint64_t all = slots();
   const auto shares = Shares(all - std::min(all, taken), claims);
@@ -280,6 +287,7 @@ void Lender::Flush() {
     if (missing(account) > 0) poor.push_back(&account);
   }
   uint64_t wanting = 0;
+  std::optional<std::set<std::string>> spared;
   while (!poor.empty()) {
     const auto next = std::max_element(poor.begin(), poor.end(), [&](Account* a, Account* b) {
       return std::pair(a->borrower->priority, missing(*a)) <
@@ -287,10 +295,22 @@ void Lender::Flush() {
     });
     const bool opened = Open(**next, free);
     if (opened && missing(**next) > 0) continue;
-    wanting += missing(**next);
+    if (missing(**next) > 0) {
+      wanting += missing(**next);
+      const auto& avoided = (*next)->borrower->avoided;
+      if (!spared) spared = avoided;
+      std::erase_if(*spared, [&](const std::string& host) { return !avoided.contains(host); });
+    }
     poor.erase(next);
   }
-  AskBack(accounts, wanting);
+  // What nobody who has too little can use is the others'.
+  for (Account& account : accounts) {
+    const Borrower& borrower = *account.borrower;
+    while (!borrower.mute && account.after() == account.loans && account.loans < borrower.wanted &&
+           Open(account, free)) {
+    }
+  }
+  AskBack(accounts, wanting, spared.value_or(std::set<std::string>()));
 }
 
 // On the worker with most room, so that runs are spread, and a machine that dies takes as little
@@ -315,7 +335,8 @@ bool Lender::Open(Account& account, std::vector<uint64_t>& free) {
 
 // So many are asked back in all, from those that have most beyond their share; of those that were
 // asked for before and are not needed any more, runs may keep what they still have.
-void Lender::AskBack(std::vector<Account>& accounts, uint64_t missing) {
+void Lender::AskBack(std::vector<Account>& accounts, uint64_t missing,
+                     const std::set<std::string>& spared) {
   auto asked =
       static_cast<uint64_t>(std::count_if(loans_.begin(), loans_.end(), [](const auto& entry) {
         return entry.second.unwanted && !entry.second.lost;
@@ -341,7 +362,7 @@ void Lender::AskBack(std::vector<Account>& accounts, uint64_t missing) {
       if (!Withdraw(*rich)) break;
       --rich->loans;
     } else {
-      SetLimit(*rich, rich->after() - 1);
+      SetLimit(*rich, rich->after() - 1, spared);
     }
     ++asked;
   }
@@ -351,11 +372,13 @@ void Lender::AskBack(std::vector<Account>& accounts, uint64_t missing) {
   }
 }
 
-void Lender::SetLimit(Account& account, uint64_t limit) {
+void Lender::SetLimit(Account& account, uint64_t limit, const std::set<std::string>& spared) {
   if (limit >= account.loans) limit = kNoLimit;
-  if (std::exchange(account.borrower->limit, limit) != limit) {
-    actions_.emplace_back(Limit{account.id, limit});
-  }
+  const bool same = account.borrower->limit == limit && account.borrower->spared == spared;
+  if (same) return;
+  account.borrower->limit = limit;
+  account.borrower->spared = spared;
+  actions_.emplace_back(Limit{account.id, limit, spared});
 }
 
 // Of a run that is stopped: what runs there is killed, and runs again.

@@ -47,6 +47,8 @@ struct LoanEnded {
 struct Limit {
   BorrowerId borrower = 0;
   uint64_t slots = 0;
+  /// What it has there is of no use to those who are to have it.
+  std::set<std::string> spared = {};
 };
 using LenderAction = std::variant<Lend, Lent, LoanEnded, Limit>;
 
@@ -129,6 +131,7 @@ class Lender final : public Tenant {
     int64_t priority = 0;
     uint64_t wanted = 0;
     uint64_t limit = kNoLimit;
+    std::set<std::string> spared;
     bool mute = false;
     std::set<std::string> avoided;
     /// How much it has had lately, in slots: older times count less. And its place among its equals
@@ -154,8 +157,9 @@ class Lender final : public Tenant {
   std::vector<Account> Accounts();
   std::vector<uint64_t> FreeSlots() const;
   bool Open(Account& account, std::vector<uint64_t>& free);
-  void AskBack(std::vector<Account>& accounts, uint64_t missing);
-  void SetLimit(Account& account, uint64_t limit);
+  void AskBack(std::vector<Account>& accounts, uint64_t missing,
+               const std::set<std::string>& spared);
+  void SetLimit(Account& account, uint64_t limit, const std::set<std::string>& spared = {});
   bool Withdraw(const Account& account);
   void Cancel(LoanId id, Loan& loan);
 
@@ -165,7 +169,8 @@ class Lender final : public Tenant {
   Outbox& out_;
   std::map<LoanId, Loan> loans_;
   std::map<BorrowerId, Borrower> borrowers_;
-  /// Whose loans were that ended with a worker: should it come back, they are theirs again.
+  /// Whose loans were that ended with a worker: should it come back, they are theirs again. The
+  /// newest of them.
   std::map<LoanId, RunId> given_up_;
   uint64_t next_loan_ = 1;
   Time ranked_{};

@@ -35,7 +35,7 @@ class LenderCore final : public Employer {
     parts_->fleet.OnAllocationEnded(now, allocation, reason, explained);
   }
   // Nobody lends to a pool.
-  void OnLimit(const std::string&, uint64_t) override {}
+  void OnLimit(const std::string&, uint64_t, const std::vector<std::string>&) override {}
   bool HasSession(const std::string& allocation) const override {
     return parts_->fleet.HasSession(allocation);
   }
@@ -43,8 +43,6 @@ class LenderCore final : public Employer {
   uint64_t workers() override { return parts_->fleet.workers().here(); }
   bool draining() const override { return parts_->lender.closing(); }
   std::string CommonProblem() const override { return {}; }
-  /// Lends nothing more; workers leave when their slots are free.
-  void OnDrain(const std::string& reason) { parts_->fleet.Drain(reason); }
   /// Workers end now, and what they have lent.
   void OnStop(const std::string& reason) { parts_->fleet.Stop(reason); }
   void OnTick(Time now);
@@ -56,6 +54,7 @@ class LenderCore final : public Employer {
 
   /// What runs say goes to it.
   Lender& lender() { return parts_->lender; }
+  const Lender& lender() const { return parts_->lender; }
   const Fleet& fleet() const { return parts_->fleet; }
 
   /// Asserts that its books agree. For tests.

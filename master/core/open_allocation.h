@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace cq {
 
@@ -16,6 +17,8 @@ struct OpenAllocation {
   std::string job;
   /// Since when the master meant to submit it.
   std::chrono::seconds age{};
+  /// Of workers that may still live, its own and others.
+  std::vector<std::string> allocations = {};
 };
 
 }  // namespace cq

@@ -155,8 +155,8 @@ void RunCore::OnCancelled(const std::vector<TaskId>& tasks) {
   }
 }
 
-void RunCore::OnLimit(const std::string& allocations, uint64_t workers) {
-  limits_[allocations] = workers;
+void RunCore::OnLimit(const std::string& allocations, WorkerLimit limit) {
+  limits_[allocations] = std::move(limit);
   LetGoBeyondLimits();
 }
 
@@ -164,15 +164,18 @@ void RunCore::OnLimit(const std::string& allocations, uint64_t workers) {
 void RunCore::LetGoBeyondLimits() {
   for (const auto& [allocations, limit] : limits_) {
     std::vector<Worker*> mine;
+    uint64_t all = 0;
     for (Worker& worker : workers_.all()) {
-      if (worker.stays() && worker.allocation.starts_with(allocations)) mine.push_back(&worker);
+      if (!worker.stays() || !worker.allocation.starts_with(allocations)) continue;
+      ++all;
+      if (!limit.spared.contains(worker.host)) mine.push_back(&worker);
     }
-    if (mine.size() <= limit) continue;
+    if (all <= limit.workers) continue;
     std::stable_sort(mine.begin(), mine.end(), [this](const Worker* a, const Worker* b) {
       return std::pair(lane(*a).running, lane(*a).held.size()) <
              std::pair(lane(*b).running, lane(*b).held.size());
     });
-    mine.resize(mine.size() - limit);
+    mine.resize(std::min(mine.size(), all - limit.workers));
     for (Worker* worker : mine) fleet_.LetGo(*worker);
   }
 }

@@ -5,6 +5,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -52,7 +53,12 @@ class RunCore final : public Tenant {
   void OnCancelled(const std::vector<TaskId>& tasks);
   void OnClosed() { options_.open = false; }
   void OnCommitted(Time now, const Committed& committed);
-  void OnLimit(const std::string& allocations, uint64_t workers);
+  struct WorkerLimit {
+    uint64_t workers = 0;
+    /// Hosts where none is let go.
+    std::set<std::string> spared;
+  };
+  void OnLimit(const std::string& allocations, WorkerLimit limit);
   void OnDrain(const std::string& reason);
   void OnStop();
 
@@ -247,7 +253,7 @@ class RunCore final : public Tenant {
   Time turnaround_{};
   Time recording_{};
   /// How many workers it may keep of those whose allocations begin so.
-  std::map<std::string, uint64_t> limits_;
+  std::map<std::string, WorkerLimit> limits_;
   std::optional<std::string> drained_;
   bool finished_ = false;
 };

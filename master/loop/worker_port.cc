@@ -7,6 +7,7 @@
 #include "base/files.h"
 #include "cq/version.h"
 #include "protocol/codec.h"
+#include "protocol/limits.h"
 
 namespace cq {
 

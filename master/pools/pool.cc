@@ -25,7 +25,7 @@ constexpr const char* kMayStillCome =
     "most";
 
 LeftSubmission LeftOf(const OpenAllocation& open) {
-  return {open.token, open.job, static_cast<unsigned>(open.workers), open.age};
+  return {open.token, open.job, static_cast<unsigned>(open.workers), open.allocations, open.age};
 }
 
 std::string MakeToken() {
@@ -79,16 +79,19 @@ Pool::Pool(const PoolOptions& options)
   scheduler_->HurryAt(closing_.get());
 }
 
-bool CancelAllocation(OpenAllocation left, const std::function<void(const std::string&)>& say) {
+bool CancelAllocation(OpenAllocation left, const std::string& run_dir,
+                      const std::function<void(const std::string&)>& say) {
   PoolOptions options;
   options.scheduler = left.scheduler;
+  options.run_dir = run_dir;
+  std::unique_ptr<Scheduler> made;
   try {
     if (!TraitsOf(left.scheduler).outlives_master) return false;
+    made = MakeScheduler(left.scheduler, LaunchOf(options));
   } catch (const UsageError&) {
-    // A pool that there is not any more.
+    // Of a pool that there is not any more: what still lives there leaves by itself.
     return false;
   }
-  const auto made = MakeScheduler(left.scheduler, LaunchOf(options));
   left.workers = 1;
   auto adopted = made->Adopt(LeftOf(left));
   if (adopted == Scheduler::Adopted::kUnknown) say(kMayStillCome);
@@ -101,6 +104,8 @@ bool CancelAllocation(OpenAllocation left, const std::function<void(const std::s
   made->CancelAll();
   return true;
 }
+
+std::string Pool::allocations() const { return scheduler_->Terms().allocations; }
 
 std::string Pool::Script(unsigned workers) const { return scheduler_->Script(workers); }
 
@@ -338,6 +343,7 @@ std::optional<unsigned> Pool::Report() {
   LendingTerms terms = scheduler_->Terms();
   states.allocations = std::move(terms.allocations);
   states.limit = terms.limit;
+  states.spared = std::move(terms.spared);
   states.slots = terms.slots;
   states.waits = std::move(terms.waits);
   states.over = std::move(terms.over);

@@ -60,6 +60,7 @@ struct JobStates {
   // As LendingTerms.
   std::string allocations;
   std::optional<uint64_t> limit;
+  std::vector<std::string> spared;
   uint64_t slots = 0;
   std::string waits;
   std::string over;
@@ -82,9 +83,10 @@ struct PoolNotice {
 };
 using PoolEvent = std::variant<JobStates, Submitted, QueryFailed, PoolNotice>;
 
-/// Cancels one submission of an earlier master. False if there is nothing of it any more. Waits,
-/// and says so, while it may still come. Throws Error.
-bool CancelAllocation(OpenAllocation left, const std::function<void(const std::string&)>& say);
+/// Cancels one submission of an earlier master of the run in this directory. False if there is
+/// nothing of it any more. Waits, and says so, while it may still come. Throws Error.
+bool CancelAllocation(OpenAllocation left, const std::string& run_dir,
+                      const std::function<void(const std::string&)>& say);
 
 /// The carrier of one pool of workers: asks the scheduler, on a thread of its own since schedulers
 /// take their time, and reports. The only place of the master that knows schedulers.
@@ -109,6 +111,8 @@ class Pool {
   const SchedulerTraits& traits() const { return traits_; }
   const std::string& scheduler() const { return name_; }
   unsigned place() const { return place_; }
+  /// What its workers' allocations begin with, if it lends; else empty.
+  std::string allocations() const;
 
   /// A descriptor that local workers inherit and hold as long as they live. Before Open.
   void HoldOpen(int fd);

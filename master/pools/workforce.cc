@@ -87,7 +87,8 @@ std::optional<std::string> Workforce::OnStates(Time now, Member& member, const J
   member.lends = states.slots;
   if (!states.over.empty()) last_death_ = states.over;
   if (!states.allocations.empty()) {
-    core.OnLimit(states.allocations, states.limit.value_or(std::numeric_limits<uint64_t>::max()));
+    core.OnLimit(states.allocations, states.limit.value_or(std::numeric_limits<uint64_t>::max()),
+                 states.spared);
   }
   for (const JobState& job : states.jobs) {
     if (job.ended) continue;
@@ -131,12 +132,12 @@ void Workforce::TellOfWaiting(Time now, Member& member, const std::string& waits
 std::optional<std::string> Workforce::OnEnded(Time now, Member& member, const JobState& job,
                                               Employer& core, RunObserver& observer) {
   const auto& traits = member.pool->traits();
-  if (traits.lends && job.explained) {
+  const bool connected = core.HasSession(job.allocation);
+  if (traits.lends && job.explained && connected) {
     // What was lent goes back again and again.
     core.OnAllocationEnded(now, job.allocation, job.reason, true);
     return std::nullopt;
   }
-  const bool connected = core.HasSession(job.allocation);
   last_death_ =
       fmt::format("{}{}\n{}", job.reason, connected ? "" : " before it connected", job.log_tail);
   // The last one is told with the end of the run.
@@ -198,7 +199,7 @@ void Workforce::EndJob(const std::string& allocation) {
 bool Workforce::Avoid(const std::string& host) {
   bool elsewhere = false;
   for (const Member& member : members_) {
-    if (member.pool->traits().same_host) continue;
+    if (member.pool->traits().same_host && !member.pool->traits().lends) continue;
     elsewhere = true;
     member.pool->Avoid(host);
   }

@@ -9,14 +9,15 @@
 
 namespace cq {
 
-std::vector<std::string> CancelAllocations(Database& journal, const std::set<std::string>& kept,
+std::vector<std::string> CancelAllocations(Database& journal, const std::string& run_dir,
+                                           const std::set<std::string>& kept,
                                            const SayWaiting& say) {
   std::vector<std::string> cancelled;
   for (const OpenAllocation& open : OpenAllocations(journal)) {
     if (kept.contains(open.scheduler)) continue;
     bool there = false;
     try {
-      there = CancelAllocation(open, say);
+      there = CancelAllocation(open, run_dir, say);
     } catch (const Error& error) {
       if (!open.job.empty()) throw;
       // Most likely it never came: it stays open for whoever asks again.
@@ -37,7 +38,7 @@ std::vector<std::string> CancelAllocations(Database& journal, const std::set<std
 std::vector<std::string> CancelLeftJobs(const std::string& run_dir, const SayWaiting& say) {
   const RunDirectory directory = RunDirectory::Open(run_dir, false);
   Database journal = OpenJournal(directory.File("journal.db"));
-  return CancelAllocations(journal, {}, say);
+  return CancelAllocations(journal, directory.path(), {}, say);
 }
 
 }  // namespace cq

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <set>
+#include <sstream>
 
 #include "base/files.h"
 #include "base/text.h"
@@ -31,15 +32,19 @@ uint64_t Random64() {
   return number == 0 ? 1 : number;
 }
 
-std::vector<std::pair<std::string, std::string>> OwnEnvironment() {
-  std::vector<std::pair<std::string, std::string>> own;
+// What this program has set itself since it began.
+std::vector<std::pair<std::string, std::string>> ChangedEnvironment() {
+  std::set<std::string> before;
+  std::istringstream initial(ReadFile("/proc/self/environ"));
+  for (std::string entry; std::getline(initial, entry, '\0');) before.insert(entry);
+  std::vector<std::pair<std::string, std::string>> changed;
   for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text = *entry;
+    const std::string text = *entry;
     const size_t equals = text.find('=');
-    if (equals == std::string_view::npos || equals == 0) continue;
-    own.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+    if (equals == std::string::npos || equals == 0 || before.contains(text)) continue;
+    changed.emplace_back(text.substr(0, equals), text.substr(equals + 1));
   }
-  return own;
+  return changed;
 }
 
 void Check(const CommonOptions& options) {
@@ -82,7 +87,12 @@ RunSession::RunSession(const CommonOptions& options, std::vector<PoolOptions> pl
       plans_(std::move(plans)),
       run_dir_(plans_.at(0).run_dir) {
   Check(options_);
+  std::set<std::string> borrowed;
   for (const PoolOptions& plan : plans_) {
+    if (TraitsOf(plan.scheduler).lends && !borrowed.insert(plan.scheduler).second) {
+      throw UsageError(
+          fmt::format("'{}' is named twice: a run borrows of it once", plan.scheduler));
+    }
     pools_.push_back(std::make_unique<Pool>(plan));
     shares_.push_back({pools_.back().get(), plan.workers, plan.at_most});
   }
@@ -181,7 +191,7 @@ void RunSession::CancelLeft(bool all) {
   for (const auto& pool : pools_) {
     if (!all) kept.insert(pool->scheduler());
   }
-  for (const std::string& job : CancelAllocations(*journal_, kept, say)) {
+  for (const std::string& job : CancelAllocations(*journal_, directory_->path(), kept, say)) {
     observer_.Resumed(fmt::format("cancelled {}, left by an earlier master", job));
   }
 }
@@ -224,8 +234,10 @@ Transport RunSession::Listen(bool lends) {
 // What earlier masters submitted is taken over; their workers are waited for as long as they can
 // live.
 void RunSession::TakeOver(Recovered& recovered) {
-  std::set<std::string> watched;
-  for (const OpenAllocation& open : OpenAllocations(*journal_)) {
+  std::vector<std::string> allocations;
+  for (const KnownWorker& worker : recovered.workers) allocations.push_back(worker.allocation);
+  std::vector<std::string> watched;
+  for (OpenAllocation& open : OpenAllocations(*journal_)) {
     // Where the pools are others now: any of that scheduler can watch them.
     Pool* taker = nullptr;
     for (const auto& pool : pools_) {
@@ -233,15 +245,22 @@ void RunSession::TakeOver(Recovered& recovered) {
       if (taker == nullptr || pool->place() == open.pool) taker = pool.get();
     }
     if (taker == nullptr) continue;
+    const std::string lent = taker->allocations();
+    watched.push_back(!lent.empty() ? lent
+                                    : fmt::format("{} {}_", open.scheduler,
+                                                  open.job.substr(0, open.job.find(';'))));
+    open.allocations = allocations;
     taker->Adopt(open);
-    watched.insert(fmt::format("{} {}_", open.scheduler, open.job.substr(0, open.job.find(';'))));
   }
   for (KnownWorker& worker : recovered.workers) {
-    worker.watched =
-        watched.contains(worker.allocation.substr(0, worker.allocation.rfind('_') + 1));
+    worker.watched = std::any_of(watched.begin(), watched.end(), [&](const std::string& begin) {
+      return worker.allocation.starts_with(begin);
+    });
   }
   for (const std::string& host : AvoidedHosts(*journal_)) {
-    for (const auto& pool : pools_) pool->Avoid(host);
+    for (const auto& pool : pools_) {
+      if (!pool->traits().same_host || pool->traits().lends) pool->Avoid(host);
+    }
   }
 }
 
@@ -262,11 +281,10 @@ void RunSession::FillCommon(RunText& text) const {
   text.run = definition_.run;
   text.run_dir = directory_->path();
   text.cwd = definition_.cwd;
-  // Workers on this machine inherit it, but for those that are borrowed.
-  const bool borrows = std::any_of(pools_.begin(), pools_.end(), [](const auto& pool) {
-    return pool->traits().lends && pool->traits().same_host;
-  });
-  if (borrows) text.env = OwnEnvironment();
+  // Workers on this machine inherit it; borrowed ones as it was when this process began.
+  const bool borrows = std::any_of(pools_.begin(), pools_.end(),
+                                   [](const auto& pool) { return pool->traits().lends; });
+  if (borrows && same_host()) text.env = ChangedEnvironment();
   text.env.insert(text.env.end(), definition_.env.begin(), definition_.env.end());
   text.check = options_.worker_check;
   text.timeout_ms = static_cast<uint64_t>(options_.task_timeout.count());

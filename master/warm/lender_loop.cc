@@ -58,11 +58,16 @@ LenderLoop::End LenderLoop::Run() {
       Finish(3, error.what());
     }
   }
-  if (options_.ending) options_.ending(end_->reason);
-  workforce_.Close(end_->status == 0 ? Pool::End::kTold : Pool::End::kNow);
+  if (options_.ending && !end_->stays) options_.ending(end_->reason);
+  workforce_.Close(end_->stays         ? Pool::End::kStay
+                   : end_->status == 0 ? Pool::End::kTold
+                                       : Pool::End::kNow);
   port_.Close();
-  const std::string left = workforce_.Wait();
-  if (!left.empty()) observer_.Warning(left);
+  if (const std::string left = workforce_.Wait(); !left.empty()) {
+    // What could not be cancelled is known by the journal alone.
+    observer_.Warning(left);
+    end_->status = 3;
+  }
   writer_.reset();
   return *end_;
 }
@@ -122,6 +127,9 @@ void LenderLoop::OnSignals() {
                       "now",
                       core_.lender().loans()));
       Drain("interrupted");
+    } else if (info.ssi_signo == SIGHUP && workforce_.outlives()) {
+      // As if we had died, which the end of a session often means: nobody is told.
+      end_ = End{3, "hung up (SIGHUP): its workers stay, and so do the runs on them", true};
     } else {
       StopNow(fmt::format("stopped by SIG{}", name));
     }
@@ -180,15 +188,16 @@ void LenderLoop::OnBorrow(BorrowerId from, const OrderedJson& word) {
     run.order.master_start = word.at("start").get<uint64_t>();
     run.order.workers_lock = BytesOfJson(word.at("workers_lock"));
   }
-  core_.lender().OnBorrower(from, word.at("run").get<RunId>(), run.priority);
-  core_.lender().OnClaimed(from, word.at("loans").get<std::vector<LoanId>>());
+  const auto id = word.at("run").get<RunId>();
+  const auto loans = word.at("loans").get<std::vector<LoanId>>();
+  // All of it could be read.
+  core_.lender().OnBorrower(from, id, run.priority);
+  core_.lender().OnClaimed(from, loans);
   observer_.Note(fmt::format("{} borrows", run.name));
-  run.slots = core_.lender().SlotsFor(from);
-  const uint64_t slots = run.slots;
-  runs_[from] = std::move(run);
+  Borrowing& here = runs_[from] = std::move(run);
   // What it has still comes first.
   Act();
-  desk_.Say(from, {{"say", "lends"}, {"slots", slots}});
+  SayWhatItLends(from, here);
 }
 
 OrderedJson LenderLoop::Status() {
@@ -232,7 +241,7 @@ void LenderLoop::StopNow(const std::string& reason) {
 void LenderLoop::Finish(int status, const std::string& reason) {
   if (end_) return;
   if (!draining_) Drain(reason);
-  end_ = End{status, reason};
+  end_ = End{status, reason, false};
   core_.OnStop(reason);
   Act();
 }
@@ -255,11 +264,22 @@ void LenderLoop::LookAtIdleness() {
 void LenderLoop::TellSlots() {
   if (draining_) return;
   for (auto& [id, run] : runs_) {
-    const uint64_t slots = core_.lender().SlotsFor(id);
-    if (std::exchange(run.slots, slots) != slots) {
-      desk_.Say(id, {{"say", "lends"}, {"slots", slots}});
+    if (run.slots != core_.lender().SlotsFor(id) || run.none != HasNoneFor(id)) {
+      SayWhatItLends(id, run);
     }
   }
+}
+
+// Whoever leaves all machines alone that there are, and no other is to come, waits for nothing.
+bool LenderLoop::HasNoneFor(BorrowerId run) const {
+  return core_.lender().slots() > 0 && core_.lender().SlotsFor(run) == 0 &&
+         workforce_.pending() == 0 && core_.fleet().awaiting() == 0;
+}
+
+void LenderLoop::SayWhatItLends(BorrowerId to, Borrowing& run) {
+  run.slots = core_.lender().SlotsFor(to);
+  run.none = HasNoneFor(to);
+  desk_.Say(to, {{"say", "lends"}, {"slots", run.slots}, {"none", run.none}});
 }
 
 // ---- what the core decides ----
@@ -324,7 +344,7 @@ void LenderLoop::Do(LoanEnded& ended) {
 
 void LenderLoop::Do(Limit& limit) {
   const auto slots = limit.slots == Lender::kNoLimit ? -1 : static_cast<int64_t>(limit.slots);
-  desk_.Say(limit.borrower, {{"say", "limit"}, {"slots", slots}});
+  desk_.Say(limit.borrower, {{"say", "limit"}, {"slots", slots}, {"spare", limit.spared}});
 }
 
 }  // namespace cq

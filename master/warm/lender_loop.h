@@ -49,8 +49,10 @@ class LenderLoop {
     /// 0 told to end, or idle; 3 could not go on.
     int status = 0;
     std::string reason;
+    /// Its workers live on, for whoever starts it again.
+    bool stays = false;
   };
-  /// Returns when no worker is left.
+  /// Returns when no worker is left that does not stay.
   End Run();
 
  private:
@@ -67,6 +69,7 @@ class LenderLoop {
     uint64_t wanted = 0;
     /// As it was told last.
     uint64_t slots = 0;
+    bool none = false;
     std::string allocations;
     std::string logs;
     /// What all of its loans have in common.
@@ -88,6 +91,8 @@ class LenderLoop {
   void Finish(int status, const std::string& reason);
   void LookAtIdleness();
   void TellSlots();
+  bool HasNoneFor(BorrowerId run) const;
+  void SayWhatItLends(BorrowerId to, Borrowing& run);
   void Act();
   void Do(Send& send);
   void Do(Write& write) { writer_->Push(std::move(write.records)); }

@@ -11,7 +11,7 @@
 #include "cq/master.h"
 #include "tests/e2e/embed_fixture.h"
 
-// The program's own id, and that of its worker's parent's, which is no child of ours.
+// Shows whether the task has the program's environment.
 int64_t mine(int64_t x) { return x + (getenv("EMBED_POOL_TEST") == nullptr ? 1'000'000 : 0); }
 CQ_FUNCTION(mine);
 

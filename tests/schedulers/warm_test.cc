@@ -2,14 +2,17 @@
 #include "schedulers/warm.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/proc.h"
@@ -100,7 +103,7 @@ TEST_F(WarmTest, ItSaysWhoItIsAndWhatItWants) {
 TEST_F(WarmTest, LoansAreItsWorkersUntilTheyEnd) {
   const auto scheduler = Borrow();
   scheduler->Want(2);
-  Say({{"say", "lends"}, {"slots", 4}});
+  Say({{"say", "lends"}, {"slots", 4}, {"none", false}});
   Say({{"say", "loan"}, {"loan", Loan(5)}, {"log", directory_.File("log")}});
   auto jobs = scheduler->Poll();
   ASSERT_EQ(jobs.size(), 1u);
@@ -179,13 +182,65 @@ TEST_F(WarmTest, InTheEndWhatIsLeftIsEnded) {
   const auto scheduler = Borrow();
   Say({{"say", "loan"}, {"loan", Loan(1)}, {"log", ""}});
   scheduler->Poll();
-  // Said before it is asked for.
-  Say({{"say", "ended"}, {"loan", Loan(1)}, {"reason", ""}, {"explained", true}});
-  scheduler->Finish();
-  std::vector<std::string> said;
-  while (const auto word = Next()) said.push_back((*word)["say"].get<std::string>());
-  EXPECT_TRUE(channel_->broken());
-  EXPECT_NE(std::find(said.begin(), said.end(), "want"), said.end());
+  // The pool, which ends what it is asked to end.
+  std::thread pool([this] {
+    while (!channel_->broken()) {
+      pollfd readable{channel_->fd(), POLLIN, 0};
+      poll(&readable, 1, 1000);
+      while (const auto word = Next()) {
+        if ((*word)["say"] != "end") continue;
+        EXPECT_EQ((*word)["loan"], Loan(1));
+        Say({{"say", "ended"}, {"loan", Loan(1)}, {"reason", ""}, {"explained", true}});
+      }
+    }
+  });
+  const auto began = std::chrono::steady_clock::now();
+  scheduler->CancelAll();
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(4));
+  pool.join();
+}
+
+TEST_F(WarmTest, WhatWasSaidLastIsHeardThoughNothingCanBeSent) {
+  const auto scheduler = Borrow();
+  Say({{"say", "closing"}, {"reason", "told to end"}});
+  channel_.reset();
+  scheduler->Want(2);
+  scheduler->Want(3);
+  scheduler->Poll();
+  EXPECT_EQ(scheduler->Terms().over, "the pool 'p': told to end");
+}
+
+TEST_F(WarmTest, WhatAnEarlierMasterHadIsAskedFor) {
+  const auto scheduler = MakeScheduler("pool:p", Launch());
+  std::thread pool([this] {
+    pollfd readable{listener_.get(), POLLIN, 0};
+    poll(&readable, 1, 10'000);
+    Accept();
+    Say({{"say", "loan"}, {"loan", Loan(1)}, {"log", "x"}});
+    Say({{"say", "ended"}, {"loan", Loan(2)}, {"reason", "gone"}, {"explained", true}});
+    Say({{"say", "lends"}, {"slots", 4}, {"none", false}});
+  });
+  LeftSubmission left;
+  left.allocations = {"pool p 2.1", "pool p 2.2", "slurm 3_4", "pool p nonsense"};
+  EXPECT_EQ(scheduler->Adopt(left), Scheduler::Adopted::kYes);
+  pool.join();
+  EXPECT_EQ(first_["loans"], OrderedJson::array({Loan(1), Loan(2)}));
+  const auto jobs = scheduler->Poll();
+  ASSERT_EQ(jobs.size(), 2u);
+  EXPECT_EQ(jobs[0].state, WorkerJob::State::kEnded);
+  EXPECT_EQ(jobs[1].allocation, "pool p 2.1");
+}
+
+TEST_F(WarmTest, APoolOfAnotherKindIsNotThePoolThatItWas) {
+  const auto scheduler = Borrow();
+  channel_.reset();
+  listener_.Close();
+  file_.scheduler = "local";
+  WritePoolFile(file_);
+  listener_ = ListenForRuns(file_.socket);
+  scheduler->Poll();
+  scheduler->Poll();
+  EXPECT_FALSE(AcceptRun(listener_.get()));
 }
 
 TEST_F(WarmTest, APoolThatCannotBeReachedIsRefusedBeforeAnythingStarts) {

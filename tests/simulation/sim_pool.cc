@@ -370,8 +370,9 @@ void SimPool::Do(LoanEnded& ended) {
 }
 
 void SimPool::Do(Limit& limit) {
-  ToRun(limit.borrower,
-        [this, limit](Client& client) { client.run->TellLimit(Prefix(), limit.slots); });
+  ToRun(limit.borrower, [this, limit](Client& client) {
+    client.run->TellLimit(Prefix(), limit.slots, {limit.spared.begin(), limit.spared.end()});
+  });
 }
 
 void SimPool::Transmit(Link& link, SessionId session, ToWorker message) {
@@ -505,6 +506,16 @@ void SimPool::Trouble() {
   if (over_) return;
   if (now_ < world_.quiet_after) {
     if (core_ != nullptr && random_.Chance(world_.kill_pool)) KillMaster();
+    for (auto& [id, client] : clients_) {
+      if (core_ == nullptr || client.connection == 0 || !random_.Chance(world_.mute)) continue;
+      Say(fmt::format("run {} is silent", id - 77));
+      core_->lender().OnMute(client.connection, true);
+      After(random_.Within(minutes(1)), [this, connection = client.connection, master = master_] {
+        if (core_ == nullptr || master != master_ || over_) return;
+        core_->lender().OnMute(connection, false);
+        StepMaster();
+      });
+    }
     const auto host = hosts_.empty() ? 0 : random_.Below(hosts_.size());
     if (random_.Chance(world_.kill_host)) KillHost(*hosts_[host], random_.Chance(300));
   }

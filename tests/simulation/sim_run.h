@@ -58,7 +58,8 @@ class SimRun {
   void KillLoan(SimWorker& w);
   /// What the master is told.
   void TellEnded(const std::string& allocation, bool explained);
-  void TellLimit(const std::string& allocations, uint64_t workers);
+  void TellLimit(const std::string& allocations, uint64_t workers,
+                 const std::vector<std::string>& spared = {});
   bool has_master() const { return core_ != nullptr; }
   /// It asks nobody for workers any more.
   bool alone() const { return lender_ == nullptr; }

@@ -110,9 +110,10 @@ void SimRun::TellEnded(const std::string& allocation, bool explained) {
   StepMaster();
 }
 
-void SimRun::TellLimit(const std::string& allocations, uint64_t workers) {
+void SimRun::TellLimit(const std::string& allocations, uint64_t workers,
+                       const std::vector<std::string>& spared) {
   if (core_ == nullptr || over_) return;
-  core_->OnLimit(allocations, workers);
+  core_->OnLimit(allocations, workers, spared);
   StepMaster();
 }
 

@@ -100,10 +100,11 @@ World DrawPool(uint64_t seed) {
   world.kill_pool = random.Chance(500) ? random.Below(60) : 0;
   world.kill_host = random.Chance(500) ? random.Below(60) : 0;
   world.takes_machine = random.Chance(300);
+  world.mute = random.Chance(300) ? random.Below(30) : 0;
   // In some, one run has nothing to do with what goes wrong with others.
   world.witness = random.Chance(400);
   if (world.witness) {
-    world.kill_pool = world.kill_host = world.drop = world.cut = 0;
+    world.kill_pool = world.kill_host = world.drop = world.cut = world.mute = 0;
     world.takes_machine = false;
   }
   // Hour-long tasks beside short ones.

@@ -78,7 +78,7 @@ struct World {
   /// Several such runs; in 1/1000 for each second, the pool's master dies, and one of its workers
   /// with all that it has lent. Between deaths a pool's worker lives.
   uint64_t runs = 0;
-  uint64_t pool_workers = 0, pool_slots = 0, kill_pool = 0, kill_host = 0;
+  uint64_t pool_workers = 0, pool_slots = 0, kill_pool = 0, kill_host = 0, mute = 0;
   /// Fresh tasks go out in spans of about so long.
   Time span_time{};
 };

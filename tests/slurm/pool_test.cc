@@ -106,6 +106,39 @@ TEST_F(SlurmPoolTest, WhatRunsWhenARunsMasterDiesIsNotRunAgain) {
   EXPECT_EQ(Started("a"), 4u);
 }
 
+TEST_F(SlurmPoolTest, ARunWhoseMasterDiedGoesOnElsewhere) {
+  const auto a = Run("a", 4, WaitFor("a"), {"--lease", "3s"});
+  const auto b = Run("b", 1, WaitFor("b"), {"--lease", "3s"});
+  ASSERT_TRUE(Eventually([&] { return Started("a") + Started("b") >= 4; }));
+  a->Signal(SIGKILL);
+  a->Wait();
+  b->Signal(SIGKILL);
+  b->Wait();
+  WriteFile(File("a"), "");
+  WriteFile(File("b"), "");
+  // What it has on the pool is ended first.
+  EXPECT_EQ(CqHere({"resume", "a.cq", "-s", "local", "-w", "2"}).status, 0);
+  ExpectAllOk("a", 4);
+  pool_->Signal(SIGKILL);
+  pool_->Wait();
+  EXPECT_EQ(CqHere({"cancel", "b.cq"}).status, 0);
+  EXPECT_EQ(CqHere({"resume", "b.cq", "-s", "local"}).status, 0);
+  ExpectAllOk("b", 1);
+}
+
+TEST_F(SlurmPoolTest, ItsWorkersStayWhenItsTerminalCloses) {
+  const auto a = Run("a", 4, WaitFor("a"));
+  ASSERT_TRUE(Eventually([&] { return Started("a") == 4; }));
+  pool_->Signal(SIGHUP);
+  EXPECT_EQ(pool_->Wait().status, 3);
+  EXPECT_EQ(Shell("squeue -h -r | wc -l"), "2\n");
+  StartPool({"-s", "slurm", "-w", "2", "--slots", "2"});
+  ASSERT_TRUE(Has("a", 4));
+  WriteFile(File("a"), "");
+  EXPECT_EQ(a->Wait().status, 0);
+  EXPECT_EQ(Started("a"), 4u);
+}
+
 TEST_F(SlurmPoolTest, WhatNoMasterTookIsInTheSpoolAndTheSlotsAreFreeAgain) {
   const auto a = Run("a", 4, WaitFor("a"), {"--lease", "3s", "--on-master-loss", "1s"});
   ASSERT_TRUE(Eventually([&] { return Started("a") == 4; }));

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
@@ -94,12 +95,27 @@ void RemoveStale(const std::string& directory) {
 
 }  // namespace
 
-OomCounter::OomCounter() : file_(EventsFile(FindOwnCgroup().directory)), last_(OomKills(file_)) {}
+OomCounter::OomCounter()
+    : file_(EventsFile(FindOwnCgroup().directory)),
+      last_(OomKills(file_)),
+      seen_(last_),
+      looked_(std::chrono::steady_clock::now()) {}
+
+void OomCounter::Look() {
+  const Lock lock(mutex_);
+  const auto now = std::chrono::steady_clock::now();
+  if (file_.empty() || now - looked_ < std::chrono::seconds(1)) return;
+  looked_ = now;
+  last_ = std::exchange(seen_, OomKills(file_));
+}
 
 bool OomCounter::HasGrown() {
   const Lock lock(mutex_);
-  const uint64_t now = OomKills(file_);
-  return std::exchange(last_, now) < now;
+  if (last_ >= OomKills(file_)) return false;
+  // Each kill is one task's.
+  ++last_;
+  seen_ = std::max(seen_, last_);
+  return true;
 }
 
 std::unique_ptr<MemoryCgroup> MemoryCgroup::Make(uint64_t slot, uint64_t limit_bytes) {

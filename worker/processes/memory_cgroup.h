@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -15,13 +16,19 @@ namespace cq {
 class OomCounter {
  public:
   OomCounter();
-  /// Whether it happened since the last call. Thread-safe.
+  /// Whether it happened, no longer ago than a moment, once more than this was called for: others
+  /// may share the cgroup, and what became of their processes is none of ours. Thread-safe.
   bool HasGrown();
+  /// Call now and then: what it sees is soon too long ago. Thread-safe.
+  void Look();
 
  private:
   std::string file_;
   Mutex mutex_;
   uint64_t last_ CQ_GUARDED_BY(mutex_) = 0;
+  /// As last seen, and when; it takes the place of `last_` a second later.
+  uint64_t seen_ CQ_GUARDED_BY(mutex_) = 0;
+  std::chrono::steady_clock::time_point looked_ CQ_GUARDED_BY(mutex_);
 };
 
 /// A memory cgroup (v2, or v1) for the tasks of one slot, below this worker's own.

@@ -82,6 +82,8 @@ class Slots {
   void LookAtPrograms();
   std::vector<RunningTask> Running();
   SlotLedger ledger();
+  /// Call now and then (OomCounter).
+  void LookAtMemory() { oom_.Look(); }
 
   /// Readable when the owner should look: it said that it would sleep long and something began or
   /// ended, or something ended and the queue is nearly empty.

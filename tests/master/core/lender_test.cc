@@ -81,6 +81,7 @@ class LenderTest : public ::testing::Test {
       } else {
         const auto& limit = std::get<Limit>(action);
         limits_[limit.borrower] = limit.slots;
+        spared_[limit.borrower] = limit.spared;
       }
     }
     for (const Action& action : core_->TakeActions()) {
@@ -127,6 +128,7 @@ class LenderTest : public ::testing::Test {
   std::map<BorrowerId, std::set<LoanId>> loans_;
   std::map<LoanId, ConnectionId> at_;
   std::map<BorrowerId, uint64_t> limits_;
+  std::map<BorrowerId, std::set<std::string>> spared_;
   std::map<LoanId, std::string> ended_;
   std::set<LoanId> cancelled_;
 };
@@ -277,6 +279,45 @@ TEST_F(LenderTest, AStoppedRunIsTakenItsSlotsFromAndNoOther) {
   EXPECT_EQ(Has(2), 2u);
   EXPECT_EQ(Has(1), 2u);
   for (const LoanId loan : cancelled_) EXPECT_EQ(ended_[loan], "explained");
+}
+
+TEST_F(LenderTest, WhatAStoppedRunWasAskedForBeforeIsTakenToo) {
+  Start();
+  Join(1, 4);
+  Borrow(1, 10);
+  Borrow(2, 2);
+  EXPECT_EQ(limits_[1], 2u);
+  lender().OnMute(1, true);
+  Settle();
+  EXPECT_EQ(cancelled_.size(), 2u);
+  EXPECT_EQ(limits_[1], Lender::kNoLimit);
+}
+
+TEST_F(LenderTest, WhatARunCannotUseIsTheOthers) {
+  Start();
+  Join(1, 10);
+  Join(2, 2);
+  lender().OnBorrower(2, 1002, 0);
+  lender().OnAvoids(2, "n1");
+  lender().OnWants(2, 100);
+  Borrow(1, 100);
+  EXPECT_EQ(Has(2), 2u);
+  EXPECT_EQ(Has(1), 10u);
+  EXPECT_FALSE(limits_.contains(1));
+}
+
+TEST_F(LenderTest, ARunIsAskedForWhatTheOtherCanUse) {
+  Start();
+  Join(1, 2);
+  Join(2, 2);
+  Borrow(1, 100);
+  EXPECT_EQ(Has(1), 4u);
+  lender().OnBorrower(2, 1002, 0);
+  lender().OnAvoids(2, "n1");
+  lender().OnWants(2, 100);
+  Settle();
+  EXPECT_EQ(limits_[1], 2u);
+  EXPECT_EQ(spared_[1], std::set<std::string>{"n1"});
 }
 
 TEST_F(LenderTest, ARunMayEndALoan) {

@@ -21,7 +21,8 @@ class Core final : public Employer {
                          bool explained) override {
     told.push_back(allocation + ": " + reason + (explained ? " (explained)" : ""));
   }
-  void OnLimit(const std::string& allocations, uint64_t workers) override {
+  void OnLimit(const std::string& allocations, uint64_t workers,
+               const std::vector<std::string>&) override {
     told.push_back(allocations + std::to_string(workers));
   }
   bool HasSession(const std::string& allocation) const override {
