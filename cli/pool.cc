@@ -60,7 +60,7 @@ po::options_description PoolDescription() {
   po::options_description start("options of start", 100, 60);
   AddRunOptions(start, IsOfPools);
   start.add_options()("idle-timeout", po::value<std::string>()->value_name("DURATION"),
-                      "end the pool when no run has asked for a slot for so long; 0: never [30m]")(
+                      "end the pool when no run has asked for a slot for so long; 0s: never [30m]")(
       "foreground", "stay, as a job script wants it; Ctrl-C ends the pool");
   po::options_description others("other options", 100, 60);
   others.add_options()("now", "stop: at once; what runs there runs again elsewhere")(
