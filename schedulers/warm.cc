@@ -88,8 +88,8 @@ class WarmScheduler final : public Scheduler {
     if (!over_.empty()) return terms;
     if (!channel_) {
       terms.waits = fmt::format("the pool '{}' is gone; waiting for it", pool_.name);
-    } else if (mute_) {
-      terms.waits = Mute();
+    } else if (Silence() > kMuteAfter) {
+      terms.waits = WhySilent();
     } else if (loans_.size() < wanted_) {
       terms.waits = fmt::format("the pool '{}' has no slot free", pool_.name);
     }
@@ -154,7 +154,9 @@ class WarmScheduler final : public Scheduler {
     return why.empty() ? fmt::format("the pool '{}' does not answer", pool_.name) : why;
   }
 
-  std::string Mute() const {
+  Clock::duration Silence() const { return Clock::now() - heard_; }
+
+  std::string WhySilent() const {
     return fmt::format("the pool '{}' does not answer: is its process ({}) stopped?", pool_.name,
                        pool_.pid);
   }
@@ -177,7 +179,6 @@ class WarmScheduler final : public Scheduler {
     channel_ = ConnectToPool(pool_.socket);
     if (!channel_) return false;
     heard_ = Clock::now();
-    mute_ = false;
     answered_ = false;
     limit_.reset();
     OrderedJson loans = OrderedJson::array();
@@ -210,11 +211,10 @@ class WarmScheduler final : public Scheduler {
       }
     }
     channel_->Flush();
-    const auto now = Clock::now();
     if (channel_->broken()) return OnGone();
-    // Its process lives, and what it has lent does, too.
-    mute_ = now - heard_ > kMuteAfter;
-    if (mute_ && loans_.empty() && now - heard_ > kGiveUpAfter) over_ = Mute();
+    // If it is silent, its process lives, and what it has lent does, too.
+    if (loans_.empty() && Silence() > kGiveUpAfter) over_ = WhySilent();
+    const auto now = Clock::now();
     if (now - pinged_ < kPingEvery) return;
     pinged_ = now;
     Say({{"say", "ping"}});
@@ -316,8 +316,6 @@ class WarmScheduler final : public Scheduler {
   Clock::time_point heard_{};
   Clock::time_point pinged_{};
   Clock::time_point gone_{};
-  /// It has been silent for long.
-  bool mute_ = false;
   uint64_t slots_ = 0;
   uint64_t wanted_ = 0;
   std::optional<uint64_t> limit_;
