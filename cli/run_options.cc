@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 
 #include "cq/error.h"
@@ -121,10 +122,13 @@ void SetPool(RunOptions& o, const std::string&, const std::string& value) {
 }
 
 void SetPriority(RunOptions& o, const std::string& option, const std::string& value) {
-  const bool negative = value.starts_with('-');
-  const uint64_t size = ParseCount(negative ? value.substr(1) : value, option, 0);
-  if (size > 1'000'000) throw UsageError(fmt::format("{} {}: at most 1000000", option, value));
-  o.priority = negative ? -static_cast<int64_t>(size) : static_cast<int64_t>(size);
+  constexpr int64_t kMost = 1'000'000;
+  const char* end = value.data() + value.size();
+  const auto parsed = std::from_chars(value.data(), end, o.priority);
+  const bool whole = parsed.ec == std::errc() && parsed.ptr == end;
+  if (whole && o.priority >= -kMost && o.priority <= kMost) return;
+  throw UsageError(fmt::format("{} '{}': it must be a whole number from -{} to {}", option, value,
+                               kMost, kMost));
 }
 
 void SetLease(RunOptions& o, const std::string& option, const std::string& value) {

@@ -31,7 +31,11 @@ constexpr std::string_view kPool = "pool:";
 
 std::optional<PoolFile> PoolOf(const std::string& name) {
   if (!name.starts_with(kPool)) return std::nullopt;
-  return ReadPoolFile(name.substr(kPool.size()));
+  try {
+    return ReadPoolFile(name.substr(kPool.size()));
+  } catch (const UsageError& error) {
+    throw UsageError(fmt::format("{}; to run elsewhere: --on OTHER, or -s local", error.what()));
+  }
 }
 
 const Kind& Find(const std::string& name) {
