@@ -50,6 +50,7 @@ const Kind& Find(const std::string& name) {
 
 std::vector<std::string> SchedulerNames() {
   std::vector<std::string> names;
+  names.reserve(std::size(kKinds));
   for (const Kind& kind : kKinds) names.emplace_back(kind.name);
   return names;
 }
