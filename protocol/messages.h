@@ -94,6 +94,14 @@ struct SlotLedger {
   uint64_t spawn_us = 0;
   uint64_t run_us = 0;
   bool operator==(const SlotLedger&) const = default;
+  SlotLedger& operator+=(const SlotLedger& other) {
+    tasks += other.tasks;
+    idle_us += other.idle_us;
+    queue_us += other.queue_us;
+    spawn_us += other.spawn_us;
+    run_us += other.run_us;
+    return *this;
+  }
 };
 
 struct Results {

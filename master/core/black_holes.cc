@@ -37,9 +37,8 @@ uint64_t RunCore::Candidates() const {
 }
 
 bool RunCore::Refused(const Work& open, const Worker& worker) const {
-  return std::any_of(
-      open.past->refused.begin(), open.past->refused.end(),
-      [&](WorkerIndex refuser) { return workers_.all()[refuser].host_index == worker.host_index; });
+  return std::any_of(open.past->refused.begin(), open.past->refused.end(),
+                     [&](const WorkerRef& refuser) { return refuser.host == worker.host_index; });
 }
 
 // Not charged, and not given to this worker again. The last report is kept, for the case that no
@@ -49,9 +48,9 @@ void RunCore::OnUnstartable(Worker& worker, TaskResult& result, Work& open) {
   if (open.past->refused.empty()) {
     ++lane(worker).unstartable;
   } else {
-    for (const WorkerIndex other : open.past->refused) {
-      Worker& w = workers_[other];
-      if (lane(w).unstartable > 0) --lane(w).unstartable;
+    for (const WorkerRef& refuser : open.past->refused) {
+      const Worker* other = workers_.Find(refuser);
+      if (other != nullptr && lane(*other).unstartable > 0) --lane(*other).unstartable;
     }
   }
   if (open.past->refused.empty() && lane(worker).unstartable == 3) {
@@ -60,14 +59,14 @@ void RunCore::OnUnstartable(Worker& worker, TaskResult& result, Work& open) {
                           worker.host, result.details->error));
   }
   const uint32_t attempts = open.attempts;
-  if (std::find(open.past->refused.begin(), open.past->refused.end(), worker.index) ==
-      open.past->refused.end()) {
-    open.past.Edit().refused.push_back(worker.index);
-  }
+  const bool again =
+      std::any_of(open.past->refused.begin(), open.past->refused.end(),
+                  [&](const WorkerRef& refuser) { return refuser.number == worker.number; });
+  if (!again) open.past.Edit().refused.push_back(worker.ref());
   std::set<HostIndex> hosts;
-  for (const WorkerIndex refuser : open.past->refused) hosts.insert(workers_[refuser].host_index);
+  for (const WorkerRef& refuser : open.past->refused) hosts.insert(refuser.host);
   if (hosts.size() >= std::min(kRefusalsMax, std::max<uint64_t>(Candidates(), 1))) {
-    Finish(std::move(result), worker.index, attempts);
+    Finish(std::move(result), worker.ref(), attempts);
   } else {
     Acknowledge(&worker, {result.task, result.attempt});
     if (open.attempts > 0) --open.attempts;
@@ -80,7 +79,9 @@ void RunCore::OnUnstartable(Worker& worker, TaskResult& result, Work& open) {
 
 // Another worker could start what these could not.
 void RunCore::Refute(const Work& open) {
-  for (const WorkerIndex refuser : open.past->refused) lane(workers_[refuser]).refuted = true;
+  for (const WorkerRef& refuser : open.past->refused) {
+    if (const Worker* worker = workers_.Find(refuser)) lane(*worker).refuted = true;
+  }
   DrainBlackHoles();
 }
 
@@ -96,15 +97,15 @@ void RunCore::DrainBlackHoles() {
 
 // How a task ended is counted for its host: `elsewhere` are workers with which it had failed.
 void RunCore::NoteEnd(const Worker& worker, bool ok, uint64_t tasks,
-                      const std::vector<WorkerIndex>& elsewhere) {
+                      const std::vector<WorkerRef>& elsewhere) {
   constexpr double kEach = 1 - 1 / kResultsKept;
   const double kept = tasks == 1 ? kEach : std::pow(kEach, static_cast<double>(tasks));
   Host& host = workers_.HostOf(worker);
   host.results = host.results * kept + (1 - kept) * kResultsKept;
   host.errors = host.errors * kept + (ok ? 0 : (1 - kept) * kResultsKept);
   host.failing = !ok;
-  for (const WorkerIndex before : elsewhere) {
-    Host& other = workers_.HostOf(workers_[before]);
+  for (const WorkerRef& before : elsewhere) {
+    Host& other = workers_.HostOf(before);
     if (&other == &host) continue;
     if (ok) {
       ++other.refuted;

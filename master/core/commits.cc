@@ -17,7 +17,7 @@ void RunCore::OnCommitted(Time now, const Committed& committed) {
   for (const AttemptSpan& attempts : committed.attempts) {
     const auto found = uncommitted_.find(attempts.attempt + attempts.count - 1);
     if (found == uncommitted_.end() || found->second.attempts != attempts) continue;
-    if (found->second.worker) Acknowledge(&workers_[*found->second.worker], attempts);
+    if (found->second.worker) Acknowledge(workers_.Find(*found->second.worker), attempts);
     recording_ += (now - found->second.since) * static_cast<int64_t>(attempts.count);
     uncommitted_tasks_ -= attempts.count;
     uncommitted_.erase(found);
@@ -29,7 +29,7 @@ void RunCore::OnCommitted(Time now, const Committed& committed) {
 }
 
 // A report of these is on its way into the journal.
-void RunCore::AwaitCommit(const AttemptSpan& attempts, std::optional<WorkerIndex> worker) {
+void RunCore::AwaitCommit(const AttemptSpan& attempts, std::optional<WorkerRef> worker) {
   CQ_ASSERT(attempts.count >= 1 && attempts.task >= 1, "{} reports of task {} are written",
             attempts.count, attempts.task);
   const AttemptId last = attempts.attempt + attempts.count - 1;

@@ -6,7 +6,8 @@ namespace cq {
 namespace {
 
 Fleet::Options FleetOptions(const CoreOptions& options) {
-  return {options.text.run, options.epoch, options.lease, options.explained_late};
+  return {options.text.run, options.epoch, options.lease, options.explained_late,
+          options.remembered};
 }
 
 }  // namespace

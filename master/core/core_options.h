@@ -21,6 +21,9 @@ struct CoreOptions {
   /// More tasks may come (OnAdded), until OnClosed.
   bool open = false;
   std::chrono::milliseconds lease{30'000};
+  /// For how long a worker that is gone may still be asked for: longer than a scheduler takes to
+  /// tell of its job's end.
+  std::chrono::nanoseconds remembered = std::chrono::hours(1);
   /// After so many charged losses a task is set aside as `crashed`.
   uint32_t crash_limit = 3;
   /// How often a task that ended as `error` or `timeout` is tried again.

@@ -182,19 +182,22 @@ bool Dispatcher::MayTryHere(const Worker& worker, const Work& open) {
     }
   }
   std::set<HostIndex> hosts;
-  std::set<WorkerIndex> workers;
+  std::set<uint64_t> workers;
   uint64_t on_hosts = 0;
   uint64_t themselves = 0;
-  for (const WorkerIndex failed : open.past->failed_on) {
-    const Worker& other = all[failed];
-    if (!workers.insert(failed).second) continue;
-    if (run_.MayTake(other) && other.here() && !OnProbation(run_.lane(other))) ++themselves;
-    if (hosts.insert(other.host_index).second) on_hosts += takers_[other.host_index];
+  for (const WorkerRef& failed : open.past->failed_on) {
+    if (!workers.insert(failed.number).second) continue;
+    const Worker* other = run_.workers_.Find(failed);
+    if (other != nullptr && run_.MayTake(*other) && other->here() &&
+        !OnProbation(run_.lane(*other))) {
+      ++themselves;
+    }
+    if (hosts.insert(failed.host).second) on_hosts += takers_[failed.host];
   }
   if (!hosts.contains(worker.host_index)) return true;
   const bool elsewhere = takers_in_all_ > on_hosts;
   const bool by_others = on_hosts > themselves;
-  if (!elsewhere && (!workers.contains(worker.index) || !by_others)) return true;
+  if (!elsewhere && (!workers.contains(worker.number) || !by_others)) return true;
   const bool failing = run_.workers_.HostOf(worker).failing;
   return run_.now_ >= open.past->not_before + (failing ? kLongPatience : kPatience);
 }

@@ -24,7 +24,7 @@ Fleet::Fleet(Options options, const Recovered& recovered, Outbox& out)
   for (const KnownWorker& known : recovered.workers) {
     Worker& worker = workers_.Recover(known.id, known.number);
     workers_.SetHost(worker, known.host);
-    worker.allocation = known.allocation;
+    workers_.SetAllocation(worker, known.allocation);
     workers_.Move(worker, Worker::Awaited{known.watched});
     ++awaiting_;
   }
@@ -35,12 +35,6 @@ void Fleet::EndAwaiting(bool awaited) {
   if (!awaited) return;
   CQ_ASSERT(awaiting_ > 0, "a worker was awaited, and nobody is, of {}", workers_.all().size());
   if (--awaiting_ == 0) tenant_->OnComplete();
-}
-
-bool Fleet::HasSession(const std::string& allocation) const {
-  const auto& all = workers_.all();
-  return std::any_of(all.begin(), all.end(),
-                     [&](const Worker& worker) { return worker.allocation == allocation; });
 }
 
 void Fleet::OnHeartbeat(Worker& worker, const WorkerHeartbeat& heartbeat) {
@@ -74,12 +68,11 @@ void Fleet::LoseSight(Worker& worker) {
 
 void Fleet::OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
                               bool explained) {
-  for (Worker& worker : workers_.all()) {
-    if (worker.allocation != allocation) continue;
-    if (worker.gone()) {
-      tenant_->OnExplained(now, worker, explained);
+  for (Worker* worker : workers_.Of(allocation)) {
+    if (worker->gone()) {
+      tenant_->OnExplained(now, *worker, explained);
     } else {
-      OnJobEnded(now, worker, reason, explained);
+      OnJobEnded(now, *worker, reason, explained);
     }
   }
 }
@@ -128,14 +121,19 @@ void Fleet::OnPause(Time length) {
 }
 
 void Fleet::Sweep(Time now) {
-  for (Worker& worker : workers_.all()) CheckLease(now, worker);
+  for (Worker& worker : workers_.all()) {
+    if (worker.gone()) {
+      ForgetIfLongGone(now, worker);
+    } else {
+      CheckLease(now, worker);
+    }
+  }
   std::erase_if(workers_.peers(), [&](const auto& entry) {
     return entry.second.session == 0 && now - entry.second.offered_at > options_.lease;
   });
 }
 
 void Fleet::CheckLease(Time now, Worker& worker) {
-  if (worker.gone()) return;
   if (const auto* awaited = worker.awaited()) {
     // Its end is told by its scheduler, if it has one.
     if (awaited->watched || now - started_ <= 2 * options_.lease) return;
@@ -157,11 +155,19 @@ void Fleet::CheckLease(Time now, Worker& worker) {
   Lose(now, worker, {reason, blame, now + options_.lease + kFenceGrace});
 }
 
+void Fleet::ForgetIfLongGone(Time now, Worker& worker) {
+  // The place is nobody's, or the journal still has to answer.
+  if (worker.number == 0 || worker.unrecorded > 0) return;
+  if (now - std::get<Worker::Gone>(worker.presence).since <= options_.remembered) return;
+  tenant_->OnForgotten(worker);
+  workers_.Forget(worker);
+}
+
 void Fleet::Lose(Time now, Worker& worker, const Loss& loss) {
   const uint64_t tasks = tenant_->OnLost(now, worker, loss);
   const bool awaited = worker.awaited() != nullptr;
   if (const auto* here = worker.here()) workers_.peers().erase(here->connection);
-  workers_.Move(worker, Worker::Gone{});
+  workers_.Move(worker, Worker::Gone{now});
   EndAwaiting(awaited);
   out_.Record(WorkerEndRecord{worker.number, loss.reason});
   if (tasks == 0) {

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "master/core/core_options.h"
 #include "master/core/outbox.h"
 #include "master/core/recovered.h"
 #include "master/core/worker_table.h"
@@ -36,6 +37,8 @@ class Tenant {
   virtual uint64_t OnLost(Time now, Worker& worker, const Loss& loss) = 0;
   /// Whether the scheduler names a cause, after all, for the loss of a worker that is gone.
   virtual void OnExplained(Time now, const Worker& worker, bool explained) = 0;
+  /// The worker has been gone for long: its index will be another's.
+  virtual void OnForgotten(const Worker& worker) = 0;
   /// The worker has said hello in a new session; its welcome has not been sent.
   virtual void OnHello(Worker& worker, const Hello& hello) = 0;
   /// The worker is welcome: it is to be told what it has to know.
@@ -56,6 +59,8 @@ class Fleet {
     std::chrono::milliseconds lease{30'000};
     /// A scheduler may name the cause of a loss after it.
     bool explained_late = false;
+    /// As CoreOptions.
+    Time remembered = CoreOptions{}.remembered;
   };
   /// With the workers of earlier masters.
   Fleet(Options options, const Recovered& recovered, Outbox& out);
@@ -106,7 +111,7 @@ class Fleet {
   uint64_t expected() const { return expected_; }
   /// How many workers of earlier masters are waited for.
   uint64_t awaiting() const { return awaiting_; }
-  bool HasSession(const std::string& allocation) const;
+  bool HasSession(const std::string& allocation) const { return workers_.Has(allocation); }
   std::chrono::milliseconds lease() const { return options_.lease; }
   std::chrono::milliseconds tick() const { return options_.lease / 30; }
 
@@ -120,6 +125,7 @@ class Fleet {
   void EndAwaiting(bool awaited);
   void OnJobEnded(Time now, Worker& worker, const std::string& reason, bool explained);
   void CheckLease(Time now, Worker& worker);
+  void ForgetIfLongGone(Time now, Worker& worker);
   void LoseSight(Worker& worker);
   void OnPause(Time length);
   void Lose(Time now, Worker& worker, const Loss& loss);

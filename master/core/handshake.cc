@@ -64,12 +64,12 @@ void Fleet::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
   Worker& before = workers_[peer.worker];
   if (peer.session != 0 && before.index != worker.index) LoseSight(before);
   // An allocation is one worker at a time: one that was requeued comes back as another.
-  for (Worker& other : workers_.all()) {
-    if (other.index == worker.index || other.allocation != hello.allocation) continue;
-    if (other.awaited()) {
-      Lose(now, other, {fmt::format("worker {} was started anew", other.number), {}, {}});
-    } else if (other.gone()) {
-      tenant_->OnExplained(now, other, true);
+  for (Worker* other : workers_.Of(hello.allocation)) {
+    if (other == &worker) continue;
+    if (other->awaited()) {
+      Lose(now, *other, {fmt::format("worker {} was started anew", other->number), {}, {}});
+    } else if (other->gone()) {
+      tenant_->OnExplained(now, *other, true);
     }
   }
   const bool awaited = worker.awaited() != nullptr;
@@ -83,7 +83,7 @@ void Fleet::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
   worker.received = 0;
   worker.last_heard = now;
   workers_.SetHost(worker, hello.host);
-  worker.allocation = hello.allocation;
+  workers_.SetAllocation(worker, hello.allocation);
   worker.pid = hello.pid;
   worker.slots = std::min<uint64_t>(hello.slots, kHeldMax);
   worker.capacity = std::min<uint64_t>(hello.capacity, kHeldMax);

@@ -59,10 +59,22 @@ void TaskTable::CheckInvariants() {
 
 void WorkerTable::CheckInvariants() const {
   uint64_t here = 0;
-  CQ_ASSERT(by_id_.size() == workers_.size() && by_number_.size() == workers_.size(),
-            "{} workers, {} by id, {} by number", workers_.size(), by_id_.size(),
-            by_number_.size());
+  uint64_t named = 0;
+  const uint64_t known = workers_.size() - free_.size();
+  CQ_ASSERT(by_id_.size() == known && by_number_.size() == known,
+            "{} workers, {} by id, {} by number", known, by_id_.size(), by_number_.size());
+  for (const WorkerIndex index : free_) {
+    CQ_ASSERT(workers_[index].number == 0 && workers_[index].gone(), "worker {} has a free place",
+              workers_[index].number);
+  }
+  for (const auto& [connection, peer] : peers_) {
+    const Worker& worker = workers_[peer.worker];
+    CQ_ASSERT(peer.session == 0 || (worker.here() && worker.here()->connection == connection),
+              "worker {} has session {:x} and is not here", worker.number, peer.session);
+  }
   for (const Worker& worker : workers_) {
+    if (worker.number == 0) continue;
+    named += worker.allocation.empty() ? 0 : 1;
     CQ_ASSERT(by_id_.at(worker.id) == worker.index && by_number_.at(worker.number) == worker.index,
               "worker {} goes by another's id or number", worker.number);
     CQ_ASSERT(hosts_.empty() || hosts_[worker.host_index].name == worker.host,
@@ -75,6 +87,8 @@ void WorkerTable::CheckInvariants() const {
                   peer->second.worker == worker.index,
               "worker {} has a connection that is another's", worker.number);
   }
+  CQ_ASSERT(by_allocation_.size() == named, "{} workers have allocations, by these are {}", named,
+            by_allocation_.size());
   CQ_ASSERT(here == here_, "{} workers are here, counted are {}", here, here_);
 }
 

@@ -5,8 +5,9 @@
 namespace cq {
 
 LenderCore::Parts::Parts(Options options, const Recovered& recovered)
-    : fleet({options.text.run, options.epoch, options.lease, options.explained_late}, recovered,
-            out),
+    : fleet({options.text.run, options.epoch, options.lease, options.explained_late,
+             options.remembered},
+            recovered, out),
       lender(std::move(options.text), options.epoch, fleet, out) {
   fleet.set_tenant(lender);
 }

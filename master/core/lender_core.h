@@ -23,6 +23,8 @@ class LenderCore final : public Employer {
     std::chrono::milliseconds lease{30'000};
     /// A scheduler may name the cause of a loss after it.
     bool explained_late = false;
+    /// As CoreOptions.
+    Time remembered = CoreOptions{}.remembered;
   };
   LenderCore(Options options, const Recovered& recovered);
 

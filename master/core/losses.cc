@@ -7,8 +7,6 @@
 #include "master/core/run_core.h"
 
 namespace cq {
-namespace {}  // namespace
-
 uint64_t RunCore::OnLost(Time now, Worker& worker, const Loss& loss) {
   Lane& l = lane(worker);
   const bool charge = loss.blame != Loss::Blame::kNobody && !worker.leaving;
@@ -60,17 +58,17 @@ void RunCore::Charge(Time now, Worker& worker, Work& open, const Loss& loss, Tim
   // Before the worker's books lose the task: they count it as what it was when it was given.
   if (open.past->charged.empty()) ++lane(worker).charged;
   open.past.Edit().charged.push_back(open.attempt);
-  open.past.Edit().failed_on.push_back(worker.index);
+  open.past.Edit().failed_on.push_back(worker.ref());
   const auto kind = provisional ? FailureKind::kProvisional : FailureKind::kCharged;
   Record(FailureRecord{ref, worker.number, kind, loss.reason});
   if (provisional) {
     ++open.past.Edit().provisional;
-    provisional_.push_back({now + kExplainWithin, worker.index, ref, loss.reason});
+    provisional_.push_back({now + kExplainWithin, worker.ref(), ref, loss.reason});
   }
   if (open.past->charged.size() < options_.crash_limit) {
     ReleaseAt(release_at, task, open);
   } else if (open.past->provisional == 0) {
-    SetAside(task, open, worker.index, loss.reason);
+    SetAside(task, open, worker.ref(), loss.reason);
   } else {
     // None is set aside before the scheduler has had its time to explain.
     GiveUp(open);
@@ -80,7 +78,7 @@ void RunCore::Charge(Time now, Worker& worker, Work& open, const Loss& loss, Tim
   }
 }
 
-void RunCore::SetAside(TaskId task, Work& open, std::optional<WorkerIndex> worker,
+void RunCore::SetAside(TaskId task, Work& open, std::optional<WorkerRef> worker,
                        const std::string& reason) {
   CQ_ASSERT(open.past->charged.size() >= options_.crash_limit && open.past->provisional == 0,
             "task {} is set aside with {} charges", task, open.past->charged.size());
@@ -104,7 +102,7 @@ void RunCore::Settle(Time now, const Provisional& charge, bool explained) {
             charge.ref.task);
   --open->past.Edit().provisional;
   const auto kind = explained ? FailureKind::kTakenBack : FailureKind::kCharged;
-  Record(FailureRecord{charge.ref, workers_[charge.worker].number, kind, charge.reason});
+  Record(FailureRecord{charge.ref, charge.worker.number, kind, charge.reason});
   if (explained) {
     std::erase(open->past.Edit().charged, charge.ref.attempt);
     if (open->past->charged.empty() && open->out()) --lane(workers_[open->out()->worker]).charged;
@@ -123,7 +121,7 @@ void RunCore::Settle(Time now, const Provisional& charge, bool explained) {
 void RunCore::OnExplained(Time now, const Worker& worker, bool explained) {
   std::deque<Provisional> settled;
   std::erase_if(provisional_, [&](const Provisional& charge) {
-    if (charge.worker != worker.index) return false;
+    if (charge.worker.number != worker.number) return false;
     settled.push_back(charge);
     return true;
   });

@@ -45,7 +45,7 @@ bool RunCore::MayKnow(const Worker& worker, const TaskResult& result, const Work
   if (EpochOf(result.attempt) < options_.epoch) return true;
   if (open == nullptr) return false;
   return std::any_of(open->past->earlier.begin(), open->past->earlier.end(), [&](const auto& held) {
-    return held.first == result.attempt && held.second == worker.index;
+    return held.first == result.attempt && held.second == worker.id;
   });
 }
 
@@ -145,7 +145,7 @@ void RunCore::OnResult(Time now, Worker* worker, TaskResult& result) {
     return;
   }
   const AttemptRef ref{result.task, result.attempt};
-  const auto by = worker == nullptr ? std::nullopt : std::optional(worker->index);
+  const auto by = worker == nullptr ? std::nullopt : std::optional(worker->ref());
   if (worker != nullptr && lane(*worker).stale.erase(result.attempt) > 0) MarkDirty(*worker);
   // That one is the master's to say.
   if (result.outcome == Outcome::kSkipped) result.outcome = Outcome::kCancelled;
@@ -202,7 +202,7 @@ void RunCore::OnEnded(Time now, Worker* worker, TaskResult& result) {
   if (worker != nullptr) {
     MarkDirty(*worker);
     lane(*worker).unstartable = 0;
-    static const std::vector<WorkerIndex> kNowhere;
+    static const std::vector<WorkerRef> kNowhere;
     if (error || result.outcome == Outcome::kOk) {
       NoteEnd(*worker, !error, result.count, open == nullptr ? kNowhere : open->past->failed_on);
     }
@@ -215,11 +215,11 @@ void RunCore::OnEnded(Time now, Worker* worker, TaskResult& result) {
       current && worker != nullptr && !again && error && MayBeItsHosts(*worker, *open);
   if (failed && (again || elsewhere)) {
     Retry(now, worker, result, tasks_.OpenUp(result.task));
-    if (worker != nullptr) FindUncommitted(attempt)->worker = worker->index;
+    if (worker != nullptr) FindUncommitted(attempt)->worker = worker->ref();
     return;
   }
   const uint64_t attempts = open == nullptr ? 1 : std::max<uint64_t>(open->attempts, 1);
-  Finish(std::move(result), worker == nullptr ? std::nullopt : std::optional(worker->index),
+  Finish(std::move(result), worker == nullptr ? std::nullopt : std::optional(worker->ref()),
          attempts);
 }
 
@@ -234,7 +234,7 @@ void RunCore::Retry(Time now, const Worker* worker, TaskResult& result, Work& op
       "{}: {}", result.outcome == Outcome::kTimeout ? "timeout" : "error", result.details->error);
   Record(FailureRecord{{result.task, result.attempt}, number, FailureKind::kRetried, reason});
   const Time when = now + std::min<Time>(delay, std::chrono::minutes(1));
-  if (worker != nullptr) open.past.Edit().failed_on.push_back(worker->index);
+  if (worker != nullptr) open.past.Edit().failed_on.push_back(worker->ref());
   // By then it may go where it failed, too (Dispatcher::MayTryHere).
   wake_.emplace(when + kPatience, result.task);
   TryAgain(when, result.attempt, open);
@@ -254,10 +254,10 @@ void RunCore::TryAgain(Time when, AttemptId attempt, Work& open) {
 
 // It took its slot's program with it, and nothing else: the worker lives and tells.
 void RunCore::OnSlotCrash(TaskResult& result, Work& open) {
-  const auto by = open.out() ? std::optional(open.out()->worker) : std::nullopt;
+  const auto by = open.out() ? std::optional(workers_[open.out()->worker].ref()) : std::nullopt;
   Work::Past& past = open.past.Edit();
   // As the worker's books count it when it is taken from them.
-  if (by && past.charged.empty()) ++lane(workers_[*by]).charged;
+  if (by && past.charged.empty()) ++lanes_[by->index].charged;
   past.charged.push_back(result.attempt);
   if (by) past.failed_on.push_back(*by);
   past.over = std::max(past.over, result.attempt);
@@ -267,7 +267,7 @@ void RunCore::OnSlotCrash(TaskResult& result, Work& open) {
     return Finish(std::move(result), by, std::max<uint64_t>(open.attempts, 1));
   }
   AwaitCommit({result.task, result.attempt}, std::nullopt);
-  Record(FailureRecord{result.first(), by ? workers_[*by].number : 0, FailureKind::kSlotCrashed,
+  Record(FailureRecord{result.first(), by ? by->number : 0, FailureKind::kSlotCrashed,
                        result.details->error});
   TryAgain({}, result.attempt, open);
 }
@@ -298,6 +298,14 @@ void RunCore::OnReturned(Worker& worker, const ReturnedAttempt& returned) {
   }
   if (open->attempts > 0) --open->attempts;
   Release(returned.task, *open);
+}
+
+void RunCore::OnForgotten(const Worker& worker) {
+  Lane& l = lane(worker);
+  CQ_ASSERT(l.held.empty() && l.busy == 0 && l.idle_slots == 0,
+            "worker {} is forgotten and holds {} tasks", worker.number, l.held.size());
+  earlier_ += l.ledger;
+  l = {};
 }
 
 void RunCore::OnHello(Worker& worker, const Hello& hello) {
@@ -386,7 +394,7 @@ void RunCore::ReconcileHeld(Worker& worker, const Held& held, std::vector<Attemp
   }
   // It was given up and went to another: both run on, and the first `ok` wins.
   lane(worker).stale.insert(held.attempt);
-  stale_[held.task].emplace_back(held.attempt, worker.index);
+  stale_[held.task].emplace_back(held.attempt, worker.ref());
 }
 
 }  // namespace cq

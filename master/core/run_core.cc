@@ -111,14 +111,14 @@ std::string RunCore::CommonProblem() const {
 
 Ledger RunCore::ledger() const {
   const auto us = [](Time time) { return static_cast<uint64_t>(time.count() / 1000); };
+  SlotLedger slots = earlier_;
+  for (const Lane& lane : lanes_) slots += lane.ledger;
   Ledger sum;
-  for (const Worker& worker : workers_.all()) {
-    sum.tasks += lane(worker).ledger.tasks;
-    sum.idle_us += lane(worker).ledger.idle_us;
-    sum.queue_us += lane(worker).ledger.queue_us;
-    sum.spawn_us += lane(worker).ledger.spawn_us;
-    sum.run_us += lane(worker).ledger.run_us;
-  }
+  sum.tasks = slots.tasks;
+  sum.idle_us = slots.idle_us;
+  sum.queue_us = slots.queue_us;
+  sum.spawn_us = slots.spawn_us;
+  sum.run_us = slots.run_us;
   const uint64_t there = sum.queue_us + sum.spawn_us + sum.run_us;
   sum.wire_us = us(turnaround_) - std::min(us(turnaround_), there);
   sum.record_us = us(recording_);
@@ -296,7 +296,7 @@ void RunCore::Detach(Work& open) {
 
 void RunCore::GiveUp(Work& open) {
   Work::Past& past = open.past.Edit();
-  past.earlier.emplace_back(open.attempt, open.out()->worker);
+  past.earlier.emplace_back(open.attempt, workers_[open.out()->worker].id);
   past.given_up = open.attempt;
   Detach(open);
 }
@@ -322,7 +322,7 @@ void RunCore::ReleaseAt(Time when, TaskId task, Work& open) {
   wake_.emplace(when, task);
 }
 
-void RunCore::Finish(TaskResult&& result, std::optional<WorkerIndex> worker, uint64_t attempts) {
+void RunCore::Finish(TaskResult&& result, std::optional<WorkerRef> worker, uint64_t attempts) {
   const TaskId task = result.task;
   const uint64_t count = result.count;
   CQ_ASSERT(result.attempt != 0, "task {} ends without an attempt", task);
@@ -330,7 +330,7 @@ void RunCore::Finish(TaskResult&& result, std::optional<WorkerIndex> worker, uin
   Work* open = tasks_.Isolate(task, count);
   if (open != nullptr && open->out()) {
     const bool other = open->attempt != result.attempt;
-    if (other) stale_[task].emplace_back(open->attempt, open->out()->worker);
+    if (other) stale_[task].emplace_back(open->attempt, workers_[open->out()->worker].ref());
     if (other) lane(workers_[open->out()->worker]).stale.insert(open->attempt);
     Detach(*open);
   }
@@ -341,7 +341,7 @@ void RunCore::Finish(TaskResult&& result, std::optional<WorkerIndex> worker, uin
   AwaitCommit(result, worker);
   counts_.outcomes[static_cast<size_t>(result.outcome)] += count;
   const bool failed = result.outcome != Outcome::kOk && result.outcome != Outcome::kCancelled;
-  Record(ResultRecord{std::move(result), attempts, worker ? workers_[*worker].number : 0});
+  Record(ResultRecord{std::move(result), attempts, worker ? worker->number : 0});
   if (failed && ++failed_ == options_.max_failures) {
     OnDrain(fmt::format("{} tasks failed (--max-failures)", failed_));
   }
@@ -351,10 +351,11 @@ void RunCore::Finish(TaskResult&& result, std::optional<WorkerIndex> worker, uin
 void RunCore::CancelOthers(TaskId task, AttemptId attempt) {
   const auto found = stale_.find(task);
   if (found == stale_.end()) return;
-  for (const auto& [other, index] : found->second) {
-    const Worker& worker = workers_[index];
-    if (other == attempt || !worker.here() || !lane(worker).stale.contains(other)) continue;
-    SendTo(worker, Cancel{options_.text.run, {{task, other}}});
+  for (const auto& [other, by] : found->second) {
+    const Worker* worker = workers_.Find(by);
+    if (other == attempt || worker == nullptr || !worker->here()) continue;
+    if (!lane(*worker).stale.contains(other)) continue;
+    SendTo(*worker, Cancel{options_.text.run, {{task, other}}});
   }
   stale_.erase(found);
 }

@@ -42,6 +42,7 @@ class RunCore final : public Tenant {
   // ---- what the fleet tells ----
   uint64_t OnLost(Time now, Worker& worker, const Loss& loss) override;
   void OnExplained(Time now, const Worker& worker, bool explained) override;
+  void OnForgotten(const Worker& worker) override;
   void OnHello(Worker& worker, const Hello& hello) override;
   void OnWelcome(const Worker& worker) override { SendTo(worker, options_.text); }
   void OnMayTake(const Worker& worker) override;
@@ -92,7 +93,7 @@ class RunCore final : public Tenant {
   struct Uncommitted {
     AttemptSpan attempts;
     /// To whom the acknowledgement goes; none for what came from a file.
-    std::optional<WorkerIndex> worker;
+    std::optional<WorkerRef> worker;
     Time since{};
   };
 
@@ -145,7 +146,7 @@ class RunCore final : public Tenant {
   void Release(TaskId task, Work& open);
   void ReleaseAt(Time when, TaskId task, Work& open);
   bool MayBeExplained(const Work& open) const;
-  void Finish(TaskResult&& result, std::optional<WorkerIndex> worker, uint64_t attempts);
+  void Finish(TaskResult&& result, std::optional<WorkerRef> worker, uint64_t attempts);
   void CancelOthers(TaskId task, AttemptId attempt);
   bool GivenOut(TaskId task, AttemptId attempt) const;
   void Reject(Worker* worker, AttemptRef ref);
@@ -158,14 +159,14 @@ class RunCore final : public Tenant {
   // Losses.
   struct Provisional {
     Time until{};
-    WorkerIndex worker = 0;
+    WorkerRef worker;
     AttemptRef ref;
     std::string reason;
   };
   void Charge(Time now, Worker& worker, Work& open, const Loss& loss, Time release_at);
   void Settle(Time now, const Provisional& charge, bool explained);
   void TakeBackCharge(Worker& worker, AttemptRef ref, Work& open);
-  void SetAside(TaskId task, Work& open, std::optional<WorkerIndex> worker,
+  void SetAside(TaskId task, Work& open, std::optional<WorkerRef> worker,
                 const std::string& reason);
 
   // Machines where tasks cannot be started.
@@ -174,7 +175,7 @@ class RunCore final : public Tenant {
   void Refute(const Work& open);
   void DrainBlackHoles();
   void NoteEnd(const Worker& worker, bool ok, uint64_t tasks,
-               const std::vector<WorkerIndex>& elsewhere);
+               const std::vector<WorkerRef>& elsewhere);
   bool IsSuspect(const Host& host) const;
   void LeaveAloneIfBad(Host& host);
   bool MayBeItsHosts(const Worker& worker, const Work& open);
@@ -195,7 +196,7 @@ class RunCore final : public Tenant {
   void Admit();
   void AskForMark();
   void Acknowledge(Worker* worker, const AttemptSpan& attempts);
-  void AwaitCommit(const AttemptSpan& attempts, std::optional<WorkerIndex> worker);
+  void AwaitCommit(const AttemptSpan& attempts, std::optional<WorkerRef> worker);
   Uncommitted* FindUncommitted(AttemptId attempt);
   /// Whether a report of just this is on its way into the journal.
   bool IsAwaited(AttemptRef ref) const;
@@ -217,6 +218,8 @@ class RunCore final : public Tenant {
   TaskTable tasks_;
   /// By worker.
   std::vector<Lane> lanes_;
+  /// Of those that are forgotten.
+  SlotLedger earlier_;
   uint64_t busy_ = 0;
   uint64_t idle_ = 0;
   Counts counts_;
@@ -229,7 +232,7 @@ class RunCore final : public Tenant {
   std::vector<WorkerIndex> acknowledged_enough_;
   Time acknowledged_at_{};
   /// Attempts given up that a worker may still run, by task.
-  std::unordered_map<TaskId, std::vector<std::pair<AttemptId, WorkerIndex>>> stale_;
+  std::unordered_map<TaskId, std::vector<std::pair<AttemptId, WorkerRef>>> stale_;
   TaskSet beyond_;
   std::vector<Reset> resets_;
   std::multimap<Time, TaskId> wake_;

@@ -12,8 +12,17 @@
 
 namespace cq {
 
-/// The index of a worker in the worker table.
+/// The index of a worker in the worker table, which another has once the worker is forgotten.
 using WorkerIndex = uint32_t;
+/// The index of a host in the worker table.
+using HostIndex = uint32_t;
+
+/// A worker that may be forgotten meanwhile, and the host that it was on.
+struct WorkerRef {
+  uint64_t number = 0;
+  WorkerIndex index = 0;
+  HostIndex host = 0;
+};
 
 inline constexpr uint32_t kNoGroup = UINT32_MAX;
 
@@ -63,11 +72,11 @@ struct Past {
   uint16_t failures = 0;
   /// The attempts that were taken from workers without an outcome, and these workers: a late `ok`
   /// of one counts from nobody else.
-  std::vector<std::pair<AttemptId, WorkerIndex>> earlier;
+  std::vector<std::pair<AttemptId, WorkerId>> earlier;
   /// Workers that could not start it.
-  std::vector<WorkerIndex> refused;
+  std::vector<WorkerRef> refused;
   /// Workers with which it failed or that it may have taken with it: it is tried next elsewhere.
-  std::vector<WorkerIndex> failed_on;
+  std::vector<WorkerRef> failed_on;
   /// The attempt that its worker may have died of, though nobody had reported it running (0:
   /// none): it is tried next with nothing else on its worker, so that a second death is known to
   /// be its own.

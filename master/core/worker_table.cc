@@ -1,5 +1,6 @@
 #include "master/core/worker_table.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace cq {
@@ -19,13 +20,51 @@ Worker& WorkerTable::Get(const WorkerId& id) {
 Worker& WorkerTable::Recover(const WorkerId& id, uint64_t number) {
   CQ_ASSERT(!by_id_.contains(id) && !by_number_.contains(number), "worker {} is there already",
             number);
-  Worker& worker = workers_.emplace_back();
-  worker.index = static_cast<WorkerIndex>(workers_.size() - 1);
+  if (free_.empty()) {
+    free_.push_back(static_cast<WorkerIndex>(workers_.size()));
+    workers_.emplace_back();
+  }
+  Worker& worker = workers_[free_.back()];
+  worker = {};
+  worker.index = free_.back();
+  free_.pop_back();
   worker.number = number;
   worker.id = id;
   by_id_[id] = worker.index;
   by_number_[number] = worker.index;
   return worker;
+}
+
+void WorkerTable::Forget(Worker& worker) {
+  CQ_ASSERT(worker.gone() && worker.number != 0, "worker {} is to be forgotten and not gone",
+            worker.number);
+  const WorkerIndex index = worker.index;
+  by_id_.erase(worker.id);
+  by_number_.erase(worker.number);
+  SetAllocation(worker, {});
+  worker = {};
+  worker.index = index;
+  worker.presence = Worker::Gone{};
+  free_.push_back(index);
+}
+
+void WorkerTable::SetAllocation(Worker& worker, const std::string& name) {
+  if (worker.allocation == name) return;
+  const auto [begin, end] = by_allocation_.equal_range(worker.allocation);
+  const auto before =
+      std::find_if(begin, end, [&](const auto& entry) { return entry.second == worker.index; });
+  if (before != end) by_allocation_.erase(before);
+  worker.allocation = name;
+  if (!name.empty()) by_allocation_.emplace(name, worker.index);
+}
+
+std::vector<Worker*> WorkerTable::Of(const std::string& allocation) {
+  std::vector<Worker*> workers;
+  const auto [begin, end] = by_allocation_.equal_range(allocation);
+  for (auto it = begin; it != end; ++it) workers.push_back(&workers_[it->second]);
+  std::sort(workers.begin(), workers.end(),
+            [](const Worker* a, const Worker* b) { return a->number < b->number; });
+  return workers;
 }
 
 void WorkerTable::SetHost(Worker& worker, const std::string& name) {

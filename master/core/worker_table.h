@@ -21,9 +21,6 @@ using Time = std::chrono::nanoseconds;
 /// Names a connection of the transport for as long as it lasts, and never a worker.
 using ConnectionId = uint64_t;
 
-/// The index of a host in the worker table.
-using HostIndex = uint32_t;
-
 /// A machine that workers are on, and how tasks lately ended there.
 struct Host {
   std::string name;
@@ -39,7 +36,8 @@ struct Host {
   bool avoided = false;
 };
 
-/// A worker as the fleet knows it; what a run has with it is a Lane.
+/// A worker as the fleet knows it; what a run has with it is a Lane. Without a number: nobody's
+/// place in the table.
 struct Worker {
   WorkerIndex index = 0;
   /// Its number in the journal and for people, from 1.
@@ -63,13 +61,17 @@ struct Worker {
   };
   /// Its connection is gone, its lease is not over.
   struct Away {};
-  /// For the reason that the journal has. It comes back to life with a hello.
-  struct Gone {};
+  /// For the reason that the journal has. It comes back to life with a hello, and as another once
+  /// it is forgotten.
+  struct Gone {
+    Time since{};
+  };
   using Presence = std::variant<Away, Awaited, Here, Gone>;
   Presence presence;
   const Here* here() const { return std::get_if<Here>(&presence); }
   const Awaited* awaited() const { return std::get_if<Awaited>(&presence); }
   bool gone() const { return std::holds_alternative<Gone>(presence); }
+  WorkerRef ref() const { return {number, index, host_index}; }
 
   /// The last one, in force or not.
   SessionId session = 0;
@@ -105,10 +107,11 @@ struct Peer {
   Time offered_at{};
 };
 
-/// The workers that ever said hello, by index, and the connections that are known.
+/// The workers that said hello and are not forgotten, by index, and the connections that are known.
 class WorkerTable {
  public:
   Worker& operator[](WorkerIndex index) { return workers_[index]; }
+  /// With places that are nobody's, which are gone.
   const std::deque<Worker>& all() const { return workers_; }
   std::deque<Worker>& all() { return workers_; }
 
@@ -117,11 +120,23 @@ class WorkerTable {
   /// One that is not there yet, of an earlier master; new ones are numbered on from `last_number`.
   Worker& Recover(const WorkerId& id, uint64_t number);
   void set_last_number(uint64_t number) { last_number_ = number; }
+  /// One that is gone: its place is free for another.
+  void Forget(Worker& worker);
   void SetHost(Worker& worker, const std::string& name);
+  void SetAllocation(Worker& worker, const std::string& name);
   Host& HostOf(const Worker& worker) { return hosts_[worker.host_index]; }
+  Host& HostOf(const WorkerRef& worker) { return hosts_[worker.host]; }
   const std::vector<Host>& hosts() const { return hosts_; }
   /// nullptr for a number that no worker has.
   Worker* WithNumber(uint64_t number);
+  /// nullptr: it is forgotten.
+  Worker* Find(const WorkerRef& worker) {
+    Worker& now = workers_[worker.index];
+    return now.number == worker.number ? &now : nullptr;
+  }
+  /// Those that this allocation started, in the order of their numbers.
+  std::vector<Worker*> Of(const std::string& allocation);
+  bool Has(const std::string& allocation) const { return by_allocation_.contains(allocation); }
 
   std::unordered_map<ConnectionId, Peer>& peers() { return peers_; }
   Peer* FindPeer(ConnectionId connection);
@@ -141,8 +156,10 @@ class WorkerTable {
     size_t operator()(const WorkerId& id) const;
   };
   std::deque<Worker> workers_;
+  std::vector<WorkerIndex> free_;
   std::unordered_map<WorkerId, WorkerIndex, Hash> by_id_;
   std::unordered_map<uint64_t, WorkerIndex> by_number_;
+  std::unordered_multimap<std::string, WorkerIndex> by_allocation_;
   std::vector<Host> hosts_;
   std::unordered_map<std::string, HostIndex> by_host_;
   uint64_t last_number_ = 0;

@@ -235,6 +235,7 @@ void SimPool::StartMaster() {
   options.text.command = {{"cq"}, {"worker"}};
   options.text.on_master_loss_ms = 600'000;
   options.lease = std::chrono::duration_cast<milliseconds>(world_.lease);
+  options.remembered = world_.remembered;
   options.explained_late = world_.scheduled;
   Recovered recovered;
   for (const auto& [number, worker] : known_) {

@@ -58,6 +58,7 @@ void SimRun::StartMaster() {
     options.tasks = std::max(options.tasks, range.task + range.rows - 1);
   options.order = rows_.Order();
   options.lease = std::chrono::duration_cast<milliseconds>(world_.lease);
+  options.remembered = world_.remembered;
   options.crash_limit = world_.crash_limit;
   options.retries = world_.retries;
   options.explained_late = world_.scheduled;
@@ -167,7 +168,7 @@ void SimRun::StepMaster() {
   }
   core_->OnExpected(
       static_cast<uint64_t>(std::count_if(workers_.begin(), workers_.end(), [this](const auto& w) {
-        return w->alive && !core_->HasSession(w->allocation);
+        return w->alive && !w->hangs() && !core_->HasSession(w->allocation);
       })));
   core_->OnTick(MasterNow());
   core_->CheckInvariants();
@@ -352,6 +353,10 @@ void SimRun::KillMaster() {
     // Whoever resumes it may do without the pool.
     if (lender_ != nullptr && random_.Chance(300)) lender_ = nullptr;
     StartMaster();
+    // An earlier master's are waited for until their jobs end: a time limit sees to that.
+    for (const auto& w : workers_) {
+      if (w->hangs()) After(random_.Within(minutes(4)), [this, &w = *w] { KillWorker(w, true); });
+    }
     if (lender_ != nullptr || over_) return;
     while (AliveWorkers() < (world_.scheduled ? 1 : world_.workers)) StartWorker();
   });
@@ -362,7 +367,7 @@ void SimRun::CheckAcknowledged() const {
   const Time settled = 4 * world_.lease + seconds(30);
   if (core_ == nullptr || MasterNow() < settled || now_ < world_.quiet_after + settled) return;
   for (const auto& w : workers_) {
-    if (!w->alive || now_ < w->stopped_until + settled) continue;
+    if (!w->alive || now_ - settled < w->stopped_until) continue;
     for (const auto& [attempt, ended] : w->unacknowledged) {
       if (now_ - ended > settled) {
         throw Broken{
@@ -386,10 +391,16 @@ void SimRun::Trouble() {
     if (random_.Chance(world_.kill_worker)) {
       KillWorker(*w, random_.Chance(300));
     } else if (random_.Chance(world_.stop_worker)) {
-      w->stopped_until = now_ + random_.Within(2 * world_.lease);
-      Say(fmt::format("worker {} is stopped until {} ms", w->number,
-                      w->stopped_until / milliseconds(1)));
-      At(w->stopped_until, [this, w] { StepWorker(*w); });
+      // Nobody waits for one that has never connected.
+      if (random_.Chance(100) && core_ != nullptr && core_->HasSession(w->allocation)) {
+        w->stopped_until = Time::max();
+        Say(fmt::format("worker {} hangs", w->number));
+      } else {
+        w->stopped_until = now_ + random_.Within(2 * world_.lease);
+        Say(fmt::format("worker {} is stopped until {} ms", w->number,
+                        w->stopped_until / milliseconds(1)));
+        At(w->stopped_until, [this, w] { StepWorker(*w); });
+      }
     } else if (random_.Chance(world_.partition)) {
       w->cut_until = now_ + random_.Within(world_.out_of_reach);
       Say(fmt::format("worker {} is out of reach until {} ms", w->number,

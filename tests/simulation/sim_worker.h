@@ -52,6 +52,8 @@ struct SimWorker {
   SimMachine* machine = nullptr;
   ConnectionId connection = 0;
   Time stopped_until{};
+  /// It never does anything again, though its job lives.
+  bool hangs() const { return stopped_until == Time::max(); }
   Time cut_until{};
   Time start_until = Time::max();
   bool prepared = false;

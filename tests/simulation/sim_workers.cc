@@ -118,8 +118,8 @@ void SimRun::TellLimit(const std::string& allocations, uint64_t workers,
 }
 
 uint64_t SimRun::AliveWorkers() const {
-  return static_cast<uint64_t>(
-      std::count_if(workers_.begin(), workers_.end(), [](const auto& w) { return w->alive; }));
+  return static_cast<uint64_t>(std::count_if(
+      workers_.begin(), workers_.end(), [](const auto& w) { return w->alive && !w->hangs(); }));
 }
 
 SimWorker* SimRun::AnyWorker() {

@@ -14,9 +14,14 @@ namespace cq::sim {
 namespace {
 
 constexpr RunId kRun = 77;
-constexpr Time kTimeLimit = std::chrono::hours(3);
-/// Of tasks that may take an hour each, several times.
-constexpr Time kLongTimeLimit = std::chrono::hours(100);
+/// A world that is not over by then never is.
+Time Limit(const World& world) {
+  // Tasks that may take an hour each, several times.
+  if (world.hours) return std::chrono::hours(100);
+  // One slot may have to do all of them, and most of them again.
+  const Time work = world.longest_task * static_cast<int64_t>(world.tasks * (2 + world.retries));
+  return (std::chrono::hours(3) + work) * static_cast<int64_t>(1 + 4 * world.runs);
+}
 
 }  // namespace
 
@@ -25,6 +30,7 @@ std::optional<std::string> Run(const World& world,
   Timeline timeline;
   SimPool pool(world, timeline, trace);
   std::vector<std::unique_ptr<SimRun>> runs;
+  const Time limit = Limit(world);
   try {
     if (world.runs > 0) pool.Begin();
     for (uint64_t i = 0; i < std::max<uint64_t>(world.runs, 1); ++i) {
@@ -37,10 +43,7 @@ std::optional<std::string> Run(const World& world,
     const auto over = [](const auto& run) { return run->over(); };
     while (!std::all_of(runs.begin(), runs.end(), over)) {
       timeline.Step();
-      if (timeline.now() >
-          (world.hours ? kLongTimeLimit : kTimeLimit * static_cast<int64_t>(1 + 4 * world.runs))) {
-        throw Broken{"the run does not end"};
-      }
+      if (timeline.now() > limit) throw Broken{"the run does not end"};
     }
     for (const auto& run : runs) run->CheckEnd();
   } catch (const Broken& broken) {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "master/core/fleet.h"
+
 namespace cq::sim {
 
 using std::chrono::milliseconds;
@@ -82,6 +84,9 @@ World Draw(uint64_t seed) {
   // A task takes half of the longest time on average.
   const bool spans = random.Chance(500);
   if (spans) world.span_time = world.longest_task * static_cast<int64_t>(1 + random.Below(5));
+  // Shorter than some are out of reach, and never than a scheduler has to explain a loss.
+  world.remembered = random.Within(2 * world.out_of_reach);
+  if (world.scheduled) world.remembered += kExplainWithin;
   return world;
 }
 

@@ -41,6 +41,8 @@ struct World {
   bool fence = false;
   /// Workers of a scheduler: they outlive their master, and a scheduler explains losses late.
   bool scheduled = false;
+  /// How long a master remembers workers that are gone.
+  Time remembered{};
   /// In 1/1000 for each message, or for each second of the run.
   uint64_t drop = 0, repeat = 0, delay = 0, cut = 0, partition = 0;
   uint64_t kill_worker = 0, stop_worker = 0, tell_worker = 0, kill_master = 0, stop_master = 0,

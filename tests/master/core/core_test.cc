@@ -243,6 +243,29 @@ TEST_F(CoreTest, ASilentWorkerIsLostAfterItsLeaseAndItsLateOkStillCounts) {
   EXPECT_EQ(All<Ack>(Finish(2, regiven[0], Outcome::kCancelled)).size(), 1u);
 }
 
+// Its place in the table is another's by then, and so is its number when it comes back.
+TEST_F(CoreTest, TheLateOkOfAWorkerThatWasForgottenCountsFromItAlone) {
+  options_.remembered = seconds(60);
+  Start(1);
+  Join(1, 1, 1);
+  const AttemptRef first = held_[1].at(0);
+  Report(1, Started{kRun, {{first.task, first.attempt, 0}}});
+  Pass(seconds(31));
+  Join(2, 2, 1);
+  EXPECT_EQ(held_[2].size(), 1u);
+  const auto alive = [&](ConnectionId connection, int minutes) {
+    for (int i = 0; i < 6 * minutes; ++i) {
+      Pass(seconds(10));
+      Report(connection, WorkerHeartbeat{100, {}, {}});
+    }
+  };
+  alive(2, 2);
+  Join(3, 3, 1);
+  EXPECT_TRUE(Written<ResultRecord>(Finish(3, first)).empty());
+  Join(4, 1, 1, {{kRun, first.task, first.attempt, HeldState::kRunning}});
+  EXPECT_EQ(Written<ResultRecord>(Finish(4, first)).size(), 1u);
+}
+
 TEST_F(CoreTest, AnErrorOfAnAttemptThatWasGivenUpDoesNotCount) {
   Start(1);
   const auto given = Given(Join(1, 1, 1), 1);

@@ -29,6 +29,9 @@ class Listener final : public Tenant {
   void OnExplained(Time, const Worker& worker, bool explained) override {
     told.push_back(fmt::format("{} {}", worker.number, explained ? "explained" : "unexplained"));
   }
+  void OnForgotten(const Worker& worker) override {
+    told.push_back(fmt::format("{} is forgotten", worker.number));
+  }
   void OnHello(Worker& worker, const Hello&) override {
     told.push_back(fmt::format("{} is here", worker.number));
   }
@@ -239,6 +242,53 @@ TEST_F(FleetTest, WorkersOfAnEarlierMasterAreAwaitedUntilTheLastIsBackOrGivenUp)
   Join(7, 9, "job 3");
   EXPECT_EQ(fleet_->awaiting(), 0u);
   EXPECT_EQ(std::count(listener_.told.begin(), listener_.told.end(), "complete"), 1);
+}
+
+TEST_F(FleetTest, WhoIsLongGoneIsForgottenAndItsPlaceIsAnothers) {
+  Start();
+  const WorkerRef first = Join(5, 1, "job 1").ref();
+  const WorkerRef second = Join(6, 2, "job 2").ref();
+  Worker& worker = *fleet_->workers().Find(first);
+  const Time remembered = CoreOptions{}.remembered;
+  fleet_->OnGoodbye(now_, worker, "idle");
+  listener_.Told();
+  const auto pass = [&](Time time) {
+    // The other one lives on.
+    for (const Time until = now_ + time; now_ < until;) {
+      Pass(std::min<Time>(seconds(20), until - now_));
+      fleet_->workers().Find(second)->last_heard = now_;
+    }
+  };
+  pass(remembered);
+  EXPECT_TRUE(fleet_->HasSession("job 1"));
+  EXPECT_EQ(fleet_->workers().Find(first), &worker);
+  pass(seconds(20));
+  EXPECT_EQ(listener_.Told(), std::vector<std::string>{"1 is forgotten"});
+  EXPECT_FALSE(fleet_->HasSession("job 1"));
+  EXPECT_EQ(fleet_->workers().Find(first), nullptr);
+  EXPECT_EQ(fleet_->workers().WithNumber(1), nullptr);
+  EXPECT_EQ(fleet_->workers().Find(second)->number, 2u);
+  // Its place is used again, and it comes back as another.
+  const Worker& third = Join(7, 3, "job 3");
+  EXPECT_EQ(third.index, first.index);
+  EXPECT_EQ(third.number, 3u);
+  EXPECT_EQ(fleet_->workers().Find(first), nullptr);
+  EXPECT_EQ(Join(8, 1, "job 1").number, 4u);
+  EXPECT_EQ(fleet_->workers().all().size(), 3u);
+}
+
+// Until the journal has its row it may not be named by another's number.
+TEST_F(FleetTest, WhoseRowIsNotDurableIsNotForgotten) {
+  Start();
+  Hello hello = HelloOf(1, "job 1");
+  fleet_->OnHello(now_, 5, {0, 0}, hello);
+  fleet_->OnHello(now_, 5, {Offered(5), 0}, hello);
+  Pass(CoreOptions{}.remembered + 2 * fleet_->lease());
+  ASSERT_NE(fleet_->workers().WithNumber(1), nullptr);
+  EXPECT_TRUE(fleet_->workers().WithNumber(1)->gone());
+  fleet_->OnRecorded({1});
+  Pass(seconds(1));
+  EXPECT_EQ(fleet_->workers().WithNumber(1), nullptr);
 }
 
 TEST_F(FleetTest, ADrainedFleetTellsWhoeverComesLater) {
