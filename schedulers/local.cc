@@ -50,6 +50,8 @@ class LocalScheduler : public Scheduler {
       const bool unknown = waited < 0 && errno == ECHILD;
       const bool ended = waited == guardian.process.pid || unknown;
       if (ended) {
+        const bool left = !unknown && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+        job.ending = left ? JobEnding::kLeft : JobEnding::kItself;
         job.state = WorkerJob::State::kEnded;
         job.reason = fmt::format("{} {}", guardian.allocation,
                                  unknown ? "ended, nobody knows how" : EndOfProcess(status));

@@ -22,7 +22,7 @@ struct Kind {
 };
 
 constexpr std::array<Kind, 2> kKinds = {{
-    {"local", {.replaces = true, .same_host = true}, MakeLocalScheduler},
+    {"local", {.ends_silent = true, .same_host = true}, MakeLocalScheduler},
     {"slurm", {.outlives_master = true, .explains_late = true}, MakeSlurmScheduler},
 }};
 

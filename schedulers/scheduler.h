@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cq/error.h"
+#include "schedulers/traits.h"
 
 namespace cq {
 
@@ -43,9 +44,10 @@ struct WorkerJob {
   State state = State::kPending;
   /// Pending: the scheduler's reason. Ended: how, in its words.
   std::string reason;
-  /// It ended for a cause that no task has to answer for: cancelled, preempted, node failure, time
-  /// limit, requeued.
-  bool explained = false;
+  /// Pending: it never starts, for that reason.
+  bool hopeless = false;
+  /// Ended: why.
+  JobEnding ending = JobEnding::kItself;
   std::string log_file;
 };
 
@@ -83,6 +85,12 @@ class UncertainSubmission : public Error {
   using Error::Error;
 };
 
+/// A submission that the scheduler refused for now: it may take it, or a smaller one, later.
+class TemporaryRefusal : public Error {
+ public:
+  using Error::Error;
+};
+
 /// Starts, watches and ends workers. All functions block and are called from one thread. They throw
 /// Error with what the scheduler said.
 class Scheduler {
@@ -90,7 +98,7 @@ class Scheduler {
   virtual ~Scheduler() = default;
 
   /// One submission of `workers` workers; `token` finds it again. Returns the scheduler's id.
-  /// Throws UncertainSubmission, and Error where there is none.
+  /// Throws UncertainSubmission, TemporaryRefusal, and Error where there is none.
   virtual std::string Submit(unsigned workers, const std::string& token) = 0;
   /// Workers on this machine inherit this descriptor and hold it as long as they live.
   virtual void HoldOpen(int /*fd*/) {}
@@ -113,9 +121,10 @@ class Scheduler {
   /// All workers of all submissions, each until it has been told as ended once. A query that fails
   /// throws, and says nothing about the workers.
   virtual std::vector<WorkerJob> Poll() = 0;
-  /// Ends the worker of this allocation, which may be stopped or stuck. Only of a scheduler that
-  /// replaces workers (SchedulerTraits).
+  /// Ends the worker of this allocation, which may be stopped or stuck.
   virtual void End(const std::string& /*allocation*/) {}
+  /// Ends those of these that have not started.
+  virtual void Withdraw(const std::vector<std::string>& /*allocations*/) {}
   /// Of one that lends: for how many workers there is work.
   virtual void Want(uint64_t /*workers*/) {}
   /// The same: as of the last Poll.

@@ -100,11 +100,46 @@ bool Ended(const std::string& state) {
   return !kAlive.contains(state);
 }
 
-// Causes that no task has to answer for.
-bool Explained(const std::string& state) {
-  static const std::set<std::string> kCauses = {"CANCELLED", "PREEMPTED", "NODE_FAIL", "TIMEOUT",
-                                                "BOOT_FAIL", "DEADLINE",  "REVOKED"};
-  return kCauses.contains(state);
+JobEnding EndingOf(const std::string& state) {
+  static const std::map<std::string, JobEnding> kEndings = {
+      {"BOOT_FAIL", JobEnding::kNode},      {"CANCELLED", JobEnding::kCancelled},
+      {"COMPLETED", JobEnding::kLeft},      {"DEADLINE", JobEnding::kTimeLimit},
+      {"NODE_FAIL", JobEnding::kNode},      {"OUT_OF_MEMORY", JobEnding::kMemory},
+      {"PREEMPTED", JobEnding::kPreempted}, {"REVOKED", JobEnding::kPreempted},
+      {"TIMEOUT", JobEnding::kTimeLimit},
+  };
+  const auto found = kEndings.find(state);
+  return found == kEndings.end() ? JobEnding::kItself : found->second;
+}
+
+// Why a job waits that can never start as it was submitted.
+bool IsHopeless(const std::string& reason) {
+  static const std::set<std::string> kReasons = {"AccountNotAllowed",
+                                                 "BadConstraints",
+                                                 "DependencyNeverSatisfied",
+                                                 "InvalidAccount",
+                                                 "InvalidQOS",
+                                                 "PartitionNodeLimit",
+                                                 "PartitionTimeLimit",
+                                                 "launch failed requeued held"};
+  // QOSMaxCpuPerJobLimit, AssocMaxWallDurationPerJobLimit, …: one job alone asks for too much.
+  const bool of_one_job = (reason.starts_with("QOSMax") || reason.starts_with("AssocMax")) &&
+                          reason.find("PerJob") != std::string::npos;
+  return of_one_job || kReasons.contains(reason);
+}
+
+// What sbatch says when it may take the same, or less, later.
+bool IsTemporary(const std::string& said) {
+  static const std::vector<std::string> kWords = {
+      // How much a user may have in the queue.
+      "MaxSubmitJob", "GrpSubmitJob", "MaxJobCount", "Slurm temporarily unable",
+      "Resource temporarily unavailable", "job limit", "backlog",
+      // The controller is not there.
+      "Unable to contact slurm controller", "Connection refused", "Zero Bytes were transmitted",
+      "Socket timed out", "Transport endpoint", "in standby mode", "Communication connection"};
+  return std::any_of(kWords.begin(), kWords.end(), [&](const std::string& words) {
+    return said.find(words) != std::string::npos;
+  });
 }
 
 std::string ProgramText(const std::vector<std::string>& words) {
@@ -224,15 +259,40 @@ class SlurmScheduler : public Scheduler {
         job.state = ended                             ? WorkerJob::State::kEnded
                     : state->second.name == "PENDING" ? WorkerJob::State::kPending
                                                       : WorkerJob::State::kRunning;
-        job.explained = ended && Explained(state->second.name);
+        if (ended) job.ending = EndingOf(state->second.name);
         job.reason = ended ? fmt::format("slurm job {} ended: {}{}", element.id, state->second.name,
                                          ReasonText(state->second.reason))
                            : state->second.reason;
+        job.hopeless = job.state == WorkerJob::State::kPending && IsHopeless(state->second.reason);
       }
       found.push_back(std::move(job));
       return ended;
     });
+    // Nobody asks for arrays of which all has ended.
+    std::erase_if(jobs_, [this](const JobId& job) {
+      return std::none_of(alive_.begin(), alive_.end(), [&](const Element& element) {
+        return element.array == job.id && element.cluster == job.cluster;
+      });
+    });
     return found;
+  }
+
+  void End(const std::string& allocation) override {
+    const Element* element = Find(allocation);
+    if (element != nullptr) CancelJob({element->id, element->cluster});
+  }
+
+  // One that has started meanwhile is left alone: its worker has work, or leaves.
+  void Withdraw(const std::vector<std::string>& allocations) override {
+    std::map<std::string, std::vector<std::string>> by_cluster;
+    for (const std::string& allocation : allocations) {
+      const Element* element = Find(allocation);
+      if (element != nullptr) by_cluster[element->cluster].push_back(element->id);
+    }
+    for (auto& [cluster, ids] : by_cluster) {
+      ids.insert(ids.begin(), {"--quiet", "--state=PENDING"});
+      Client("scancel", ids, cluster);
+    }
   }
 
   void Finish() override {
@@ -296,6 +356,13 @@ class SlurmScheduler : public Scheduler {
     return reason.empty() || reason == "None" ? "" : fmt::format(" ({})", reason);
   }
 
+  const Element* Find(const std::string& allocation) const {
+    const auto found = std::find_if(alive_.begin(), alive_.end(), [&](const Element& element) {
+      return "slurm " + element.id == allocation;
+    });
+    return found == alive_.end() ? nullptr : &*found;
+  }
+
   void Watch(const JobId& job, unsigned workers) {
     for (unsigned i = 1; i <= workers; ++i) {
       Element element;
@@ -346,9 +413,9 @@ class SlurmScheduler : public Scheduler {
     } catch (const Error&) {
       certain = false;
     }
-    if (certain) {
-      throw Error(fmt::format("sbatch refused the workers: {}", said));
-    }
+    const std::string refused = fmt::format("sbatch refused the workers: {}", said);
+    if (certain && IsTemporary(said)) throw TemporaryRefusal(refused);
+    if (certain) throw Error(refused);
     throw UncertainSubmission(
         fmt::format("sbatch {}: {}; if it has submitted workers all the same, they leave at once "
                     "when nobody wants them any more, and 'cq cancel' cancels them before",

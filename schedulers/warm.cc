@@ -254,7 +254,7 @@ class WarmScheduler final : public Scheduler {
     job.allocation = AllocationOf(id);
     job.state = WorkerJob::State::kEnded;
     job.reason = fmt::format("{}: {}", job.allocation, reason);
-    job.explained = explained;
+    job.ending = explained ? JobEnding::kPreempted : JobEnding::kItself;
     job.log_file = loan->second;
     ended_.push_back(std::move(job));
     loans_.erase(loan);
@@ -286,7 +286,7 @@ class WarmScheduler final : public Scheduler {
       job.allocation = AllocationOf(id);
       job.state = WorkerJob::State::kEnded;
       job.reason = "its pool is gone";
-      job.explained = true;
+      job.ending = JobEnding::kPreempted;
       job.log_file = log;
       ended_.push_back(std::move(job));
     }

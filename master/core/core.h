@@ -58,18 +58,20 @@ class Core final : public Employer {
   /// Why nothing more is started; empty while something is.
   std::string drain_reason() const { return parts_->run.drain_reason(); }
   RunId run() const { return parts_->run.id(); }
-  /// How many slots could have something to do.
-  uint64_t demand() { return parts_->run.demand(); }
   bool HasSession(const std::string& allocation) const override {
     return parts_->fleet.HasSession(allocation);
   }
+  bool IsConnected(const std::string& allocation) const override {
+    return parts_->fleet.IsConnected(allocation);
+  }
+  uint64_t demand() override { return parts_->run.demand(); }
   uint64_t progress() override { return counts().done; }
   uint64_t workers() override { return counts().workers; }
+  uint64_t staying() const override { return parts_->fleet.staying(); }
   bool draining() const override { return !drain_reason().empty(); }
   std::string CommonProblem() const override { return parts_->run.CommonProblem(); }
   Ledger ledger() const { return parts_->run.ledger(); }
-  /// Mean run time of a task so far; zero while unknown.
-  std::chrono::nanoseconds mean_task_time() const { return parts_->run.mean_task_time(); }
+  std::chrono::nanoseconds mean_task_time() const override { return parts_->run.mean_task_time(); }
 
   /// Asserts that its books agree. For tests.
   void CheckInvariants();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -22,10 +23,16 @@ class Employer {
                        const std::vector<std::string>& spared) = 0;
   /// Whether a worker of this allocation has ever said hello.
   virtual bool HasSession(const std::string& allocation) const = 0;
+  /// Whether one is connected now.
+  virtual bool IsConnected(const std::string& allocation) const = 0;
+  /// Tasks without an outcome; and how long one takes, zero: nobody knows.
+  virtual uint64_t demand() = 0;
+  virtual std::chrono::nanoseconds mean_task_time() const = 0;
   /// Grows with whatever workers get done.
   virtual uint64_t progress() = 0;
-  /// Those that are connected.
+  /// Those that are connected; and those of them that were not told to go.
   virtual uint64_t workers() = 0;
+  virtual uint64_t staying() const = 0;
   /// No worker is needed any more.
   virtual bool draining() const = 0;
   /// If workers are connected and none of them can take tasks: why, as the first of them says.

@@ -37,6 +37,19 @@ void Fleet::EndAwaiting(bool awaited) {
   if (--awaiting_ == 0) tenant_->OnComplete();
 }
 
+bool Fleet::IsConnected(const std::string& allocation) const {
+  const auto workers = workers_.Of(allocation);
+  return std::any_of(workers.begin(), workers.end(),
+                     [](const Worker* worker) { return worker->here() != nullptr; });
+}
+
+uint64_t Fleet::staying() const {
+  const auto& all = workers_.all();
+  return static_cast<uint64_t>(std::count_if(all.begin(), all.end(), [](const Worker& worker) {
+    return worker.here() && worker.stays();
+  }));
+}
+
 void Fleet::OnHeartbeat(Worker& worker, const WorkerHeartbeat& heartbeat) {
   const auto capacity = std::min<uint64_t>(heartbeat.capacity, kHeldMax);
   if (capacity > std::exchange(worker.capacity, capacity)) tenant_->OnMayTake(worker);

@@ -112,6 +112,9 @@ class Fleet {
   /// How many workers of earlier masters are waited for.
   uint64_t awaiting() const { return awaiting_; }
   bool HasSession(const std::string& allocation) const { return workers_.Has(allocation); }
+  bool IsConnected(const std::string& allocation) const;
+  /// How many of those that are here were not told to go.
+  uint64_t staying() const;
   std::chrono::milliseconds lease() const { return options_.lease; }
   std::chrono::milliseconds tick() const { return options_.lease / 30; }
 

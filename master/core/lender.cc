@@ -226,6 +226,12 @@ uint64_t Lender::LoansOf(BorrowerId borrower) const {
   }));
 }
 
+uint64_t Lender::wanted() const {
+  uint64_t slots = 0;
+  for (const auto& [id, borrower] : borrowers_) slots += borrower.wanted;
+  return slots;
+}
+
 // By worker. A loan that is lost takes no slot: its worker is gone.
 std::vector<uint64_t> Lender::FreeSlots() const {
   std::vector<uint64_t> free;

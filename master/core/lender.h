@@ -99,6 +99,8 @@ class Lender final : public Tenant {
   uint64_t slots() const;
   uint64_t SlotsFor(BorrowerId borrower) const;
   uint64_t loans() const { return loans_.size(); }
+  /// How many slots runs want, those included that they have.
+  uint64_t wanted() const;
   /// Those of a borrower.
   uint64_t LoansOf(BorrowerId borrower) const;
   /// Loans that have ended so far.

@@ -41,8 +41,15 @@ class LenderCore final : public Employer {
   bool HasSession(const std::string& allocation) const override {
     return parts_->fleet.HasSession(allocation);
   }
+  bool IsConnected(const std::string& allocation) const override {
+    return parts_->fleet.IsConnected(allocation);
+  }
+  // Of loans: as many as runs want, for as long as they like.
+  uint64_t demand() override { return parts_->lender.wanted(); }
+  std::chrono::nanoseconds mean_task_time() const override { return {}; }
   uint64_t progress() override { return parts_->lender.ended(); }
   uint64_t workers() override { return parts_->fleet.workers().here(); }
+  uint64_t staying() const override { return parts_->fleet.staying(); }
   bool draining() const override { return parts_->lender.closing(); }
   std::string CommonProblem() const override { return {}; }
   /// Workers end now, and what they have lent.

@@ -58,6 +58,13 @@ void WorkerTable::SetAllocation(Worker& worker, const std::string& name) {
   if (!name.empty()) by_allocation_.emplace(name, worker.index);
 }
 
+std::vector<const Worker*> WorkerTable::Of(const std::string& allocation) const {
+  std::vector<const Worker*> workers;
+  const auto [begin, end] = by_allocation_.equal_range(allocation);
+  for (auto it = begin; it != end; ++it) workers.push_back(&workers_[it->second]);
+  return workers;
+}
+
 std::vector<Worker*> WorkerTable::Of(const std::string& allocation) {
   std::vector<Worker*> workers;
   const auto [begin, end] = by_allocation_.equal_range(allocation);

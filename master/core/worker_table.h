@@ -136,6 +136,7 @@ class WorkerTable {
   }
   /// Those that this allocation started, in the order of their numbers.
   std::vector<Worker*> Of(const std::string& allocation);
+  std::vector<const Worker*> Of(const std::string& allocation) const;
   bool Has(const std::string& allocation) const { return by_allocation_.contains(allocation); }
 
   std::unordered_map<ConnectionId, Peer>& peers() { return peers_; }

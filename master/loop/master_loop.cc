@@ -105,8 +105,8 @@ void MasterLoop::Turn() {
   if (core_.counts().workers < workers) workforce_.PollSoon();
   core_.Flush(Now());
   Act();
-  workforce_.Want(core_.demand());
   if (!finished_) {
+    workforce_.Steer(Now(), core_);
     if (const auto problem = workforce_.Problem(core_, interrupted_)) Fail(*problem);
   }
   ShowProgress();

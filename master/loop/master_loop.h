@@ -99,7 +99,7 @@ class MasterLoop {
   Task TaskOf(Give::Grant& grant);
   void Do(Write& write);
   void Do(Note& note);
-  void Do(EndJob& job) { workforce_.EndJob(job.allocation); }
+  void Do(EndJob& job) { workforce_.EndSilent(job.allocation); }
   void Do(AvoidHost& avoid);
   void Push(JournalRecord record);
   void Do(Finished&);

@@ -133,8 +133,14 @@ void Pool::PollSoon() { commands_.Put(PollCommand{}); }
 
 void Pool::Want(uint64_t workers) { commands_.Put(WantCommand{workers}); }
 
-void Pool::EndJob(const std::string& allocation) {
-  if (traits_.replaces || traits_.lends) commands_.Put(EndCommand{allocation});
+void Pool::EndSilent(const std::string& allocation) {
+  if (traits_.ends_silent || traits_.lends) EndJob(allocation);
+}
+
+void Pool::EndJob(const std::string& allocation) { commands_.Put(EndCommand{allocation}); }
+
+void Pool::Withdraw(std::vector<std::string> allocations) {
+  commands_.Put(WithdrawCommand{std::move(allocations)});
 }
 
 void Pool::Avoid(const std::string& host) { commands_.Put(AvoidCommand{host}); }
@@ -148,6 +154,16 @@ void Pool::Close(End how) {
 std::string Pool::Wait() {
   if (thread_.joinable()) thread_.join();
   return std::exchange(close_error_, {});
+}
+
+// What did not succeed shows in the states of the jobs; why, the user is told.
+template <class F>
+void Pool::Try(const F& order) {
+  try {
+    order();
+  } catch (const Error& error) {
+    callbacks_.event(PoolNotice{error.what()});
+  }
 }
 
 // Soon after something changed, then ever less often, up to what the scheduler wants.
@@ -189,8 +205,14 @@ void Pool::Work() {
           if (late_.empty()) callbacks_.event(PoolNotice{kMayStillCome});
           late_.push_back({adopt->left, std::chrono::steady_clock::now()});
         }
+      } else if (std::holds_alternative<PollCommand>(command)) {
+        // Something happened to its workers: the scheduler may know of it a little later only.
+        changed_ = std::chrono::steady_clock::now();
+        polls_unchanged_ = 0;
       } else if (const auto* end = std::get_if<EndCommand>(&command)) {
-        scheduler_->End(end->allocation);
+        Try([&] { scheduler_->End(end->allocation); });
+      } else if (const auto* withdraw = std::get_if<WithdrawCommand>(&command)) {
+        Try([&] { scheduler_->Withdraw(withdraw->allocations); });
       } else if (const auto* want = std::get_if<WantCommand>(&command)) {
         scheduler_->Want(want->workers);
       } else if (const auto* avoid = std::get_if<AvoidCommand>(&command)) {
@@ -302,7 +324,8 @@ void Pool::Submit(unsigned wanted, unsigned workers) {
   } catch (const Error& error) {
     tokens_.pop_back();
     if (outlives) callbacks_.write_durably(cq::AllocationEnded{token});
-    callbacks_.event(Submitted{wanted, 0, error.what()});
+    const bool temporary = dynamic_cast<const TemporaryRefusal*>(&error) != nullptr;
+    callbacks_.event(Submitted{wanted, 0, error.what(), temporary});
     return;
   }
   // What is lent comes when it comes.
@@ -327,7 +350,8 @@ std::optional<unsigned> Pool::Report() {
     state.allocation = job.allocation;
     state.pending = job.state == WorkerJob::State::kPending;
     state.ended = job.state == WorkerJob::State::kEnded;
-    state.explained = job.explained;
+    state.ending = job.ending;
+    state.hopeless = job.hopeless;
     state.reason = job.reason;
     if (state.ended) state.log_tail = LogTail(job.log_file);
     any_pending_ = any_pending_ || state.pending;

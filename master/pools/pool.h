@@ -51,9 +51,10 @@ struct JobState {
   std::string allocation;
   bool pending = false;
   bool ended = false;
-  bool explained = false;
+  JobEnding ending = JobEnding::kItself;
   std::string reason;
   std::string log_tail;
+  bool hopeless = false;
 };
 struct JobStates {
   std::vector<JobState> jobs;
@@ -72,6 +73,8 @@ struct Submitted {
   unsigned workers = 0;
   /// Why a submission failed; empty if none did.
   std::string problem;
+  /// What was refused may be taken later.
+  bool temporary = false;
 };
 /// The scheduler has not answered several times in a row.
 struct QueryFailed {
@@ -128,8 +131,11 @@ class Pool {
   void PollSoon();
   /// For how many workers there is work, if that is to be known.
   void Want(uint64_t workers);
-  /// Ends the job of a worker that was lost by its silence, if such workers are replaced.
+  /// Ends the job of a worker that was lost by its silence, if it answers to nobody else.
+  void EndSilent(const std::string& allocation);
+  /// Ends this job; those of these that have not started.
   void EndJob(const std::string& allocation);
+  void Withdraw(std::vector<std::string> allocations);
   /// No further worker goes to this host.
   void Avoid(const std::string& host);
   /// Whether a job that lives has not said hello yet: its early death is to be noticed soon.
@@ -162,13 +168,18 @@ class Pool {
   struct EndCommand {
     std::string allocation;
   };
+  struct WithdrawCommand {
+    std::vector<std::string> allocations;
+  };
   struct AvoidCommand {
     std::string host;
   };
   using Command = std::variant<StartCommand, AdoptCommand, PollCommand, WantCommand, EndCommand,
-                               AvoidCommand, CloseCommand>;
+                               WithdrawCommand, AvoidCommand, CloseCommand>;
 
   void Work();
+  template <class F>
+  void Try(const F& order);
   void Submit(unsigned wanted, unsigned workers);
   /// False while it may still come.
   bool TakeOver(const OpenAllocation& left);

@@ -8,9 +8,17 @@
 
 namespace cq {
 
-Workforce::Workforce(const std::vector<PoolShare>& pools) {
+namespace {
+
+/// How long a job may run before its worker connects. What runs before a worker may be long: a
+/// container that is fetched, an environment on a slow file system.
+constexpr Time kLaunchTimeout = std::chrono::minutes(10);
+
+}  // namespace
+
+Workforce::Workforce(const std::vector<PoolShare>& pools, bool warm) {
   for (const PoolShare& share : pools) {
-    Member member;
+    Member member(Scale({share.workers, share.workers, share.slots, warm}));
     member.pool = share.pool;
     member.workers = share.workers;
     member.at_most = share.at_most;
@@ -32,19 +40,21 @@ void Workforce::Open(const std::function<void(Word)>& say, int say_fd,
 }
 
 void Workforce::Start(Member& member, unsigned workers) {
-  member.starting += workers;
+  member.supply.starting += workers;
   member.pool->Start(workers);
 }
 
 uint64_t Workforce::jobs() const {
   uint64_t jobs = 0;
-  for (const Member& member : members_) jobs += member.alive + member.starting;
+  for (const Member& member : members_) jobs += member.supply.alive + member.supply.starting;
   return jobs;
 }
 
 uint64_t Workforce::pending() const {
   uint64_t pending = 0;
-  for (const Member& member : members_) pending += member.pending + member.starting;
+  for (const Member& member : members_) {
+    pending += member.supply.pending.size() + member.unlisted + member.supply.starting;
+  }
   return pending;
 }
 
@@ -52,7 +62,7 @@ std::optional<std::string> Workforce::On(Time now, Word& word, Employer& core,
                                          RunObserver& observer, bool over) {
   Member& member = members_[word.pool];
   if (const auto* submitted = std::get_if<Submitted>(&word.event)) {
-    return OnSubmitted(member, *submitted, observer);
+    return OnSubmitted(now, member, *submitted, observer);
   }
   if (const auto* query = std::get_if<QueryFailed>(&word.event)) {
     observer.Warning(fmt::format("the scheduler does not answer: {}", query->reason));
@@ -66,13 +76,24 @@ std::optional<std::string> Workforce::On(Time now, Word& word, Employer& core,
   return OnStates(now, member, std::get<JobStates>(word.event), core, observer, over);
 }
 
-std::optional<std::string> Workforce::OnSubmitted(Member& member, const Submitted& submitted,
+std::optional<std::string> Workforce::OnSubmitted(Time now, Member& member,
+                                                  const Submitted& submitted,
                                                   RunObserver& observer) {
-  member.starting -= std::min<uint64_t>(member.starting, submitted.wanted);
-  member.alive += submitted.workers;
-  member.pending += submitted.workers;
-  if (submitted.problem.empty()) return std::nullopt;
+  member.supply.starting -= std::min<uint64_t>(member.supply.starting, submitted.wanted);
+  member.supply.alive += submitted.workers;
+  member.unlisted += submitted.workers;
+  if (submitted.problem.empty()) {
+    member.scale.OnAccepted();
+    return std::nullopt;
+  }
   last_death_ = submitted.problem;
+  if (submitted.temporary) {
+    const Time until = member.scale.OnRefused(now, submitted.wanted);
+    const auto seconds = std::chrono::ceil<std::chrono::seconds>(until - now).count();
+    observer.Warning(fmt::format("{}; asked again in {} s", submitted.problem, seconds));
+    return std::nullopt;
+  }
+  member.scale.Stop(submitted.problem);
   if (jobs() == 0) return submitted.problem;
   observer.Warning(submitted.problem);
   return std::nullopt;
@@ -80,8 +101,10 @@ std::optional<std::string> Workforce::OnSubmitted(Member& member, const Submitte
 
 std::optional<std::string> Workforce::OnStates(Time now, Member& member, const JobStates& states,
                                                Employer& core, RunObserver& observer, bool over) {
-  member.alive = 0;
-  member.pending = 0;
+  member.supply.alive = 0;
+  member.supply.pending.clear();
+  member.unlisted = 0;
+  member.scale.OnLook();
   pending_reason_ = states.waits;
   member.over = states.over;
   member.lends = states.slots;
@@ -92,12 +115,14 @@ std::optional<std::string> Workforce::OnStates(Time now, Member& member, const J
   }
   for (const JobState& job : states.jobs) {
     if (job.ended) continue;
-    ++member.alive;
+    ++member.supply.alive;
     if (!job.pending) {
       member.started.insert(job.allocation);
+      if (!over) LookForSilent(now, member, job, core, observer);
       continue;
     }
-    ++member.pending;
+    member.supply.pending.push_back(job.allocation);
+    if (!over) LookForHopeless(member, job, observer);
     // It ran before: its worker is gone, and no task has to answer for it.
     if (member.started.erase(job.allocation) > 0) {
       core.OnAllocationEnded(now, job.allocation, "its job was requeued", true);
@@ -119,8 +144,8 @@ std::optional<std::string> Workforce::OnStates(Time now, Member& member, const J
 void Workforce::TellOfWaiting(Time now, Member& member, const std::string& waits,
                               RunObserver& observer) {
   constexpr Time kLong = std::chrono::seconds(10);
-  if (waits.empty() || member.alive > 0 || waits != member.waits) {
-    member.waits = member.alive > 0 ? "" : waits;
+  if (waits.empty() || member.supply.alive > 0 || waits != member.waits) {
+    member.waits = member.supply.alive > 0 ? "" : waits;
     member.waits_since = now;
     member.told = false;
   } else if (!member.told && now - member.waits_since >= kLong) {
@@ -129,21 +154,74 @@ void Workforce::TellOfWaiting(Time now, Member& member, const std::string& waits
   }
 }
 
+// One that runs and is not heard is no worker: its place is another's, after a while. If nobody is
+// heard, it may be us whom nobody reaches.
+void Workforce::LookForSilent(Time now, Member& member, const JobState& job, Employer& core,
+                              RunObserver& observer) {
+  if (core.IsConnected(job.allocation)) {
+    member.unheard.erase(job.allocation);
+    member.scale.OnConnected();
+    return;
+  }
+  const Time since = member.unheard.try_emplace(job.allocation, now).first->second;
+  const bool never = !core.HasSession(job.allocation);
+  if (now - since < kLaunchTimeout || (!never && core.workers() == 0)) return;
+  observer.Warning(
+      fmt::format("{} runs, and its worker {} for {} min: it is ended", job.allocation,
+                  never ? "has not connected" : "was not heard",
+                  std::chrono::duration_cast<std::chrono::minutes>(now - since).count()));
+  // Unless it ends, that is said again.
+  member.unheard[job.allocation] = now;
+  member.pool->EndJob(job.allocation);
+}
+
+void Workforce::LookForHopeless(Member& member, const JobState& job, RunObserver& observer) {
+  if (!job.hopeless) {
+    member.hopeless.erase(job.allocation);
+    return;
+  }
+  if (++member.hopeless[job.allocation] != Scale::kLooks) return;
+  last_death_ = fmt::format("{} can never start: {}", job.allocation, job.reason);
+  member.scale.OnWithdrawn(job.allocation);
+  member.pool->Withdraw({job.allocation});
+  Stop(member, last_death_, observer);
+}
+
+void Workforce::Stop(Member& member, const std::string& reason, RunObserver& observer) {
+  if (member.scale.stopped()) return;
+  member.scale.Stop(reason);
+  if (jobs() > 0) observer.Warning(fmt::format("no further worker is started: {}", reason));
+}
+
 std::optional<std::string> Workforce::OnEnded(Time now, Member& member, const JobState& job,
                                               Employer& core, RunObserver& observer) {
   const auto& traits = member.pool->traits();
   const bool connected = core.HasSession(job.allocation);
-  if (traits.lends && job.explained && connected) {
-    // What was lent goes back again and again.
-    core.OnAllocationEnded(now, job.allocation, job.reason, true);
+  const bool explained = Explains(job.ending);
+  member.unheard.erase(job.allocation);
+  member.hopeless.erase(job.allocation);
+  if (!connected && member.scale.WasWithdrawn(job.allocation)) return std::nullopt;
+  // What was lent goes back again and again, and workers leave that were told to.
+  if (connected && ((traits.lends && explained) || job.ending == JobEnding::kLeft)) {
+    core.OnAllocationEnded(now, job.allocation, job.reason, explained);
     return std::nullopt;
   }
   last_death_ =
       fmt::format("{}{}\n{}", job.reason, connected ? "" : " before it connected", job.log_tail);
   // The last one is told with the end of the run.
   if (!connected && jobs() > 0) observer.Warning(fmt::format("a worker was lost: {}", last_death_));
-  core.OnAllocationEnded(now, job.allocation, job.reason, job.explained);
-  if ((!traits.lends && !traits.replaces) || core.draining()) return std::nullopt;
+  core.OnAllocationEnded(now, job.allocation, job.reason, explained);
+  if (core.draining()) return std::nullopt;
+  if (!connected && !explained && !traits.lends) {
+    member.scale.OnDeadLaunch(last_death_);
+    return std::nullopt;
+  }
+  // Who ends all of them at once means it.
+  if (job.ending == JobEnding::kCancelled && core.staying() == 0 && pending() == 0) {
+    Stop(member, job.reason, observer);
+  }
+  // The cluster may take its machines back as often as it likes.
+  if (explained && job.ending != JobEnding::kTimeLimit) return std::nullopt;
   // A replacement only as long as something gets done between the losses.
   const uint64_t done = core.progress();
   deaths_in_a_row_ = done == done_at_last_death_ ? deaths_in_a_row_ + 1 : 1;
@@ -152,13 +230,12 @@ std::optional<std::string> Workforce::OnEnded(Time now, Member& member, const Jo
     return fmt::format("{} workers were lost in a row without a single result; the last: {}",
                        deaths_in_a_row_, last_death_);
   }
-  if (traits.replaces) Start(member, 1);
   return std::nullopt;
 }
 
 std::optional<std::string> Workforce::Problem(Employer& core, bool interrupted) const {
   const bool may_come = std::any_of(members_.begin(), members_.end(), [](const Member& member) {
-    return member.pool->traits().lends && member.over.empty();
+    return member.pool->traits().lends ? member.over.empty() : !member.scale.stopped();
   });
   if (jobs() == 0 && core.workers() == 0 && !may_come && !interrupted) {
     return fmt::format("no worker is left{}",
@@ -172,15 +249,27 @@ std::optional<std::string> Workforce::Problem(Employer& core, bool interrupted) 
   return std::nullopt;
 }
 
-void Workforce::Want(uint64_t workers) {
+void Workforce::Steer(Time now, Employer& core) {
+  const Scale::Demand demand{core.demand(), core.mean_task_time()};
   for (Member& member : members_) {
-    if (!member.pool->traits().lends) continue;
-    // Beyond what it may have at most, the number is all the same to it.
-    const uint64_t most =
-        member.at_most ? member.workers : std::max<uint64_t>(member.workers, member.lends);
-    const uint64_t wanted = std::min(workers, most);
-    if (std::exchange(member.wanted, wanted) != wanted) member.pool->Want(wanted);
+    if (member.pool->traits().lends) {
+      Lend(member, demand.tasks);
+      continue;
+    }
+    if (core.draining()) continue;
+    Scale::Step step = member.scale.Next(now, demand, member.supply);
+    if (step.start > 0) Start(member, step.start);
+    if (!step.withdraw.empty()) member.pool->Withdraw(std::move(step.withdraw));
   }
+}
+
+// For how many workers there is work.
+void Workforce::Lend(Member& member, uint64_t workers) {
+  // Beyond what it may have at most, the number is all the same to it.
+  const uint64_t most =
+      member.at_most ? member.workers : std::max<uint64_t>(member.workers, member.lends);
+  const uint64_t wanted = std::min(workers, most);
+  if (std::exchange(member.wanted, wanted) != wanted) member.pool->Want(wanted);
 }
 
 bool Workforce::outlives() const {
@@ -192,8 +281,8 @@ void Workforce::PollSoon() {
   for (const Member& member : members_) member.pool->PollSoon();
 }
 
-void Workforce::EndJob(const std::string& allocation) {
-  for (const Member& member : members_) member.pool->EndJob(allocation);
+void Workforce::EndSilent(const std::string& allocation) {
+  for (const Member& member : members_) member.pool->EndSilent(allocation);
 }
 
 bool Workforce::Avoid(const std::string& host) {

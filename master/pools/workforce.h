@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -10,6 +11,7 @@
 #include "cq/run_observer.h"
 #include "master/core/employer.h"
 #include "master/pools/pool.h"
+#include "master/pools/scale.h"
 
 namespace cq {
 
@@ -17,15 +19,17 @@ namespace cq {
 struct PoolShare {
   Pool* pool = nullptr;
   unsigned workers = 1;
+  unsigned slots = 1;
   /// As PoolOptions.
   bool at_most = false;
 };
 
-/// The pools of a run: what became of their jobs, which are replaced, and when nobody is left to
-/// work. On the loop's thread.
+/// The pools of a run: how many workers each has as the work goes on, what became of their jobs,
+/// and when nobody is left to work. On the loop's thread.
 class Workforce {
  public:
-  explicit Workforce(const std::vector<PoolShare>& pools);
+  /// `warm`: the workers are kept up whatever there is to do.
+  explicit Workforce(const std::vector<PoolShare>& pools, bool warm = false);
 
   /// What a pool has to say; handed to On.
   struct Word {
@@ -42,8 +46,8 @@ class Workforce {
   /// The same of the workforce as it is.
   std::optional<std::string> Problem(Employer& core, bool interrupted) const;
 
-  /// For how many workers there is work.
-  void Want(uint64_t workers);
+  /// Now and then: has as many workers as there is work for.
+  void Steer(Time now, Employer& core);
 
   /// Jobs that live, or are being submitted.
   uint64_t jobs() const;
@@ -54,7 +58,7 @@ class Workforce {
   bool outlives() const;
   void PollSoon();
   /// Ends the job of a worker that was lost by its silence, if such workers are replaced.
-  void EndJob(const std::string& allocation);
+  void EndSilent(const std::string& allocation);
   /// No further worker goes to this host. False if all of them run on this machine.
   bool Avoid(const std::string& host);
   /// As the pools' own.
@@ -63,14 +67,20 @@ class Workforce {
 
  private:
   struct Member {
+    explicit Member(Scale of) : scale(std::move(of)) {}
     Pool* pool = nullptr;
     unsigned workers = 0;
-    // Its jobs as last heard: those that have not ended.
-    uint64_t alive = 0;
-    uint64_t pending = 0;
+    Scale scale;
+    /// Its jobs as last heard: those that have not ended; and workers that it was asked for and has
+    /// not answered about.
+    Scale::Supply supply;
+    /// Jobs that were submitted and not told of yet.
+    uint64_t unlisted = 0;
     std::set<std::string> started;
-    /// Workers that it was asked for and has not answered about.
-    uint64_t starting = 0;
+    /// Since when jobs run whose workers are not connected, and how many looks in a row have found
+    /// that a job can never start.
+    std::map<std::string, Time> unheard;
+    std::map<std::string, unsigned> hopeless;
     /// Of one that lends: for how many there was work when it was last told, and why no more will
     /// come, if so.
     uint64_t wanted = 0;
@@ -83,8 +93,13 @@ class Workforce {
     bool told = false;
   };
   void Start(Member& member, unsigned workers);
+  void Lend(Member& member, uint64_t workers);
+  void LookForSilent(Time now, Member& member, const JobState& job, Employer& core,
+                     RunObserver& observer);
+  void LookForHopeless(Member& member, const JobState& job, RunObserver& observer);
+  void Stop(Member& member, const std::string& reason, RunObserver& observer);
   void TellOfWaiting(Time now, Member& member, const std::string& waits, RunObserver& observer);
-  std::optional<std::string> OnSubmitted(Member& member, const Submitted& submitted,
+  std::optional<std::string> OnSubmitted(Time now, Member& member, const Submitted& submitted,
                                          RunObserver& observer);
   std::optional<std::string> OnStates(Time now, Member& member, const JobStates& states,
                                       Employer& core, RunObserver& observer, bool over);

@@ -94,7 +94,7 @@ RunSession::RunSession(const CommonOptions& options, std::vector<PoolOptions> pl
           fmt::format("'{}' is named twice: a run borrows of it once", plan.scheduler));
     }
     pools_.push_back(std::make_unique<Pool>(plan));
-    shares_.push_back({pools_.back().get(), plan.workers, plan.at_most});
+    shares_.push_back({pools_.back().get(), plan.workers, plan.slots, plan.at_most});
   }
   MakeRoom(shares_);
 }
@@ -314,7 +314,7 @@ Transport RunSession::Wire(Recovered& recovered, bool lends) {
   Transport transport = Listen(lends);
   for (const auto& pool : pools_) pool->HoldOpen(directory_->workers_lock());
   if (journal_) TakeOver(recovered);
-  workforce_ = std::make_unique<Workforce>(shares_);
+  workforce_ = std::make_unique<Workforce>(shares_, lends);
   return transport;
 }
 

@@ -108,6 +108,7 @@ void LenderLoop::Turn() {
   core_.Flush();
   Act();
   TellSlots();
+  workforce_.Steer(Now(), core_);
   const auto problem = workforce_.Problem(core_, draining_.has_value());
   if (problem) return Finish(3, *problem);
   if (draining_ && core_.lender().loans() == 0) return Finish(0, *draining_);

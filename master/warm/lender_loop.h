@@ -97,7 +97,7 @@ class LenderLoop {
   void Do(Send& send);
   void Do(Write& write) { writer_->Push(std::move(write.records)); }
   void Do(Note& note);
-  void Do(EndJob& job) { workforce_.EndJob(job.allocation); }
+  void Do(EndJob& job) { workforce_.EndSilent(job.allocation); }
   // A pool gives no tasks, and judges no machine.
   void Do(Give&) {}
   void Do(AvoidHost&) {}

@@ -50,7 +50,7 @@ TEST_F(LocalTest, AWorkerIsToldWhatItIs) {
   const WorkerJob job = Ended();
   EXPECT_EQ(job.allocation, "local 5");
   EXPECT_EQ(job.reason, "local 5 ended with status 0");
-  EXPECT_FALSE(job.explained);
+  EXPECT_FALSE(Explains(job.ending));
   EXPECT_EQ(Log(5), "worker --connect " + directory_.File("connect.json") +
                         " --slots 3 --allocation local 5 --master-fd 3\n");
   EXPECT_TRUE(scheduler_->Poll().empty());

@@ -123,7 +123,7 @@ TEST_F(WarmTest, LoansAreItsWorkersUntilTheyEnd) {
   jobs = scheduler->Poll();
   ASSERT_EQ(jobs.size(), 1u);
   EXPECT_EQ(jobs[0].state, WorkerJob::State::kEnded);
-  EXPECT_FALSE(jobs[0].explained);
+  EXPECT_FALSE(Explains(jobs[0].ending));
   EXPECT_EQ(jobs[0].reason, "pool p 2.5: it died");
   EXPECT_TRUE(scheduler->Poll().empty());
 }
@@ -173,7 +173,7 @@ TEST_F(WarmTest, OfAPoolOnThisMachineAllIsGoneWithIt) {
   const auto jobs = scheduler->Poll();
   ASSERT_EQ(jobs.size(), 1u);
   EXPECT_EQ(jobs[0].state, WorkerJob::State::kEnded);
-  EXPECT_TRUE(jobs[0].explained);
+  EXPECT_TRUE(Explains(jobs[0].ending));
   EXPECT_NE(scheduler->Terms().waits, "");
 }
 

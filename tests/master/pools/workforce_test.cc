@@ -28,8 +28,14 @@ class Core final : public Employer {
   bool HasSession(const std::string& allocation) const override {
     return sessions.contains(allocation);
   }
+  bool IsConnected(const std::string& allocation) const override {
+    return sessions.contains(allocation) && connected > 0;
+  }
+  uint64_t demand() override { return tasks; }
+  std::chrono::nanoseconds mean_task_time() const override { return {}; }
   uint64_t progress() override { return done; }
   uint64_t workers() override { return connected; }
+  uint64_t staying() const override { return connected; }
   bool draining() const override { return drains; }
   std::string CommonProblem() const override { return problem; }
 
@@ -38,6 +44,7 @@ class Core final : public Employer {
   std::vector<std::string> told;
   std::set<std::string> sessions;
   uint64_t done = 0;
+  uint64_t tasks = 100;
   uint64_t connected = 0;
   bool drains = false;
   std::string problem;
@@ -59,7 +66,8 @@ class WorkforceTest : public ::testing::Test {
     options.program = {"/bin/false"};
     options.run_dir = directory_.path();
     pool_ = std::make_unique<Pool>(options);
-    workforce_ = std::make_unique<Workforce>(std::vector<PoolShare>{{pool_.get(), workers}});
+    workforce_ =
+        std::make_unique<Workforce>(std::vector<PoolShare>{{pool_.get(), workers, 1, false}});
   }
 
   std::optional<std::string> Say(PoolEvent event, bool over = false) {
@@ -72,13 +80,22 @@ class WorkforceTest : public ::testing::Test {
     return Say(std::move(states));
   }
   static JobState Running(const std::string& allocation) {
-    return {allocation, false, false, false, {}, {}};
+    return {allocation, false, false, {}, {}, {}, false};
   }
   static JobState Pending(const std::string& allocation, const std::string& why) {
-    return {allocation, true, false, false, why, {}};
+    return {allocation, true, false, {}, why, {}, false};
+  }
+  static JobState Ended(const std::string& allocation, const std::string& how, JobEnding ending) {
+    return {allocation, false, true, ending, how, {}, false};
   }
   static JobState Ended(const std::string& allocation, const std::string& how, bool explained) {
-    return {allocation, false, true, explained, how, {}};
+    return Ended(allocation, how, explained ? JobEnding::kTimeLimit : JobEnding::kItself);
+  }
+  // How many workers it asks for now, to be answered with Submitted.
+  uint64_t Started() {
+    const uint64_t before = workforce_->jobs();
+    workforce_->Steer(now_, core_);
+    return workforce_->jobs() - before;
   }
 
   TemporaryDirectory directory_;
@@ -123,15 +140,17 @@ TEST_F(WorkforceTest, ARequeuedJobIsHeldAgainstNobody) {
   EXPECT_EQ(workforce_->pending_reason(), "");
 }
 
-TEST_F(WorkforceTest, ALocalWorkerIsReplacedAsLongAsSomethingGetsDone) {
+TEST_F(WorkforceTest, AWorkerIsReplacedAsLongAsSomethingGetsDone) {
   Make("local", 1);
   core_.sessions = {"local 1"};
   core_.connected = 1;
+  Jobs({Running("local 1")});
   for (int i = 0; i < 20; ++i) {
     ++core_.done;
     EXPECT_FALSE(Jobs({Ended("local 1", "killed", false)}));
-    // Its replacement is being started.
-    EXPECT_EQ(workforce_->jobs(), static_cast<uint64_t>(i + 1));
+    EXPECT_EQ(workforce_->jobs(), 0u);
+    EXPECT_EQ(Started(), 1u);
+    EXPECT_FALSE(Say(Submitted{1, 1, {}}));
   }
   std::optional<std::string> problem;
   int losses = 0;
@@ -144,24 +163,126 @@ TEST_F(WorkforceTest, ALocalWorkerIsReplacedAsLongAsSomethingGetsDone) {
   EXPECT_LT(losses, 10);
 }
 
+TEST_F(WorkforceTest, WhoeverEndsAtATimeLimitOrWithItsNodeIsReplacedAtOnceAndTogether) {
+  Make("slurm", 3);
+  core_.connected = 1;
+  core_.sessions = {"slurm 1_1", "slurm 1_2", "slurm 1_3"};
+  Jobs({Running("slurm 1_1"), Running("slurm 1_2"), Running("slurm 1_3")});
+  EXPECT_EQ(Started(), 0u);
+  ++core_.done;
+  Jobs({Running("slurm 1_1"), Ended("slurm 1_2", "TIMEOUT", true),
+        Ended("slurm 1_3", "NODE_FAIL", JobEnding::kNode)});
+  EXPECT_EQ(Started(), 2u);
+  // They are on their way.
+  EXPECT_EQ(Started(), 0u);
+}
+
+TEST_F(WorkforceTest, OnlySoManyAreReplacedAsThereIsWorkFor) {
+  Make("slurm", 3);
+  core_.connected = 1;
+  core_.sessions = {"slurm 1_1", "slurm 1_2", "slurm 1_3"};
+  Jobs({Running("slurm 1_1"), Running("slurm 1_2"), Running("slurm 1_3")});
+  core_.tasks = 2;
+  Jobs({Running("slurm 1_1"), Ended("slurm 1_2", "TIMEOUT", true),
+        Ended("slurm 1_3", "TIMEOUT", true)});
+  EXPECT_EQ(Started(), 1u);
+  Say(Submitted{1, 1, {}});
+  core_.drains = true;
+  Jobs({Running("slurm 1_1")});
+  EXPECT_EQ(Started(), 0u);
+}
+
+TEST_F(WorkforceTest, WhoWasToldToLeaveIsReplacedIfThereIsWork) {
+  Make("slurm", 1);
+  core_.sessions = {"slurm 1_1"};
+  Jobs({Ended("slurm 1_1", "COMPLETED", JobEnding::kLeft)});
+  EXPECT_EQ(Started(), 1u);
+  EXPECT_TRUE(observer_.warnings.empty());
+}
+
 TEST_F(WorkforceTest, OneThatDrainsIsNotReplaced) {
   Make("local", 1);
   core_.drains = true;
   Jobs({Ended("local 1", "left", true)});
-  EXPECT_EQ(workforce_->jobs(), 0u);
+  EXPECT_EQ(Started(), 0u);
 }
 
-TEST_F(WorkforceTest, WithoutAWorkerAndAJobTheRunCannotGoOn) {
-  Make("slurm", 1);
-  Say(Submitted{1, 1, {}});
-  EXPECT_FALSE(workforce_->Problem(core_, false));
-  Jobs({Ended("slurm 1_1", "TIMEOUT", true)});
-  EXPECT_FALSE(workforce_->Problem(core_, true));
+TEST_F(WorkforceTest, WorkersThatNeverConnectEndAPoolAfterThree) {
+  Make("slurm", 2);
+  for (int i = 0; i < 2; ++i) {
+    Jobs({Ended("slurm 1_1", "FAILED", false)});
+    EXPECT_FALSE(workforce_->Problem(core_, false));
+  }
+  Jobs({Ended("slurm 1_1", "FAILED", false)});
+  EXPECT_EQ(Started(), 0u);
   const auto problem = workforce_->Problem(core_, false);
   ASSERT_TRUE(problem);
-  EXPECT_NE(problem->find("no worker is left; the last: TIMEOUT"), std::string::npos);
+  EXPECT_NE(problem->find("no worker is left; the last: FAILED before it connected"),
+            std::string::npos)
+      << *problem;
+}
+
+TEST_F(WorkforceTest, SomebodyWhoCancelsOneWorkerGetsAnotherAndWhoCancelsAllEndsTheRun) {
+  Make("slurm", 2);
+  core_.sessions = {"slurm 1_1", "slurm 1_2"};
   core_.connected = 1;
+  Jobs({Running("slurm 1_1"), Ended("slurm 1_2", "CANCELLED", JobEnding::kCancelled)});
+  EXPECT_EQ(Started(), 1u);
+  Say(Submitted{1, 1, {}});
+  core_.connected = 0;
+  Jobs({Ended("slurm 1_1", "CANCELLED", JobEnding::kCancelled),
+        Ended("slurm 2_1", "CANCELLED", JobEnding::kCancelled)});
+  EXPECT_EQ(Started(), 0u);
+  const auto problem = workforce_->Problem(core_, false);
+  ASSERT_TRUE(problem);
+  EXPECT_NE(problem->find("no worker is left; the last: CANCELLED"), std::string::npos);
+  // Whoever interrupts it knows.
+  EXPECT_FALSE(workforce_->Problem(core_, true));
+}
+
+TEST_F(WorkforceTest, ARefusalForNowIsToldAndTheRunWaits) {
+  Make("slurm", 4);
+  EXPECT_FALSE(Say(Submitted{4, 0, "QOSMaxSubmitJobPerUserLimit", true}));
   EXPECT_FALSE(workforce_->Problem(core_, false));
+  EXPECT_EQ(observer_.warnings,
+            std::vector<std::string>{"QOSMaxSubmitJobPerUserLimit; asked again in 30 s"});
+  EXPECT_EQ(Started(), 0u);
+  now_ += seconds(30);
+  EXPECT_EQ(Started(), 2u);
+}
+
+TEST_F(WorkforceTest, AJobThatCanNeverStartEndsTheRunWithItsReason) {
+  Make("slurm", 1);
+  JobState job = Pending("slurm 1_1", "PartitionTimeLimit");
+  job.hopeless = true;
+  Jobs({job});
+  Jobs({job});
+  EXPECT_TRUE(observer_.warnings.empty());
+  Jobs({job});
+  // It is taken back, which is no news.
+  Jobs({Ended("slurm 1_1", "CANCELLED", JobEnding::kCancelled)});
+  EXPECT_EQ(Started(), 0u);
+  EXPECT_EQ(workforce_->Problem(core_, false),
+            "no worker is left; the last: slurm 1_1 can never start: PartitionTimeLimit");
+}
+
+TEST_F(WorkforceTest, AJobWhoseWorkerDoesNotConnectIsEndedInTheEnd) {
+  Make("slurm", 2);
+  Jobs({Running("slurm 1_1")});
+  now_ += std::chrono::minutes(9);
+  Jobs({Running("slurm 1_1")});
+  EXPECT_TRUE(observer_.warnings.empty());
+  now_ += std::chrono::minutes(1);
+  Jobs({Running("slurm 1_1")});
+  ASSERT_EQ(observer_.warnings.size(), 1u);
+  EXPECT_EQ(observer_.warnings[0],
+            "slurm 1_1 runs, and its worker has not connected for 10 min: it is ended");
+  // One that was there, and is not now: only if others are.
+  core_.sessions = {"slurm 1_2"};
+  Jobs({Running("slurm 1_2")});
+  now_ += std::chrono::minutes(20);
+  Jobs({Running("slurm 1_2")});
+  EXPECT_EQ(observer_.warnings.size(), 1u);
 }
 
 TEST_F(WorkforceTest, IfNobodyCanTakeATaskAndNobodyElseIsToComeItIsOver) {

@@ -1,0 +1,88 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "master/core/worker_table.h"
+
+namespace cq {
+
+/// How many workers a pool is to have, and when: decides, and does nothing. It sees the work that
+/// there is and the jobs that live, and says what to submit and what to take back.
+class Scale {
+ public:
+  struct Bounds {
+    /// Kept up as long as the work that is left could fill them, or always.
+    unsigned min = 1;
+    unsigned max = 1;
+    unsigned slots = 1;
+    bool always = false;
+  };
+  struct Demand {
+    /// Without an outcome, running or not.
+    uint64_t tasks = 0;
+    /// How long one takes; zero: nobody knows.
+    std::chrono::nanoseconds mean{};
+  };
+  struct Supply {
+    /// Jobs that have not ended, and workers that the scheduler was asked for and has not answered
+    /// about.
+    uint64_t alive = 0;
+    uint64_t starting = 0;
+    /// Those of the jobs that have not started, the newest last.
+    std::vector<std::string> pending;
+  };
+  struct Step {
+    unsigned start = 0;
+    /// Allocations to be taken back, unless they have started meanwhile.
+    std::vector<std::string> withdraw;
+  };
+
+  /// What so many looks in a row find is so: it may be other than the one before found.
+  static constexpr unsigned kLooks = 3;
+
+  explicit Scale(Bounds bounds) : bounds_(bounds) {}
+
+  Step Next(Time now, const Demand& demand, const Supply& supply);
+
+  /// The scheduler has told of all jobs anew.
+  void OnLook() { looked_ = true; }
+  /// Workers were submitted.
+  void OnAccepted();
+  /// So many workers were refused for now; until when nothing is submitted.
+  Time OnRefused(Time now, unsigned workers);
+  /// A worker has connected.
+  void OnConnected() { dead_in_a_row_ = 0; }
+  /// A worker ended by itself before it connected; `how`, for the user.
+  void OnDeadLaunch(const std::string& how);
+  /// No further worker is submitted, for this reason.
+  void Stop(std::string reason);
+  const std::optional<std::string>& stopped() const { return stopped_; }
+  /// This allocation is taken back for another reason.
+  void OnWithdrawn(const std::string& allocation) { withdrawn_.insert(allocation); }
+  /// Whether this allocation was taken back before it started; asked once.
+  bool WasWithdrawn(const std::string& allocation) { return withdrawn_.erase(allocation) > 0; }
+
+  /// How many workers the work is worth.
+  uint64_t Wanted(const Demand& demand) const;
+
+ private:
+  const Bounds bounds_;
+  std::optional<std::string> stopped_;
+  unsigned dead_in_a_row_ = 0;
+  /// After a refusal: how many are submitted at once at most, until when none is, and for how long
+  /// after the next refusal.
+  std::optional<unsigned> at_once_;
+  Time refused_until_{};
+  Time pause_{};
+  /// How many looks in a row have found more pending jobs than are needed.
+  bool looked_ = false;
+  unsigned surplus_looks_ = 0;
+  std::set<std::string> withdrawn_;
+};
+
+}  // namespace cq
