@@ -82,12 +82,14 @@ void ProgressPrinter::Line(const std::string& text) {
   }
 }
 
-void ProgressPrinter::Started(unsigned workers, unsigned slots) {
+void ProgressPrinter::Started(unsigned least, unsigned workers, unsigned slots) {
   const auto many = [](unsigned n, const char* what) {
     return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
   };
-  Say(fmt::format("{} × {} = {} at a time", many(workers, "worker"), many(slots, "slot"),
-                  many(workers * slots, "task")));
+  const std::string from = least < workers ? fmt::format("{} to ", least) : "";
+  const std::string most = least < workers ? "at most " : "";
+  Say(fmt::format("{}{} × {} = {}{} at a time", from, many(workers, "worker"), many(slots, "slot"),
+                  most, many(workers * slots, "task")));
   if (!hint_.empty()) Say(hint_);
 }
 

@@ -17,7 +17,7 @@ class ProgressPrinter : public RunObserver {
   ~ProgressPrinter() override;
 
   void Resumed(const std::string& what) override { Say(what); }
-  void Started(unsigned workers, unsigned slots) override;
+  void Started(unsigned least, unsigned workers, unsigned slots) override;
   void Progress(const RunProgress& progress) override;
   void Note(const std::string& text) override;
   void Warning(const std::string& text) override;

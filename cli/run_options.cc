@@ -131,6 +131,18 @@ void SetPriority(RunOptions& o, const std::string& option, const std::string& va
                                kMost, kMost));
 }
 
+// N, or MIN:MAX.
+void SetWorkers(RunOptions& o, const std::string& option, const std::string& value) {
+  const size_t colon = value.find(':');
+  o.workers_least.reset();
+  if (colon == std::string::npos) return Count32(&RunOptions::workers, 1)(o, option, value);
+  Count32(&RunOptions::workers_least, 0)(o, option, value.substr(0, colon));
+  Count32(&RunOptions::workers, 1)(o, option, value.substr(colon + 1));
+  if (*o.workers_least > *o.workers) {
+    throw UsageError(fmt::format("{} {}: MIN is more than MAX", option, value));
+  }
+}
+
 void SetLease(RunOptions& o, const std::string& option, const std::string& value) {
   o.lease = ParseDuration(value, option);
   if (o.lease < std::chrono::seconds(1)) throw UsageError(fmt::format("{}: at least 1s", option));
@@ -170,8 +182,14 @@ std::vector<RunOption> OfResults() {
 
 std::vector<RunOption> OfWorkers() {
   return {
-      {"workers,w", "N", "how many workers [1; a scheduler needs it]",
-       Count32(&RunOptions::workers, 1)},
+      {"workers,w", "N|MIN:MAX",
+       "how many workers, which are replaced when they end; or as many as there is work for, "
+       "within "
+       "these bounds [1; a scheduler needs it]",
+       SetWorkers},
+      {"idle-timeout", "DURATION",
+       "with --workers MIN:MAX: how long a worker stays without work [5m]",
+       Duration(&RunOptions::idle_timeout)},
       {"slots", "N",
        "tasks at a time on each worker [1 with --workers or a scheduler, else one for each CPU]",
        Count32(&RunOptions::slots, 1)},

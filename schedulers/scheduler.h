@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -100,6 +101,8 @@ class Scheduler {
   /// One submission of `workers` workers; `token` finds it again. Returns the scheduler's id.
   /// Throws UncertainSubmission, TemporaryRefusal, and Error where there is none.
   virtual std::string Submit(unsigned workers, const std::string& token) = 0;
+  /// How many workers one submission may have.
+  virtual unsigned AtOnce() { return std::numeric_limits<unsigned>::max(); }
   /// Workers on this machine inherit this descriptor and hold it as long as they live.
   virtual void HoldOpen(int /*fd*/) {}
   /// Once this descriptor is readable the run ends: what is being done then is cut short, however

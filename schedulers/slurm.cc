@@ -112,6 +112,19 @@ JobEnding EndingOf(const std::string& state) {
   return found == kEndings.end() ? JobEnding::kItself : found->second;
 }
 
+// Without cgroups Slurm looks at a job's memory now and then, kills what has too much, and says so
+// in its output alone.
+bool SaysMemory(const std::string& log) {
+  std::ifstream file(log);
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("slurmstepd") &&
+        (line.find("exceeded memory limit") != line.npos || line.find("oom-kill") != line.npos)) {
+      return true;
+    }
+  }
+  return false;
+}
+
 // Why a job waits that can never start as it was submitted.
 bool IsHopeless(const std::string& reason) {
   static const std::set<std::string> kReasons = {"AccountNotAllowed",
@@ -212,6 +225,17 @@ class SlurmScheduler : public Scheduler {
     return job.cluster.empty() ? job.id : job.id + ";" + job.cluster;
   }
 
+  unsigned AtOnce() override {
+    // Slurm's own default, if it does not say.
+    unsigned size = 1001;
+    const std::string text = ConfigOf("MaxArraySize");
+    if (!text.empty() && text.size() < 9 && text.find_first_not_of("0123456789") == text.npos) {
+      size = static_cast<unsigned>(std::stoul(text));
+    }
+    // The largest index is one less.
+    return std::max(size, 2u) - 1;
+  }
+
   Adopted Adopt(const LeftSubmission& left) override {
     JobId id;
     if (left.job.empty()) {
@@ -260,6 +284,9 @@ class SlurmScheduler : public Scheduler {
                     : state->second.name == "PENDING" ? WorkerJob::State::kPending
                                                       : WorkerJob::State::kRunning;
         if (ended) job.ending = EndingOf(state->second.name);
+        if (job.ending == JobEnding::kItself && ended && SaysMemory(job.log_file)) {
+          job.ending = JobEnding::kMemory;
+        }
         job.reason = ended ? fmt::format("slurm job {} ended: {}{}", element.id, state->second.name,
                                          ReasonText(state->second.reason))
                            : state->second.reason;
@@ -322,16 +349,9 @@ class SlurmScheduler : public Scheduler {
   milliseconds PollInterval(bool young) const override { return young ? kPollYoung : kPollLater; }
 
   bool ControllerAtLoopback() override {
-    const auto done = RunSchedulerCommand({"scontrol", "show", "config"}, {}, environment_,
-                                          kCommandLimit, hurry_fd_);
-    for (const std::string& line : Lines(done.out)) {
-      if (!line.starts_with("SlurmctldHost")) continue;
-      if (line.find("(127.") != std::string::npos || line.find("(::1)") != std::string::npos ||
-          line.find("= localhost") != std::string::npos) {
-        return true;
-      }
-    }
-    return false;
+    const std::string host = ConfigOf("SlurmctldHost");
+    return host.find("(127.") != std::string::npos || host.find("(::1)") != std::string::npos ||
+           host.starts_with("localhost");
   }
 
  private:
@@ -345,6 +365,22 @@ class SlurmScheduler : public Scheduler {
     std::string name;
     std::string reason;
   };
+
+  // The first setting of the controller whose name begins so; empty: there is none.
+  std::string ConfigOf(std::string_view name) {
+    if (config_.empty()) {
+      config_ = Lines(RunSchedulerCommand({"scontrol", "show", "config"}, {}, environment_,
+                                          kCommandLimit, hurry_fd_)
+                          .out);
+    }
+    for (const std::string& line : config_) {
+      const size_t value = line.find("= ");
+      if (line.starts_with(name) && value != std::string::npos) {
+        return OneLine(line.substr(value + 2));
+      }
+    }
+    return {};
+  }
 
   std::vector<std::string> SubmitCommand(const std::string& token) const {
     std::vector<std::string> words = {"sbatch", "--parsable", TokenArgument(token)};
@@ -540,6 +576,8 @@ class SlurmScheduler : public Scheduler {
   std::set<std::string> avoided_;
   bool ending_ = false;
   int hurry_fd_ = -1;
+  /// What the controller says of itself, once it was asked.
+  std::vector<std::string> config_;
 };
 
 }  // namespace

@@ -68,6 +68,12 @@ class Core final : public Employer {
   uint64_t progress() override { return counts().done; }
   uint64_t workers() override { return counts().workers; }
   uint64_t staying() const override { return parts_->fleet.staying(); }
+  std::vector<std::string> Idle(Time now, Time time) const override {
+    return parts_->run.Idle(now, time);
+  }
+  void OnDismissed(const std::string& allocation, const std::string& reason) override {
+    parts_->fleet.OnDismissed(allocation, reason);
+  }
   bool draining() const override { return !drain_reason().empty(); }
   std::string CommonProblem() const override { return parts_->run.CommonProblem(); }
   Ledger ledger() const { return parts_->run.ledger(); }

@@ -33,6 +33,10 @@ class Employer {
   /// Those that are connected; and those of them that were not told to go.
   virtual uint64_t workers() = 0;
   virtual uint64_t staying() const = 0;
+  /// The allocations of those that stay and have had nothing to do for so long.
+  virtual std::vector<std::string> Idle(Time now, Time time) const = 0;
+  /// The workers of this allocation finish what they have, and leave.
+  virtual void OnDismissed(const std::string& allocation, const std::string& reason) = 0;
   /// No worker is needed any more.
   virtual bool draining() const = 0;
   /// If workers are connected and none of them can take tasks: why, as the first of them says.

@@ -213,9 +213,15 @@ void Fleet::DrainWorker(Worker& worker, const std::string& reason) {
   worker.leaving = true;
 }
 
-void Fleet::LetGo(Worker& worker) {
-  worker.let_go = true;
-  if (worker.here()) out_.SendTo(worker, cq::Drain{kLetGo});
+void Fleet::LetGo(Worker& worker, const std::string& reason) {
+  worker.let_go = reason;
+  if (worker.here()) out_.SendTo(worker, cq::Drain{reason});
+}
+
+void Fleet::OnDismissed(const std::string& allocation, const std::string& reason) {
+  for (Worker* worker : workers_.Of(allocation)) {
+    if (worker->stays()) LetGo(*worker, reason);
+  }
 }
 
 void Fleet::Stop(const std::string& reason) {

@@ -16,9 +16,6 @@ namespace cq {
 /// How long a scheduler has to name the cause of a loss.
 inline constexpr Time kExplainWithin = std::chrono::minutes(2);
 
-/// What a worker is told that is to leave for others.
-inline constexpr const char* kLetGo = "its slot is wanted by others";
-
 /// That a worker is lost: why, and who has to answer for it.
 struct Loss {
   enum class Blame { kNobody, kProvisional, kFinal };
@@ -102,8 +99,9 @@ class Fleet {
   /// Nobody is given anything any more: each finishes what it has and leaves.
   void Drain(const std::string& reason);
   void DrainWorker(Worker& worker, const std::string& reason);
-  /// This worker finishes what runs and leaves: its slot is wanted elsewhere.
-  void LetGo(Worker& worker);
+  /// This worker finishes what runs and leaves, as it is told why.
+  void LetGo(Worker& worker, const std::string& reason);
+  void OnDismissed(const std::string& allocation, const std::string& reason);
   void Stop(const std::string& reason);
 
   WorkerTable& workers() { return workers_; }

@@ -103,7 +103,7 @@ void Fleet::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
   EndAwaiting(awaited);
   if (worker.unrecorded == 0) Greet(worker);
   if (drained_) out_.SendTo(worker, cq::Drain{*drained_});
-  if (worker.let_go) out_.SendTo(worker, cq::Drain{kLetGo});
+  if (!worker.let_go.empty()) out_.SendTo(worker, cq::Drain{worker.let_go});
   if (avoided) DrainWorker(worker, fmt::format("too many tasks failed on {}", worker.host));
 }
 

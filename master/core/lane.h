@@ -1,8 +1,10 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -63,6 +65,8 @@ struct Lane {
   uint64_t retracting = 0;
   uint64_t charged = 0;
   uint64_t suspects = 0;
+  /// Since when it holds nothing.
+  std::optional<std::chrono::nanoseconds> empty_since;
   /// How many of its slots have something to do, and how many have not.
   uint64_t busy = 0;
   uint64_t idle_slots = 0;

@@ -50,6 +50,9 @@ class LenderCore final : public Employer {
   uint64_t progress() override { return parts_->lender.ended(); }
   uint64_t workers() override { return parts_->fleet.workers().here(); }
   uint64_t staying() const override { return parts_->fleet.staying(); }
+  // A warm pool keeps what it has.
+  std::vector<std::string> Idle(Time, Time) const override { return {}; }
+  void OnDismissed(const std::string&, const std::string&) override {}
   bool draining() const override { return parts_->lender.closing(); }
   std::string CommonProblem() const override { return {}; }
   /// Workers end now, and what they have lent.

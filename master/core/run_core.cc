@@ -91,12 +91,27 @@ const Counts& RunCore::counts() {
 // After what a worker holds, or its slots, changed.
 void RunCore::CountBusy(const Worker& worker) {
   Lane& l = lane(worker);
+  if (!l.held.empty()) {
+    l.empty_since.reset();
+  } else if (!l.empty_since) {
+    l.empty_since = now_;
+  }
   busy_ -= l.busy;
   idle_ -= l.idle_slots;
   l.busy = std::min<uint64_t>(worker.slots, l.held.size());
   l.idle_slots = worker.slots - l.busy;
   busy_ += l.busy;
   idle_ += l.idle_slots;
+}
+
+std::vector<std::string> RunCore::Idle(Time now, Time time) const {
+  std::vector<std::string> idle;
+  for (const Worker& worker : workers_.all()) {
+    const auto& since = lane(worker).empty_since;
+    const bool nothing = since && lane(worker).stale.empty() && now - *since >= time;
+    if (worker.here() && worker.stays() && nothing) idle.push_back(worker.allocation);
+  }
+  return idle;
 }
 
 std::string RunCore::CommonProblem() const {
@@ -176,7 +191,7 @@ void RunCore::LetGoBeyondLimits() {
              std::pair(lane(*b).running, lane(*b).held.size());
     });
     mine.resize(std::min(mine.size(), all - limit.workers));
-    for (Worker* worker : mine) fleet_.LetGo(*worker);
+    for (Worker* worker : mine) fleet_.LetGo(*worker, "its slot is wanted by others");
   }
 }
 

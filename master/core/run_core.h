@@ -82,6 +82,8 @@ class RunCore final : public Tenant {
   RunId id() const { return options_.text.run; }
   bool finished() const { return finished_; }
   std::string CommonProblem() const;
+  /// As Employer.
+  std::vector<std::string> Idle(Time now, Time time) const;
   Ledger ledger() const;
   std::chrono::nanoseconds mean_task_time() const { return mean_; }
 

@@ -91,12 +91,13 @@ struct Worker {
   uint64_t unrecorded = 0;
   /// It was told to go, or told to drain.
   bool leaving = false;
-  /// Its slot is wanted by others: it was told to drain, and answers for what runs until it has.
-  bool let_go = false;
+  /// Why it was told to drain though the run goes on, if it was: it answers for what runs until it
+  /// has.
+  std::string let_go;
 
   bool Takes() const { return here() && unrecorded == 0 && stays() && capacity > 0; }
   /// It takes tasks, or will once its row is durable, its connection is back, or it has room.
-  bool stays() const { return !leaving && !let_go && !gone(); }
+  bool stays() const { return !leaving && let_go.empty() && !gone(); }
 };
 
 /// A connection: the session in force on it, and the one offered in a `who`.

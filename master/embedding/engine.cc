@@ -200,6 +200,15 @@ class MasterEngine final : public detail::Engine {
       const SchedulerTraits traits = TraitsOf(pool.scheduler);
       plan.workers = traits.lends && pool.workers == 0 ? traits.lent_at_most : pool.workers;
       plan.at_most = pool.workers != 0;
+      plan.least = pool.workers_least;
+      plan.idle_timeout = pool.idle_timeout;
+      if (plan.least && traits.lends) {
+        throw UsageError("workers_least: what a warm pool lends follows the work by itself");
+      }
+      if (plan.least && *plan.least > plan.workers) {
+        throw UsageError(
+            fmt::format("workers_least {} is more than workers {}", *plan.least, plan.workers));
+      }
       plan.slots = pool.slots == 0 ? UsableCpus() : pool.slots;
       plan.place = static_cast<unsigned>(plans.size());
       plan.first_number = number;

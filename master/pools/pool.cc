@@ -125,7 +125,7 @@ void Pool::Open(Callbacks callbacks) {
   thread_ = std::thread([this] { Work(); });
 }
 
-void Pool::Start(unsigned workers) { commands_.Put(StartCommand{workers}); }
+void Pool::Start(unsigned workers, uint64_t known) { commands_.Put(StartCommand{workers, known}); }
 
 void Pool::Adopt(OpenAllocation left) { commands_.Put(AdoptCommand{std::move(left)}); }
 
@@ -199,7 +199,7 @@ void Pool::Work() {
     WaitForWork();
     for (const Command& command : commands_.TakeAll()) {
       if (const auto* start = std::get_if<StartCommand>(&command)) {
-        Bring(start->workers);
+        Bring(*start);
       } else if (const auto* adopt = std::get_if<AdoptCommand>(&command)) {
         if (!TakeOver(adopt->left)) {
           if (late_.empty()) callbacks_.event(PoolNotice{kMayStillCome});
@@ -245,8 +245,8 @@ void Pool::Work() {
       }
     }
     TakeOverLateOnes();
-    if (deferred_ > 0 && late_.empty()) {
-      Bring(std::exchange(deferred_, 0));
+    if (deferred_.workers > 0 && late_.empty()) {
+      Bring(std::exchange(deferred_, {}));
     } else {
       Report();
     }
@@ -283,33 +283,39 @@ void Pool::TakeOverLateOnes() {
 }
 
 // While nobody knows how many of the adopted ones live, nothing is submitted beside them.
-void Pool::Bring(unsigned workers) {
-  if (!late_.empty()) {
-    deferred_ += workers;
-  } else if (adopted_) {
-    const auto alive = Report();
-    if (!alive) {
-      deferred_ += workers;
-      return;
-    }
-    adopted_ = false;
-    Submit(workers, workers - std::min(workers, *alive));
-  } else {
-    Submit(workers, workers);
+void Pool::Bring(StartCommand start) {
+  const unsigned workers = start.workers;
+  std::optional<unsigned> alive = 0;
+  if (late_.empty() && adopted_) alive = Report();
+  if (!late_.empty() || !alive) {
+    deferred_ = {deferred_.workers + workers, start.known};
+    return;
   }
+  const bool adopted = std::exchange(adopted_, false);
+  const uint64_t news = adopted && *alive > start.known ? *alive - start.known : 0;
+  unsigned left = workers - static_cast<unsigned>(std::min<uint64_t>(workers, news));
+  unsigned wanted = workers;
+  const unsigned most = left > 1 ? scheduler_->AtOnce() : 1;
+  for (; left > most; left -= most, wanted -= most) {
+    if (Submit(most, most)) continue;
+    // The others are not even asked for.
+    callbacks_.event(Submitted{wanted - most, 0, {}});
+    return;
+  }
+  Submit(wanted, left);
 }
 
 // The intent is durable before the submission is made and the id after: a master that dies between
 // the two finds its job again by the token.
-void Pool::Submit(unsigned wanted, unsigned workers) {
+bool Pool::Submit(unsigned wanted, unsigned workers) {
   if (workers == 0) {
     callbacks_.event(Submitted{wanted, 0, {}});
-    return;
+    return true;
   }
   const bool outlives = traits_.outlives_master;
   const std::string token = MakeToken();
   if (outlives && !callbacks_.write_durably(AllocationIntent{token, name_, place_, workers})) {
-    return;
+    return false;
   }
   tokens_.push_back(token);
   try {
@@ -320,16 +326,17 @@ void Pool::Submit(unsigned wanted, unsigned workers) {
   } catch (const UncertainSubmission& error) {
     uncertain_.push_back(token);
     callbacks_.event(Submitted{wanted, 0, error.what()});
-    return;
+    return false;
   } catch (const Error& error) {
     tokens_.pop_back();
     if (outlives) callbacks_.write_durably(cq::AllocationEnded{token});
     const bool temporary = dynamic_cast<const TemporaryRefusal*>(&error) != nullptr;
     callbacks_.event(Submitted{wanted, 0, error.what(), temporary});
-    return;
+    return false;
   }
   // What is lent comes when it comes.
   callbacks_.event(Submitted{wanted, traits_.lends ? 0 : workers, {}});
+  return true;
 }
 
 std::optional<unsigned> Pool::Report() {

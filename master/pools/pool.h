@@ -29,6 +29,10 @@ struct PoolOptions {
   /// Its place among the pools of its run, by which the journal names it.
   unsigned place = 0;
   unsigned workers = 1;
+  /// Fewer than that as long as there is less work, but so many; none: always as many. And how long
+  /// one without work stays then.
+  std::optional<unsigned> least = {};
+  std::chrono::milliseconds idle_timeout = std::chrono::minutes(5);
   /// Of one that lends: no more than that, though it may have more.
   bool at_most = false;
   unsigned slots = 1;
@@ -124,8 +128,9 @@ class Pool {
   void KeepDescriptorLimit(uint64_t limit);
   /// Starts the thread.
   void Open(Callbacks callbacks);
-  /// Brings this many workers, less those of adopted submissions that live.
-  void Start(unsigned workers);
+  /// Brings this many workers, less those of adopted submissions that live; `known` of these have
+  /// been told of already.
+  void Start(unsigned workers, uint64_t known);
   /// Takes over a submission of an earlier master. Before the first Start.
   void Adopt(OpenAllocation left);
   void PollSoon();
@@ -154,6 +159,7 @@ class Pool {
  private:
   struct StartCommand {
     unsigned workers = 0;
+    uint64_t known = 0;
   };
   struct AdoptCommand {
     OpenAllocation left;
@@ -180,11 +186,12 @@ class Pool {
   void Work();
   template <class F>
   void Try(const F& order);
-  void Submit(unsigned wanted, unsigned workers);
+  /// False if none are on their way.
+  bool Submit(unsigned wanted, unsigned workers);
   /// False while it may still come.
   bool TakeOver(const OpenAllocation& left);
   void TakeOverLateOnes();
-  void Bring(unsigned workers);
+  void Bring(StartCommand start);
   /// Returns how many workers' jobs live, if the scheduler said so.
   std::optional<unsigned> Report();
   void WaitForWork();
@@ -211,7 +218,7 @@ class Pool {
   /// Submissions were adopted since the last start.
   bool adopted_ = false;
   /// Workers that are wanted once the scheduler has answered.
-  unsigned deferred_ = 0;
+  StartCommand deferred_;
   /// The jobs as last reported, and since when and how many polls they have not changed.
   std::vector<std::pair<std::string, std::string>> last_;
   std::chrono::steady_clock::time_point changed_{};

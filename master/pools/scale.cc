@@ -29,8 +29,12 @@ uint64_t Scale::Wanted(const Demand& demand) const {
     if (work < each * static_cast<double>(worth)) worth = static_cast<uint64_t>(work / each) + 1;
     worth = std::min(worth, could_fill);
   }
-  const uint64_t least = bounds_.always ? bounds_.min : std::min<uint64_t>(bounds_.min, could_fill);
-  return std::max(least, std::min<uint64_t>(worth, bounds_.max));
+  return std::max(Least(demand), std::min<uint64_t>(worth, bounds_.max));
+}
+
+uint64_t Scale::Least(const Demand& demand) const {
+  if (bounds_.always) return bounds_.min;
+  return std::min<uint64_t>(bounds_.min, CeilDiv(demand.tasks, bounds_.slots));
 }
 
 Scale::Step Scale::Next(Time now, const Demand& demand, const Supply& supply) {

@@ -67,8 +67,9 @@ class Scale {
   /// Whether this allocation was taken back before it started; asked once.
   bool WasWithdrawn(const std::string& allocation) { return withdrawn_.erase(allocation) > 0; }
 
-  /// How many workers the work is worth.
+  /// How many workers the work is worth; and how many there are whatever it is worth.
   uint64_t Wanted(const Demand& demand) const;
+  uint64_t Least(const Demand& demand) const;
 
  private:
   const Bounds bounds_;

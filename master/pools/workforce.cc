@@ -18,7 +18,8 @@ constexpr Time kLaunchTimeout = std::chrono::minutes(10);
 
 Workforce::Workforce(const std::vector<PoolShare>& pools, bool warm) {
   for (const PoolShare& share : pools) {
-    Member member(Scale({share.workers, share.workers, share.slots, warm}));
+    Member member(Scale({share.least.value_or(share.workers), share.workers, share.slots, warm}));
+    if (share.least) member.idle_timeout = share.idle_timeout;
     member.pool = share.pool;
     member.workers = share.workers;
     member.at_most = share.at_most;
@@ -35,13 +36,14 @@ void Workforce::Open(const std::function<void(Word)>& say, int say_fd,
     callbacks.event_fd = say_fd;
     callbacks.write_durably = write_durably;
     members_[i].pool->Open(std::move(callbacks));
-    Start(members_[i], members_[i].workers);
+    // Fewer than that are a matter of the work that there is.
+    if (!members_[i].idle_timeout) Start(members_[i], members_[i].workers);
   }
 }
 
 void Workforce::Start(Member& member, unsigned workers) {
   member.supply.starting += workers;
-  member.pool->Start(workers);
+  member.pool->Start(workers, member.supply.alive);
 }
 
 uint64_t Workforce::jobs() const {
@@ -83,7 +85,7 @@ std::optional<std::string> Workforce::OnSubmitted(Time now, Member& member,
   member.supply.alive += submitted.workers;
   member.unlisted += submitted.workers;
   if (submitted.problem.empty()) {
-    member.scale.OnAccepted();
+    if (submitted.workers > 0) member.scale.OnAccepted();
     return std::nullopt;
   }
   last_death_ = submitted.problem;
@@ -260,6 +262,23 @@ void Workforce::Steer(Time now, Employer& core) {
     Scale::Step step = member.scale.Next(now, demand, member.supply);
     if (step.start > 0) Start(member, step.start);
     if (!step.withdraw.empty()) member.pool->Withdraw(std::move(step.withdraw));
+    LetIdleGo(now, member, demand, core);
+  }
+}
+
+// Those that run are never more than may be; they go as they have nothing to do for long.
+void Workforce::LetIdleGo(Time now, Member& member, const Scale::Demand& demand, Employer& core) {
+  if (!member.idle_timeout) return;
+  uint64_t surplus = member.supply.alive + member.supply.starting;
+  surplus -= std::min(surplus, member.scale.Least(demand));
+  for (const std::string& allocation : core.Idle(now, *member.idle_timeout)) {
+    if (surplus == 0) return;
+    if (!member.started.contains(allocation)) continue;
+    --surplus;
+    core.OnDismissed(
+        allocation,
+        fmt::format("it had nothing to do for {} s",
+                    std::chrono::ceil<std::chrono::seconds>(*member.idle_timeout).count()));
   }
 }
 

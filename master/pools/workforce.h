@@ -20,7 +20,9 @@ struct PoolShare {
   Pool* pool = nullptr;
   unsigned workers = 1;
   unsigned slots = 1;
-  /// As PoolOptions.
+  // As PoolOptions.
+  std::optional<unsigned> least = {};
+  Time idle_timeout{};
   bool at_most = false;
 };
 
@@ -71,6 +73,8 @@ class Workforce {
     Pool* pool = nullptr;
     unsigned workers = 0;
     Scale scale;
+    /// None: those without work stay.
+    std::optional<Time> idle_timeout;
     /// Its jobs as last heard: those that have not ended; and workers that it was asked for and has
     /// not answered about.
     Scale::Supply supply;
@@ -94,6 +98,7 @@ class Workforce {
   };
   void Start(Member& member, unsigned workers);
   void Lend(Member& member, uint64_t workers);
+  void LetIdleGo(Time now, Member& member, const Scale::Demand& demand, Employer& core);
   void LookForSilent(Time now, Member& member, const JobState& job, Employer& core,
                      RunObserver& observer);
   void LookForHopeless(Member& member, const JobState& job, RunObserver& observer);

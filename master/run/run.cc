@@ -439,7 +439,7 @@ class RowsRun {
       observer_.Resumed(
           fmt::format("{} of {} tasks have a result already", done, definition_.tasks()));
     }
-    observer_.Started(plan_.workers, plan_.slots);
+    observer_.Started(plan_.least.value_or(plan_.workers), plan_.workers, plan_.slots);
     const double start = Seconds();
     const MasterLoop::End end = loop.Run();
     session_.LookAtFiles();

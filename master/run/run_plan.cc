@@ -66,6 +66,12 @@ void RequireWorkers(const RunOptions& options) {
   const SchedulerTraits traits = TraitsOf(options.scheduler);
   if (traits.lends) {
     if (options.slots) throw UsageError("--slots: what a warm pool lends are single slots");
+    if (options.workers_least) {
+      throw UsageError(
+          "--workers MIN:MAX: what a warm pool lends follows the work by itself; --workers N is "
+          "the "
+          "most that it lends");
+    }
   } else if (options.priority != 0) {
     throw UsageError("--priority is among runs on a warm pool: --on NAME");
   }
@@ -96,6 +102,8 @@ PoolOptions PlanPool(const RunOptions& options) {
   // slot.
   const bool one = options.workers || !traits.same_host || traits.lends;
   pool.workers = options.workers.value_or(traits.lends ? traits.lent_at_most : 1);
+  pool.least = options.workers_least;
+  pool.idle_timeout = options.idle_timeout;
   pool.at_most = options.workers.has_value();
   pool.slots = options.slots.value_or(one ? 1 : UsableCpus());
   pool.program = options.worker_program.empty() ? OwnCommand()
@@ -184,7 +192,9 @@ std::string DryRun(const RunOptions& options) {
   std::string text = fmt::format(
       "input: {} rows, columns {}\ntasks: {}\n{} worker{} × {} slot{} = {} tasks at a time\n"
       "directory of tasks: {}\nrun directory: {}\nworkers that could connect at once: {}\n",
-      summary.rows, Joined(summary.columns, ", "), tasks, plan.workers,
+      summary.rows, Joined(summary.columns, ", "), tasks,
+      plan.least ? fmt::format("{} to {}", *plan.least, plan.workers)
+                 : std::to_string(plan.workers),
       plan.workers == 1 ? "" : "s", plan.slots, plan.slots == 1 ? "" : "s",
       plan.workers * plan.slots, cwd, plan.run_dir,
       (DescriptorLimit() - std::min(DescriptorLimit(), kOwnDescriptors)) / kDescriptorsOfWorker);

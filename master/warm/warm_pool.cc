@@ -66,6 +66,9 @@ WarmPoolEnd KeepWarmPool(const WarmPoolOptions& options, RunObserver& observer) 
   RequireWorkers(master);
   RequireNone(options.name);
   master.run_dir = PoolDirectory(options.name);
+  if (master.workers_least) {
+    throw UsageError("--workers MIN:MAX: a warm pool keeps the workers that it has: --workers N");
+  }
   const PoolOptions plan = PlanPool(master);
   std::error_code failed;
   const fs::path above = fs::path(plan.run_dir).parent_path();
@@ -111,7 +114,7 @@ WarmPoolEnd KeepWarmPool(const WarmPoolOptions& options, RunObserver& observer) 
   loop.ending = [file](const std::string&) { unlink(file.c_str()); };
 
   Transport transport = session.Wire(recovered, true);
-  observer.Started(plan.workers, plan.slots);
+  observer.Started(plan.workers, plan.workers, plan.slots);
   WritePoolFile(loop.pool);
   session.directory().Keep();
   LenderLoop pool(

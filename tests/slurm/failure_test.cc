@@ -219,7 +219,7 @@ TEST_F(SlurmFailureTest, ANodeWhereNothingStartsIsDrainedAndEveryTaskRunsElsewhe
 }
 
 // Slurm counts time limits in minutes: this takes more than one.
-TEST_F(SlurmFailureTest, AWorkerAtItsTimeLimitChargesNothing) {
+TEST_F(SlurmFailureTest, AWorkerAtItsTimeLimitChargesNothingAndIsReplaced) {
   auto master = Run({"--set", "time=00:01:00"});
   ASSERT_TRUE(TwoStarted()) << master->Err();
   EXPECT_TRUE(
@@ -227,7 +227,9 @@ TEST_F(SlurmFailureTest, AWorkerAtItsTimeLimitChargesNothing) {
       << master->Err();
   Go();
   const Ended ended = master->Wait();
-  EXPECT_NE(ended.status, 1) << ended.err;
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_NE(ended.err.find("worker 3 on"), std::string::npos) << ended.err;
+  ExpectAllOk();
   ExpectNoCharge();
 }
 

@@ -194,6 +194,40 @@ TEST_F(SlurmTest, ACancelledWorkersTasksRunElsewhereAndNoneIsAnError) {
   EXPECT_TRUE(Queue().empty());
 }
 
+TEST_F(SlurmTest, OfTwoWorkersOneThatSomebodyCancelsIsReplaced) {
+  auto run = Start({"-w", "2"}, UntilGo());
+  ASSERT_TRUE(Started(2)) << run->Err();
+  Shell("scancel " + JobsRunning()[0]);
+  EXPECT_TRUE(
+      Eventually([&] { return run->Err().find("worker 3 on") != std::string::npos; }, seconds(30)))
+      << run->Err();
+  WriteFile(directory_.File("go"), "");
+  const Ended ended = run->Wait();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("cq_status"), Words(40, "ok"));
+}
+
+TEST_F(SlurmTest, WithinBoundsWorkersComeForTheWorkAndLeaveWithoutIt) {
+  auto run = Start({"-w", "0:3", "--idle-timeout", "1s"},
+                   {"sh", "-c", "[ {a} != 40 ] || while [ ! -e go ]; do sleep 0.05; done"});
+  const auto left = [&] {
+    const std::string text = run->Err();
+    size_t count = 0;
+    for (size_t at = 0; (at = text.find("it had nothing to do for 1 s", at)) != text.npos; ++at) {
+      ++count;
+    }
+    return count;
+  };
+  EXPECT_TRUE(Eventually([&] { return left() == 2; }, seconds(30))) << run->Err();
+  EXPECT_TRUE(Eventually([] { return JobsRunning().size() == 1; }, seconds(30)));
+  WriteFile(directory_.File("go"), "");
+  const Ended ended = run->Wait();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("cq_status"), Words(40, "ok"));
+  EXPECT_EQ(Shell("wc -l < '" + directory_.File("sbatch.calls") + "'"), "1\n");
+  EXPECT_TRUE(QueueEmpties());
+}
+
 TEST_F(SlurmTest, ARunWithoutAnyWorkerLeftEndsWithAnError) {
   auto run = Start({"-w", "2"}, UntilGo());
   ASSERT_TRUE(Started(2)) << run->Err();

@@ -42,6 +42,10 @@ struct WorkerPool {
   unsigned workers = 1;
   /// Tasks at a time on each; 0: as many as this process may use CPUs. Each is a process.
   unsigned slots = 0;
+  /// Fewer workers than that as long as there is less work, but so many of them; none: always as
+  /// many. And how long one without work stays then.
+  std::optional<unsigned> workers_least = {};
+  std::chrono::milliseconds idle_timeout = std::chrono::minutes(5);
   /// As --template, --set and --worker-init of `cq run`.
   std::string template_file = {};
   std::map<std::string, std::string> template_values = {};

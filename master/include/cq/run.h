@@ -49,6 +49,10 @@ struct RunOptions : CommonOptions {
   /// Workers, and tasks at a time on each. See `cq run --help` for what they are when not given.
   std::optional<unsigned> workers;
   std::optional<unsigned> slots;
+  /// Fewer workers than that as long as there is less work, but so many of them; none: always as
+  /// many. And how long one without work stays then.
+  std::optional<unsigned> workers_least;
+  std::chrono::milliseconds idle_timeout = std::chrono::minutes(5);
   std::string template_file;
   std::map<std::string, std::string> template_values;
   std::string worker_init;

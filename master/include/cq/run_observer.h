@@ -25,7 +25,7 @@ class RunObserver {
  public:
   virtual ~RunObserver() = default;
   /// The input is good, and the workers are about to be started.
-  virtual void Started(unsigned /*workers*/, unsigned /*slots*/) {}
+  virtual void Started(unsigned /*least*/, unsigned /*workers*/, unsigned /*slots*/) {}
   /// Something worth saying before the start.
   virtual void Resumed(const std::string& /*what*/) {}
   /// Several times a second.

@@ -36,6 +36,10 @@ class Core final : public Employer {
   uint64_t progress() override { return done; }
   uint64_t workers() override { return connected; }
   uint64_t staying() const override { return connected; }
+  std::vector<std::string> Idle(Time, Time) const override { return idle; }
+  void OnDismissed(const std::string& allocation, const std::string& reason) override {
+    told.push_back(allocation + " goes: " + reason);
+  }
   bool draining() const override { return drains; }
   std::string CommonProblem() const override { return problem; }
 
@@ -43,6 +47,7 @@ class Core final : public Employer {
 
   std::vector<std::string> told;
   std::set<std::string> sessions;
+  std::vector<std::string> idle;
   uint64_t done = 0;
   uint64_t tasks = 100;
   uint64_t connected = 0;
@@ -59,15 +64,15 @@ class Observer final : public RunObserver {
 class WorkforceTest : public ::testing::Test {
  protected:
   // Of pools whose threads are never started: what they would say, the test says.
-  void Make(const std::string& scheduler, unsigned workers) {
+  void Make(const std::string& scheduler, unsigned workers, std::optional<unsigned> least = {}) {
     PoolOptions options;
     options.scheduler = scheduler;
     options.workers = workers;
     options.program = {"/bin/false"};
     options.run_dir = directory_.path();
     pool_ = std::make_unique<Pool>(options);
-    workforce_ =
-        std::make_unique<Workforce>(std::vector<PoolShare>{{pool_.get(), workers, 1, false}});
+    workforce_ = std::make_unique<Workforce>(std::vector<PoolShare>{
+        {.pool = pool_.get(), .workers = workers, .least = least, .idle_timeout = seconds(300)}});
   }
 
   std::optional<std::string> Say(PoolEvent event, bool over = false) {
@@ -205,6 +210,39 @@ TEST_F(WorkforceTest, OneThatDrainsIsNotReplaced) {
   core_.drains = true;
   Jobs({Ended("local 1", "left", true)});
   EXPECT_EQ(Started(), 0u);
+}
+
+TEST_F(WorkforceTest, WithinBoundsThereAreAsManyAsThereIsWorkFor) {
+  Make("slurm", 4, 1);
+  core_.tasks = 2;
+  EXPECT_EQ(Started(), 2u);
+  EXPECT_EQ(Started(), 0u);
+  Say(Submitted{2, 2, {}});
+  core_.tasks = 100;
+  EXPECT_EQ(Started(), 2u);
+  Say(Submitted{2, 2, {}});
+  core_.sessions = {"slurm 1_1", "slurm 1_2", "slurm 2_1"};
+  Jobs({Running("slurm 1_1"), Running("slurm 1_2"), Running("slurm 2_1"),
+        Pending("slurm 2_2", "Priority")});
+  EXPECT_EQ(Started(), 0u);
+  // Whoever has nothing to do for long goes, as far as one is left.
+  core_.tasks = 1;
+  core_.idle = {"local 9", "slurm 1_1", "slurm 1_2", "slurm 2_1"};
+  EXPECT_EQ(Started(), 0u);
+  EXPECT_EQ(core_.Told(),
+            (std::vector<std::string>{"slurm 1_1 goes: it had nothing to do for 300 s",
+                                      "slurm 1_2 goes: it had nothing to do for 300 s",
+                                      "slurm 2_1 goes: it had nothing to do for 300 s"}));
+  core_.idle.clear();
+  core_.sessions.insert("slurm 2_2");
+  Jobs({Ended("slurm 1_1", "COMPLETED", JobEnding::kLeft),
+        Ended("slurm 1_2", "COMPLETED", JobEnding::kLeft),
+        Ended("slurm 2_1", "COMPLETED", JobEnding::kLeft), Running("slurm 2_2")});
+  EXPECT_EQ(Started(), 0u);
+  core_.idle = {"slurm 2_2"};
+  Started();
+  EXPECT_EQ(core_.Told().back(), "slurm 2_1: COMPLETED");
+  EXPECT_TRUE(observer_.warnings.empty());
 }
 
 TEST_F(WorkforceTest, WorkersThatNeverConnectEndAPoolAfterThree) {
