@@ -47,8 +47,9 @@ struct WorkerJob {
   std::string reason;
   /// Pending: it never starts, for that reason.
   bool hopeless = false;
-  /// Ended: why.
+  /// Ended: why; and whether it had before it was first asked for, under an earlier master.
   JobEnding ending = JobEnding::kItself;
+  bool before = false;
   std::string log_file;
 };
 
@@ -124,6 +125,8 @@ class Scheduler {
   /// All workers of all submissions, each until it has been told as ended once. A query that fails
   /// throws, and says nothing about the workers.
   virtual std::vector<WorkerJob> Poll() = 0;
+  /// The tokens of submissions of which no worker lives any more, each once.
+  virtual std::vector<std::string> TakeEnded() { return {}; }
   /// Ends the worker of this allocation, which may be stopped or stuck.
   virtual void End(const std::string& /*allocation*/) {}
   /// Ends those of these that have not started.

@@ -54,6 +54,8 @@ std::string OneLine(std::string text) {
 struct JobId {
   std::string id;
   std::string cluster;
+  /// By which it was submitted.
+  std::string token = {};
 };
 
 // Sites wrap sbatch and print banners: the id is the last line that looks like one, "1234" or
@@ -220,7 +222,13 @@ class SlurmScheduler : public Scheduler {
         RunSchedulerCommand(SubmitCommand(token), script, WithoutOverruled(environment_, script),
                             kCommandLimit, hurry_fd_);
     JobId job;
+    if (done.err.find("Invalid node name") != std::string::npos && !avoided_.empty()) {
+      // Hosts may call themselves otherwise than Slurm does.
+      avoided_.clear();
+      return Submit(workers, token);
+    }
     if (done.status != 0 || !ParseJobId(done.out, job)) ThrowNotSubmitted(done, token);
+    job.token = token;
     Watch(job, workers);
     return job.cluster.empty() ? job.id : job.id + ";" + job.cluster;
   }
@@ -247,9 +255,14 @@ class SlurmScheduler : public Scheduler {
     } else if (!ParseJobId(left.job, id)) {
       return Adopted::kGone;
     }
+    id.token = left.token;
     Watch(id, left.workers);
     // One that is not listed has long left the queue, unlike one that was submitted a moment ago.
-    for (Element& element : alive_) element.missing = 1;
+    for (Element& element : alive_) {
+      if (element.array != id.id) continue;
+      element.missing = 1;
+      element.adopted = true;
+    }
     return Adopted::kYes;
   }
 
@@ -280,9 +293,11 @@ class SlurmScheduler : public Scheduler {
       } else {
         element.missing = 0;
         ended = Ended(state->second.name);
-        job.state = ended                             ? WorkerJob::State::kEnded
-                    : state->second.name == "PENDING" ? WorkerJob::State::kPending
-                                                      : WorkerJob::State::kRunning;
+        // Its nodes may take their time to boot.
+        const bool waits = state->second.name == "PENDING" || state->second.name == "CONFIGURING";
+        job.state = ended   ? WorkerJob::State::kEnded
+                    : waits ? WorkerJob::State::kPending
+                            : WorkerJob::State::kRunning;
         if (ended) job.ending = EndingOf(state->second.name);
         if (job.ending == JobEnding::kItself && ended && SaysMemory(job.log_file)) {
           job.ending = JobEnding::kMemory;
@@ -290,19 +305,26 @@ class SlurmScheduler : public Scheduler {
         job.reason = ended ? fmt::format("slurm job {} ended: {}{}", element.id, state->second.name,
                                          ReasonText(state->second.reason))
                            : state->second.reason;
+        if (job.ending == JobEnding::kMemory) job.reason += ", for want of memory";
         job.hopeless = job.state == WorkerJob::State::kPending && IsHopeless(state->second.reason);
       }
+      job.before = ended && element.adopted;
+      element.adopted = false;
       found.push_back(std::move(job));
       return ended;
     });
     // Nobody asks for arrays of which all has ended.
     std::erase_if(jobs_, [this](const JobId& job) {
-      return std::none_of(alive_.begin(), alive_.end(), [&](const Element& element) {
+      const bool ended = std::none_of(alive_.begin(), alive_.end(), [&](const Element& element) {
         return element.array == job.id && element.cluster == job.cluster;
       });
+      if (ended) ended_.push_back(job.token);
+      return ended;
     });
     return found;
   }
+
+  std::vector<std::string> TakeEnded() override { return std::exchange(ended_, {}); }
 
   void End(const std::string& allocation) override {
     const Element* element = Find(allocation);
@@ -318,7 +340,8 @@ class SlurmScheduler : public Scheduler {
     }
     for (auto& [cluster, ids] : by_cluster) {
       ids.insert(ids.begin(), {"--quiet", "--state=PENDING"});
-      Client("scancel", ids, cluster);
+      const auto done = Client("scancel", ids, cluster);
+      if (done.status != 0) throw Error(fmt::format("scancel failed: {}", OneLine(done.err)));
     }
   }
 
@@ -360,6 +383,8 @@ class SlurmScheduler : public Scheduler {
     std::string array;
     std::string cluster;
     int missing = 0;
+    /// Not asked for yet since it was taken over.
+    bool adopted = false;
   };
   struct State {
     std::string name;
@@ -573,6 +598,7 @@ class SlurmScheduler : public Scheduler {
   std::vector<std::string> environment_;
   std::vector<JobId> jobs_;
   std::vector<Element> alive_;
+  std::vector<std::string> ended_;
   std::set<std::string> avoided_;
   bool ending_ = false;
   int hurry_fd_ = -1;

@@ -72,8 +72,8 @@ void Core::OnCommitted(Time now, const Committed& committed) {
 }
 
 void Core::OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
-                             bool explained) {
-  parts_->fleet.OnAllocationEnded(now, allocation, reason, explained);
+                             Blame blame) {
+  parts_->fleet.OnAllocationEnded(now, allocation, reason, blame);
 }
 
 void Core::OnLimit(const std::string& allocations, uint64_t workers,

@@ -25,7 +25,7 @@ class Core final : public Employer {
   void OnUnreachable(Time now, ConnectionId connection);
   void OnCommitted(Time now, const Committed& committed);
   void OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
-                         bool explained) override;
+                         Blame blame) override;
   void OnLimit(const std::string& allocations, uint64_t workers,
                const std::vector<std::string>& spared) override;
   /// Workers that are about to come and have not said hello yet.
@@ -77,7 +77,7 @@ class Core final : public Employer {
   bool draining() const override { return !drain_reason().empty(); }
   std::string CommonProblem() const override { return parts_->run.CommonProblem(); }
   Ledger ledger() const { return parts_->run.ledger(); }
-  std::chrono::nanoseconds mean_task_time() const override { return parts_->run.mean_task_time(); }
+  std::chrono::nanoseconds task_time() const override { return parts_->run.task_time(); }
 
   /// Asserts that its books agree. For tests.
   void CheckInvariants();

@@ -13,10 +13,10 @@ namespace cq {
 class Employer {
  public:
   virtual ~Employer() = default;
-  /// The job that started this worker (as its hello names it) has ended. `explained`: the scheduler
-  /// names a cause that no task has to answer for.
+  /// The job that started this worker (as its hello names it) has ended; `blame` as its scheduler
+  /// says.
   virtual void OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
-                                 bool explained) = 0;
+                                 Blame blame) = 0;
   /// Of the workers whose allocations begin so it may keep this many; of more it lets the emptiest
   /// go that are not on the hosts `spared`.
   virtual void OnLimit(const std::string& allocations, uint64_t workers,
@@ -25,9 +25,9 @@ class Employer {
   virtual bool HasSession(const std::string& allocation) const = 0;
   /// Whether one is connected now.
   virtual bool IsConnected(const std::string& allocation) const = 0;
-  /// Tasks without an outcome; and how long one takes, zero: nobody knows.
+  /// Tasks without an outcome; and how long one takes as it seems now, zero: nobody knows.
   virtual uint64_t demand() = 0;
-  virtual std::chrono::nanoseconds mean_task_time() const = 0;
+  virtual std::chrono::nanoseconds task_time() const = 0;
   /// Grows with whatever workers get done.
   virtual uint64_t progress() = 0;
   /// Those that are connected; and those of them that were not told to go.

@@ -80,25 +80,25 @@ void Fleet::LoseSight(Worker& worker) {
 }
 
 void Fleet::OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
-                              bool explained) {
+                              Blame blame) {
   for (Worker* worker : workers_.Of(allocation)) {
     if (worker->gone()) {
-      tenant_->OnExplained(now, *worker, explained);
+      tenant_->OnExplained(now, *worker, blame);
     } else {
-      OnJobEnded(now, *worker, reason, explained);
+      OnJobEnded(now, *worker, reason, blame);
     }
   }
 }
 
 // A scheduler may be wrong (it lost sight of a node): a worker that answers is alive whatever it
 // says. One whose process was seen to end cannot answer.
-void Fleet::OnJobEnded(Time now, Worker& worker, const std::string& reason, bool explained) {
+void Fleet::OnJobEnded(Time now, Worker& worker, const std::string& reason, Blame blame) {
   if (worker.here() && options_.explained_late) {
-    worker.job_end = {now + kAnswerWithin, reason, explained};
+    worker.job_end = {now + kAnswerWithin, reason, blame};
     Offer(now, worker.here()->connection);
     return;
   }
-  Lose(now, worker, {reason, explained ? Loss::Blame::kNobody : Loss::Blame::kFinal, {}});
+  Lose(now, worker, {reason, blame, {}});
 }
 
 void Fleet::OnRecorded(const std::vector<uint64_t>& numbers) {
@@ -156,14 +156,13 @@ void Fleet::CheckLease(Time now, Worker& worker) {
   }
   if (worker.job_end && (!worker.here() || now >= worker.job_end->answer_by)) {
     const auto end = *std::exchange(worker.job_end, std::nullopt);
-    const auto blame = end.explained ? Loss::Blame::kNobody : Loss::Blame::kFinal;
-    return Lose(now, worker, {end.reason, blame, {}});
+    return Lose(now, worker, {end.reason, end.blame, {}});
   }
   if (now - worker.last_heard <= options_.lease) return;
   out_.Add(EndJob{worker.allocation});
   const auto reason = fmt::format("worker {} on {} was silent for {} s", worker.number, worker.host,
                                   std::chrono::ceil<std::chrono::seconds>(options_.lease).count());
-  const auto blame = options_.explained_late ? Loss::Blame::kProvisional : Loss::Blame::kFinal;
+  const auto blame = options_.explained_late ? Blame::kProvisional : Blame::kFinal;
   // It counts its lease from something that we heard, so it has ended there, too.
   Lose(now, worker, {reason, blame, now + options_.lease + kFenceGrace});
 }

@@ -18,7 +18,6 @@ inline constexpr Time kExplainWithin = std::chrono::minutes(2);
 
 /// That a worker is lost: why, and who has to answer for it.
 struct Loss {
-  enum class Blame { kNobody, kProvisional, kFinal };
   std::string reason;
   Blame blame = Blame::kNobody;
   /// It fell silent: until then what it has may still run there, if it is fenced.
@@ -32,8 +31,8 @@ class Tenant {
   /// It takes back what the worker has, which is about to be gone, and says how many tasks these
   /// were.
   virtual uint64_t OnLost(Time now, Worker& worker, const Loss& loss) = 0;
-  /// Whether the scheduler names a cause, after all, for the loss of a worker that is gone.
-  virtual void OnExplained(Time now, const Worker& worker, bool explained) = 0;
+  /// What the scheduler says after all of the loss of a worker that is gone.
+  virtual void OnExplained(Time now, const Worker& worker, Blame blame) = 0;
   /// The worker has been gone for long: its index will be another's.
   virtual void OnForgotten(const Worker& worker) = 0;
   /// The worker has said hello in a new session; its welcome has not been sent.
@@ -81,7 +80,7 @@ class Fleet {
   void OnGoodbye(Time now, Worker& worker, const std::string& reason);
   void OnUnreachable(ConnectionId connection);
   void OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
-                         bool explained);
+                         Blame blame);
   void OnExpected(uint64_t workers) { expected_ = workers; }
   /// The rows of these workers are durable.
   void OnRecorded(const std::vector<uint64_t>& numbers);
@@ -124,7 +123,7 @@ class Fleet {
   void Accept(Time now, ConnectionId from, Peer& peer, Hello& hello);
   void Greet(const Worker& worker);
   void EndAwaiting(bool awaited);
-  void OnJobEnded(Time now, Worker& worker, const std::string& reason, bool explained);
+  void OnJobEnded(Time now, Worker& worker, const std::string& reason, Blame blame);
   void CheckLease(Time now, Worker& worker);
   void ForgetIfLongGone(Time now, Worker& worker);
   void LoseSight(Worker& worker);

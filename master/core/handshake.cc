@@ -69,7 +69,7 @@ void Fleet::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
     if (other->awaited()) {
       Lose(now, *other, {fmt::format("worker {} was started anew", other->number), {}, {}});
     } else if (other->gone()) {
-      tenant_->OnExplained(now, *other, true);
+      tenant_->OnExplained(now, *other, Blame::kNobody);
     }
   }
   const bool awaited = worker.awaited() != nullptr;

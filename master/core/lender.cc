@@ -155,20 +155,20 @@ uint64_t Lender::OnLost(Time now, Worker& worker, const Loss& loss) {
   for (auto at = loans_.begin(); at != loans_.end();) {
     const auto loan = at++;
     if (loan->second.worker != worker.index || loan->second.lost) continue;
-    if (loss.blame == Loss::Blame::kProvisional && !worker.leaving) {
+    if (loss.blame == Blame::kProvisional && !worker.leaving) {
       loan->second.lost = Loan::Lost{now + kExplainWithin, loss.reason};
     } else {
-      EndLoan(loan, loss.reason, loss.blame == Loss::Blame::kNobody || worker.leaving, true);
+      EndLoan(loan, loss.reason, loss.blame == Blame::kNobody || worker.leaving, true);
     }
   }
   return 0;
 }
 
-void Lender::OnExplained(Time, const Worker& worker, bool explained) {
+void Lender::OnExplained(Time, const Worker& worker, Blame blame) {
   for (auto at = loans_.begin(); at != loans_.end();) {
     const auto loan = at++;
     if (loan->second.worker != worker.index || !loan->second.lost) continue;
-    EndLoan(loan, loan->second.lost->reason, explained, true);
+    EndLoan(loan, loan->second.lost->reason, blame == Blame::kNobody, true);
   }
 }
 

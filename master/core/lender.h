@@ -83,7 +83,7 @@ class Lender final : public Tenant {
 
   // ---- what the fleet tells ----
   uint64_t OnLost(Time now, Worker& worker, const Loss& loss) override;
-  void OnExplained(Time now, const Worker& worker, bool explained) override;
+  void OnExplained(Time now, const Worker& worker, Blame blame) override;
   void OnForgotten(const Worker&) override {}
   void OnHello(Worker& worker, const Hello& hello) override;
   void OnWelcome(const Worker& worker) override { out_.SendTo(worker, text_); }

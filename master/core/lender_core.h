@@ -33,8 +33,8 @@ class LenderCore final : public Employer {
   void OnUnreachable(ConnectionId connection) { parts_->fleet.OnUnreachable(connection); }
   void OnCommitted(const Committed& committed) { parts_->fleet.OnRecorded(committed.workers); }
   void OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
-                         bool explained) override {
-    parts_->fleet.OnAllocationEnded(now, allocation, reason, explained);
+                         Blame blame) override {
+    parts_->fleet.OnAllocationEnded(now, allocation, reason, blame);
   }
   // Nobody lends to a pool.
   void OnLimit(const std::string&, uint64_t, const std::vector<std::string>&) override {}
@@ -46,7 +46,7 @@ class LenderCore final : public Employer {
   }
   // Of loans: as many as runs want, for as long as they like.
   uint64_t demand() override { return parts_->lender.wanted(); }
-  std::chrono::nanoseconds mean_task_time() const override { return {}; }
+  std::chrono::nanoseconds task_time() const override { return {}; }
   uint64_t progress() override { return parts_->lender.ended(); }
   uint64_t workers() override { return parts_->fleet.workers().here(); }
   uint64_t staying() const override { return parts_->fleet.staying(); }

@@ -9,7 +9,8 @@
 namespace cq {
 uint64_t RunCore::OnLost(Time now, Worker& worker, const Loss& loss) {
   Lane& l = lane(worker);
-  const bool charge = loss.blame != Loss::Blame::kNobody && !worker.leaving;
+  const bool charge = loss.blame != Blame::kNobody && !worker.leaving;
+  const bool memory = charge && loss.blame == Blame::kMemory;
   const Time release_at = options_.text.fence ? loss.runs_until : Time{};
   // Told anew if it comes back so.
   l.idle.clear();
@@ -22,6 +23,13 @@ uint64_t RunCore::OnLost(Time now, Worker& worker, const Loss& loss) {
   for (const Work* open : held) {
     if (const auto& run = open->out()->run) ran[run->slot] = open->attempt;
   }
+  const bool alone = held.size() == 1 && l.stale.empty();
+  if (memory && alone) {
+    OnMemory(*held[0], held[0]->attempt, worker.ref(), loss.reason);
+    l.stale.clear();
+    idle_ -= std::exchange(l.idle_slots, 0);
+    return 1;
+  }
   // In slots without a report something may have run all the same, for less than starts take to be
   // reported: the oldest are under suspicion.
   uint64_t unreported = charge ? worker.slots - std::min<uint64_t>(worker.slots, ran.size()) : 0;
@@ -30,13 +38,15 @@ uint64_t RunCore::OnLost(Time now, Worker& worker, const Loss& loss) {
     const auto& run = open.out()->run;
     const bool began = run.has_value();
     const bool was_running = (run && ran[run->slot] == open.attempt) || open.past->suspect != 0;
-    if (!began && open.past->suspect == 0 && unreported > 0) {
-      --unreported;
+    // Of several that may have taken the memory each is tried alone, and none is charged.
+    const bool unknown = !began && unreported > 0;
+    if (open.past->suspect == 0 && (unknown || (memory && was_running))) {
+      if (unknown) --unreported;
       open.past.Edit().suspect = open.attempt;
       ++l.suspects;
     }
-    if (charge && was_running) {
-      Charge(now, worker, open, loss, release_at);
+    if (charge && was_running && !memory) {
+      Charge(now, worker, open, loss, release_at, alone);
     } else {
       if (!began && open.attempts > 0) --open.attempts;
       ReleaseAt(release_at, open.task, open);
@@ -49,9 +59,10 @@ uint64_t RunCore::OnLost(Time now, Worker& worker, const Loss& loss) {
   return held.size();
 }
 
-void RunCore::Charge(Time now, Worker& worker, Work& open, const Loss& loss, Time release_at) {
+void RunCore::Charge(Time now, Worker& worker, Work& open, const Loss& loss, Time release_at,
+                     bool alone) {
   const TaskId task = open.task;
-  const bool provisional = loss.blame == Loss::Blame::kProvisional;
+  const bool provisional = loss.blame == Blame::kProvisional;
   const AttemptRef ref{task, open.attempt};
   CQ_ASSERT(open.out() && open.out()->worker == worker.index,
             "task {} is charged to worker {} and not out with it", task, worker.number);
@@ -63,7 +74,7 @@ void RunCore::Charge(Time now, Worker& worker, Work& open, const Loss& loss, Tim
   Record(FailureRecord{ref, worker.number, kind, loss.reason});
   if (provisional) {
     ++open.past.Edit().provisional;
-    provisional_.push_back({now + kExplainWithin, worker.ref(), ref, loss.reason});
+    provisional_.push_back({now + kExplainWithin, worker.ref(), ref, loss.reason, alone});
   }
   if (open.past->charged.size() < options_.crash_limit) {
     ReleaseAt(release_at, task, open);
@@ -76,6 +87,19 @@ void RunCore::Charge(Time now, Worker& worker, Work& open, const Loss& loss, Tim
     if (release_at != Time{}) wake_.emplace(release_at, task);
     tasks_.Suspend(task);
   }
+}
+
+// It ran alone where the memory went.
+void RunCore::OnMemory(const Work& open, AttemptId attempt, const WorkerRef& worker,
+                       const std::string& reason) {
+  TaskResult result;
+  result.task = open.task;
+  result.attempt = attempt;
+  result.outcome = Outcome::kMemory;
+  result.details.Edit().exit = -9;  // as far as is known: it went with its worker
+  result.details.Edit().error =
+      fmt::format("its worker's memory was not enough, and it ran alone there: {}", reason);
+  Finish(std::move(result), worker, std::max<uint64_t>(open.attempts, 1));
 }
 
 void RunCore::SetAside(TaskId task, Work& open, std::optional<WorkerRef> worker,
@@ -118,14 +142,21 @@ void RunCore::Settle(Time now, const Provisional& charge, bool explained) {
   all_dirty_ = true;
 }
 
-void RunCore::OnExplained(Time now, const Worker& worker, bool explained) {
+void RunCore::OnExplained(Time now, const Worker& worker, Blame blame) {
   std::deque<Provisional> settled;
   std::erase_if(provisional_, [&](const Provisional& charge) {
     if (charge.worker.number != worker.number) return false;
     settled.push_back(charge);
     return true;
   });
-  for (const Provisional& charge : settled) Settle(now, charge, explained);
+  for (const Provisional& charge : settled) {
+    const bool memory = blame == Blame::kMemory && charge.alone;
+    Settle(now, charge, memory || blame == Blame::kNobody);
+    const Work* open = tasks_.Find(charge.ref.task);
+    if (memory && open != nullptr) {
+      OnMemory(*open, charge.ref.attempt, charge.worker, charge.reason);
+    }
+  }
 }
 
 // If the loss of this attempt was charged: it turns out to run on.

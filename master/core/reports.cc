@@ -196,6 +196,7 @@ void RunCore::OnEnded(Time now, Worker* worker, TaskResult& result) {
   const bool current = IsCurrent(worker, result, open);
   const bool error = result.outcome == Outcome::kError;
   Learn(result.wall_us, result.count);
+  last_end_ = now;
   if (current && open->out()->given != Time{}) {
     turnaround_ += (now - open->out()->given) * static_cast<int64_t>(result.count);
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -41,7 +42,7 @@ class RunCore final : public Tenant {
 
   // ---- what the fleet tells ----
   uint64_t OnLost(Time now, Worker& worker, const Loss& loss) override;
-  void OnExplained(Time now, const Worker& worker, bool explained) override;
+  void OnExplained(Time now, const Worker& worker, Blame blame) override;
   void OnForgotten(const Worker& worker) override;
   void OnHello(Worker& worker, const Hello& hello) override;
   void OnWelcome(const Worker& worker) override { SendTo(worker, options_.text); }
@@ -85,7 +86,12 @@ class RunCore final : public Tenant {
   /// As Employer.
   std::vector<std::string> Idle(Time now, Time time) const;
   Ledger ledger() const;
+  /// Mean run time of a task so far; zero while unknown.
   std::chrono::nanoseconds mean_task_time() const { return mean_; }
+  /// The same, but if all that runs has been running for longer, that.
+  std::chrono::nanoseconds task_time() const {
+    return timed_tasks_ > 0 && busy_ > 0 ? std::max(mean_, now_ - last_end_) : mean_;
+  }
 
   /// Asserts that its books agree. For tests.
   void CheckInvariants();
@@ -164,10 +170,14 @@ class RunCore final : public Tenant {
     WorkerRef worker;
     AttemptRef ref;
     std::string reason;
+    /// Its worker had nothing else.
+    bool alone = false;
   };
-  void Charge(Time now, Worker& worker, Work& open, const Loss& loss, Time release_at);
+  void Charge(Time now, Worker& worker, Work& open, const Loss& loss, Time release_at, bool alone);
   void Settle(Time now, const Provisional& charge, bool explained);
   void TakeBackCharge(Worker& worker, AttemptRef ref, Work& open);
+  void OnMemory(const Work& open, AttemptId attempt, const WorkerRef& worker,
+                const std::string& reason);
   void SetAside(TaskId task, Work& open, std::optional<WorkerRef> worker,
                 const std::string& reason);
 
@@ -248,6 +258,8 @@ class RunCore final : public Tenant {
   uint64_t next_attempt_ = 1;
   uint64_t timed_tasks_ = 0;
   std::chrono::nanoseconds mean_{};
+  /// When a task ended last.
+  Time last_end_{};
   /// Numbers that have no outcome and never get one in this start.
   uint64_t left_out_ = 0;
   TaskId mark_asked_ = 0;

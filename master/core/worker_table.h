@@ -21,6 +21,17 @@ using Time = std::chrono::nanoseconds;
 /// Names a connection of the transport for as long as it lasts, and never a worker.
 using ConnectionId = uint64_t;
 
+/// Whether what ran on a worker has to answer for its end.
+enum class Blame {
+  /// The cause is known, and it is no task.
+  kNobody,
+  /// Unless its scheduler soon names a cause.
+  kProvisional,
+  /// A task took more memory than the worker had.
+  kMemory,
+  kFinal,
+};
+
 /// A machine that workers are on, and how tasks lately ended there.
 struct Host {
   std::string name;
@@ -83,7 +94,7 @@ struct Worker {
   struct JobEnd {
     Time answer_by{};
     std::string reason;
-    bool explained = false;
+    Blame blame = Blame::kFinal;
   };
   std::optional<JobEnd> job_end;
   /// Rows of it that are on their way into the journal: until they are durable it is not welcome,

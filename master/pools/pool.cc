@@ -226,9 +226,9 @@ void Pool::Work() {
         } catch (const Error& error) {
           close_error_ = error.what();
         }
-        for (const std::string& token : uncertain_) {
+        for (const Uncertain& uncertain : uncertain_) {
           try {
-            scheduler_->CancelSubmission(token);
+            scheduler_->CancelSubmission(uncertain.token);
           } catch (const Error& error) {
             close_error_ = error.what();
           }
@@ -236,8 +236,10 @@ void Pool::Work() {
         // What could not be cancelled is still there for `cq cancel`.
         if (traits_.outlives_master && close_error_.empty()) {
           for (const std::string& token : tokens_) {
-            if (std::find(uncertain_.begin(), uncertain_.end(), token) != uncertain_.end())
-              continue;
+            const bool uncertain =
+                std::any_of(uncertain_.begin(), uncertain_.end(),
+                            [&](const Uncertain& one) { return one.token == token; });
+            if (uncertain) continue;
             callbacks_.write_durably(cq::AllocationEnded{token});
           }
         }
@@ -305,12 +307,34 @@ void Pool::Bring(StartCommand start) {
   Submit(wanted, left);
 }
 
+// Whether something came of them after all, or may come yet: nothing is submitted beside it.
+bool Pool::AskAboutUncertain() {
+  bool wait = false;
+  std::erase_if(uncertain_, [&](const Uncertain& one) {
+    const auto age = std::chrono::duration_cast<std::chrono::seconds>(
+        std::chrono::steady_clock::now() - one.asked);
+    try {
+      const auto adopted = scheduler_->Adopt({one.token, {}, one.workers, {}, age});
+      if (adopted != Scheduler::Adopted::kGone) wait = true;
+      return adopted != Scheduler::Adopted::kUnknown;
+    } catch (const Error&) {
+      wait = true;
+      return false;
+    }
+  });
+  return wait;
+}
+
 // The intent is durable before the submission is made and the id after: a master that dies between
 // the two finds its job again by the token.
 bool Pool::Submit(unsigned wanted, unsigned workers) {
   if (workers == 0) {
     callbacks_.event(Submitted{wanted, 0, {}});
     return true;
+  }
+  if (!uncertain_.empty() && AskAboutUncertain()) {
+    callbacks_.event(Submitted{wanted, 0, {}});
+    return false;
   }
   const bool outlives = traits_.outlives_master;
   const std::string token = MakeToken();
@@ -324,14 +348,16 @@ bool Pool::Submit(unsigned wanted, unsigned workers) {
     polls_unchanged_ = 0;
     if (outlives) callbacks_.write_durably(AllocationSubmitted{token, job});
   } catch (const UncertainSubmission& error) {
-    uncertain_.push_back(token);
-    callbacks_.event(Submitted{wanted, 0, error.what()});
+    uncertain_.push_back({token, workers, std::chrono::steady_clock::now()});
+    callbacks_.event(Submitted{wanted, 0, error.what(), Submitted::Refusal::kUncertain});
     return false;
   } catch (const Error& error) {
     tokens_.pop_back();
     if (outlives) callbacks_.write_durably(cq::AllocationEnded{token});
     const bool temporary = dynamic_cast<const TemporaryRefusal*>(&error) != nullptr;
-    callbacks_.event(Submitted{wanted, 0, error.what(), temporary});
+    callbacks_.event(
+        Submitted{wanted, 0, error.what(),
+                  temporary ? Submitted::Refusal::kForNow : Submitted::Refusal::kForGood});
     return false;
   }
   // What is lent comes when it comes.
@@ -359,11 +385,17 @@ std::optional<unsigned> Pool::Report() {
     state.ended = job.state == WorkerJob::State::kEnded;
     state.ending = job.ending;
     state.hopeless = job.hopeless;
+    state.before = job.before;
     state.reason = job.reason;
     if (state.ended) state.log_tail = LogTail(job.log_file);
     any_pending_ = any_pending_ || state.pending;
     now.emplace_back(job.allocation, fmt::format("{}{}", static_cast<int>(job.state), job.reason));
     states.jobs.push_back(std::move(state));
+  }
+  // A resume looks for them no more.
+  for (const std::string& token : scheduler_->TakeEnded()) {
+    callbacks_.write_durably(cq::AllocationEnded{token});
+    std::erase(tokens_, token);
   }
   ++polls_unchanged_;
   if (now != last_) {

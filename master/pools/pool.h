@@ -59,6 +59,7 @@ struct JobState {
   std::string reason;
   std::string log_tail;
   bool hopeless = false;
+  bool before = false;
 };
 struct JobStates {
   std::vector<JobState> jobs;
@@ -77,8 +78,14 @@ struct Submitted {
   unsigned workers = 0;
   /// Why a submission failed; empty if none did.
   std::string problem;
-  /// What was refused may be taken later.
-  bool temporary = false;
+  enum class Refusal {
+    kForGood,
+    /// It may be taken later.
+    kForNow,
+    /// It may have been taken.
+    kUncertain,
+  };
+  Refusal refusal = Refusal::kForGood;
 };
 /// The scheduler has not answered several times in a row.
 struct QueryFailed {
@@ -191,6 +198,7 @@ class Pool {
   /// False while it may still come.
   bool TakeOver(const OpenAllocation& left);
   void TakeOverLateOnes();
+  bool AskAboutUncertain();
   void Bring(StartCommand start);
   /// Returns how many workers' jobs live, if the scheduler said so.
   std::optional<unsigned> Report();
@@ -208,7 +216,12 @@ class Pool {
   /// Of submissions that are there, or may be.
   std::vector<std::string> tokens_;
   /// Those of them that the scheduler did not answer about.
-  std::vector<std::string> uncertain_;
+  struct Uncertain {
+    std::string token;
+    unsigned workers = 0;
+    std::chrono::steady_clock::time_point asked;
+  };
+  std::vector<Uncertain> uncertain_;
   struct Late {
     OpenAllocation left;
     std::chrono::steady_clock::time_point asked;

@@ -41,17 +41,20 @@ Scale::Step Scale::Next(Time now, const Demand& demand, const Supply& supply) {
   Step step;
   const uint64_t wanted = Wanted(demand);
   const uint64_t there = supply.alive + supply.starting;
-  const bool looked = std::exchange(looked_, false);
   if (there < wanted && !stopped_ && supply.starting == 0 && now >= refused_until_) {
     step.start = static_cast<unsigned>(std::min<uint64_t>(
         wanted - there, at_once_.value_or(std::numeric_limits<unsigned>::max())));
   }
-  if (!looked) return step;
-  const uint64_t surplus =
-      there > wanted ? std::min<uint64_t>(there - wanted, supply.pending.size()) : 0;
-  surplus_looks_ = surplus > 0 ? surplus_looks_ + 1 : 0;
-  if (surplus_looks_ < kLooks) return step;
-  surplus_looks_ = 0;
+  const uint64_t surplus = there > wanted && supply.starting == 0
+                               ? std::min<uint64_t>(there - wanted, supply.pending.size())
+                               : 0;
+  if (surplus == 0) {
+    surplus_since_.reset();
+    return step;
+  }
+  if (!surplus_since_) surplus_since_ = now;
+  if (now - *surplus_since_ < kSteady) return step;
+  surplus_since_.reset();
   step.withdraw.assign(supply.pending.end() - static_cast<ptrdiff_t>(surplus),
                        supply.pending.end());
   withdrawn_.insert(step.withdraw.begin(), step.withdraw.end());
@@ -59,7 +62,7 @@ Scale::Step Scale::Next(Time now, const Demand& demand, const Supply& supply) {
 }
 
 void Scale::OnAccepted() {
-  pause_ = {};
+  if (dead_in_a_row_ < kDeadLaunches) pause_ = {};
   if (!at_once_) return;
   // What goes well may be tried with more.
   at_once_ = *at_once_ >= bounds_.max ? std::nullopt : std::optional(*at_once_ * 2);
@@ -67,13 +70,19 @@ void Scale::OnAccepted() {
 
 Time Scale::OnRefused(Time now, unsigned workers) {
   at_once_ = std::max(1u, workers / 2);
-  pause_ = pause_ == Time{} ? kFirstPause : std::min(2 * pause_, kLongestPause);
-  refused_until_ = now + pause_;
+  Pause(now);
   return refused_until_;
 }
 
-void Scale::OnDeadLaunch(const std::string& how) {
+void Scale::Pause(Time now) {
+  pause_ = pause_ == Time{} ? kFirstPause : std::min(2 * pause_, kLongestPause);
+  refused_until_ = now + pause_;
+}
+
+void Scale::OnDeadLaunch(Time now, const std::string& how, bool others) {
   if (++dead_in_a_row_ < kDeadLaunches) return;
+  // It may be one machine's fault.
+  if (others) return Pause(now);
   Stop(fmt::format("{} workers in a row ended before they connected; the last: {}", dead_in_a_row_,
                    how));
 }

@@ -42,23 +42,22 @@ class Scale {
     std::vector<std::string> withdraw;
   };
 
-  /// What so many looks in a row find is so: it may be other than the one before found.
-  static constexpr unsigned kLooks = 3;
+  /// What is so for that long, as several looks at the jobs find it, is not about to change.
+  static constexpr Time kSteady = std::chrono::seconds(15);
 
   explicit Scale(Bounds bounds) : bounds_(bounds) {}
 
   Step Next(Time now, const Demand& demand, const Supply& supply);
 
-  /// The scheduler has told of all jobs anew.
-  void OnLook() { looked_ = true; }
   /// Workers were submitted.
   void OnAccepted();
   /// So many workers were refused for now; until when nothing is submitted.
   Time OnRefused(Time now, unsigned workers);
-  /// A worker has connected.
+  /// A worker has connected that had not.
   void OnConnected() { dead_in_a_row_ = 0; }
-  /// A worker ended by itself before it connected; `how`, for the user.
-  void OnDeadLaunch(const std::string& how);
+  /// A worker ended by itself before it connected; `how`, for the user. `others`: there are some
+  /// that did.
+  void OnDeadLaunch(Time now, const std::string& how, bool others);
   /// No further worker is submitted, for this reason.
   void Stop(std::string reason);
   const std::optional<std::string>& stopped() const { return stopped_; }
@@ -72,6 +71,8 @@ class Scale {
   uint64_t Least(const Demand& demand) const;
 
  private:
+  void Pause(Time now);
+
   const Bounds bounds_;
   std::optional<std::string> stopped_;
   unsigned dead_in_a_row_ = 0;
@@ -80,9 +81,8 @@ class Scale {
   std::optional<unsigned> at_once_;
   Time refused_until_{};
   Time pause_{};
-  /// How many looks in a row have found more pending jobs than are needed.
-  bool looked_ = false;
-  unsigned surplus_looks_ = 0;
+  /// Since when there are more pending jobs than are needed.
+  std::optional<Time> surplus_since_;
   std::set<std::string> withdrawn_;
 };
 

@@ -14,11 +14,17 @@ namespace {
 /// container that is fetched, an environment on a slow file system.
 constexpr Time kLaunchTimeout = std::chrono::minutes(10);
 
+Blame BlameOf(JobEnding ending) {
+  if (Explains(ending)) return Blame::kNobody;
+  return ending == JobEnding::kMemory ? Blame::kMemory : Blame::kFinal;
+}
+
 }  // namespace
 
-Workforce::Workforce(const std::vector<PoolShare>& pools, bool warm) {
+Workforce::Workforce(const std::vector<PoolShare>& pools, bool open, bool warm) : warm_(warm) {
   for (const PoolShare& share : pools) {
-    Member member(Scale({share.least.value_or(share.workers), share.workers, share.slots, warm}));
+    Member member(Scale({share.least.value_or(share.workers), share.workers, share.slots, open}));
+    member.slots = share.slots;
     if (share.least) member.idle_timeout = share.idle_timeout;
     member.pool = share.pool;
     member.workers = share.workers;
@@ -89,7 +95,8 @@ std::optional<std::string> Workforce::OnSubmitted(Time now, Member& member,
     return std::nullopt;
   }
   last_death_ = submitted.problem;
-  if (submitted.temporary) {
+  const bool uncertain = submitted.refusal == Submitted::Refusal::kUncertain && jobs() > 0;
+  if (uncertain || submitted.refusal == Submitted::Refusal::kForNow) {
     const Time until = member.scale.OnRefused(now, submitted.wanted);
     const auto seconds = std::chrono::ceil<std::chrono::seconds>(until - now).count();
     observer.Warning(fmt::format("{}; asked again in {} s", submitted.problem, seconds));
@@ -106,7 +113,6 @@ std::optional<std::string> Workforce::OnStates(Time now, Member& member, const J
   member.supply.alive = 0;
   member.supply.pending.clear();
   member.unlisted = 0;
-  member.scale.OnLook();
   pending_reason_ = states.waits;
   member.over = states.over;
   member.lends = states.slots;
@@ -124,13 +130,14 @@ std::optional<std::string> Workforce::OnStates(Time now, Member& member, const J
       continue;
     }
     member.supply.pending.push_back(job.allocation);
-    if (!over) LookForHopeless(member, job, observer);
+    member.unheard.erase(job.allocation);
     // It ran before: its worker is gone, and no task has to answer for it.
     if (member.started.erase(job.allocation) > 0) {
-      core.OnAllocationEnded(now, job.allocation, "its job was requeued", true);
+      core.OnAllocationEnded(now, job.allocation, "its job was requeued", Blame::kNobody);
     }
     if (job.reason != "None") pending_reason_ = job.reason;
   }
+  if (!over) LookForHopeless(now, member, states.jobs, observer);
   if (!over) TellOfWaiting(now, member, states.waits, observer);
   for (const JobState& job : states.jobs) {
     if (!job.ended || over) continue;
@@ -162,11 +169,11 @@ void Workforce::LookForSilent(Time now, Member& member, const JobState& job, Emp
                               RunObserver& observer) {
   if (core.IsConnected(job.allocation)) {
     member.unheard.erase(job.allocation);
-    member.scale.OnConnected();
+    if (member.connected.insert(job.allocation).second) member.scale.OnConnected();
     return;
   }
   const Time since = member.unheard.try_emplace(job.allocation, now).first->second;
-  const bool never = !core.HasSession(job.allocation);
+  const bool never = !core.HasSession(job.allocation) && !member.connected.contains(job.allocation);
   if (now - since < kLaunchTimeout || (!never && core.workers() == 0)) return;
   observer.Warning(
       fmt::format("{} runs, and its worker {} for {} min: it is ended", job.allocation,
@@ -174,18 +181,28 @@ void Workforce::LookForSilent(Time now, Member& member, const JobState& job, Emp
                   std::chrono::duration_cast<std::chrono::minutes>(now - since).count()));
   // Unless it ends, that is said again.
   member.unheard[job.allocation] = now;
+  member.given_up.insert(job.allocation);
   member.pool->EndJob(job.allocation);
 }
 
-void Workforce::LookForHopeless(Member& member, const JobState& job, RunObserver& observer) {
-  if (!job.hopeless) {
-    member.hopeless.erase(job.allocation);
-    return;
+void Workforce::LookForHopeless(Time now, Member& member, const std::vector<JobState>& jobs,
+                                RunObserver& observer) {
+  std::vector<std::string> hopeless;
+  for (const JobState& job : jobs) {
+    if (!job.hopeless) {
+      member.hopeless.erase(job.allocation);
+      continue;
+    }
+    Time& since = member.hopeless.try_emplace(job.allocation, now).first->second;
+    if (now - since < Scale::kSteady) continue;
+    // Unless it is taken back, that is tried again.
+    since = now;
+    hopeless.push_back(job.allocation);
+    member.scale.OnWithdrawn(job.allocation);
+    last_death_ = fmt::format("{} can never start: {}", job.allocation, job.reason);
   }
-  if (++member.hopeless[job.allocation] != Scale::kLooks) return;
-  last_death_ = fmt::format("{} can never start: {}", job.allocation, job.reason);
-  member.scale.OnWithdrawn(job.allocation);
-  member.pool->Withdraw({job.allocation});
+  if (hopeless.empty()) return;
+  member.pool->Withdraw(std::move(hopeless));
   Stop(member, last_death_, observer);
 }
 
@@ -198,32 +215,37 @@ void Workforce::Stop(Member& member, const std::string& reason, RunObserver& obs
 std::optional<std::string> Workforce::OnEnded(Time now, Member& member, const JobState& job,
                                               Employer& core, RunObserver& observer) {
   const auto& traits = member.pool->traits();
-  const bool connected = core.HasSession(job.allocation);
+  const bool connected =
+      core.HasSession(job.allocation) || member.connected.contains(job.allocation);
   const bool explained = Explains(job.ending);
   member.unheard.erase(job.allocation);
   member.hopeless.erase(job.allocation);
-  if (!connected && member.scale.WasWithdrawn(job.allocation)) return std::nullopt;
-  // What was lent goes back again and again, and workers leave that were told to.
-  if (connected && ((traits.lends && explained) || job.ending == JobEnding::kLeft)) {
-    core.OnAllocationEnded(now, job.allocation, job.reason, explained);
+  member.connected.erase(job.allocation);
+  const bool dismissed = member.dismissed.erase(job.allocation) > 0;
+  const bool given_up = member.given_up.erase(job.allocation) > 0;
+  const bool withdrawn =
+      job.ending == JobEnding::kCancelled && member.scale.WasWithdrawn(job.allocation);
+  // What was lent goes back again and again; what ended under an earlier master is no news.
+  if (dismissed || withdrawn || job.before || (traits.lends && explained && connected)) {
+    core.OnAllocationEnded(now, job.allocation, job.reason, BlameOf(job.ending));
     return std::nullopt;
   }
   last_death_ =
       fmt::format("{}{}\n{}", job.reason, connected ? "" : " before it connected", job.log_tail);
   // The last one is told with the end of the run.
   if (!connected && jobs() > 0) observer.Warning(fmt::format("a worker was lost: {}", last_death_));
-  core.OnAllocationEnded(now, job.allocation, job.reason, explained);
+  core.OnAllocationEnded(now, job.allocation, job.reason, BlameOf(job.ending));
   if (core.draining()) return std::nullopt;
-  if (!connected && !explained && !traits.lends) {
-    member.scale.OnDeadLaunch(last_death_);
+  if (!connected && (!explained || given_up) && !traits.lends) {
+    member.scale.OnDeadLaunch(now, last_death_, core.workers() > 0);
     return std::nullopt;
   }
   // Who ends all of them at once means it.
-  if (job.ending == JobEnding::kCancelled && core.staying() == 0 && pending() == 0) {
+  if (job.ending == JobEnding::kCancelled && !given_up && core.staying() == 0 && pending() == 0) {
     Stop(member, job.reason, observer);
   }
   // The cluster may take its machines back as often as it likes.
-  if (explained && job.ending != JobEnding::kTimeLimit) return std::nullopt;
+  if (explained && (warm_ || job.ending != JobEnding::kTimeLimit)) return std::nullopt;
   // A replacement only as long as something gets done between the losses.
   const uint64_t done = core.progress();
   deaths_in_a_row_ = done == done_at_last_death_ ? deaths_in_a_row_ + 1 : 1;
@@ -240,8 +262,15 @@ std::optional<std::string> Workforce::Problem(Employer& core, bool interrupted) 
     return member.pool->traits().lends ? member.over.empty() : !member.scale.stopped();
   });
   if (jobs() == 0 && core.workers() == 0 && !may_come && !interrupted) {
-    return fmt::format("no worker is left{}",
-                       last_death_.empty() ? "" : "; the last: " + last_death_);
+    std::string text = "no worker is left";
+    if (!last_death_.empty()) text += "; the last: " + last_death_;
+    for (const Member& member : members_) {
+      const auto& why = member.scale.stopped();
+      if (why && last_death_.find(*why) == std::string::npos) {
+        text += fmt::format("; no other was started: {}", *why);
+      }
+    }
+    return text;
   }
   // One that has not connected yet may still be a better one.
   const std::string problem = core.CommonProblem();
@@ -251,14 +280,24 @@ std::optional<std::string> Workforce::Problem(Employer& core, bool interrupted) 
   return std::nullopt;
 }
 
+// What the others of the pools can do is none of its work.
+Scale::Demand Workforce::DemandOf(const Member& member, Employer& core) const {
+  uint64_t elsewhere = 0;
+  for (const Member& other : members_) {
+    if (&other != &member) elsewhere += other.connected.size() * other.slots;
+  }
+  const uint64_t tasks = core.demand();
+  return {tasks - std::min(tasks, elsewhere), core.task_time()};
+}
+
 void Workforce::Steer(Time now, Employer& core) {
-  const Scale::Demand demand{core.demand(), core.mean_task_time()};
   for (Member& member : members_) {
     if (member.pool->traits().lends) {
-      Lend(member, demand.tasks);
+      Lend(member, core.demand());
       continue;
     }
     if (core.draining()) continue;
+    const Scale::Demand demand = DemandOf(member, core);
     Scale::Step step = member.scale.Next(now, demand, member.supply);
     if (step.start > 0) Start(member, step.start);
     if (!step.withdraw.empty()) member.pool->Withdraw(std::move(step.withdraw));
@@ -266,19 +305,20 @@ void Workforce::Steer(Time now, Employer& core) {
   }
 }
 
-// Those that run are never more than may be; they go as they have nothing to do for long.
+// Those that run are never more than may be; they go as they have nothing to do for long, but not
+// those that would be missed at once.
 void Workforce::LetIdleGo(Time now, Member& member, const Scale::Demand& demand, Employer& core) {
   if (!member.idle_timeout) return;
   uint64_t surplus = member.supply.alive + member.supply.starting;
-  surplus -= std::min(surplus, member.scale.Least(demand));
+  surplus -= std::min<uint64_t>(surplus, member.scale.Wanted(demand) + member.dismissed.size());
+  if (surplus == 0) return;
+  const auto limit = std::chrono::ceil<std::chrono::seconds>(*member.idle_timeout).count();
   for (const std::string& allocation : core.Idle(now, *member.idle_timeout)) {
     if (surplus == 0) return;
-    if (!member.started.contains(allocation)) continue;
+    if (!member.connected.contains(allocation)) continue;
     --surplus;
-    core.OnDismissed(
-        allocation,
-        fmt::format("it had nothing to do for {} s",
-                    std::chrono::ceil<std::chrono::seconds>(*member.idle_timeout).count()));
+    member.dismissed.insert(allocation);
+    core.OnDismissed(allocation, fmt::format("it had nothing to do for {} s", limit));
   }
 }
 
@@ -305,11 +345,16 @@ void Workforce::EndSilent(const std::string& allocation) {
 }
 
 bool Workforce::Avoid(const std::string& host) {
-  bool elsewhere = false;
-  for (const Member& member : members_) {
-    if (member.pool->traits().same_host && !member.pool->traits().lends) continue;
-    elsewhere = true;
-    member.pool->Avoid(host);
+  const auto here = [](const Member& member) {
+    return member.pool->traits().same_host && !member.pool->traits().lends;
+  };
+  const bool elsewhere = !std::all_of(members_.begin(), members_.end(), here);
+  for (Member& member : members_) {
+    if (!here(member)) {
+      member.pool->Avoid(host);
+    } else if (elsewhere) {
+      member.scale.Stop(fmt::format("tasks fail on {}, and elsewhere they do not", host));
+    }
   }
   return elsewhere;
 }

@@ -30,8 +30,9 @@ struct PoolShare {
 /// and when nobody is left to work. On the loop's thread.
 class Workforce {
  public:
-  /// `warm`: the workers are kept up whatever there is to do.
-  explicit Workforce(const std::vector<PoolShare>& pools, bool warm = false);
+  /// `open`: work may come at any time, so that workers are kept up whatever there is to do.
+  /// `warm`: what gets done is no matter of theirs.
+  Workforce(const std::vector<PoolShare>& pools, bool open, bool warm);
 
   /// What a pool has to say; handed to On.
   struct Word {
@@ -72,6 +73,7 @@ class Workforce {
     explicit Member(Scale of) : scale(std::move(of)) {}
     Pool* pool = nullptr;
     unsigned workers = 0;
+    unsigned slots = 1;
     Scale scale;
     /// None: those without work stay.
     std::optional<Time> idle_timeout;
@@ -81,10 +83,13 @@ class Workforce {
     /// Jobs that were submitted and not told of yet.
     uint64_t unlisted = 0;
     std::set<std::string> started;
-    /// Since when jobs run whose workers are not connected, and how many looks in a row have found
-    /// that a job can never start.
+    /// Jobs that live: whose workers have connected, and were told to go; since when they run
+    /// without a connected worker, or can never start; and which were ended for the former.
+    std::set<std::string> connected;
+    std::set<std::string> dismissed;
     std::map<std::string, Time> unheard;
-    std::map<std::string, unsigned> hopeless;
+    std::map<std::string, Time> hopeless;
+    std::set<std::string> given_up;
     /// Of one that lends: for how many there was work when it was last told, and why no more will
     /// come, if so.
     uint64_t wanted = 0;
@@ -101,7 +106,9 @@ class Workforce {
   void LetIdleGo(Time now, Member& member, const Scale::Demand& demand, Employer& core);
   void LookForSilent(Time now, Member& member, const JobState& job, Employer& core,
                      RunObserver& observer);
-  void LookForHopeless(Member& member, const JobState& job, RunObserver& observer);
+  void LookForHopeless(Time now, Member& member, const std::vector<JobState>& jobs,
+                       RunObserver& observer);
+  Scale::Demand DemandOf(const Member& member, Employer& core) const;
   void Stop(Member& member, const std::string& reason, RunObserver& observer);
   void TellOfWaiting(Time now, Member& member, const std::string& waits, RunObserver& observer);
   std::optional<std::string> OnSubmitted(Time now, Member& member, const Submitted& submitted,
@@ -111,6 +118,7 @@ class Workforce {
   std::optional<std::string> OnEnded(Time now, Member& member, const JobState& job, Employer& core,
                                      RunObserver& observer);
 
+  const bool warm_;
   std::vector<Member> members_;
   uint64_t workers_ = 0;
   std::string pending_reason_;

@@ -310,12 +310,12 @@ bool RunSession::same_host() const {
                      [](const auto& pool) { return pool->traits().same_host; });
 }
 
-Transport RunSession::Wire(Recovered& recovered, bool lends) {
+Transport RunSession::Wire(Recovered& recovered, bool open, bool lends) {
   keys_ = std::make_unique<RunKeys>(*directory_, definition_.run);
   Transport transport = Listen(lends);
   for (const auto& pool : pools_) pool->HoldOpen(directory_->workers_lock());
   if (journal_) TakeOver(recovered);
-  workforce_ = std::make_unique<Workforce>(shares_, lends);
+  workforce_ = std::make_unique<Workforce>(shares_, open, lends);
   return transport;
 }
 
@@ -323,7 +323,7 @@ MasterLoop& RunSession::Start(CoreOptions core, MasterLoop::Options loop, Recove
                               TaskSource& tasks, const MakeWriter& make_writer) {
   FillCommon(core);
   const bool journalled = journal_.has_value();
-  Transport transport = Wire(recovered, false);
+  Transport transport = Wire(recovered, core.open, false);
   loop.spool = directory_->File("spool");
   loop.copies = directory_->File("copy-");
   loop.keep_alive = [this] {

@@ -77,7 +77,7 @@ class RunSession {
   MasterLoop& Start(CoreOptions core, MasterLoop::Options loop, Recovered recovered,
                     TaskSource& tasks, const MakeWriter& make_writer);
   /// The first half of that, for a loop of another kind. `lends` as in the connection file.
-  Transport Wire(Recovered& recovered, bool lends);
+  Transport Wire(Recovered& recovered, bool open, bool lends);
   Workforce& workforce() { return *workforce_; }
   void FillCommon(RunText& text) const;
   /// Whether a scheduler may name the cause of a loss after it; whether all workers are on this

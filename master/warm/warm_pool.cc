@@ -113,7 +113,7 @@ WarmPoolEnd KeepWarmPool(const WarmPoolOptions& options, RunObserver& observer) 
   const std::string file = session.directory().File("pool.json");
   loop.ending = [file](const std::string&) { unlink(file.c_str()); };
 
-  Transport transport = session.Wire(recovered, true);
+  Transport transport = session.Wire(recovered, true, true);
   observer.Started(plan.workers, plan.workers, plan.slots);
   WritePoolFile(loop.pool);
   session.directory().Keep();

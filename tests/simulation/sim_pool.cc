@@ -78,7 +78,8 @@ void SimPool::TellHostEnded(const std::string& allocation, bool explained, Time 
   After(delay, [this, allocation, explained] {
     if (over_) return;
     if (core_ == nullptr) return TellHostEnded(allocation, explained, seconds(5));
-    core_->OnAllocationEnded(MasterNow(), allocation, "its job ended", explained);
+    core_->OnAllocationEnded(MasterNow(), allocation, "its job ended",
+                             explained ? Blame::kNobody : Blame::kFinal);
     StepMaster();
   });
 }
@@ -248,7 +249,8 @@ void SimPool::StartMaster() {
   inbox_.clear();
   Say(fmt::format("master {} starts", master_));
   for (const auto& host : hosts_) {
-    if (!host->alive) core_->OnAllocationEnded(MasterNow(), host->allocation, "gone", true);
+    if (!host->alive)
+      core_->OnAllocationEnded(MasterNow(), host->allocation, "gone", Blame::kNobody);
   }
   StepMaster();
   Tick(master_);
@@ -366,7 +368,8 @@ void SimPool::Do(Lent& lent) {
 void SimPool::Do(LoanEnded& ended) {
   ToRun(ended.borrower, [this, ended](Client& client) {
     if (client.loans.erase(ended.loan) == 0) return;
-    client.run->TellEnded(AllocationOf(ended.loan), ended.explained);
+    client.run->TellEnded(AllocationOf(ended.loan),
+                          ended.explained ? Blame::kNobody : Blame::kFinal);
   });
 }
 
@@ -499,7 +502,7 @@ void SimPool::OnPoolGone(Client& client) {
 
 // Whatever still lives of them shows it.
 void SimPool::EndAllLoans(Client& client) {
-  for (const LoanId loan : client.loans) client.run->TellEnded(AllocationOf(loan), true);
+  for (const LoanId loan : client.loans) client.run->TellEnded(AllocationOf(loan), Blame::kNobody);
   if (!world_.scheduled) client.loans.clear();
 }
 

@@ -26,7 +26,8 @@ SimRun::SimRun(const World& world, RunId id, Timeline& timeline, const Trace& tr
       program_(world.tasks),
       slots_(
           world_, random_, timeline_, workers_,
-          {[this](SimWorker& w) { KillWorker(w, false); }, [this](SimWorker& w) { WakeWorker(w); },
+          {[this](SimWorker& w) { KillWorker(w, world_.hungry ? Blame::kMemory : Blame::kFinal); },
+           [this](SimWorker& w) { WakeWorker(w); },
            [this](const std::string& line) { Say(line); }}),
       journal_(world.embedding ? 0 : world.tasks),
       rows_(world_) {}
@@ -90,8 +91,9 @@ void SimRun::StartMaster() {
   // What is known to be dead.
   for (const auto& w : workers_) {
     if (w->alive || w->machine != nullptr) continue;
+    const auto blamed = blamed_.find(w->number);
     core_->OnAllocationEnded(MasterNow(), w->allocation, "its job ended",
-                             explained_.contains(w->number));
+                             blamed == blamed_.end() ? Blame::kFinal : blamed->second);
   }
   for (const Results& results : spool_) core_->OnSpooled(MasterNow(), results);
   StepMaster();
@@ -307,7 +309,7 @@ void SimRun::Do(EndJob& job) {
   if (lender_ != nullptr) return lender_->OnSilent(*this, job.allocation);
   if (world_.scheduled) return;
   for (const auto& w : workers_) {
-    if (w->allocation == job.allocation && w->alive) KillWorker(*w, false);
+    if (w->allocation == job.allocation && w->alive) KillWorker(*w, Blame::kFinal);
   }
 }
 void SimRun::Do(Finished&) {
@@ -355,7 +357,8 @@ void SimRun::KillMaster() {
     StartMaster();
     // An earlier master's are waited for until their jobs end: a time limit sees to that.
     for (const auto& w : workers_) {
-      if (w->hangs()) After(random_.Within(minutes(4)), [this, &w = *w] { KillWorker(w, true); });
+      if (w->hangs())
+        After(random_.Within(minutes(4)), [this, &w = *w] { KillWorker(w, Blame::kNobody); });
     }
     if (lender_ != nullptr || over_) return;
     while (AliveWorkers() < (world_.scheduled ? 1 : world_.workers)) StartWorker();
@@ -389,10 +392,10 @@ void SimRun::Trouble() {
   }
   if (SimWorker* w = AnyWorker()) {
     if (random_.Chance(world_.kill_worker)) {
-      KillWorker(*w, random_.Chance(300));
+      KillWorker(*w, random_.Chance(300) ? Blame::kNobody : Blame::kFinal);
     } else if (random_.Chance(world_.stop_worker)) {
       // Nobody waits for one that has never connected.
-      if (random_.Chance(100) && core_ != nullptr && core_->HasSession(w->allocation)) {
+      if (random_.Chance(100) && core_ != nullptr && core_->IsConnected(w->allocation)) {
         w->stopped_until = Time::max();
         Say(fmt::format("worker {} hangs", w->number));
       } else {

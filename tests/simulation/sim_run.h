@@ -57,7 +57,7 @@ class SimRun {
   /// It is killed, and nobody tells the master.
   void KillLoan(SimWorker& w);
   /// What the master is told.
-  void TellEnded(const std::string& allocation, bool explained);
+  void TellEnded(const std::string& allocation, Blame blame);
   void TellLimit(const std::string& allocations, uint64_t workers,
                  const std::vector<std::string>& spared = {});
   bool has_master() const { return core_ != nullptr; }
@@ -89,9 +89,9 @@ class SimRun {
   void StartWorker();
   SimWorker& MakeWorker(const std::string& allocation, SimMachine* machine = nullptr);
   void Connect(SimWorker& w);
-  void KillWorker(SimWorker& w, bool explained);
+  void KillWorker(SimWorker& w, Blame blame);
   void Dies(SimWorker& w);
-  void TellEndedLater(const std::string& allocation, bool explained, Time delay);
+  void TellEndedLater(const std::string& allocation, Blame blame, Time delay);
   uint64_t AliveWorkers() const;
   SimWorker* AnyWorker();
   void WakeWorker(SimWorker& w);
@@ -155,7 +155,7 @@ class SimRun {
 
   std::vector<std::unique_ptr<SimWorker>> workers_;
   SimSlots slots_;
-  std::set<uint64_t> explained_;
+  std::map<uint64_t, Blame> blamed_;
   std::map<ConnectionId, Link> links_;
   ConnectionId next_connection_ = 0;
   std::set<AttemptId> given_;

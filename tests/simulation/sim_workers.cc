@@ -61,7 +61,7 @@ void SimRun::Dies(SimWorker& w) {
   if (w.machine != nullptr && w.machine->trial == &w) w.machine->trial = nullptr;
 }
 
-void SimRun::KillWorker(SimWorker& w, bool explained) {
+void SimRun::KillWorker(SimWorker& w, Blame blame) {
   if (!w.alive) return;
   Say(fmt::format("worker {} dies", w.number));
   if (w.machine != nullptr && world_.takes_machine) {
@@ -73,11 +73,11 @@ void SimRun::KillWorker(SimWorker& w, bool explained) {
     w.machine->ended(w, false);
     return;
   }
-  if (explained) explained_.insert(w.number);
+  blamed_[w.number] = blame;
   Dies(w);
   // Its scheduler tells the master, if there is one then, sooner or later.
   const Time told = world_.scheduled ? random_.Within(seconds(100)) : random_.Within(seconds(1));
-  TellEndedLater(w.allocation, explained, told);
+  TellEndedLater(w.allocation, blame, told);
   if (now_ < world_.quiet_after) {
     if (AliveWorkers() < world_.workers + 2)
       After(random_.Within(seconds(5)), [this] { StartWorker(); });
@@ -92,21 +92,21 @@ void SimRun::KillLoan(SimWorker& w) {
   Dies(w);
 }
 
-void SimRun::TellEndedLater(const std::string& allocation, bool explained, Time delay) {
-  After(delay, [this, allocation, explained] {
+void SimRun::TellEndedLater(const std::string& allocation, Blame blame, Time delay) {
+  After(delay, [this, allocation, blame] {
     if (over_) return;
     if (core_ == nullptr) {
-      TellEndedLater(allocation, explained, seconds(5));
+      TellEndedLater(allocation, blame, seconds(5));
     } else {
-      TellEnded(allocation, explained);
+      TellEnded(allocation, blame);
     }
   });
 }
 
-void SimRun::TellEnded(const std::string& allocation, bool explained) {
+void SimRun::TellEnded(const std::string& allocation, Blame blame) {
   if (core_ == nullptr || over_) return;
   ReadSpool();
-  core_->OnAllocationEnded(MasterNow(), allocation, "its job ended", explained);
+  core_->OnAllocationEnded(MasterNow(), allocation, "its job ended", blame);
   StepMaster();
 }
 
@@ -228,7 +228,7 @@ void SimRun::Do(SimWorker& w, Exit& exit) {
   if (w.machine != nullptr) {
     w.machine->ended(w, true);
   } else if (!over_ && !finished_) {
-    TellEndedLater(w.allocation, true, random_.Within(seconds(2)));
+    TellEndedLater(w.allocation, Blame::kNobody, random_.Within(seconds(2)));
     After(random_.Within(seconds(5)), [this] {
       if (AliveWorkers() == 0) StartWorker();
     });

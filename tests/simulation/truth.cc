@@ -53,7 +53,8 @@ void CheckOutcome(const World& world, TaskId task, const SimJournal::Row& row) {
         fmt::format("task {} ended as {} though it was good", task, static_cast<int>(row.outcome))};
   }
   if (fate == Fate::kFails && ok) throw Broken{fmt::format("task {} cannot be ok", task)};
-  if ((fate == Fate::kDeadly || fate == Fate::kLethal) && !crashed)
+  const bool memory = world.hungry && fate == Fate::kDeadly && row.outcome == Outcome::kMemory;
+  if ((fate == Fate::kDeadly || fate == Fate::kLethal) && !crashed && !memory)
     throw Broken{fmt::format("task {} cannot have survived", task)};
 }
 

@@ -41,6 +41,7 @@ World Draw(uint64_t seed) {
   world.deadly = some(200, 100);
   world.black_hole = world.workers > 1 && random.Chance(150);
   world.slow = random.Chance(150);
+  world.hungry = random.Chance(500);
   world.longest_task = random.Chance(500) ? Time(milliseconds(100)) : Time(seconds(20));
   world.out_of_reach = 2 * world.lease;
   // A fence is put to the test by workers that are cut off and live, for longer than what keeps

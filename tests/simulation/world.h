@@ -51,6 +51,8 @@ struct World {
   /// them; workers on whose host nothing starts.
   uint64_t failing = 0, flaky = 0, deadly = 0, lethal = 0;
   bool black_hole = false;
+  /// What takes its worker with it takes its memory, and the scheduler says so.
+  bool hungry = false;
   /// The first worker does everything late: as a machine that swaps.
   bool slow = false;
   Time longest_task{};

@@ -103,7 +103,7 @@ TEST_F(CoreTest, ALostWorkersTasksGoToOthersAndOnlyRunningOnesAreCharged) {
   const auto given = Given(Join(1, 1, 1), 1);
   ASSERT_GE(given.size(), 2u);
   Report(1, Started{kRun, {{given[0].task, given[0].attempt, 0}}});
-  core_->OnAllocationEnded(now_, "local 1", "killed", false);
+  core_->OnAllocationEnded(now_, "local 1", "killed", Blame::kFinal);
   const auto lost = Take();
   const auto failures = Written<FailureRecord>(lost);
   ASSERT_EQ(failures.size(), 1u);
@@ -121,7 +121,7 @@ TEST_F(CoreTest, ALossThatTheSchedulerExplainsChargesNobody) {
   Start(4);
   const auto given = Given(Join(1, 1, 1), 1);
   Report(1, Started{kRun, {{given[0].task, given[0].attempt, 0}}});
-  core_->OnAllocationEnded(now_, "local 1", "preempted", true);
+  core_->OnAllocationEnded(now_, "local 1", "preempted", Blame::kNobody);
   EXPECT_TRUE(Written<FailureRecord>(Take()).empty());
 }
 
@@ -131,7 +131,7 @@ TEST_F(CoreTest, ATaskThatTakesItsWorkerWithItThreeTimesIsSetAside) {
     const auto given = Given(Join(i, i, 1), i);
     ASSERT_EQ(given.size(), 1u);
     Report(i, Started{kRun, {{given[0].task, given[0].attempt, 0}}});
-    core_->OnAllocationEnded(now_, "local " + std::to_string(i), "killed", false);
+    core_->OnAllocationEnded(now_, "local " + std::to_string(i), "killed", Blame::kFinal);
     const auto results = Written<ResultRecord>(Take());
     EXPECT_EQ(results.size(), i == 3 ? 1u : 0u);
     if (!results.empty()) {
@@ -141,19 +141,81 @@ TEST_F(CoreTest, ATaskThatTakesItsWorkerWithItThreeTimesIsSetAside) {
   }
 }
 
+// A worker whose memory is gone with one task on it shows whose fault it was.
+TEST_F(CoreTest, WhatRanAloneWhereTheMemoryWentEndsAsMemory) {
+  Start(1);
+  Join(1, 1, 1);
+  const AttemptRef only = held_[1].at(0);
+  Report(1, Started{kRun, {{only.task, only.attempt, 0}}});
+  core_->OnAllocationEnded(now_, "local 1", "OUT_OF_MEMORY", Blame::kMemory);
+  const auto results = Written<ResultRecord>(Take());
+  ASSERT_EQ(results.size(), 1u);
+  EXPECT_EQ(results[0].result.outcome, Outcome::kMemory);
+  EXPECT_EQ(results[0].worker, 1u);
+  EXPECT_NE(results[0].result.details->error.find("it ran alone there: OUT_OF_MEMORY"),
+            std::string::npos);
+}
+
+TEST_F(CoreTest, OfSeveralThatMayHaveTakenTheMemoryEachIsTriedAloneAndNoneIsCharged) {
+  Start(6);
+  Join(1, 1, 2);
+  const auto held = held_[1];
+  ASSERT_GE(held.size(), 2u);
+  Report(1,
+         Started{kRun, {{held[0].task, held[0].attempt, 0}, {held[1].task, held[1].attempt, 1}}});
+  core_->OnAllocationEnded(now_, "local 1", "OUT_OF_MEMORY", Blame::kMemory);
+  const auto lost = Take();
+  EXPECT_TRUE(Written<ResultRecord>(lost).empty());
+  EXPECT_TRUE(Written<FailureRecord>(lost).empty());
+  Join(2, 2, 2);
+  ASSERT_EQ(held_[2].size(), 1u);
+  EXPECT_EQ(held_[2][0].task, held[0].task);
+  // It was innocent; the next one was not.
+  Finish(2, held_[2][0]);
+  ASSERT_EQ(held_[2].size(), 2u);
+  EXPECT_EQ(held_[2][1].task, held[1].task);
+  core_->OnAllocationEnded(now_, "local 2", "OUT_OF_MEMORY", Blame::kMemory);
+  const auto results = Written<ResultRecord>(Take());
+  ASSERT_EQ(results.size(), 1u);
+  EXPECT_EQ(results[0].result.task, held[1].task);
+  EXPECT_EQ(results[0].result.outcome, Outcome::kMemory);
+  Join(3, 3, 2);
+  EXPECT_GT(held_[3].size(), 1u);
+}
+
+TEST_F(CoreTest, AWorkerThatFellSilentBeforeItsMemoryWasBlamed) {
+  options_.explained_late = true;
+  Start(1);
+  Join(1, 1, 1);
+  const AttemptRef only = held_[1].at(0);
+  Report(1, Started{kRun, {{only.task, only.attempt, 0}}});
+  Pass(seconds(31));
+  // It is tried again meanwhile.
+  Join(2, 2, 1);
+  ASSERT_EQ(held_[2].size(), 1u);
+  core_->OnAllocationEnded(now_, "local 1", "OUT_OF_MEMORY", Blame::kMemory);
+  const auto actions = Take();
+  const auto results = Written<ResultRecord>(actions);
+  ASSERT_EQ(results.size(), 1u);
+  EXPECT_EQ(results[0].result.outcome, Outcome::kMemory);
+  EXPECT_EQ(Written<FailureRecord>(actions)[0].kind, FailureKind::kTakenBack);
+  // Where it runs now it is ended.
+  EXPECT_EQ(Only<Cancel>(actions).to, 2u);
+}
+
 TEST_F(CoreTest, WhatMayHaveKilledItsWorkerUnreportedIsTriedAloneAndThenCharged) {
   Start(4);
   const auto given = Given(Join(1, 1, 1), 1);
   ASSERT_EQ(given.size(), 2u);
   for (uint8_t i = 2; i <= 4; ++i) {
-    core_->OnAllocationEnded(now_, "local " + std::to_string(i - 1), "killed", false);
+    core_->OnAllocationEnded(now_, "local " + std::to_string(i - 1), "killed", Blame::kFinal);
     const auto lost = Take();
     EXPECT_EQ(Written<FailureRecord>(lost).size(), i == 2 ? 0u : 1u);
     const auto alone = Given(Join(i, i, 1), i);
     ASSERT_EQ(alone.size(), 1u);
     EXPECT_EQ(alone[0].task, given[0].task);
   }
-  core_->OnAllocationEnded(now_, "local 4", "killed", false);
+  core_->OnAllocationEnded(now_, "local 4", "killed", Blame::kFinal);
   const auto results = Written<ResultRecord>(Take());
   ASSERT_EQ(results.size(), 1u);
   EXPECT_EQ(results[0].result.outcome, Outcome::kCrashed);
@@ -166,7 +228,7 @@ TEST_F(CoreTest, InOneSlotOnlyWhatStartedLastIsCharged) {
   ASSERT_GE(given.size(), 2u);
   Report(1, Started{kRun, {{given[0].task, given[0].attempt, 0}}});
   Report(1, Started{kRun, {{given[1].task, given[1].attempt, 0}}});
-  core_->OnAllocationEnded(now_, "local 1", "killed", false);
+  core_->OnAllocationEnded(now_, "local 1", "killed", Blame::kFinal);
   const auto failures = Written<FailureRecord>(Take());
   ASSERT_EQ(failures.size(), 1u);
   EXPECT_EQ(failures[0].attempt, given[1]);
@@ -175,7 +237,7 @@ TEST_F(CoreTest, InOneSlotOnlyWhatStartedLastIsCharged) {
 TEST_F(CoreTest, WhatWasNeverStartedIsNotCountedAsTried) {
   Start(1);
   Join(1, 1, 1);
-  core_->OnAllocationEnded(now_, "local 1", "killed", false);
+  core_->OnAllocationEnded(now_, "local 1", "killed", Blame::kFinal);
   Take();
   uint64_t gives = 0;
   for (const Action& action : Join(2, 2, 1)) {
@@ -216,7 +278,7 @@ TEST_F(CoreTest, ChargedTasksNeverShareAWorker) {
   ASSERT_EQ(given.size(), 2u);
   Report(1, Started{kRun,
                     {{given[0].task, given[0].attempt, 0}, {given[1].task, given[1].attempt, 1}}});
-  core_->OnAllocationEnded(now_, "local 1", "killed", false);
+  core_->OnAllocationEnded(now_, "local 1", "killed", Blame::kFinal);
   Take();
   EXPECT_EQ(Given(Join(2, 2, 2), 2).size(), 1u);
   EXPECT_EQ(Given(Join(3, 3, 2), 3).size(), 1u);
@@ -269,7 +331,7 @@ TEST_F(CoreTest, TheLateOkOfAWorkerThatWasForgottenCountsFromItAlone) {
 TEST_F(CoreTest, AnErrorOfAnAttemptThatWasGivenUpDoesNotCount) {
   Start(1);
   const auto given = Given(Join(1, 1, 1), 1);
-  core_->OnAllocationEnded(now_, "local 1", "gone", true);
+  core_->OnAllocationEnded(now_, "local 1", "gone", Blame::kNobody);
   Take();
   Join(2, 2, 1);
   Join(3, 1, 1, {{kRun, given[0].task, given[0].attempt, HeldState::kRunning}});

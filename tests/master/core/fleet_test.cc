@@ -26,7 +26,8 @@ class Listener final : public Tenant {
     last = loss;
     return tasks;
   }
-  void OnExplained(Time, const Worker& worker, bool explained) override {
+  void OnExplained(Time, const Worker& worker, Blame blame) override {
+    const bool explained = blame == Blame::kNobody;
     told.push_back(fmt::format("{} {}", worker.number, explained ? "explained" : "unexplained"));
   }
   void OnForgotten(const Worker& worker) override {
@@ -180,7 +181,7 @@ TEST_F(FleetTest, SilenceEndsALeaseAndAPauseOfTheMasterDoesNot) {
   listener_.tasks = 3;
   Pass(seconds(31));
   EXPECT_TRUE(worker.gone());
-  EXPECT_EQ(listener_.last.blame, Loss::Blame::kProvisional);
+  EXPECT_EQ(listener_.last.blame, Blame::kProvisional);
   EXPECT_GT(listener_.last.runs_until, now_ + seconds(30));
   EXPECT_EQ(fleet_->workers().here(), 0u);
   EXPECT_EQ(Written<WorkerEndRecord>().size(), 1u);
@@ -189,7 +190,7 @@ TEST_F(FleetTest, SilenceEndsALeaseAndAPauseOfTheMasterDoesNot) {
 TEST_F(FleetTest, AJobThatIsSaidToHaveEndedIsLostUnlessItAnswers) {
   Start(true);
   const Worker& worker = Join(5, 1);
-  fleet_->OnAllocationEnded(now_, "job 1", "out of memory", true);
+  fleet_->OnAllocationEnded(now_, "job 1", "out of memory", Blame::kNobody);
   Pass(seconds(2));
   EXPECT_FALSE(worker.gone());
   // It answers the `who` that this brings.
@@ -197,13 +198,13 @@ TEST_F(FleetTest, AJobThatIsSaidToHaveEndedIsLostUnlessItAnswers) {
   fleet_->OnHello(now_, 5, {Offered(5), 0}, hello);
   Pass(seconds(2));
   EXPECT_FALSE(worker.gone());
-  fleet_->OnAllocationEnded(now_, "job 1", "out of memory", true);
+  fleet_->OnAllocationEnded(now_, "job 1", "out of memory", Blame::kNobody);
   Pass(seconds(4));
   EXPECT_TRUE(worker.gone());
-  EXPECT_EQ(listener_.last.blame, Loss::Blame::kNobody);
+  EXPECT_EQ(listener_.last.blame, Blame::kNobody);
   // What the scheduler says later is for whoever was charged.
   listener_.told.clear();
-  fleet_->OnAllocationEnded(now_, "job 1", "node failed", true);
+  fleet_->OnAllocationEnded(now_, "job 1", "node failed", Blame::kNobody);
   EXPECT_EQ(listener_.Told(), std::vector<std::string>{"1 explained"});
 }
 

@@ -130,7 +130,7 @@ class HostileWorld {
         return Tell(from, Below(2) == 0 ? FromWorker(Goodbye{"x"}) : FromWorker(Leaving{"x"}));
       case 10:
         return core_->OnAllocationEnded(now_, "slurm " + std::to_string(Below(4)), "r",
-                                        Below(2) == 0);
+                                        static_cast<Blame>(Below(4)));
       case 11:
         return Pass();
       default:

@@ -241,7 +241,7 @@ TEST_F(LenderTest, ALostWorkersLoansEndAtOnceWhereNobodyExplains) {
   Join(1, 2);
   Borrow(1, 2);
   const auto before = loans_[1];
-  core_->OnAllocationEnded(now_, "slurm 1_1", "killed", false);
+  core_->OnAllocationEnded(now_, "slurm 1_1", "killed", Blame::kFinal);
   Settle();
   EXPECT_EQ(Has(1), 0u);
   for (const LoanId loan : before) EXPECT_EQ(ended_[loan], "killed");
@@ -255,7 +255,7 @@ TEST_F(LenderTest, ALostWorkersLoansWaitForTheirScheduler) {
   Borrow(2, 1);
   Pass(seconds(31));
   EXPECT_TRUE(ended_.empty());
-  core_->OnAllocationEnded(now_, "slurm 1_1", "preempted", true);
+  core_->OnAllocationEnded(now_, "slurm 1_1", "preempted", Blame::kNobody);
   Settle();
   ASSERT_EQ(ended_.size(), 1u);
   EXPECT_EQ(ended_.begin()->second, "explained");
@@ -425,8 +425,8 @@ TEST_F(LenderTest, WhatIsNotKnownYetIsNotEndedByAnothersNews) {
   lender().OnBorrower(1, 1001, 0);
   lender().OnClaimed(1, {loan});
   lender().OnWants(1, 1);
-  core_->OnAllocationEnded(now_, "slurm 1_1", "gone", true);
-  core_->OnAllocationEnded(now_, "slurm 1_1", "gone", true);
+  core_->OnAllocationEnded(now_, "slurm 1_1", "gone", Blame::kNobody);
+  core_->OnAllocationEnded(now_, "slurm 1_1", "gone", Blame::kNobody);
   Settle();
   EXPECT_TRUE(ended_.empty());
   Join(2, 1, {loan});

@@ -56,7 +56,7 @@ TEST_F(CoreTest, ASilentLossIsChargedProvisionallyAndTakenBackIfItIsExplainedInT
   // Not set aside, and not given out, before the scheduler has had its time.
   EXPECT_TRUE(Written<ResultRecord>(lost).empty());
   EXPECT_TRUE(Given(Join(2, 2, 1), 2).empty());
-  core_->OnAllocationEnded(now_, "local 1", "NODE_FAIL", true);
+  core_->OnAllocationEnded(now_, "local 1", "NODE_FAIL", Blame::kNobody);
   const auto explained = Take();
   ASSERT_EQ(Written<FailureRecord>(explained).size(), 1u);
   EXPECT_EQ(Written<FailureRecord>(explained)[0].kind, FailureKind::kTakenBack);
@@ -122,14 +122,14 @@ TEST_F(CoreTest, AWorkerThatAnswersIsAliveWhateverItsSchedulerSays) {
   options_.explained_late = true;
   Start(4);
   Join(1, 1, 1);
-  core_->OnAllocationEnded(now_, "local 1", "NODE_FAIL", true);
+  core_->OnAllocationEnded(now_, "local 1", "NODE_FAIL", Blame::kNobody);
   const auto asked = Take();
   EXPECT_EQ(core_->counts().workers, 1u);
   session_[1] = Only<Who>(asked).session;
   Tell(1, session_[1], 0, HelloOf(1, 1));
   Tick(seconds(4));
   EXPECT_EQ(core_->counts().workers, 1u);
-  core_->OnAllocationEnded(now_, "local 1", "NODE_FAIL", true);
+  core_->OnAllocationEnded(now_, "local 1", "NODE_FAIL", Blame::kNobody);
   Take();
   Tick(seconds(4));
   EXPECT_EQ(core_->counts().workers, 0u);
@@ -279,7 +279,7 @@ TEST_F(CoreTest, AWorkerThatCannotLiveAnyMoreIsNotWaitedFor) {
   Recovered recovered = OneKnownWorker(5, "slurm 1_1", true);
   Start(5, 1, recovered);
   EXPECT_TRUE(Given(Join(2, 2, 1), 2).empty());
-  core_->OnAllocationEnded(now_, "slurm 1_1", "gone", true);
+  core_->OnAllocationEnded(now_, "slurm 1_1", "gone", Blame::kNobody);
   EXPECT_FALSE(Given(Take(), 2).empty());
   // One that nobody watches is given up after two leases.
   recovered.workers[0].watched = false;

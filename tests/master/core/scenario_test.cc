@@ -6,7 +6,7 @@
 //   join C worker=W slots=S [unrecorded] [held=TASK:EPOCH.SERIAL:running|queued|finished ...]
 //   started C TASK...      result C TASK [error|timeout|memory|cancelled]      unstartable C TASK
 //   returned C TASK...     leaving C     goodbye C      cut C
-//   job W ended [explained]     commit     pass SECONDS     drain     expect WORKERS
+//   job W ended [explained|memory]     commit     pass SECONDS     drain     expect WORKERS
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <gtest/gtest.h>
@@ -51,7 +51,10 @@ class Scenario {
     } else if (verb == "commit") {
       Commit();
     } else if (verb == "job") {
-      core_->OnAllocationEnded(now_, "job " + Word(0), "its job ended", Has("explained"));
+      core_->OnAllocationEnded(now_, "job " + Word(0), "its job ended",
+                               Has("explained") ? Blame::kNobody
+                               : Has("memory")  ? Blame::kMemory
+                                                : Blame::kFinal);
     } else if (verb == "expect") {
       core_->OnExpected(std::stoull(Word(0)));
     } else if (verb == "drain") {

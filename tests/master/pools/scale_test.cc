@@ -61,41 +61,63 @@ TEST(ScaleTest, ARefusalHalvesAndWaitsEverLonger) {
   EXPECT_EQ(scale.Next(now + minutes(10), demand, {4, 0, {}}).start, 1u);
 }
 
-TEST(ScaleTest, WhatIsPendingAndNotNeededIsTakenBackAfterThreeLooks) {
+TEST(ScaleTest, WhatIsPendingAndNotNeededForAWhileIsTakenBack) {
   Scale scale({0, 8, 1});
-  const Scale::Supply supply{5, 0, {"a", "b", "c"}};
-  const auto look = [&](uint64_t tasks) {
-    scale.OnLook();
-    return scale.Next(seconds(1), {tasks, {}}, supply).withdraw;
+  Scale::Supply supply{5, 0, {"a", "b", "c"}};
+  Time now = seconds(1);
+  const auto withdrawn = [&](uint64_t tasks, Time later) {
+    now += later;
+    return scale.Next(now, {tasks, {}}, supply).withdraw;
   };
-  EXPECT_TRUE(look(4).empty());
-  EXPECT_TRUE(look(4).empty());
-  // Of one look it is asked once.
-  EXPECT_TRUE(scale.Next(seconds(1), {4, {}}, supply).withdraw.empty());
-  EXPECT_EQ(look(4), std::vector<std::string>{"c"});
+  EXPECT_TRUE(withdrawn(4, {}).empty());
+  EXPECT_TRUE(withdrawn(4, Scale::kSteady - seconds(1)).empty());
+  EXPECT_EQ(withdrawn(4, seconds(1)), std::vector<std::string>{"c"});
   EXPECT_TRUE(scale.WasWithdrawn("c"));
   EXPECT_FALSE(scale.WasWithdrawn("c"));
-  EXPECT_TRUE(look(0).empty());
-  EXPECT_TRUE(look(5).empty());
-  EXPECT_TRUE(look(0).empty());
-  EXPECT_TRUE(look(0).empty());
+  // What was needed meanwhile begins anew.
+  EXPECT_TRUE(withdrawn(0, seconds(1)).empty());
+  EXPECT_TRUE(withdrawn(5, seconds(10)).empty());
+  EXPECT_TRUE(withdrawn(0, seconds(10)).empty());
+  // Nor is anything while some are being submitted.
+  supply.starting = 1;
+  EXPECT_TRUE(withdrawn(0, Scale::kSteady).empty());
+  supply.starting = 0;
+  EXPECT_TRUE(withdrawn(0, seconds(1)).empty());
   // Those that run leave by themselves.
-  EXPECT_EQ(look(0), (std::vector<std::string>{"a", "b", "c"}));
+  EXPECT_EQ(withdrawn(0, Scale::kSteady), (std::vector<std::string>{"a", "b", "c"}));
 }
 
 TEST(ScaleTest, ThreeDeadLaunchesInARowEndItAndAnyWorkerThatConnectsForgivesThem) {
   Scale scale({4, 4, 1});
-  scale.OnDeadLaunch("FAILED");
-  scale.OnDeadLaunch("FAILED");
+  const Time now = seconds(1);
+  scale.OnDeadLaunch(now, "FAILED", false);
+  scale.OnDeadLaunch(now, "FAILED", false);
   scale.OnConnected();
-  scale.OnDeadLaunch("FAILED");
-  scale.OnDeadLaunch("FAILED");
+  scale.OnDeadLaunch(now, "FAILED", false);
+  scale.OnDeadLaunch(now, "FAILED", false);
   EXPECT_FALSE(scale.stopped());
-  scale.OnDeadLaunch("no such program");
+  EXPECT_EQ(scale.Next(now, {100, {}}, {}).start, 4u);
+  scale.OnDeadLaunch(now, "no such program", false);
   ASSERT_TRUE(scale.stopped());
   EXPECT_NE(scale.stopped()->find("3 workers in a row"), std::string::npos);
   EXPECT_NE(scale.stopped()->find("no such program"), std::string::npos);
-  EXPECT_EQ(scale.Next(seconds(1), {100, {}}, {}).start, 0u);
+  EXPECT_EQ(scale.Next(now, {100, {}}, {}).start, 0u);
+}
+
+// One machine may be broken, and the others not.
+TEST(ScaleTest, WhileOthersAreThereDeadLaunchesAreTriedEverMoreRarely) {
+  Scale scale({4, 4, 1});
+  Time now = seconds(1);
+  uint64_t tried = 0;
+  for (; now < std::chrono::hours(1); now += seconds(1)) {
+    if (scale.Next(now, {100, {}}, {3, 0, {}}).start == 0) continue;
+    ++tried;
+    scale.OnAccepted();
+    scale.OnDeadLaunch(now, "FAILED", true);
+  }
+  EXPECT_FALSE(scale.stopped());
+  EXPECT_GT(tried, 8u);
+  EXPECT_LT(tried, 20u);
 }
 
 /// A batch system with a queue, where jobs start late, end early, and are refused; and work that
@@ -114,15 +136,10 @@ class LittleWorld {
   void Run() {
     Scale scale(bounds_);
     Burst();
-    uint64_t looks = 0;
     for (; now_ < std::chrono::hours(2); now_ += seconds(1)) {
       // Work is done, jobs start and end.
       Work();
       if (Below(400) == 0) Burst();
-      if (now_.count() / 1'000'000'000 % 5 == 0) {
-        scale.OnLook();
-        ++looks;
-      }
       Scale::Supply supply;
       for (const Job& job : jobs_) {
         ++supply.alive;
@@ -130,6 +147,7 @@ class LittleWorld {
       }
       const Scale::Demand demand{tasks_, done_ > 0 ? longest_ / 2 : Time{}};
       const Scale::Step step = scale.Next(now_, demand, supply);
+      if (!step.withdraw.empty()) ++withdrawals_;
       for (const std::string& name : step.withdraw) {
         std::erase_if(jobs_, [&](const Job& job) { return job.name == name && !job.runs; });
       }
@@ -150,7 +168,7 @@ class LittleWorld {
       Check(scale);
     }
     // Each is worth a worker that ended, one that was taken back, a burst, or a refusal.
-    EXPECT_LE(submissions_, ended_ + bursts_ * 2 + refusals_ + looks / Scale::kLooks + 1);
+    EXPECT_LE(submissions_, ended_ + bursts_ * 2 + refusals_ + withdrawals_ + 1);
   }
 
  private:
@@ -209,6 +227,7 @@ class LittleWorld {
   uint64_t named_ = 0;
   uint64_t submissions_ = 0;
   uint64_t refusals_ = 0;
+  uint64_t withdrawals_ = 0;
   uint64_t ended_ = 0;
   uint64_t bursts_ = 0;
   uint64_t idle_ = 0;
