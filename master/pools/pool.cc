@@ -307,22 +307,23 @@ void Pool::Bring(StartCommand start) {
   Submit(wanted, left);
 }
 
-// Whether something came of them after all, or may come yet: nothing is submitted beside it.
-bool Pool::AskAboutUncertain() {
-  bool wait = false;
+// Whether something came of submissions that were not answered, or may come yet: nothing is
+// submitted beside it.
+Pool::Uncertainty Pool::AskAboutUncertain() {
+  bool came = false;
   std::erase_if(uncertain_, [&](const Uncertain& one) {
     const auto age = std::chrono::duration_cast<std::chrono::seconds>(
         std::chrono::steady_clock::now() - one.asked);
     try {
       const auto adopted = scheduler_->Adopt({one.token, {}, one.workers, {}, age});
-      if (adopted != Scheduler::Adopted::kGone) wait = true;
+      came = came || adopted == Scheduler::Adopted::kYes;
       return adopted != Scheduler::Adopted::kUnknown;
     } catch (const Error&) {
-      wait = true;
       return false;
     }
   });
-  return wait;
+  if (!uncertain_.empty()) return Uncertainty::kMayCome;
+  return came ? Uncertainty::kCame : Uncertainty::kNone;
 }
 
 // The intent is durable before the submission is made and the id after: a master that dies between
@@ -332,9 +333,19 @@ bool Pool::Submit(unsigned wanted, unsigned workers) {
     callbacks_.event(Submitted{wanted, 0, {}});
     return true;
   }
-  if (!uncertain_.empty() && AskAboutUncertain()) {
-    callbacks_.event(Submitted{wanted, 0, {}});
-    return false;
+  switch (AskAboutUncertain()) {
+    case Uncertainty::kNone:
+      break;
+    case Uncertainty::kCame:
+      // They are told of first.
+      Report();
+      callbacks_.event(Submitted{wanted, 0, {}});
+      return false;
+    case Uncertainty::kMayCome:
+      callbacks_.event(Submitted{wanted, 0,
+                                 "the scheduler has not said what became of the last submission",
+                                 Submitted::Refusal::kForNow});
+      return false;
   }
   const bool outlives = traits_.outlives_master;
   const std::string token = MakeToken();

@@ -198,7 +198,8 @@ class Pool {
   /// False while it may still come.
   bool TakeOver(const OpenAllocation& left);
   void TakeOverLateOnes();
-  bool AskAboutUncertain();
+  enum class Uncertainty { kNone, kCame, kMayCome };
+  Uncertainty AskAboutUncertain();
   void Bring(StartCommand start);
   /// Returns how many workers' jobs live, if the scheduler said so.
   std::optional<unsigned> Report();

@@ -221,6 +221,7 @@ std::optional<std::string> Workforce::OnEnded(Time now, Member& member, const Jo
   member.unheard.erase(job.allocation);
   member.hopeless.erase(job.allocation);
   member.connected.erase(job.allocation);
+  member.started.erase(job.allocation);
   const bool dismissed = member.dismissed.erase(job.allocation) > 0;
   const bool given_up = member.given_up.erase(job.allocation) > 0;
   const bool withdrawn =
@@ -244,8 +245,10 @@ std::optional<std::string> Workforce::OnEnded(Time now, Member& member, const Jo
   if (job.ending == JobEnding::kCancelled && !given_up && core.staying() == 0 && pending() == 0) {
     Stop(member, job.reason, observer);
   }
-  // The cluster may take its machines back as often as it likes.
-  if (explained && (warm_ || job.ending != JobEnding::kTimeLimit)) return std::nullopt;
+  // The cluster may take its machines back as often as it likes; and who had nothing to do has not
+  // failed to do it.
+  const bool idle = warm_ || core.demand() == 0;
+  if (explained && (idle || job.ending != JobEnding::kTimeLimit)) return std::nullopt;
   // A replacement only as long as something gets done between the losses.
   const uint64_t done = core.progress();
   deaths_in_a_row_ = done == done_at_last_death_ ? deaths_in_a_row_ + 1 : 1;

@@ -250,6 +250,18 @@ TEST_F(WorkforceTest, WithinBoundsThereAreAsManyAsThereIsWorkFor) {
   EXPECT_TRUE(observer_.warnings.empty());
 }
 
+TEST_F(WorkforceTest, WhoHadNothingToDoUntilItsTimeLimitHasNotFailed) {
+  open_ = true;
+  Make("slurm", 1);
+  core_.sessions = {"slurm 1_1"};
+  core_.tasks = 0;
+  for (int i = 0; i < 20; ++i) EXPECT_FALSE(Jobs({Ended("slurm 1_1", "TIMEOUT", true)}));
+  core_.tasks = 1;
+  std::optional<std::string> problem;
+  for (int i = 0; i < 20 && !problem; ++i) problem = Jobs({Ended("slurm 1_1", "TIMEOUT", true)});
+  EXPECT_TRUE(problem);
+}
+
 TEST_F(WorkforceTest, WorkersThatNeverConnectEndAPoolAfterThree) {
   Make("slurm", 2);
   for (int i = 0; i < 2; ++i) {
