@@ -52,12 +52,15 @@ constexpr HelpPage kPoolHelp = {
 /// Of the options of a run, those that say how workers are started and watched.
 bool IsOfPools(const RunOption& option) {
   static const std::vector<std::string> kNames = {
-      "workers", "slots", "scheduler", "template", "set", "worker-init", "lease", "on-master-loss"};
+      "slots", "scheduler", "template", "set", "worker-init", "lease", "on-master-loss"};
   return std::find(kNames.begin(), kNames.end(), option.long_name()) != kNames.end();
 }
 
 po::options_description PoolDescription() {
   po::options_description start("options of start", 100, 60);
+  start.add_options()(
+      "workers,w", po::value<std::string>()->value_name("N"),
+      "how many workers, which are replaced when they end [1; a scheduler needs it]");
   AddRunOptions(start, IsOfPools);
   start.add_options()("idle-timeout", po::value<std::string>()->value_name("DURATION"),
                       "end the pool when no run has asked for a slot for so long; 0s: never [30m]")(

@@ -4,10 +4,12 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 
 #include "base/files.h"
 #include "base/json.h"
 #include "cli/commands.h"
+#include "cli/control.h"
 #include "cli/interrupts.h"
 #include "cli/progress.h"
 #include "cli/recorded.h"
@@ -113,23 +115,57 @@ RunSummary Go(const CommandLine& line, const po::variables_map& values, RunOptio
   return summary;
 }
 
+// Of what the user gives now; what is recorded may be of another start.
+void RequireRange(const po::variables_map& given, const RunOptions& options) {
+  if (given.count("idle-timeout") > 0 && !options.workers_least) {
+    throw UsageError("--idle-timeout is for --workers MIN:MAX, as in -w 0:50: others stay");
+  }
+}
+
+// What a run that exists has so far, and what of it would stay as long as its row is the same.
+std::string ResultsSoFar(const std::string& directory, const RunOptions& options) {
+  Database journal = OpenToRead(directory);
+  uint64_t all = 0;
+  uint64_t kept = 0;
+  auto rows = journal.Prepare("SELECT outcome = 0, count(*) FROM results GROUP BY 1");
+  while (rows.Step()) {
+    const auto count = static_cast<uint64_t>(rows.Int(1));
+    all += count;
+    if (!options.rerun && (rows.Int(0) != 0 || !options.failed)) kept += count;
+  }
+  return fmt::format("results so far: {}, of which {} are kept: all other rows would run\n", all,
+                     kept);
+}
+
+int ShowWhatWouldRun(const std::string& directory, RunOptions options) {
+  options.run_dir = directory;
+  if (options.input.empty() || options.input == "-" || !std::filesystem::exists(options.input)) {
+    options.input = directory + "/params.csv";
+  }
+  fmt::print("{}{}", DryRun(options), ResultsSoFar(directory, options));
+  return 0;
+}
+
 int RunCommandLine(const CommandLine& line) {
   po::variables_map values;
   if (!ParseOptions(line, kRun, values)) return 0;
   RunOptions options = TranslateRunOptions(line, values);
-  if (values.count("dry-run") > 0) {
-    fmt::print("{}", DryRun(options));
-    return 0;
-  }
+  const bool dry = values.count("dry-run") > 0;
   const std::string directory =
       AbsolutePath(options.run_dir.empty() ? DefaultRunDirectory(options.input) : options.run_dir);
-  if (options.fresh || !IsRunDirectory(directory) || HeldByMaster(directory)) {
-    return Go(line, values, std::move(options)).status;
+  const bool exists = !options.fresh && IsRunDirectory(directory);
+  if (!exists || HeldByMaster(directory)) {
+    RequireRange(values, options);
+    if (!dry) return Go(line, values, std::move(options)).status;
+    fmt::print("{}", DryRun(options));
+    return 0;
   }
   const CommandLine merged = WithRecorded(directory, line, RunOptionsDescription());
   po::variables_map all;
   ParseOptions(merged, kRun, all);
   options = TranslateRunOptions(merged, all);
+  RequireRange(values, options);
+  if (dry) return ShowWhatWouldRun(directory, std::move(options));
   options.run_dir = directory;
   options.resume = true;
   return Go(merged, all, std::move(options)).status;
@@ -152,6 +188,8 @@ int ResumeCommandLine(const CommandLine& line) {
   po::variables_map all;
   ParseOptions(merged, kResume, all);
   RunOptions options = TranslateRunOptions(merged, all);
+  RequireRange(own, options);
+  if (own.count("dry-run") > 0) return ShowWhatWouldRun(directory, std::move(options));
   if (options.input == "-") options.input.clear();
   options.run_dir = directory;
   options.resume = true;

@@ -133,14 +133,24 @@ void SetPriority(RunOptions& o, const std::string& option, const std::string& va
 
 // N, or MIN:MAX.
 void SetWorkers(RunOptions& o, const std::string& option, const std::string& value) {
+  constexpr uint64_t kMost = 1'000'000;
   const size_t colon = value.find(':');
-  o.workers_least.reset();
-  if (colon == std::string::npos) return Count32(&RunOptions::workers, 1)(o, option, value);
-  Count32(&RunOptions::workers_least, 0)(o, option, value.substr(0, colon));
-  Count32(&RunOptions::workers, 1)(o, option, value.substr(colon + 1));
-  if (*o.workers_least > *o.workers) {
-    throw UsageError(fmt::format("{} {}: MIN is more than MAX", option, value));
+  const bool range = colon != std::string::npos;
+  uint64_t most = 0;
+  uint64_t least = 0;
+  try {
+    most = ParseCount(range ? value.substr(colon + 1) : value, option, 1);
+    if (range) least = ParseCount(value.substr(0, colon), option, 0);
+  } catch (const UsageError&) {
+    throw UsageError(
+        fmt::format("{} '{}': it must be N, or MIN:MAX, as in 20 or 0:50, and N and MAX at least 1",
+                    option, value));
   }
+  if (most > kMost) throw UsageError(fmt::format("{} {}: at most {}", option, value, kMost));
+  if (least > most) throw UsageError(fmt::format("{} {}: MIN is more than MAX", option, value));
+  o.workers = static_cast<unsigned>(most);
+  o.workers_least.reset();
+  if (range) o.workers_least = static_cast<unsigned>(least);
 }
 
 void SetLease(RunOptions& o, const std::string& option, const std::string& value) {
@@ -196,7 +206,7 @@ std::vector<RunOption> OfWorkers() {
       {"scheduler,s", "local|slurm", "where workers run [local]", Text(&RunOptions::scheduler)},
       {"on", "NAME",
        "borrow the slots of this warm pool ('cq pool start'), as others leave them; at most "
-       "--workers of them",
+       "--workers N of them",
        SetPool},
       {"priority", "N",
        "on a warm pool: runs with a larger number get all that they want first [0]", SetPriority},

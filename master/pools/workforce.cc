@@ -315,13 +315,13 @@ void Workforce::LetIdleGo(Time now, Member& member, const Scale::Demand& demand,
   uint64_t surplus = member.supply.alive + member.supply.starting;
   surplus -= std::min<uint64_t>(surplus, member.scale.Wanted(demand) + member.dismissed.size());
   if (surplus == 0) return;
-  const auto limit = std::chrono::ceil<std::chrono::seconds>(*member.idle_timeout).count();
+  const double limit = std::chrono::duration<double>(*member.idle_timeout).count();
   for (const std::string& allocation : core.Idle(now, *member.idle_timeout)) {
     if (surplus == 0) return;
     if (!member.connected.contains(allocation)) continue;
     --surplus;
     member.dismissed.insert(allocation);
-    core.OnDismissed(allocation, fmt::format("it had nothing to do for {} s", limit));
+    core.OnDismissed(allocation, fmt::format("it had nothing to do for {:g} s", limit));
   }
 }
 

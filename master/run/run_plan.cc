@@ -68,9 +68,9 @@ void RequireWorkers(const RunOptions& options) {
     if (options.slots) throw UsageError("--slots: what a warm pool lends are single slots");
     if (options.workers_least) {
       throw UsageError(
-          "--workers MIN:MAX: what a warm pool lends follows the work by itself; --workers N is "
-          "the "
-          "most that it lends");
+          "--workers MIN:MAX: this run is on a warm pool, which lends as the work asks, and "
+          "--workers "
+          "N is the most that it lends; to run elsewhere: -s local, or -s slurm");
     }
   } else if (options.priority != 0) {
     throw UsageError("--priority is among runs on a warm pool: --on NAME");
@@ -189,13 +189,13 @@ std::string DryRun(const RunOptions& options) {
   CheckOutputOf(options);
 
   const uint64_t tasks = options.limit == 0 ? summary.rows : std::min(options.limit, summary.rows);
+  const bool range = plan.least && *plan.least < plan.workers;
   std::string text = fmt::format(
-      "input: {} rows, columns {}\ntasks: {}\n{} worker{} × {} slot{} = {} tasks at a time\n"
+      "input: {} rows, columns {}\ntasks: {}\n{} worker{} × {} slot{} = {}{} tasks at a time\n"
       "directory of tasks: {}\nrun directory: {}\nworkers that could connect at once: {}\n",
       summary.rows, Joined(summary.columns, ", "), tasks,
-      plan.least ? fmt::format("{} to {}", *plan.least, plan.workers)
-                 : std::to_string(plan.workers),
-      plan.workers == 1 ? "" : "s", plan.slots, plan.slots == 1 ? "" : "s",
+      range ? fmt::format("{} to {}", *plan.least, plan.workers) : std::to_string(plan.workers),
+      plan.workers == 1 ? "" : "s", plan.slots, plan.slots == 1 ? "" : "s", range ? "at most " : "",
       plan.workers * plan.slots, cwd, plan.run_dir,
       (DescriptorLimit() - std::min(DescriptorLimit(), kOwnDescriptors)) / kDescriptorsOfWorker);
   if (served) {
@@ -220,7 +220,10 @@ std::string DryRun(const RunOptions& options) {
     }
     text += "\n";
   }
-  const std::string script = checked.Script(plan.workers);
+  // As many as the first submission would have.
+  const uint64_t could_fill = (tasks + plan.slots - 1) / plan.slots;
+  const auto first = range ? std::clamp<uint64_t>(could_fill, 1, plan.workers) : plan.workers;
+  const std::string script = checked.Script(static_cast<unsigned>(first));
   if (!script.empty()) text += "submission script:\n" + script;
   return text;
 }

@@ -152,6 +152,26 @@ TEST_F(ResumeTest, FailedRunsAgainEveryRowThatDidNotEndOk) {
   EXPECT_EQ(Column("cq_status"), (Words{"ok", "ok", "ok", "ok"}));
 }
 
+TEST_F(ResumeTest, ADryRunOfARunThatExistsStartsNothingAndTakesNothingBack) {
+  Input("1,x\nbad,x\n3,x\n");
+  EXPECT_EQ(Run().status, 1);
+  EXPECT_EQ(Ran().size(), 3u);
+  const std::string before = Slurp(directory_.File("in.cq/results.csv"));
+  const auto shows = [&](const Ended& ended, const char* text) {
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    EXPECT_TRUE(Has(ended.out, "task 1: ")) << ended.out;
+    EXPECT_TRUE(Has(ended.out, text)) << ended.out;
+  };
+  shows(Resume({"--dry-run"}), "results so far: 3, of which 3 are kept");
+  shows(Resume({"--dry-run", "--failed"}), "results so far: 3, of which 2 are kept");
+  shows(Resume({"--dry-run", "--rerun"}), "results so far: 3, of which 0 are kept");
+  shows(Run({"--dry-run"}), "results so far: 3, of which 3 are kept");
+  std::filesystem::remove(directory_.File("in.csv"));
+  shows(Resume({"--dry-run"}), "results so far: 3, of which 3 are kept");
+  EXPECT_TRUE(Ran().empty());
+  EXPECT_EQ(Slurp(directory_.File("in.cq/results.csv")), before);
+}
+
 TEST_F(ResumeTest, AnEditedInputKeepsTheResultsOfItsRows) {
   Input("1,x\n2,x\n2,x\n4,x\n5,x\n");
   ASSERT_EQ(Run().status, 0);

@@ -464,6 +464,29 @@ TEST_F(RunTest, DryRunShowsAndStartsNothing) {
   EXPECT_FALSE(Exists("in.cq"));
 }
 
+TEST_F(RunTest, BoundsOfWorkersAreCheckedAndShown) {
+  for (const char* bad : {"2:", ":3", "1:2:3", "0", "0:0", "a", "-1:3"}) {
+    const Ended ended = Run("a\n1\n", {"-w", bad}, {"true"});
+    EXPECT_EQ(ended.status, 2) << bad;
+    EXPECT_NE(ended.err.find("N, or MIN:MAX"), std::string::npos) << ended.err;
+  }
+  EXPECT_NE(Run("a\n1\n", {"-w", "3:1"}, {"true"}).err.find("MIN is more than MAX"),
+            std::string::npos);
+  const Ended alone = Run("a\n1\n", {"-w", "2", "--idle-timeout", "1s"}, {"true"});
+  EXPECT_EQ(alone.status, 2);
+  EXPECT_NE(alone.err.find("--idle-timeout is for --workers MIN:MAX"), std::string::npos);
+  EXPECT_NE(Run("a\n1\n", {"-w", "0:2", "--dry-run"}, {"true"})
+                .out.find("0 to 2 workers × 1 slot = at most 2 tasks at a time"),
+            std::string::npos);
+}
+
+TEST_F(RunTest, WithinBoundsLocalWorkersLeaveWhenTheyIdleAndTheLastRowsEnd) {
+  const Ended ended =
+      Run("a\n0\n0\n0\n3\n", {"-w", "0:3", "--idle-timeout", "200ms"}, {"sleep", "{a}"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_NE(ended.err.find("left: it had nothing to do for 0.2 s"), std::string::npos) << ended.err;
+}
+
 TEST_F(RunTest, LogAndExportShowWhatHappened) {
   EXPECT_EQ(Run("a,b\n1,2\n", {}, {"sh", "-c", "echo out {a}; echo err >&2; exit 5"}).status, 1);
   const Ended log = Cq({"log", "1"}, directory_.path());
