@@ -99,6 +99,7 @@ void Fleet::OnJobEnded(Time now, Worker& worker, const std::string& reason, Blam
     return;
   }
   Lose(now, worker, {reason, blame, {}});
+  if (!options_.explained_late) workers_.Move(worker, Worker::Gone{now, true});
 }
 
 void Fleet::OnRecorded(const std::vector<uint64_t>& numbers) {

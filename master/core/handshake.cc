@@ -58,6 +58,8 @@ void Fleet::OnHello(Time now, ConnectionId from, Envelope envelope, Hello& hello
 
 void Fleet::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
   Worker& worker = workers_.Get(hello.worker);
+  // It was said to have ended before its last words came: nobody would tell of its end again.
+  if (const auto* gone = std::get_if<Worker::Gone>(&worker.presence); gone && gone->ended) return;
   const auto* here = worker.here();
   if (here && here->connection != from) workers_.peers().erase(here->connection);
   // Who says that it is another now was never two.

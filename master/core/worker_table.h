@@ -76,6 +76,8 @@ struct Worker {
   /// it is forgotten.
   struct Gone {
     Time since{};
+    /// Its process is known to have ended, and cannot come back.
+    bool ended = false;
   };
   using Presence = std::variant<Away, Awaited, Here, Gone>;
   Presence presence;

@@ -331,13 +331,26 @@ TEST_F(CoreTest, TheLateOkOfAWorkerThatWasForgottenCountsFromItAlone) {
 TEST_F(CoreTest, AnErrorOfAnAttemptThatWasGivenUpDoesNotCount) {
   Start(1);
   const auto given = Given(Join(1, 1, 1), 1);
-  core_->OnAllocationEnded(now_, "local 1", "gone", Blame::kNobody);
-  Take();
+  Pass(seconds(31));
   Join(2, 2, 1);
   Join(3, 1, 1, {{kRun, given[0].task, given[0].attempt, HeldState::kRunning}});
   const auto late = Finish(3, given[0], Outcome::kError);
   EXPECT_TRUE(Written<ResultRecord>(late).empty());
   EXPECT_EQ(All<Ack>(late).size(), 1u);
+}
+
+// Nobody would tell of its end a second time.
+TEST_F(CoreTest, TheLastWordsOfAWorkerWhoseProcessHasEndedDoNotBringItBack) {
+  Start(1);
+  const auto given = Given(Join(1, 1, 1), 1);
+  core_->OnAllocationEnded(now_, "local 1", "killed", Blame::kNobody);
+  Take();
+  const auto offered = Tell(2, 0, 0, HelloOf(1, 1));
+  EXPECT_TRUE(Tell(2, Only<Who>(offered).session, 0,
+                   HelloOf(1, 1, {{kRun, given[0].task, given[0].attempt, HeldState::kRunning}}))
+                  .empty());
+  EXPECT_EQ(core_->workers(), 0u);
+  EXPECT_EQ(Given(Join(3, 3, 1), 3).size(), 1u);
 }
 
 TEST_F(CoreTest, AReconnectRequeuesWhatTheWorkerLacksFreeOfCharge) {
