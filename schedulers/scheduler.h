@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "cq/error.h"
-#include "schedulers/traits.h"
+#include "schedulers/worker_job.h"
 
 namespace cq {
 
@@ -35,22 +35,6 @@ struct WorkerLaunch {
   std::string template_name;
   /// Template values: `--set`.
   std::map<std::string, std::string> set;
-};
-
-/// The state of one worker's job, as its scheduler tells it.
-struct WorkerJob {
-  enum class State { kPending, kRunning, kEnded };
-  /// As the worker's hello names it: "local 3", "slurm 1234_2".
-  std::string allocation;
-  State state = State::kPending;
-  /// Pending: the scheduler's reason. Ended: how, in its words.
-  std::string reason;
-  /// Pending: it never starts, for that reason.
-  bool hopeless = false;
-  /// Ended: why; and whether it had before it was first asked for, under an earlier master.
-  JobEnding ending = JobEnding::kItself;
-  bool before = false;
-  std::string log_file;
 };
 
 /// How a scheduler that lends stands to us (SchedulerTraits).

@@ -119,8 +119,8 @@ JobEnding EndingOf(const std::string& state) {
 bool SaysMemory(const std::string& log) {
   std::ifstream file(log);
   for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("slurmstepd") &&
-        (line.find("exceeded memory limit") != line.npos || line.find("oom-kill") != line.npos)) {
+    if (line.starts_with("slurmstepd") && line.find("exceeded memory limit") != line.npos &&
+        line.find("being killed") != line.npos) {
       return true;
     }
   }
@@ -151,7 +151,7 @@ bool IsTemporary(const std::string& said) {
       "Resource temporarily unavailable", "job limit", "backlog",
       // The controller is not there.
       "Unable to contact slurm controller", "Connection refused", "Zero Bytes were transmitted",
-      "Socket timed out", "Transport endpoint", "in standby mode", "Communication connection"};
+      "Transport endpoint", "in standby mode", "Communication connection"};
   return std::any_of(kWords.begin(), kWords.end(), [&](const std::string& words) {
     return said.find(words) != std::string::npos;
   });
@@ -234,14 +234,15 @@ class SlurmScheduler : public Scheduler {
   }
 
   unsigned AtOnce() override {
-    // Slurm's own default, if it does not say.
-    unsigned size = 1001;
-    const std::string text = ConfigOf("MaxArraySize");
-    if (!text.empty() && text.size() < 9 && text.find_first_not_of("0123456789") == text.npos) {
-      size = static_cast<unsigned>(std::stoul(text));
+    for (const std::string& text : Settings("MaxArraySize")) {
+      if (text.empty() || text.size() > 8 || text.find_first_not_of("0123456789") != text.npos) {
+        continue;
+      }
+      // The largest index is one less.
+      return std::max(static_cast<unsigned>(std::stoul(text)), 2u) - 1;
     }
-    // The largest index is one less.
-    return std::max(size, 2u) - 1;
+    // Slurm's own default.
+    return 1000;
   }
 
   Adopted Adopt(const LeftSubmission& left) override {
@@ -288,27 +289,20 @@ class SlurmScheduler : public Scheduler {
         // Just submitted ones may not show yet; one that was not listed twice has left the queue,
         // if the controller itself does not know it any more.
         ended = ++element.missing >= 2 && IsForgotten(element, forgotten);
-        job.state = ended ? WorkerJob::State::kEnded : WorkerJob::State::kPending;
         job.reason = ended ? fmt::format("slurm job {} is no longer in the queue", element.id) : "";
       } else {
         element.missing = 0;
         ended = Ended(state->second.name);
         // Its nodes may take their time to boot.
         const bool waits = state->second.name == "PENDING" || state->second.name == "CONFIGURING";
-        job.state = ended   ? WorkerJob::State::kEnded
-                    : waits ? WorkerJob::State::kPending
-                            : WorkerJob::State::kRunning;
-        if (ended) job.ending = EndingOf(state->second.name);
-        if (job.ending == JobEnding::kItself && ended && SaysMemory(job.log_file)) {
-          job.ending = JobEnding::kMemory;
-        }
-        job.reason = ended ? fmt::format("slurm job {} ended: {}{}", element.id, state->second.name,
-                                         ReasonText(state->second.reason))
-                           : state->second.reason;
-        if (job.ending == JobEnding::kMemory) job.reason += ", for want of memory";
-        job.hopeless = job.state == WorkerJob::State::kPending && IsHopeless(state->second.reason);
+        if (!waits && !ended) job.state = WorkerJob::State::kRunning;
+        if (waits && IsHopeless(state->second.reason)) job.state = WorkerJob::State::kHopeless;
+        job.reason = state->second.reason;
+        if (ended) DescribeEnd(state->second, element.id, job);
       }
-      job.before = ended && element.adopted;
+      if (ended) {
+        job.state = element.adopted ? WorkerJob::State::kOver : WorkerJob::State::kEnded;
+      }
       element.adopted = false;
       found.push_back(std::move(job));
       return ended;
@@ -341,7 +335,9 @@ class SlurmScheduler : public Scheduler {
     for (auto& [cluster, ids] : by_cluster) {
       ids.insert(ids.begin(), {"--quiet", "--state=PENDING"});
       const auto done = Client("scancel", ids, cluster);
-      if (done.status != 0) throw Error(fmt::format("scancel failed: {}", OneLine(done.err)));
+      // Without a word: some of them have started, or ended.
+      if (done.status == 0 || OneLine(done.err).empty()) continue;
+      throw Error(fmt::format("scancel failed: {}", OneLine(done.err)));
     }
   }
 
@@ -372,9 +368,12 @@ class SlurmScheduler : public Scheduler {
   milliseconds PollInterval(bool young) const override { return young ? kPollYoung : kPollLater; }
 
   bool ControllerAtLoopback() override {
-    const std::string host = ConfigOf("SlurmctldHost");
-    return host.find("(127.") != std::string::npos || host.find("(::1)") != std::string::npos ||
-           host.starts_with("localhost");
+    // It may have others to fall back on.
+    const auto hosts = Settings("SlurmctldHost");
+    return std::any_of(hosts.begin(), hosts.end(), [](const std::string& host) {
+      return host.find("(127.") != host.npos || host.find("(::1)") != host.npos ||
+             host.starts_with("localhost");
+    });
   }
 
  private:
@@ -391,26 +390,36 @@ class SlurmScheduler : public Scheduler {
     std::string reason;
   };
 
-  // The first setting of the controller whose name begins so; empty: there is none.
-  std::string ConfigOf(std::string_view name) {
+  // The controller's settings whose names begin so.
+  std::vector<std::string> Settings(std::string_view name) {
     if (config_.empty()) {
       config_ = Lines(RunSchedulerCommand({"scontrol", "show", "config"}, {}, environment_,
                                           kCommandLimit, hurry_fd_)
                           .out);
     }
+    std::vector<std::string> values;
     for (const std::string& line : config_) {
       const size_t value = line.find("= ");
-      if (line.starts_with(name) && value != std::string::npos) {
-        return OneLine(line.substr(value + 2));
+      if (line.starts_with(name) && value != line.npos) {
+        values.push_back(OneLine(line.substr(value + 2)));
       }
     }
-    return {};
+    return values;
   }
 
   std::vector<std::string> SubmitCommand(const std::string& token) const {
     std::vector<std::string> words = {"sbatch", "--parsable", TokenArgument(token)};
     if (!avoided_.empty()) words.push_back(fmt::format("--exclude={}", Joined(avoided_, ",")));
     return words;
+  }
+
+  static void DescribeEnd(const State& state, const std::string& id, WorkerJob& job) {
+    job.ending = EndingOf(state.name);
+    if (job.ending == JobEnding::kItself && SaysMemory(job.log_file)) {
+      job.ending = JobEnding::kMemory;
+    }
+    job.reason = fmt::format("slurm job {} ended: {}{}{}", id, state.name, ReasonText(state.reason),
+                             job.ending == JobEnding::kMemory ? ", for want of memory" : "");
   }
 
   static std::string ReasonText(const std::string& reason) {

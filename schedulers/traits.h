@@ -5,24 +5,6 @@
 
 namespace cq {
 
-/// How the job of a worker ended, as its scheduler tells it.
-enum class JobEnding {
-  /// By itself, for all that is known: it crashed, or was killed.
-  kItself,
-  /// Its worker had left.
-  kLeft,
-  kTimeLimit,
-  kCancelled,
-  kPreempted,
-  kNode,
-  kMemory,
-};
-/// A cause that no task has to answer for.
-constexpr bool Explains(JobEnding ending) {
-  return ending == JobEnding::kTimeLimit || ending == JobEnding::kCancelled ||
-         ending == JobEnding::kPreempted || ending == JobEnding::kNode;
-}
-
 /// What schedulers differ in. It is asked of this, and never of a scheduler's name.
 struct SchedulerTraits {
   /// Workers can live on, or still start, when the master is gone: each submission is journalled

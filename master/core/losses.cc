@@ -7,10 +7,11 @@
 #include "master/core/run_core.h"
 
 namespace cq {
+
 uint64_t RunCore::OnLost(Time now, Worker& worker, const Loss& loss) {
   Lane& l = lane(worker);
   const bool charge = loss.blame != Blame::kNobody && !worker.leaving;
-  const bool memory = charge && loss.blame == Blame::kMemory;
+  const bool memory = charge && loss.blame == Blame::kMemory && !l.had_memory;
   const Time release_at = options_.text.fence ? loss.runs_until : Time{};
   // Told anew if it comes back so.
   l.idle.clear();
@@ -23,18 +24,16 @@ uint64_t RunCore::OnLost(Time now, Worker& worker, const Loss& loss) {
   for (const Work* open : held) {
     if (const auto& run = open->out()->run) ran[run->slot] = open->attempt;
   }
-  const bool alone = held.size() == 1 && l.stale.empty();
-  if (memory && alone) {
-    OnMemory(*held[0], held[0]->attempt, worker.ref(), loss.reason);
-    l.stale.clear();
-    idle_ -= std::exchange(l.idle_slots, 0);
-    return 1;
-  }
+  const bool alone = held.size() == 1 && l.stale.empty() && !l.had_memory;
   // In slots without a report something may have run all the same, for less than starts take to be
   // reported: the oldest are under suspicion.
   uint64_t unreported = charge ? worker.slots - std::min<uint64_t>(worker.slots, ran.size()) : 0;
   for (Work* task : held) {
     Work& open = *task;
+    if (memory && alone) {
+      OnMemory(open, open.attempt, worker.ref(), loss.reason);
+      continue;
+    }
     const auto& run = open.out()->run;
     const bool began = run.has_value();
     const bool was_running = (run && ran[run->slot] == open.attempt) || open.past->suspect != 0;

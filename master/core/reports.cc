@@ -203,6 +203,7 @@ void RunCore::OnEnded(Time now, Worker* worker, TaskResult& result) {
   if (worker != nullptr) {
     MarkDirty(*worker);
     lane(*worker).unstartable = 0;
+    if (result.outcome == Outcome::kMemory) lane(*worker).had_memory = true;
     static const std::vector<WorkerRef> kNowhere;
     if (error || result.outcome == Outcome::kOk) {
       NoteEnd(*worker, !error, result.count, open == nullptr ? kNowhere : open->past->failed_on);

@@ -167,7 +167,7 @@ void MasterLoop::OnMail(Workforce::Word& word) {
   const auto* states = std::get_if<JobStates>(&word.event);
   const bool ended =
       states != nullptr && std::any_of(states->jobs.begin(), states->jobs.end(),
-                                       [](const JobState& job) { return job.ended; });
+                                       [](const WorkerJob& job) { return job.ended(); });
   if (ended && !finished_) ReadSpool();
   const auto problem = workforce_.On(Now(), word, core_, observer_, finished_);
   if (problem) Fail(*problem);

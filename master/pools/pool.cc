@@ -377,31 +377,21 @@ bool Pool::Submit(unsigned wanted, unsigned workers) {
 }
 
 std::optional<unsigned> Pool::Report() {
-  std::vector<WorkerJob> jobs;
+  JobStates states;
   try {
-    jobs = scheduler_->Poll();
+    states.jobs = scheduler_->Poll();
     failed_queries_ = 0;
   } catch (const Error& error) {
     // A query that failed says nothing about the workers; the next one will.
     if (++failed_queries_ == 3) callbacks_.event(QueryFailed{error.what()});
     return std::nullopt;
   }
-  JobStates states;
   std::vector<std::pair<std::string, std::string>> now;
   any_pending_ = false;
-  for (const WorkerJob& job : jobs) {
-    JobState state;
-    state.allocation = job.allocation;
-    state.pending = job.state == WorkerJob::State::kPending;
-    state.ended = job.state == WorkerJob::State::kEnded;
-    state.ending = job.ending;
-    state.hopeless = job.hopeless;
-    state.before = job.before;
-    state.reason = job.reason;
-    if (state.ended) state.log_tail = LogTail(job.log_file);
-    any_pending_ = any_pending_ || state.pending;
+  for (const WorkerJob& job : states.jobs) {
+    if (job.ended()) states.last_words[job.allocation] = LogTail(job.log_file);
+    any_pending_ = any_pending_ || job.waits();
     now.emplace_back(job.allocation, fmt::format("{}{}", static_cast<int>(job.state), job.reason));
-    states.jobs.push_back(std::move(state));
   }
   // A resume looks for them no more.
   for (const std::string& token : scheduler_->TakeEnded()) {
@@ -422,7 +412,7 @@ std::optional<unsigned> Pool::Report() {
   states.waits = std::move(terms.waits);
   states.over = std::move(terms.over);
   const auto alive = std::count_if(states.jobs.begin(), states.jobs.end(),
-                                   [](const JobState& job) { return !job.ended; });
+                                   [](const WorkerJob& job) { return !job.ended(); });
   callbacks_.event(std::move(states));
   return static_cast<unsigned>(alive);
 }

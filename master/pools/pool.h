@@ -17,6 +17,7 @@
 #include "master/core/open_allocation.h"
 #include "master/core/records.h"
 #include "schedulers/traits.h"
+#include "schedulers/worker_job.h"
 
 namespace cq {
 
@@ -51,18 +52,10 @@ struct PoolOptions {
 };
 
 /// What the event loop learns of its workers' jobs.
-struct JobState {
-  std::string allocation;
-  bool pending = false;
-  bool ended = false;
-  JobEnding ending = JobEnding::kItself;
-  std::string reason;
-  std::string log_tail;
-  bool hopeless = false;
-  bool before = false;
-};
 struct JobStates {
-  std::vector<JobState> jobs;
+  std::vector<WorkerJob> jobs;
+  /// The end of the log of each that has ended, by its allocation.
+  std::map<std::string, std::string> last_words;
   // As LendingTerms.
   std::string allocations;
   std::optional<uint64_t> limit;

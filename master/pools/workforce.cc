@@ -21,7 +21,7 @@ Blame BlameOf(JobEnding ending) {
 
 }  // namespace
 
-Workforce::Workforce(const std::vector<PoolShare>& pools, bool open, bool warm) : warm_(warm) {
+Workforce::Workforce(const std::vector<PoolShare>& pools, bool open) {
   for (const PoolShare& share : pools) {
     Member member(Scale({share.least.value_or(share.workers), share.workers, share.slots, open}));
     member.slots = share.slots;
@@ -121,31 +121,33 @@ std::optional<std::string> Workforce::OnStates(Time now, Member& member, const J
     core.OnLimit(states.allocations, states.limit.value_or(std::numeric_limits<uint64_t>::max()),
                  states.spared);
   }
-  for (const JobState& job : states.jobs) {
-    if (job.ended) continue;
+  for (const WorkerJob& job : states.jobs) {
+    if (job.ended()) continue;
     ++member.supply.alive;
-    if (!job.pending) {
-      member.started.insert(job.allocation);
+    Life& life = member.lives[job.allocation];
+    if (!job.waits()) {
+      life.started = true;
       if (!over) LookForSilent(now, member, job, core, observer);
       continue;
     }
     member.supply.pending.push_back(job.allocation);
-    member.unheard.erase(job.allocation);
+    life.unheard.reset();
     // It ran before: its worker is gone, and no task has to answer for it.
-    if (member.started.erase(job.allocation) > 0) {
+    if (std::exchange(life.started, false)) {
       core.OnAllocationEnded(now, job.allocation, "its job was requeued", Blame::kNobody);
     }
     if (job.reason != "None") pending_reason_ = job.reason;
   }
   if (!over) LookForHopeless(now, member, states.jobs, observer);
   if (!over) TellOfWaiting(now, member, states.waits, observer);
-  for (const JobState& job : states.jobs) {
-    if (!job.ended || over) continue;
-    if (auto problem = OnEnded(now, member, job, core, observer)) return problem;
+  for (const WorkerJob& job : states.jobs) {
+    if (!job.ended() || over) continue;
+    const std::string& last_words = states.last_words.at(job.allocation);
+    if (auto problem = OnEnded(now, member, job, last_words, core, observer)) return problem;
   }
   member.pool->Expect(std::any_of(
       states.jobs.begin(), states.jobs.end(),
-      [&core](const JobState& job) { return !job.ended && !core.HasSession(job.allocation); }));
+      [&core](const WorkerJob& job) { return !job.ended() && !core.HasSession(job.allocation); }));
   return std::nullopt;
 }
 
@@ -165,36 +167,39 @@ void Workforce::TellOfWaiting(Time now, Member& member, const std::string& waits
 
 // One that runs and is not heard is no worker: its place is another's, after a while. If nobody is
 // heard, it may be us whom nobody reaches.
-void Workforce::LookForSilent(Time now, Member& member, const JobState& job, Employer& core,
+void Workforce::LookForSilent(Time now, Member& member, const WorkerJob& job, Employer& core,
                               RunObserver& observer) {
+  Life& life = member.lives[job.allocation];
   if (core.IsConnected(job.allocation)) {
-    member.unheard.erase(job.allocation);
-    if (member.connected.insert(job.allocation).second) member.scale.OnConnected();
+    life.unheard.reset();
+    if (!std::exchange(life.connected, true)) member.scale.OnConnected();
     return;
   }
-  const Time since = member.unheard.try_emplace(job.allocation, now).first->second;
-  const bool never = !core.HasSession(job.allocation) && !member.connected.contains(job.allocation);
-  if (now - since < kLaunchTimeout || (!never && core.workers() == 0)) return;
-  observer.Warning(
-      fmt::format("{} runs, and its worker {} for {} min: it is ended", job.allocation,
-                  never ? "has not connected" : "was not heard",
-                  std::chrono::duration_cast<std::chrono::minutes>(now - since).count()));
+  if (!life.unheard) life.unheard = now;
+  const Time silence = now - *life.unheard;
+  const bool never = !core.HasSession(job.allocation) && !life.connected;
+  if (silence < kLaunchTimeout || (!never && core.workers() == 0)) return;
+  observer.Warning(fmt::format("{} runs, and its worker {} for {} min: it is ended", job.allocation,
+                               never ? "has not connected" : "was not heard",
+                               std::chrono::duration_cast<std::chrono::minutes>(silence).count()));
   // Unless it ends, that is said again.
-  member.unheard[job.allocation] = now;
-  member.given_up.insert(job.allocation);
+  life.unheard = now;
+  life.given_up = true;
   member.pool->EndJob(job.allocation);
 }
 
-void Workforce::LookForHopeless(Time now, Member& member, const std::vector<JobState>& jobs,
+void Workforce::LookForHopeless(Time now, Member& member, const std::vector<WorkerJob>& jobs,
                                 RunObserver& observer) {
   std::vector<std::string> hopeless;
-  for (const JobState& job : jobs) {
-    if (!job.hopeless) {
-      member.hopeless.erase(job.allocation);
+  for (const WorkerJob& job : jobs) {
+    if (job.ended()) continue;
+    auto& since = member.lives[job.allocation].hopeless;
+    if (job.state != WorkerJob::State::kHopeless) {
+      since.reset();
       continue;
     }
-    Time& since = member.hopeless.try_emplace(job.allocation, now).first->second;
-    if (now - since < Scale::kSteady) continue;
+    if (!since) since = now;
+    if (now - *since < Scale::kSteady) continue;
     // Unless it is taken back, that is tried again.
     since = now;
     hopeless.push_back(job.allocation);
@@ -212,42 +217,41 @@ void Workforce::Stop(Member& member, const std::string& reason, RunObserver& obs
   if (jobs() > 0) observer.Warning(fmt::format("no further worker is started: {}", reason));
 }
 
-std::optional<std::string> Workforce::OnEnded(Time now, Member& member, const JobState& job,
-                                              Employer& core, RunObserver& observer) {
-  const auto& traits = member.pool->traits();
-  const bool connected =
-      core.HasSession(job.allocation) || member.connected.contains(job.allocation);
+std::optional<std::string> Workforce::OnEnded(Time now, Member& member, const WorkerJob& job,
+                                              const std::string& last_words, Employer& core,
+                                              RunObserver& observer) {
+  const Life life = std::exchange(member.lives[job.allocation], {});
+  member.lives.erase(job.allocation);
+  const bool lends = member.pool->traits().lends;
+  const bool connected = core.HasSession(job.allocation) || life.connected;
   const bool explained = Explains(job.ending);
-  member.unheard.erase(job.allocation);
-  member.hopeless.erase(job.allocation);
-  member.connected.erase(job.allocation);
-  member.started.erase(job.allocation);
-  const bool dismissed = member.dismissed.erase(job.allocation) > 0;
-  const bool given_up = member.given_up.erase(job.allocation) > 0;
-  const bool withdrawn =
-      job.ending == JobEnding::kCancelled && member.scale.WasWithdrawn(job.allocation);
+  // It is cancelled, or nobody knows it any more. One that had started was left alone.
+  const bool withdrawn = member.scale.WasWithdrawn(job.allocation) &&
+                         (!connected || job.ending == JobEnding::kCancelled);
   // What was lent goes back again and again; what ended under an earlier master is no news.
-  if (dismissed || withdrawn || job.before || (traits.lends && explained && connected)) {
+  const bool old = job.state == WorkerJob::State::kOver;
+  if (life.dismissed || withdrawn || old || (lends && explained && connected)) {
     core.OnAllocationEnded(now, job.allocation, job.reason, BlameOf(job.ending));
     return std::nullopt;
   }
   last_death_ =
-      fmt::format("{}{}\n{}", job.reason, connected ? "" : " before it connected", job.log_tail);
+      fmt::format("{}{}\n{}", job.reason, connected ? "" : " before it connected", last_words);
   // The last one is told with the end of the run.
   if (!connected && jobs() > 0) observer.Warning(fmt::format("a worker was lost: {}", last_death_));
   core.OnAllocationEnded(now, job.allocation, job.reason, BlameOf(job.ending));
   if (core.draining()) return std::nullopt;
-  if (!connected && (!explained || given_up) && !traits.lends) {
+  if (!connected && (!explained || life.given_up) && !lends) {
     member.scale.OnDeadLaunch(now, last_death_, core.workers() > 0);
     return std::nullopt;
   }
   // Who ends all of them at once means it.
-  if (job.ending == JobEnding::kCancelled && !given_up && core.staying() == 0 && pending() == 0) {
+  if (job.ending == JobEnding::kCancelled && !life.given_up && core.staying() == 0 &&
+      pending() == 0) {
     Stop(member, job.reason, observer);
   }
   // The cluster may take its machines back as often as it likes; and who had nothing to do has not
   // failed to do it.
-  const bool idle = warm_ || core.demand() == 0;
+  const bool idle = core.demand() == 0;
   if (explained && (idle || job.ending != JobEnding::kTimeLimit)) return std::nullopt;
   // A replacement only as long as something gets done between the losses.
   const uint64_t done = core.progress();
@@ -287,7 +291,9 @@ std::optional<std::string> Workforce::Problem(Employer& core, bool interrupted) 
 Scale::Demand Workforce::DemandOf(const Member& member, Employer& core) const {
   uint64_t elsewhere = 0;
   for (const Member& other : members_) {
-    if (&other != &member) elsewhere += other.connected.size() * other.slots;
+    if (&other == &member) continue;
+    for (const auto& [allocation, life] : other.lives)
+      elsewhere += life.connected ? other.slots : 0;
   }
   const uint64_t tasks = core.demand();
   return {tasks - std::min(tasks, elsewhere), core.task_time()};
@@ -313,14 +319,17 @@ void Workforce::Steer(Time now, Employer& core) {
 void Workforce::LetIdleGo(Time now, Member& member, const Scale::Demand& demand, Employer& core) {
   if (!member.idle_timeout) return;
   uint64_t surplus = member.supply.alive + member.supply.starting;
-  surplus -= std::min<uint64_t>(surplus, member.scale.Wanted(demand) + member.dismissed.size());
+  uint64_t needed = member.scale.Wanted(demand);
+  for (const auto& [allocation, life] : member.lives) needed += life.dismissed ? 1 : 0;
+  surplus -= std::min(surplus, needed);
   if (surplus == 0) return;
   const double limit = std::chrono::duration<double>(*member.idle_timeout).count();
   for (const std::string& allocation : core.Idle(now, *member.idle_timeout)) {
     if (surplus == 0) return;
-    if (!member.connected.contains(allocation)) continue;
+    const auto life = member.lives.find(allocation);
+    if (life == member.lives.end() || life->second.dismissed) continue;
     --surplus;
-    member.dismissed.insert(allocation);
+    life->second.dismissed = true;
     core.OnDismissed(allocation, fmt::format("it had nothing to do for {:g} s", limit));
   }
 }

@@ -4,7 +4,6 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -31,8 +30,7 @@ struct PoolShare {
 class Workforce {
  public:
   /// `open`: work may come at any time, so that workers are kept up whatever there is to do.
-  /// `warm`: what gets done is no matter of theirs.
-  Workforce(const std::vector<PoolShare>& pools, bool open, bool warm);
+  Workforce(const std::vector<PoolShare>& pools, bool open);
 
   /// What a pool has to say; handed to On.
   struct Word {
@@ -69,6 +67,18 @@ class Workforce {
   std::string Wait();
 
  private:
+  /// What is known of a job that lives.
+  struct Life {
+    bool started = false;
+    /// Its worker was there; and was told to go.
+    bool connected = false;
+    bool dismissed = false;
+    /// It is being ended, since its worker was not heard for too long.
+    bool given_up = false;
+    /// Since when it runs and its worker is not heard; or can never start.
+    std::optional<Time> unheard;
+    std::optional<Time> hopeless;
+  };
   struct Member {
     explicit Member(Scale of) : scale(std::move(of)) {}
     Pool* pool = nullptr;
@@ -82,14 +92,7 @@ class Workforce {
     Scale::Supply supply;
     /// Jobs that were submitted and not told of yet.
     uint64_t unlisted = 0;
-    std::set<std::string> started;
-    /// Jobs that live: whose workers have connected, and were told to go; since when they run
-    /// without a connected worker, or can never start; and which were ended for the former.
-    std::set<std::string> connected;
-    std::set<std::string> dismissed;
-    std::map<std::string, Time> unheard;
-    std::map<std::string, Time> hopeless;
-    std::set<std::string> given_up;
+    std::map<std::string, Life> lives;
     /// Of one that lends: for how many there was work when it was last told, and why no more will
     /// come, if so.
     uint64_t wanted = 0;
@@ -104,9 +107,9 @@ class Workforce {
   void Start(Member& member, unsigned workers);
   void Lend(Member& member, uint64_t workers);
   void LetIdleGo(Time now, Member& member, const Scale::Demand& demand, Employer& core);
-  void LookForSilent(Time now, Member& member, const JobState& job, Employer& core,
+  void LookForSilent(Time now, Member& member, const WorkerJob& job, Employer& core,
                      RunObserver& observer);
-  void LookForHopeless(Time now, Member& member, const std::vector<JobState>& jobs,
+  void LookForHopeless(Time now, Member& member, const std::vector<WorkerJob>& jobs,
                        RunObserver& observer);
   Scale::Demand DemandOf(const Member& member, Employer& core) const;
   void Stop(Member& member, const std::string& reason, RunObserver& observer);
@@ -115,10 +118,10 @@ class Workforce {
                                          RunObserver& observer);
   std::optional<std::string> OnStates(Time now, Member& member, const JobStates& states,
                                       Employer& core, RunObserver& observer, bool over);
-  std::optional<std::string> OnEnded(Time now, Member& member, const JobState& job, Employer& core,
+  std::optional<std::string> OnEnded(Time now, Member& member, const WorkerJob& job,
+                                     const std::string& last_words, Employer& core,
                                      RunObserver& observer);
 
-  const bool warm_;
   std::vector<Member> members_;
   uint64_t workers_ = 0;
   std::string pending_reason_;

@@ -315,7 +315,7 @@ Transport RunSession::Wire(Recovered& recovered, bool open, bool lends) {
   Transport transport = Listen(lends);
   for (const auto& pool : pools_) pool->HoldOpen(directory_->workers_lock());
   if (journal_) TakeOver(recovered);
-  workforce_ = std::make_unique<Workforce>(shares_, open, lends);
+  workforce_ = std::make_unique<Workforce>(shares_, open);
   return transport;
 }
 

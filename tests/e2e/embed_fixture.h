@@ -15,6 +15,8 @@
 
 // Functions of embed_test.cc.
 double twice(double x);
+int64_t product(int a, int64_t b);
+int64_t waits(const std::string& begun, const std::string& go);
 int64_t fails(int64_t x);
 int64_t dies(int64_t x);
 int64_t counted(const std::string& file, int64_t x);

@@ -124,11 +124,11 @@ TEST_F(SlurmSchedulerTest, WhatCanNeverStartIsKnownFromItsReason) {
   for (const char* reason : {"PartitionTimeLimit", "BadConstraints", "QOSMaxCpuPerJobLimit",
                              "AssocMaxWallDurationPerJobLimit", "launch failed requeued held"}) {
     Queue(std::string("7_1|PENDING|") + reason + "\n");
-    EXPECT_TRUE(Only().hopeless) << reason;
+    EXPECT_EQ(Only().state, WorkerJob::State::kHopeless) << reason;
   }
   for (const char* reason : {"Priority", "Resources", "None", "QOSMaxJobsPerUserLimit"}) {
     Queue(std::string("7_1|PENDING|") + reason + "\n");
-    EXPECT_FALSE(Only().hopeless) << reason;
+    EXPECT_EQ(Only().state, WorkerJob::State::kPending) << reason;
   }
 }
 
@@ -138,6 +138,31 @@ TEST_F(SlurmSchedulerTest, WhatIsTakenBackIsCancelledOnlyWhileItIsPending) {
   EXPECT_EQ(Text("cancelled"), "--quiet --state=PENDING 7_2 7_3\n");
   scheduler_->End("slurm 7_1");
   EXPECT_EQ(Text("cancelled"), "--quiet --state=PENDING 7_2 7_3\n--quiet 7_1\n");
+}
+
+TEST_F(SlurmSchedulerTest, AnyOfItsControllersMayBeAtLoopback) {
+  ReplaceFile(directory_.File("shown"),
+              "SlurmctldHost[0]        = head(10.0.0.1)\nSlurmctldHost[1]        = n1(127.0.0.1)\n",
+              0600);
+  EXPECT_TRUE(scheduler_->ControllerAtLoopback());
+}
+
+TEST_F(SlurmSchedulerTest, WhatEndedUnderAnEarlierMasterIsKnownFromWhatEndsNow) {
+  LeftSubmission left;
+  left.token = "token";
+  left.job = "7";
+  left.workers = 2;
+  EXPECT_EQ(scheduler_->Adopt(left), Scheduler::Adopted::kYes);
+  Queue("7_1|TIMEOUT|None\n7_2|RUNNING|None\n");
+  const auto jobs = scheduler_->Poll();
+  ASSERT_EQ(jobs.size(), 2u);
+  EXPECT_EQ(jobs[0].state, WorkerJob::State::kOver);
+  EXPECT_EQ(jobs[1].state, WorkerJob::State::kRunning);
+  EXPECT_TRUE(scheduler_->TakeEnded().empty());
+  Queue("7_2|COMPLETED|None\n");
+  EXPECT_EQ(Only().state, WorkerJob::State::kEnded);
+  EXPECT_EQ(scheduler_->TakeEnded(), std::vector<std::string>{"token"});
+  EXPECT_TRUE(scheduler_->TakeEnded().empty());
 }
 
 // An array has so many elements at most.

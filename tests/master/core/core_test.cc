@@ -183,6 +183,23 @@ TEST_F(CoreTest, OfSeveralThatMayHaveTakenTheMemoryEachIsTriedAloneAndNoneIsChar
   EXPECT_GT(held_[3].size(), 1u);
 }
 
+// Slurm says so of a job of which one task was killed for that, however it ends in the end.
+TEST_F(CoreTest, ATaskIsNotBlamedForTheMemoryOfOneBefore) {
+  Start(2);
+  Join(1, 1, 1);
+  const auto held = held_[1];
+  ASSERT_GE(held.size(), 1u);
+  Report(1, Started{kRun, {{held[0].task, held[0].attempt, 0}}});
+  Finish(1, held[0], Outcome::kMemory);
+  const AttemptRef next = held_[1].at(1);
+  Report(1, Started{kRun, {{next.task, next.attempt, 0}}});
+  core_->OnAllocationEnded(now_, "local 1", "OUT_OF_MEMORY", Blame::kMemory);
+  const auto lost = Take();
+  EXPECT_TRUE(Written<ResultRecord>(lost).empty());
+  ASSERT_EQ(Written<FailureRecord>(lost).size(), 1u);
+  EXPECT_EQ(Written<FailureRecord>(lost)[0].kind, FailureKind::kCharged);
+}
+
 TEST_F(CoreTest, AWorkerThatFellSilentBeforeItsMemoryWasBlamed) {
   options_.explained_late = true;
   Start(1);

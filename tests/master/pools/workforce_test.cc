@@ -75,28 +75,29 @@ class WorkforceTest : public ::testing::Test {
                                                                      .workers = workers,
                                                                      .least = least,
                                                                      .idle_timeout = seconds(300)}},
-                                             open_, false);
+                                             open_);
   }
 
   std::optional<std::string> Say(PoolEvent event, bool over = false) {
     Workforce::Word word{0, std::move(event)};
     return workforce_->On(now_, word, core_, observer_, over);
   }
-  std::optional<std::string> Jobs(std::vector<JobState> jobs) {
+  std::optional<std::string> Jobs(std::vector<WorkerJob> jobs) {
     JobStates states;
     states.jobs = std::move(jobs);
+    for (const WorkerJob& job : states.jobs) states.last_words[job.allocation] = "its last words";
     return Say(std::move(states));
   }
-  static JobState Running(const std::string& allocation) {
-    return {allocation, false, false, {}, {}, {}, false, false};
+  static WorkerJob Running(const std::string& allocation) {
+    return {allocation, WorkerJob::State::kRunning};
   }
-  static JobState Pending(const std::string& allocation, const std::string& why) {
-    return {allocation, true, false, {}, why, {}, false, false};
+  static WorkerJob Pending(const std::string& allocation, const std::string& why) {
+    return {allocation, WorkerJob::State::kPending, why};
   }
-  static JobState Ended(const std::string& allocation, const std::string& how, JobEnding ending) {
-    return {allocation, false, true, ending, how, {}, false, false};
+  static WorkerJob Ended(const std::string& allocation, const std::string& how, JobEnding ending) {
+    return {allocation, WorkerJob::State::kEnded, how, ending};
   }
-  static JobState Ended(const std::string& allocation, const std::string& how, bool explained) {
+  static WorkerJob Ended(const std::string& allocation, const std::string& how, bool explained) {
     return Ended(allocation, how, explained ? JobEnding::kTimeLimit : JobEnding::kItself);
   }
   // How many workers it asks for now, to be answered with Submitted.
@@ -308,8 +309,8 @@ TEST_F(WorkforceTest, ARefusalForNowIsToldAndTheRunWaits) {
 
 TEST_F(WorkforceTest, AJobThatCanNeverStartEndsTheRunWithItsReason) {
   Make("slurm", 1);
-  JobState job = Pending("slurm 1_1", "PartitionTimeLimit");
-  job.hopeless = true;
+  WorkerJob job = Pending("slurm 1_1", "PartitionTimeLimit");
+  job.state = WorkerJob::State::kHopeless;
   Jobs({job});
   // It may have been said by mistake.
   Jobs({Pending("slurm 1_1", "Priority")});
@@ -321,8 +322,8 @@ TEST_F(WorkforceTest, AJobThatCanNeverStartEndsTheRunWithItsReason) {
   EXPECT_EQ(observer_.warnings,
             std::vector<std::string>{"no further worker is started: slurm 1_1 can never start: "
                                      "PartitionTimeLimit"});
-  // It is taken back, which is no news.
-  Jobs({Ended("slurm 1_1", "CANCELLED", JobEnding::kCancelled)});
+  // It is taken back, which is no news, even if nobody knows it any more then.
+  Jobs({Ended("slurm 1_1", "no longer in the queue", false)});
   EXPECT_EQ(Started(), 0u);
   EXPECT_EQ(workforce_->Problem(core_, false),
             "no worker is left; the last: slurm 1_1 can never start: PartitionTimeLimit");
@@ -330,8 +331,8 @@ TEST_F(WorkforceTest, AJobThatCanNeverStartEndsTheRunWithItsReason) {
 
 TEST_F(WorkforceTest, WhatEndedBeforeTheMasterWasResumedIsHeldAgainstNobody) {
   Make("slurm", 2);
-  JobState job = Ended("slurm 1_1", "slurm job 1_1 is no longer in the queue", false);
-  job.before = true;
+  WorkerJob job = Ended("slurm 1_1", "slurm job 1_1 is no longer in the queue", false);
+  job.state = WorkerJob::State::kOver;
   Jobs({job, job, job, job, Running("slurm 2_1"), Running("slurm 2_2")});
   EXPECT_TRUE(observer_.warnings.empty());
   EXPECT_EQ(core_.Told().size(), 4u);
