@@ -1,6 +1,7 @@
 #include "base/cpus.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -41,7 +42,28 @@ double Quota() {
   return 1e9;
 }
 
+// The least limit of the cgroup at this path and those above it.
+uint64_t LeastLimit(const std::string& root, std::string path, const char* file) {
+  uint64_t least = UINT64_MAX;
+  for (;;) {
+    std::ifstream limit(root + path + "/" + file);
+    uint64_t bytes = 0;
+    // "max" is no number.
+    if (limit >> bytes) least = std::min(least, bytes);
+    if (path.empty() || path == "/") return least;
+    path.erase(path.rfind('/'));
+  }
+}
+
 }  // namespace
+
+uint64_t UsableMemory() {
+  const auto machine = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
+                       static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  return std::min({machine, LeastLimit("/sys/fs/cgroup", CgroupPath(""), "memory.max"),
+                   LeastLimit("/sys/fs/cgroup/memory", CgroupPath("memory"),
+                              "memory.limit_in_bytes")});
+}
 
 unsigned UsableCpus() {
   cpu_set_t set;

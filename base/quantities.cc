@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <charconv>
+#include <cmath>
 #include <map>
 #include <optional>
 
@@ -53,12 +55,31 @@ uint64_t ParseSize(const std::string& text, const std::string& option) {
                                                      {"M", 20}, {"G", 30}, {"T", 40}};
   std::string unit;
   const auto number = Leading(text, unit);
-  const auto shift = kShifts.find(unit);
-  if (!number || shift == kShifts.end() || *number > UINT64_MAX >> shift->second) {
-    throw UsageError(
-        fmt::format("{} '{}': it must be a size such as 512, 4K, 300M or 16G", option, text));
+  double fraction = 0;
+  if (number && unit.starts_with('.')) {
+    const char* const end = unit.data() + unit.size();
+    const auto parsed = std::from_chars(unit.data(), end, fraction, std::chars_format::fixed);
+    if (parsed.ec == std::errc()) unit.assign(parsed.ptr, end);
   }
-  return *number << shift->second;
+  const auto shift = kShifts.find(unit);
+  if (!number || shift == kShifts.end() || *number > UINT64_MAX >> shift->second >> 1 ||
+      (fraction != 0 && shift->second == 0)) {
+    throw UsageError(
+        fmt::format("{} '{}': it must be a size such as 512, 4K, 300M or 1.5G", option, text));
+  }
+  const double part = fraction * static_cast<double>(uint64_t{1} << shift->second);
+  return (*number << shift->second) + static_cast<uint64_t>(std::llround(part));
+}
+
+std::string SizeText(uint64_t bytes) {
+  constexpr std::array<const char*, 5> kUnits = {"", "K", "M", "G", "T"};
+  auto size = static_cast<double>(bytes);
+  size_t unit = 0;
+  while (size >= 1024 && unit + 1 < kUnits.size()) {
+    size /= 1024;
+    ++unit;
+  }
+  return fmt::format("{:g}{}", std::round(size * 10) / 10, kUnits[unit]);
 }
 
 std::chrono::milliseconds ParseDuration(const std::string& text, const std::string& option) {
@@ -80,6 +101,17 @@ std::chrono::milliseconds ParseDuration(const std::string& text, const std::stri
         "{} '{}': it must be a duration such as 500ms, 3s, 5m, 16h, 2d or 1:30:00", option, text));
   }
   return std::chrono::milliseconds(*ms);
+}
+
+std::string DurationText(std::chrono::milliseconds time) {
+  const auto ms = static_cast<double>(time.count());
+  const auto text = [ms](double unit, const char* name) {
+    return fmt::format("{:g}{}", std::round(ms / unit * 10) / 10, name);
+  };
+  if (ms < 1e3) return text(1, "ms");
+  if (ms < 120e3) return text(1e3, "s");
+  if (ms < 7200e3) return text(60e3, "m");
+  return ms < 172'800e3 ? text(3600e3, "h") : text(86'400e3, "d");
 }
 
 }  // namespace cq

@@ -82,15 +82,18 @@ void ProgressPrinter::Line(const std::string& text) {
   }
 }
 
-void ProgressPrinter::Started(unsigned least, unsigned workers, unsigned slots) {
+void ProgressPrinter::Started(const std::string& pool, unsigned least, unsigned workers,
+                              unsigned slots) {
   const auto many = [](unsigned n, const char* what) {
     return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
   };
   const std::string from = least < workers ? fmt::format("{} to ", least) : "";
   const std::string most = least < workers ? "at most " : "";
-  Say(fmt::format("{}{} × {} = {}{} at a time", from, many(workers, "worker"), many(slots, "slot"),
+  const std::string name = pool.empty() ? "" : pool + ": ";
+  Say(fmt::format("{}{}{} × {} = {}{} at a time", name, from, many(workers, "worker"), many(slots, "slot"),
                   most, many(workers * slots, "task")));
-  if (!hint_.empty()) Say(hint_);
+  // Once, whatever pools there are.
+  if (!hint_.empty()) Say(std::exchange(hint_, {}));
 }
 
 void ProgressPrinter::Progress(const RunProgress& progress) {

@@ -17,7 +17,7 @@ class ProgressPrinter : public RunObserver {
   ~ProgressPrinter() override;
 
   void Resumed(const std::string& what) override { Say(what); }
-  void Started(unsigned least, unsigned workers, unsigned slots) override;
+  void Started(const std::string& pool, unsigned least, unsigned workers, unsigned slots) override;
   void Progress(const RunProgress& progress) override;
   void Note(const std::string& text) override;
   void Warning(const std::string& text) override;
@@ -29,7 +29,7 @@ class ProgressPrinter : public RunObserver {
   void Clear();
 
   const bool quiet_;
-  const std::string hint_;
+  std::string hint_;
   const bool terminal_;
   bool line_shown_ = false;
   RunProgress last_;

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstdlib>
 
+#include "cli/pool_options.h"
 #include "cq/error.h"
 #include "master/run/output_file.h"
 #include "master/run/run_directory.h"
@@ -131,26 +132,35 @@ void SetPriority(RunOptions& o, const std::string& option, const std::string& va
                                kMost, kMost));
 }
 
-// N, or MIN:MAX.
 void SetWorkers(RunOptions& o, const std::string& option, const std::string& value) {
-  constexpr uint64_t kMost = 1'000'000;
-  const size_t colon = value.find(':');
-  const bool range = colon != std::string::npos;
-  uint64_t most = 0;
-  uint64_t least = 0;
-  try {
-    most = ParseCount(range ? value.substr(colon + 1) : value, option, 1);
-    if (range) least = ParseCount(value.substr(0, colon), option, 0);
-  } catch (const UsageError&) {
-    throw UsageError(
-        fmt::format("{} '{}': it must be N, or MIN:MAX, as in 20 or 0:50, and N and MAX at least 1",
-                    option, value));
+  const WorkerRange range = ParseWorkers(value, option);
+  o.workers = range.most;
+  o.workers_least = range.least;
+}
+
+// The last one of a name counts.
+void AddPool(RunOptions& o, RunPool pool) {
+  std::erase_if(o.pools, [&](const RunPool& other) { return other.name == pool.name; });
+  o.pools.push_back(std::move(pool));
+}
+
+bool HasColumn(const std::string& text) { return text.find('{') != std::string::npos; }
+
+// A size, or a text with columns.
+void SetMemory(RunOptions& o, const std::string& option, const std::string& value) {
+  o.task_memory.clear();
+  o.task_memory_bytes = 0;
+  if (HasColumn(value)) {
+    o.task_memory = value;
+  } else {
+    o.task_memory_bytes = ParseSize(value, option);
   }
-  if (most > kMost) throw UsageError(fmt::format("{} {}: at most {}", option, value, kMost));
-  if (least > most) throw UsageError(fmt::format("{} {}: MIN is more than MAX", option, value));
-  o.workers = static_cast<unsigned>(most);
-  o.workers_least.reset();
-  if (range) o.workers_least = static_cast<unsigned>(least);
+}
+
+void SetNeed(RunOptions& o, const std::string& option, const std::string& value) {
+  const auto [name, count] = SplitPair(value, option);
+  if (count.empty()) throw UsageError(fmt::format("{} {}: how much? {}=1", option, value, name));
+  o.task_needs.insert_or_assign(name, count);
 }
 
 void SetLease(RunOptions& o, const std::string& option, const std::string& value) {
@@ -200,6 +210,22 @@ std::vector<RunOption> OfWorkers() {
       {"idle-timeout", "DURATION",
        "with --workers MIN:MAX: how long a worker stays without work [5m]",
        Duration(&RunOptions::idle_timeout)},
+      {"pool", "NAME:KEY=VALUE,...",
+       "workers of another kind, as in large:workers=0:4,cpus=8,memory=32G,time=17h,gpu=1; more "
+       "keys: slots, idle, scheduler, template, set.KEY, worker-init; other names are resources "
+       "(repeatable)",
+       [](RunOptions& o, const std::string&, const std::string& v) {
+         AddPool(o, ParsePool(v));
+       },
+       kList},
+      {"pools",
+       "FILE",
+       "the same as tables [pool.NAME] of a TOML file",
+       [](RunOptions& o, const std::string&, const std::string& v) {
+         for (RunPool& pool : ReadPools(v)) AddPool(o, std::move(pool));
+       },
+       {},
+       kPath},
       {"slots", "N",
        "tasks at a time on each worker [1 with --workers or a scheduler, else one for each CPU]",
        Count32(&RunOptions::slots, 1)},
@@ -270,6 +296,21 @@ std::vector<RunOption> OfTasks() {
       {"group", "COLUMN",
        "the data set that a row needs: slots stay on one as long as they can (CQ_GROUP)",
        Text(&RunOptions::group_column)},
+      {"task-cpus", "N|TEXT",
+       "how many CPUs a task takes of its worker: a number, or a text with a column, as in "
+       "'{cores}' (CQ_CPUS, OMP_NUM_THREADS) [a slot is all it takes]",
+       Text(&RunOptions::task_cpus)},
+      {"task-time", "DURATION|TEXT",
+       "how long a task is thought to take, as in 2h or '{hours}h': it goes to a pool that lives so "
+       "long",
+       Text(&RunOptions::task_time)},
+      {"task-need", "NAME=N|TEXT",
+       "how much a task takes of a resource of its pool, as in gpu=1 (CUDA_VISIBLE_DEVICES) "
+       "(repeatable)",
+       SetNeed, kList},
+      {"task-pool", "NAME|TEXT",
+       "the pool whose workers run a task [the smallest that has what it asks for]",
+       Text(&RunOptions::task_pool)},
       {"chunk", "N",
        "give each slot N tasks at a time; 1: nothing waits at a slot [as their durations say]",
        SetChunk},
@@ -289,11 +330,11 @@ std::vector<RunOption> OfFailures() {
       {"task-timeout", "DURATION|{COLUMN}",
        "end a task that runs longer (TERM, 5 s, KILL), or as long as its row says [no limit]",
        SetTimeout},
-      {"task-memory", "SIZE",
-       "end a task whose processes take more memory in sum, as outcome memory [no limit]",
-       [](RunOptions& o, const std::string& option, const std::string& v) {
-         o.task_memory_bytes = ParseSize(v, option);
-       }},
+      {"task-memory", "SIZE|TEXT",
+       "end a task whose processes take more memory in sum, as outcome memory; a text with a "
+       "column, as in '{gigabytes}G', says it for each row. Where a pool or a column says memory, "
+       "tasks start only where there is so much [no limit]",
+       SetMemory},
       {"worker-check", "TEXT", "shell text that must succeed on a worker before its first task",
        Text(&RunOptions::worker_check)},
       {"lease", "DURATION", "a worker silent for so long is lost [30s]", SetLease},
@@ -365,6 +406,28 @@ std::vector<RunOption> OfResume() {
 }
 
 }  // namespace
+
+WorkerRange ParseWorkers(const std::string& value, const std::string& option) {
+  constexpr uint64_t kMost = 1'000'000;
+  const size_t colon = value.find(':');
+  const bool range = colon != std::string::npos;
+  uint64_t most = 0;
+  uint64_t least = 0;
+  try {
+    most = ParseCount(range ? value.substr(colon + 1) : value, option, 1);
+    if (range) least = ParseCount(value.substr(0, colon), option, 0);
+  } catch (const UsageError&) {
+    throw UsageError(
+        fmt::format("{} '{}': it must be N, or MIN:MAX, as in 20 or 0:50, and N and MAX at least 1",
+                    option, value));
+  }
+  if (most > kMost) throw UsageError(fmt::format("{} {}: at most {}", option, value, kMost));
+  if (least > most) throw UsageError(fmt::format("{} {}: MIN is more than MAX", option, value));
+  WorkerRange workers;
+  workers.most = static_cast<unsigned>(most);
+  if (range) workers.least = static_cast<unsigned>(least);
+  return workers;
+}
 
 std::string RunOption::long_name() const {
   const std::string all = name;

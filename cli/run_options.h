@@ -2,6 +2,7 @@
 
 #include <boost/program_options.hpp>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,13 @@
 #include "cq/run.h"
 
 namespace cq {
+
+/// N, or MIN:MAX.
+struct WorkerRange {
+  unsigned most = 1;
+  std::optional<unsigned> least;
+};
+WorkerRange ParseWorkers(const std::string& value, const std::string& option);
 
 /// An option of `cq run` and `cq resume`: all that is known of it.
 struct RunOption {

@@ -29,6 +29,8 @@ po::options_description WorkerDescription() {
   options.add_options()("connect", po::value<std::string>()->value_name("FILE"),
                         "the run's connect.json")(
       "slots", po::value<std::string>()->value_name("N"), "tasks at a time [1]")(
+      "pool", po::value<std::string>()->value_name("NAME"),
+      "the pool of the run that it is of [the first]")(
       "allocation", po::value<std::string>()->value_name("NAME"),
       "the scheduler's name of this job [found in the environment]")("help,h", "show this page");
   return options;
@@ -61,6 +63,7 @@ int WorkerCommandLine(const CommandLine& line) {
     worker.slots = ParseCount(values["slots"].as<std::string>(), "--slots", 1);
     if (worker.slots > kSlotsMax) throw UsageError(fmt::format("--slots: at most {}", kSlotsMax));
   }
+  if (values.count("pool") > 0) worker.pool = values["pool"].as<std::string>();
   if (values.count("allocation") > 0) worker.allocation = values["allocation"].as<std::string>();
   worker.local = values.count("master-fd") > 0 && values.count("away") == 0;
   worker.life_fd = values["life-fd"].as<int>();

@@ -26,6 +26,30 @@ KeyPair MakeKeyPair() {
   return {public_key.data(), secret_key.data()};
 }
 
+namespace {
+
+OrderedJson JsonOfCapacity(const Capacity& capacity) {
+  OrderedJson json = OrderedJson::object();
+  if (capacity.cpus) json["cpus"] = *capacity.cpus;
+  if (capacity.memory_bytes) json["memory"] = *capacity.memory_bytes;
+  if (!capacity.needs.empty()) json["resources"] = capacity.needs;
+  if (capacity.cpus_of_task > 0) json["cpus_of_task"] = capacity.cpus_of_task;
+  if (capacity.memory_of_task > 0) json["memory_of_task"] = capacity.memory_of_task;
+  return json;
+}
+
+Capacity CapacityOfJson(const OrderedJson& json) {
+  Capacity capacity;
+  if (json.contains("cpus")) capacity.cpus = json["cpus"].get<uint64_t>();
+  if (json.contains("memory")) capacity.memory_bytes = json["memory"].get<uint64_t>();
+  if (json.contains("resources")) json["resources"].get_to(capacity.needs);
+  capacity.cpus_of_task = json.value("cpus_of_task", uint64_t{0});
+  capacity.memory_of_task = json.value("memory_of_task", uint64_t{0});
+  return capacity;
+}
+
+}  // namespace
+
 void WriteConnectionFile(const std::string& path, const ConnectionFile& file) {
   OrderedJson json = {{"format", 1},
                       {"run", file.run},
@@ -35,6 +59,7 @@ void WriteConnectionFile(const std::string& path, const ConnectionFile& file) {
                       {"client_secret", file.client.secret_key}};
   if (!file.local.empty()) json["local"] = JsonOfBytes(file.local);
   if (file.lends) json["lends"] = true;
+  for (const auto& [name, capacity] : file.pools) json["pools"][name] = JsonOfCapacity(capacity);
   ReplaceFile(path, JsonText(json, 2) + "\n", 0600);
 }
 
@@ -79,6 +104,11 @@ ConnectionFile Read(const std::string& path, bool follow) {
     json.at("client_secret").get_to(file.client.secret_key);
     if (json.contains("local")) file.local = BytesOfJson(json["local"]);
     file.lends = json.value("lends", false);
+    if (json.contains("pools")) {
+      for (const auto& [name, capacity] : json["pools"].items()) {
+        file.pools[name] = CapacityOfJson(capacity);
+      }
+    }
     return file;
   } catch (const OrderedJson::exception& error) {
     throw Error(fmt::format("'{}' is no connection file of cq: {}", path, error.what()));

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
 #include "protocol/ids.h"
+#include "protocol/task_request.h"
 
 namespace cq {
 
@@ -26,6 +28,8 @@ struct ConnectionFile {
   std::string local = {};
   /// The master is a warm pool's: its workers lend their slots to runs (loan_order.h).
   bool lends = false;
+  /// What the workers of each pool have for their tasks, as far as that was said.
+  std::map<std::string, Capacity> pools = {};
 };
 
 /// Replaces the file atomically, with mode 0600. Throws Error.

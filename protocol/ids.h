@@ -10,6 +10,8 @@ namespace cq {
 using TaskId = uint64_t;
 /// One try at a task: the master's epoch in the upper 24 bits, a serial in the lower 40.
 using AttemptId = uint64_t;
+/// Tasks of one class ask workers for the same (Request); from 0.
+using ClassId = uint32_t;
 /// 64 random bits that name a run, drawn when its directory is made.
 using RunId = uint64_t;
 /// How often a master has started on a run, from 1.

@@ -122,6 +122,7 @@ class LocalScheduler : public Scheduler {
     std::vector<std::string> words = launch_.program;
     words.insert(words.end(), {"worker", "--connect", launch_.connection_file, "--slots",
                                std::to_string(launch_.slots), "--allocation", guardian.allocation});
+    if (!launch_.pool.empty()) words.insert(words.end(), {"--pool", launch_.pool});
     // Run by the guardian, so that a set-up that hangs ends like a worker.
     if (!launch_.worker_init.empty()) words.insert(words.end(), {"--init", launch_.worker_init});
     guardian.process = StartWorkerProcess({words, guardian.log_file, environ, held_fd_, hurry_fd_});

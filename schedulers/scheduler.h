@@ -23,6 +23,8 @@ struct WorkerLaunch {
   std::string run_dir;
   std::string log_dir;
   unsigned slots = 1;
+  /// The pool that the workers say they are of; empty: there is but one, without a name.
+  std::string pool;
   unsigned cpus_per_slot = 1;
   /// Of slots that are borrowed: larger ones first.
   int64_t priority = 0;

@@ -33,8 +33,9 @@ constexpr milliseconds kPollYoung = seconds(5);
 constexpr milliseconds kPollLater = seconds(60);
 
 const std::set<std::string> kKeys = {
-    "account", "connect",   "cores", "cpus",    "cq",    "job_name", "log_file",    "memory",
-    "n_jobs",  "partition", "qos",   "run_dir", "slots", "time",     "worker_init", "workers"};
+    "account", "connect", "cores",     "cpus", "cq",      "gpu",   "job_name", "log_file",
+    "memory",  "n_jobs",  "partition", "pool", "qos",     "run_dir", "slots",    "time",
+    "worker_init", "workers"};
 
 std::vector<std::string> Lines(const std::string& text) {
   std::vector<std::string> lines;
@@ -169,6 +170,7 @@ std::string FilledSlurmTemplate(const WorkerLaunch& launch, unsigned workers) {
       {"workers", std::to_string(workers)},
       {"n_jobs", std::to_string(workers)},
       {"slots", std::to_string(launch.slots)},
+      {"pool", launch.pool.empty() ? "default" : ShellQuote(launch.pool)},
       {"cpus", cpus},
       {"cores", cpus},
       {"log_file", OutputPath(launch.log_dir, "slurm-%A_%a.log")},
@@ -192,6 +194,12 @@ std::string FilledSlurmTemplate(const WorkerLaunch& launch, unsigned workers) {
     throw UsageError(
         fmt::format("{}: the template has no key 'workers': all workers are one array, as in "
                     "#SBATCH --array=1-{{{{ workers }}}}",
+                    launch.template_name));
+  }
+  if (!launch.pool.empty() && text.find("pool") == std::string_view::npos) {
+    throw UsageError(
+        fmt::format("{}: the template has no key 'pool', by which a worker says of which pool it "
+                    "is: add to its last line: --pool {{{{ pool }}}}",
                     launch.template_name));
   }
   return filled;

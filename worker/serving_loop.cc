@@ -39,7 +39,7 @@ std::string AllocationFromEnvironment() {
   return fmt::format("{} {}", HostName(), getpid());
 }
 
-WorkerCoreOptions CoreOptionsOf(const WorkerOptions& options, RunId run) {
+WorkerCoreOptions CoreOptionsOf(const WorkerOptions& options, const Machine& machine, RunId run) {
   WorkerCoreOptions core;
   core.version = kVersion;
   core.path = OwnExecutable();
@@ -51,6 +51,8 @@ WorkerCoreOptions CoreOptionsOf(const WorkerOptions& options, RunId run) {
   core.pid = static_cast<uint64_t>(getpid());
   core.allocation = options.allocation.empty() ? AllocationFromEnvironment() : options.allocation;
   core.slots = options.slots;
+  core.pool = options.pool;
+  core.has = machine.has;
   core.local = options.local;
   return core;
 }
@@ -65,7 +67,10 @@ sigset_t GoSignals() {
 }
 
 ServingLoop::ServingLoop(const WorkerOptions& options, ConnectionFile file)
-    : options_(options), file_(std::move(file)), core_(CoreOptionsOf(options, file_.run)) {}
+    : options_(options),
+      file_(std::move(file)),
+      machine_(FindMachine(options, file_)),
+      core_(CoreOptionsOf(options, machine_, file_.run)) {}
 
 int ServingLoop::Run() {
   const sigset_t signals = GoSignals();

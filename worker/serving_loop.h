@@ -9,6 +9,7 @@
 #include "protocol/connection_file.h"
 #include "worker/core/worker_core.h"
 #include "worker/link.h"
+#include "worker/machine.h"
 #include "worker/worker.h"
 
 namespace cq {
@@ -33,6 +34,7 @@ class ServingLoop {
   void Act();
   WorkerCore& core() { return core_; }
   const WorkerOptions& options() const { return options_; }
+  const Machine& machine() const { return machine_; }
 
   // ---- between two sleeps ----
   /// What wakes the loop beside its master, its guardian and signals.
@@ -69,6 +71,7 @@ class ServingLoop {
   const WorkerOptions& options_;
   const std::chrono::steady_clock::time_point origin_ = std::chrono::steady_clock::now();
   ConnectionFile file_;
+  const Machine machine_;
   WorkerCore core_;
   Link link_;
   int exit_status_ = -1;

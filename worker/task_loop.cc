@@ -42,7 +42,8 @@ uint64_t Tasks(const Results& results) {
 class TaskLoop final : public ServingLoop {
  public:
   TaskLoop(const WorkerOptions& options, ConnectionFile file)
-      : ServingLoop(options, std::move(file)), slots_(options.slots, [this] { return Now(); }) {}
+      : ServingLoop(options, std::move(file)),
+        slots_(options.slots, [this] { return Now(); }, machine().has, machine().gpus) {}
 
  private:
   std::vector<int> WatchedFds() override {

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <signal.h>
 
+#include <cstdlib>
+
 #include "worker/loan_loop.h"
 #include "worker/log.h"
 #include "worker/processes/descendants.h"
@@ -19,6 +21,8 @@ int RunWorker(const WorkerOptions& options) {
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);
   BecomeSubreaper();
+  // For the tasks, before any thread.
+  if (!options.pool.empty()) setenv("CQ_POOL", options.pool.c_str(), 1);
   for (const int fd : {options.life_fd, options.held_fd}) {
     if (fd >= 0) fcntl(fd, F_SETFD, FD_CLOEXEC);
   }

@@ -8,6 +8,8 @@ namespace cq {
 struct WorkerOptions {
   std::string connection_file;
   uint64_t slots = 1;
+  /// The pool that it is of; empty: there is but one.
+  std::string pool;
   /// Names the scheduler's job that this worker is; empty: found in the environment.
   std::string allocation;
   /// The worker was started by a master on this machine, and ends with it.

@@ -26,6 +26,8 @@ struct Give {
     uint64_t attempt_number = 1;
     /// A worker may have died of it.
     bool dangerous = false;
+    /// What it asks for, unless that is what all ask for (the run's text).
+    ClassId of = 0;
   };
   ConnectionId to = 0;
   SessionId session = 0;

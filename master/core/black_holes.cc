@@ -28,10 +28,10 @@ bool OnProbation(const Lane& lane) { return lane.unstartable >= 3; }
 
 // Hosts with workers that could take a task, now or soon; one for each worker that is still to
 // come.
-uint64_t RunCore::Candidates() const {
+uint64_t RunCore::Candidates(ClassId of) const {
   std::set<HostIndex> hosts;
   for (const Worker& worker : workers_.all()) {
-    if (MayTake(worker)) hosts.insert(worker.host_index);
+    if (MayTake(worker) && Suits(worker, of)) hosts.insert(worker.host_index);
   }
   return fleet_.expected() + hosts.size();
 }
@@ -65,7 +65,7 @@ void RunCore::OnUnstartable(Worker& worker, TaskResult& result, Work& open) {
   if (!again) open.past.Edit().refused.push_back(worker.ref());
   std::set<HostIndex> hosts;
   for (const WorkerRef& refuser : open.past->refused) hosts.insert(refuser.host);
-  if (hosts.size() >= std::min(kRefusalsMax, std::max<uint64_t>(Candidates(), 1))) {
+  if (hosts.size() >= std::min(kRefusalsMax, std::max<uint64_t>(Candidates(tasks_.ClassOf(open.task)), 1))) {
     Finish(std::move(result), worker.ref(), attempts);
   } else {
     Acknowledge(&worker, {result.task, result.attempt});
@@ -164,14 +164,14 @@ bool RunCore::MayBeItsHosts(const Worker& worker, const Work& open) {
 
 // What nobody who is left could start has failed.
 void RunCore::FinishRefused() {
-  if (refused_.empty() || fleet_.expected() > 0 || finished_ || Candidates() == 0) return;
+  if (refused_.empty() || fleet_.expected() > 0 || finished_) return;
   std::vector<TaskId> failed;
   for (const auto& [task, result] : refused_) {
     const Work* open = tasks_.Find(task);
-    if (open == nullptr || !open->ready()) continue;
+    if (open == nullptr || !open->ready() || Candidates(tasks_.ClassOf(task)) == 0) continue;
     const auto& all = workers_.all();
     const bool hope = std::any_of(all.begin(), all.end(), [&](const Worker& worker) {
-      return MayTake(worker) && !Refused(*open, worker);
+      return MayTake(worker) && Suits(worker, tasks_.ClassOf(task)) && !Refused(*open, worker);
     });
     if (!hope) failed.push_back(task);
   }

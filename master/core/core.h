@@ -40,6 +40,7 @@ class Core final : public Employer {
   void OnCancelled(const std::vector<TaskId>& tasks);
   /// No more tasks will be added: the run ends with the last of them.
   void OnClosed() { parts_->run.OnClosed(); }
+  void OnPoolClosed(size_t pool) override { parts_->run.OnPoolClosed(pool); }
   /// Finish what runs, start nothing more.
   void OnDrain(Time now, const std::string& reason);
   /// End now; what is out stays without outcome.
@@ -58,13 +59,14 @@ class Core final : public Employer {
   /// Why nothing more is started; empty while something is.
   std::string drain_reason() const { return parts_->run.drain_reason(); }
   RunId run() const { return parts_->run.id(); }
+  const TaskRequest& request(ClassId of) const { return parts_->run.request(of); }
   bool HasSession(const std::string& allocation) const override {
     return parts_->fleet.HasSession(allocation);
   }
   bool IsConnected(const std::string& allocation) const override {
     return parts_->fleet.IsConnected(allocation);
   }
-  uint64_t demand() override { return parts_->run.demand(); }
+  WorkLeft demand(size_t pool) override { return parts_->run.demand(pool); }
   uint64_t progress() override { return counts().done; }
   uint64_t workers() override { return counts().workers; }
   uint64_t staying() const override { return parts_->fleet.staying(); }
@@ -77,7 +79,6 @@ class Core final : public Employer {
   bool draining() const override { return !drain_reason().empty(); }
   std::string CommonProblem() const override { return parts_->run.CommonProblem(); }
   Ledger ledger() const { return parts_->run.ledger(); }
-  std::chrono::nanoseconds task_time() const override { return parts_->run.task_time(); }
 
   /// Asserts that its books agree. For tests.
   void CheckInvariants();

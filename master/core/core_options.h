@@ -4,7 +4,9 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
+#include "master/core/requests.h"
 #include "master/core/start_order.h"
 #include "protocol/messages.h"
 
@@ -18,6 +20,9 @@ struct CoreOptions {
   /// The highest number of a task.
   uint64_t tasks = 0;
   StartOrder order;
+  RequestClasses requests;
+  /// At least one.
+  std::vector<PoolKind> pools{PoolKind()};
   /// More tasks may come (OnAdded), until OnClosed.
   bool open = false;
   std::chrono::milliseconds lease{30'000};

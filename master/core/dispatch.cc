@@ -1,6 +1,7 @@
 #include "master/core/dispatch.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 
 #include "base/assert.h"
@@ -26,7 +27,7 @@ constexpr uint64_t kPrefetchInAll = 4'000'000;
 // What a worker holds beyond one task a slot, as far as it is known not to be asked back already.
 uint64_t Dispatcher::Surplus(const Worker& worker) const {
   const Lane& lane = run_.lane(worker);
-  const uint64_t busy = std::max(worker.slots, lane.running) + lane.retracting;
+  const uint64_t busy = std::max(run_.PlacesOf(worker), lane.running) + lane.retracting;
   return lane.held.size() > busy ? lane.held.size() - busy : 0;
 }
 
@@ -39,20 +40,21 @@ uint64_t PrefetchPerSlot(nanoseconds mean) {
 // share beyond one a slot, so that the last tasks spread over all workers (guided self-scheduling),
 // unless they are so short that it does not matter.
 uint64_t Dispatcher::Target(const Worker& worker, uint64_t total_slots) const {
+  const uint64_t slots = run_.lane(worker).places;
   if (const uint64_t chunk = run_.options_.text.chunk; chunk > 0) {
-    return std::min<uint64_t>({worker.capacity, worker.slots * chunk, kHeldMax});
+    return std::min<uint64_t>({worker.capacity, slots * chunk, kHeldMax});
   }
   uint64_t each = PrefetchPerSlot(run_.mean_task_time());
   each = std::clamp<uint64_t>(kPrefetchInAll / total_slots, 1, each);
   // Another group's task at a slot that has run out of its own costs more than one that waits.
-  if (run_.tasks_.groups() > 0) each = std::max(each, kPrefetchOfGroup);
-  const uint64_t prefetch = worker.slots * each;
+  if (run_.tasks_.grouped()) each = std::max(each, kPrefetchOfGroup);
+  const uint64_t prefetch = slots * each;
   const uint64_t left = run_.tasks_.ready() + run_.lane(worker).held.size();
-  const uint64_t fair = (left * worker.slots + 2 * total_slots - 1) / (2 * total_slots);
+  const uint64_t fair = (left * slots + 2 * total_slots - 1) / (2 * total_slots);
   const nanoseconds mean = run_.mean_task_time();
   const uint64_t least = mean > nanoseconds::zero() ? kLeastWork / mean : 0;
-  const uint64_t share = std::max(fair, worker.slots * least);
-  return std::min({worker.capacity, worker.slots + std::min(prefetch, share), kHeldMax});
+  const uint64_t share = std::max(fair, slots * least);
+  return std::min({worker.capacity, slots + std::min(prefetch, share), kHeldMax});
 }
 
 void Dispatcher::Give() {
@@ -78,28 +80,40 @@ void Dispatcher::Give() {
   by_surplus.reserve(dirty.size());
   for (const WorkerIndex index : dirty) {
     const auto held = static_cast<int64_t>(run_.lanes_[index].held.size());
-    by_surplus.emplace_back(held - static_cast<int64_t>(run_.workers_[index].slots), index);
+    by_surplus.emplace_back(held - static_cast<int64_t>(run_.lanes_[index].places), index);
   }
   std::sort(by_surplus.begin(), by_surplus.end());
   for (const auto& [surplus, index] : by_surplus) GiveTo(run_.workers_[index], total);
 }
 
-bool Dispatcher::AnotherMayDoBetter() const {
+// Of those that could take all classes that this one could.
+bool Dispatcher::AnotherMayDoBetter(const Worker& than) const {
+  const auto suits = [&](const Worker& worker) {
+    for (ClassId of = 0; of < run_.tasks_.classes(); ++of) {
+      if (run_.tasks_.ready_of(of) > 0 && run_.Suits(than, of) && !run_.Suits(worker, of)) {
+        return false;
+      }
+    }
+    return true;
+  };
   const auto& all = run_.workers_.all();
   return run_.fleet_.expected() > 0 ||
-         std::any_of(all.begin(), all.end(), [this](const Worker& worker) {
-           return worker.Takes() && !OnProbation(run_.lane(worker));
+         std::any_of(all.begin(), all.end(), [&](const Worker& worker) {
+           return worker.Takes() && !OnProbation(run_.lane(worker)) && suits(worker);
          });
 }
 
 void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
-  if (!worker.Takes() || (OnProbation(run_.lane(worker)) && AnotherMayDoBetter())) return;
+  if (!worker.Takes() || !run_.MayTake(worker)) return;
+  if (OnProbation(run_.lane(worker)) && AnotherMayDoBetter(worker)) return;
   const uint64_t target = Target(worker, total_slots);
   struct Give give;
   give.to = worker.here()->connection;
   give.session = worker.session;
   const bool empty = run_.lane(worker).held.empty() && run_.lane(worker).stale.empty();
-  const auto may_start = [&](const Work& open) { return !run_.Refused(open, worker); };
+  const auto may_start = [&](const Work& open) {
+    return !run_.Refused(open, worker) && RoomFor(worker, open);
+  };
   const auto suspect = empty ? run_.tasks_.PopSuspect(may_start) : std::nullopt;
   if (suspect) Assign(worker, {*suspect, 0}, give);
   const uint64_t together = SpanLength();
@@ -117,7 +131,8 @@ void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
 // How many fresh tasks go out together.
 uint64_t Dispatcher::SpanLength() const {
   const nanoseconds mean = run_.mean_task_time();
-  if (mean <= nanoseconds::zero() || run_.options_.text.chunk > 0) return 1;
+  const bool alike = run_.options_.text.chunk == 0 && !run_.tasks_.several();
+  if (mean <= nanoseconds::zero() || !alike) return 1;
   return std::clamp<uint64_t>(static_cast<uint64_t>(run_.options_.span_time / mean), 1, kSpanMax);
 }
 
@@ -130,41 +145,78 @@ void Dispatcher::Send(Worker& worker, struct Give& give) {
 
 // What was tried comes before what is fresh; of that so many at most.
 AttemptSpan Dispatcher::PopFor(Worker& worker, uint64_t most) {
+  constexpr AttemptSpan kNothing{0, 0, 0};
   if (const auto task = PopTried(worker)) return {*task, 0};
-  if (run_.tasks_.groups() == 0) {
-    const AttemptSpan fresh = run_.tasks_.PopFresh(most);
-    CQ_ASSERT(fresh.count == 0 || fresh.last().task <= run_.tasks_.mark(),
-              "task {} goes out above the mark {}", fresh.last().task, run_.tasks_.mark());
-    return fresh;
+  if (run_.tasks_.sections() > 0) {
+    const auto task = PopOfSection(worker);
+    return task ? AttemptSpan{*task, 0} : kNothing;
   }
-  const auto task = PopOfGroup(worker);
-  return task ? AttemptSpan{*task, 0} : AttemptSpan{0, 0, 0};
+  // Without an order by classes they are all of the first.
+  if (run_.RoomFor(worker, 0) == RunCore::Room::kNone) return kNothing;
+  const AttemptSpan fresh = run_.tasks_.PopFresh(most);
+  CQ_ASSERT(fresh.count == 0 || fresh.last().task <= run_.tasks_.mark(),
+            "task {} goes out above the mark {}", fresh.last().task, run_.tasks_.mark());
+  return fresh;
+}
+
+bool Dispatcher::RoomFor(const Worker& worker, const Work& open) const {
+  return run_.RoomFor(worker, run_.tasks_.ClassOf(open.task)) != RunCore::Room::kNone;
 }
 
 std::optional<TaskId> Dispatcher::PopTried(const Worker& worker) {
   TaskTable& tasks = run_.tasks_;
   const bool charged_too = run_.lane(worker).charged == 0;
   const auto refused = tasks.PopRefused([&](const Work& open) {
-    return (charged_too || open.past->charged.empty()) && !run_.Refused(open, worker);
+    return (charged_too || open.past->charged.empty()) && !run_.Refused(open, worker) &&
+           RoomFor(worker, open);
   });
   if (refused) return refused;
-  const auto fits = [&](const Work& open) { return MayTryHere(worker, open); };
+  const auto fits = [&](const Work& open) {
+    return RoomFor(worker, open) && MayTryHere(worker, open);
+  };
   const auto charged = charged_too ? tasks.PopCharged(fits) : std::nullopt;
   if (charged) return charged;
   if (const auto task = tasks.PopRetry(fits)) return task;
-  return tasks.PopReturned();
+  return tasks.PopReturned([&](const Work& open) { return RoomFor(worker, open); });
 }
 
-std::optional<TaskId> Dispatcher::PopOfGroup(Worker& worker) {
+std::optional<TaskId> Dispatcher::PopOfSection(Worker& worker) {
   TaskTable& tasks = run_.tasks_;
-  while (const auto group = PickGroup(worker)) {
-    const auto task = tasks.PopFreshOf(*group);
-    if (!task && tasks.left_in(*group) > 0) return std::nullopt;  // above the mark
+  while (const auto section = tasks.grouped() ? PickGroup(worker) : PickClass(worker)) {
+    const auto task = tasks.PopFreshOf(*section);
+    if (!task && tasks.left_in(*section) > 0) return std::nullopt;  // above the mark
     if (!task) continue;
-    tasks.OpenUp(*task).group = *group;
+    if (tasks.grouped()) tasks.OpenUp(*task).group = *section;
     return task;
   }
   return std::nullopt;
+}
+
+// Of the classes for which there is room the one whose next task stands first in the user's order;
+// those for which the worker's pool is there before others.
+std::optional<uint32_t> Dispatcher::PickClass(const Worker& worker) const {
+  const TaskTable& tasks = run_.tasks_;
+  constexpr auto kNone = std::pair(2, uint64_t{0});
+  auto first = kNone;
+  auto first_with_room = kNone;
+  std::optional<uint32_t> best;
+  RunCore::Room room = RunCore::Room::kNone;
+  for (uint32_t section = 0; section < tasks.sections(); ++section) {
+    const ClassId of = tasks.ClassOfSection(section);
+    if (tasks.left_in(section) == 0 || !run_.Suits(worker, of)) continue;
+    const auto rank = std::pair(run_.IsHome(worker, of) ? 0 : 1, tasks.next_rank(section));
+    first = std::min(first, rank);
+    if (rank >= first_with_room) continue;
+    const RunCore::Room here = run_.RoomFor(worker, of);
+    if (here == RunCore::Room::kNone) continue;
+    first_with_room = rank;
+    best = section;
+    room = here;
+  }
+  // Nothing waits there behind its like while another's turn comes, unless that is soon.
+  if (room != RunCore::Room::kBehind || first == first_with_room) return best;
+  const nanoseconds mean = run_.classes_[tasks.ClassOfSection(*best)].pace.mean;
+  return mean < kWorkAtHand ? best : std::nullopt;
 }
 
 // A task that failed somewhere is tried next on another host, else by another worker, as long as
@@ -172,13 +224,18 @@ std::optional<TaskId> Dispatcher::PopOfGroup(Worker& worker) {
 // rather the task's own fault.
 bool Dispatcher::MayTryHere(const Worker& worker, const Work& open) {
   if (open.past->failed_on.empty()) return true;
-  const auto& all = run_.workers_.all();
-  if (takers_.empty()) {
-    takers_.resize(run_.workers_.hosts().size());
-    for (const Worker& other : all) {
-      if (!run_.MayTake(other) || !other.here() || OnProbation(run_.lane(other))) continue;
-      ++takers_[other.host_index];
-      ++takers_in_all_;
+  const ClassId of = run_.tasks_.ClassOf(open.task);
+  const auto takes = [&](const Worker& other) {
+    return run_.MayTake(other) && other.here() && !OnProbation(run_.lane(other)) &&
+           run_.Suits(other, of);
+  };
+  Takers& takers = takers_[of];
+  if (takers.on.empty()) {
+    takers.on.resize(run_.workers_.hosts().size());
+    for (const Worker& other : run_.workers_.all()) {
+      if (!takes(other)) continue;
+      ++takers.on[other.host_index];
+      ++takers.in_all;
     }
   }
   std::set<HostIndex> hosts;
@@ -188,14 +245,11 @@ bool Dispatcher::MayTryHere(const Worker& worker, const Work& open) {
   for (const WorkerRef& failed : open.past->failed_on) {
     if (!workers.insert(failed.number).second) continue;
     const Worker* other = run_.workers_.Find(failed);
-    if (other != nullptr && run_.MayTake(*other) && other->here() &&
-        !OnProbation(run_.lane(*other))) {
-      ++themselves;
-    }
-    if (hosts.insert(failed.host).second) on_hosts += takers_[failed.host];
+    if (other != nullptr && takes(*other)) ++themselves;
+    if (hosts.insert(failed.host).second) on_hosts += takers.on[failed.host];
   }
   if (!hosts.contains(worker.host_index)) return true;
-  const bool elsewhere = takers_in_all_ > on_hosts;
+  const bool elsewhere = takers.in_all > on_hosts;
   const bool by_others = on_hosts > themselves;
   if (!elsewhere && (!workers.contains(worker.number) || !by_others)) return true;
   const bool failing = run_.workers_.HostOf(worker).failing;
@@ -213,7 +267,14 @@ std::optional<uint32_t> Dispatcher::PickGroup(Worker& worker) {
     const auto count = run_.lane(worker).held_of_group.find(group);
     return count == run_.lane(worker).held_of_group.end() ? 0 : count->second;
   };
-  if (run_.lane(worker).groups.size() < worker.slots) {
+  const auto room = [&](uint32_t group) {
+    return run_.RoomFor(worker, tasks.ClassOfSection(group)) != RunCore::Room::kNone;
+  };
+  std::vector<uint32_t> mine;
+  std::copy_if(run_.lane(worker).groups.begin(), run_.lane(worker).groups.end(),
+               std::back_inserter(mine), room);
+  // Where there is room for none of its own, another may do.
+  if (run_.lane(worker).groups.size() < run_.lane(worker).places || mine.empty()) {
     std::map<uint32_t, uint64_t> on;
     for (const Worker& other : run_.workers_.all()) {
       if (!other.Takes()) continue;
@@ -221,8 +282,8 @@ std::optional<uint32_t> Dispatcher::PickGroup(Worker& worker) {
     }
     std::optional<uint32_t> best;
     double most = 0;
-    for (uint32_t group = 0; group < tasks.groups(); ++group) {
-      if (tasks.left_in(group) == 0) continue;
+    for (uint32_t group = 0; group < tasks.sections(); ++group) {
+      if (tasks.left_in(group) == 0 || !room(group)) continue;
       const auto slots = on.find(group);
       if (slots == on.end()) {
         best = group;
@@ -235,14 +296,14 @@ std::optional<uint32_t> Dispatcher::PickGroup(Worker& worker) {
         best = group;
       }
     }
-    if (!best) return std::nullopt;
-    run_.lane(worker).groups.push_back(*best);
-    return best;
+    if (!best && mine.empty()) return std::nullopt;
+    if (best) {
+      run_.lane(worker).groups.push_back(*best);
+      return best;
+    }
   }
-  const auto fewest =
-      std::min_element(run_.lane(worker).groups.begin(), run_.lane(worker).groups.end(),
-                       [&](uint32_t a, uint32_t b) { return held(a) < held(b); });
-  return *fewest;
+  return *std::min_element(mine.begin(), mine.end(),
+                           [&](uint32_t a, uint32_t b) { return held(a) < held(b); });
 }
 
 void Dispatcher::Assign(Worker& worker, AttemptSpan tasks, struct Give& give) {
@@ -250,16 +311,18 @@ void Dispatcher::Assign(Worker& worker, AttemptSpan tasks, struct Give& give) {
   run_.next_attempt_ += tasks.count;
   Work& open = run_.tasks_.Assign(tasks, worker.index, worker.session);
   open.out()->given = run_.now_;
+  if (run_.tasks_.several()) {
+    run_.classes_[open.out()->of].waits_since = run_.now_;
+    if (run_.lane(worker).reserved == open.out()->of) run_.lane(worker).reserved.reset();
+  }
   ++open.attempts;
   run_.Hold(worker, open);
   const bool dangerous = !open.past->charged.empty() || open.past->suspect != 0;
-  give.grants.push_back({tasks, open.attempts, dangerous});
+  give.grants.push_back({tasks, open.attempts, dangerous, open.out()->of});
 }
 
 void Dispatcher::Retract() {
-  const TaskTable& tasks = run_.tasks_;
-  // Those that may go to some workers only wait for them.
-  if (run_.idle_ == 0 || tasks.ready() > tasks.choosy() || run_.drained_ || run_.finished_) return;
+  if (run_.idle_ == 0 || run_.drained_ || run_.finished_) return;
   uint64_t idle = 0;
   uint64_t coming = 0;
   uint64_t most = 0;
@@ -268,8 +331,9 @@ void Dispatcher::Retract() {
     if (worker.here()) coming += run_.lane(worker).retracting;
     if (!worker.Takes()) continue;
     const uint64_t busy = run_.lane(worker).held.size() + run_.lane(worker).stale.size();
-    if (busy < worker.slots) {
-      idle += worker.slots - busy;
+    const uint64_t places = run_.PlacesOf(worker);
+    if (busy < places && !HasWork(worker)) {
+      idle += places - busy;
       idlers.push_back(&worker);
     }
     most = std::max(most, Surplus(worker));
@@ -291,13 +355,25 @@ void Dispatcher::Retract() {
   }
 }
 
+// Something is ready that this worker could begin.
+bool Dispatcher::HasWork(const Worker& worker) const {
+  for (ClassId of = 0; run_.tasks_.several() && of < run_.tasks_.classes(); ++of) {
+    if (run_.tasks_.ready_of(of) > 0 && run_.RoomFor(worker, of) == RunCore::Room::kNow) {
+      return true;
+    }
+  }
+  return false;
+}
+
 uint64_t Dispatcher::RetractFrom(Worker& worker, uint64_t wanted,
                                  const std::vector<const Worker*>& idlers) {
   // What was tried elsewhere may come back here only: it would go to and fro.
   const auto somebody_takes = [&](const Work& open) {
-    return (open.past->failed_on.empty() && open.past->refused.empty()) ||
+    const bool any = open.past->failed_on.empty() && open.past->refused.empty();
+    return (any && !run_.tasks_.several()) ||
            std::any_of(idlers.begin(), idlers.end(), [&](const Worker* idler) {
-             return !run_.Refused(open, *idler) && MayTryHere(*idler, open);
+             return !run_.Refused(open, *idler) && MayTryHere(*idler, open) &&
+                    run_.RoomFor(*idler, open.out()->of) == RunCore::Room::kNow;
            });
   };
   cq::Retract message;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <map>
 #include <vector>
 
 #include "master/core/run_core.h"
@@ -26,16 +27,23 @@ class Dispatcher {
   uint64_t SpanLength() const;
   AttemptSpan PopFor(Worker& worker, uint64_t most);
   std::optional<TaskId> PopTried(const Worker& worker);
-  std::optional<TaskId> PopOfGroup(Worker& worker);
+  std::optional<TaskId> PopOfSection(Worker& worker);
   std::optional<uint32_t> PickGroup(Worker& worker);
+  std::optional<uint32_t> PickClass(const Worker& worker) const;
+  bool RoomFor(const Worker& worker, const Work& open) const;
+  bool HasWork(const Worker& worker) const;
   uint64_t RetractFrom(Worker& worker, uint64_t wanted, const std::vector<const Worker*>& idlers);
-  bool AnotherMayDoBetter() const;
+  bool AnotherMayDoBetter(const Worker& than) const;
   bool MayTryHere(const Worker& worker, const Work& open);
 
   RunCore& run_;
-  /// Workers to whom a task may go that failed elsewhere, by host; counted once they are asked for.
-  std::vector<uint64_t> takers_;
-  uint64_t takers_in_all_ = 0;
+  /// Workers to whom a task may go that failed elsewhere, by its class; counted once they are asked
+  /// for.
+  struct Takers {
+    std::vector<uint64_t> on;
+    uint64_t in_all = 0;
+  };
+  std::map<ClassId, Takers> takers_;
 };
 
 /// How long a task that failed waits for another host than where it failed, if others end well

@@ -9,6 +9,18 @@
 
 namespace cq {
 
+/// What there is to do for the workers of a pool.
+struct WorkLeft {
+  /// Tasks without an outcome for which it is the pool; and as how many that each take a slot they
+  /// fill its workers.
+  uint64_t tasks = 0;
+  uint64_t slots = 0;
+  /// Of these slots, those that are work for other pools, too.
+  uint64_t shared = 0;
+  /// How long one takes as it seems now; zero: nobody knows.
+  std::chrono::nanoseconds mean{};
+};
+
 /// A core, as those see it who bring its workers.
 class Employer {
  public:
@@ -25,9 +37,9 @@ class Employer {
   virtual bool HasSession(const std::string& allocation) const = 0;
   /// Whether one is connected now.
   virtual bool IsConnected(const std::string& allocation) const = 0;
-  /// Tasks without an outcome; and how long one takes as it seems now, zero: nobody knows.
-  virtual uint64_t demand() = 0;
-  virtual std::chrono::nanoseconds task_time() const = 0;
+  virtual WorkLeft demand(size_t pool) = 0;
+  /// No further worker of this pool will come: its work is others', if they can do it.
+  virtual void OnPoolClosed(size_t pool) = 0;
   /// Grows with whatever workers get done.
   virtual uint64_t progress() = 0;
   /// Those that are connected; and those of them that were not told to go.

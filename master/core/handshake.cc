@@ -89,6 +89,8 @@ void Fleet::Accept(Time now, ConnectionId from, Peer& peer, Hello& hello) {
   worker.pid = hello.pid;
   worker.slots = std::min<uint64_t>(hello.slots, kHeldMax);
   worker.capacity = std::min<uint64_t>(hello.capacity, kHeldMax);
+  worker.pool = PoolOf(hello.extras);
+  worker.has = CapacityOf(hello.extras);
   const bool avoided = workers_.HostOf(worker).avoided;
   worker.leaving = hello.leaving || drained_ || avoided;
   if (is_new) {

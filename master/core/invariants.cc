@@ -9,10 +9,11 @@
 namespace cq {
 namespace {
 
-bool IsChoosy(const Work& open) {
+bool IsChoosy(const Work& open, bool several) {
   using Queue = Work::Ready::Queue;
   const Queue queue = open.queue();
-  return queue == Queue::kRefused || queue == Queue::kRetries || queue == Queue::kCharged;
+  return queue == Queue::kRefused || queue == Queue::kRetries || queue == Queue::kCharged ||
+         (queue == Queue::kReturned && several);
 }
 
 }  // namespace
@@ -31,7 +32,7 @@ void TaskTable::CheckInvariants() {
       CQ_ASSERT(!Done(task), "task {} is open and has an outcome", task);
       CQ_ASSERT(Containing(task) == open, "task {} is open twice", task);
     }
-    choosy += IsChoosy(*open) ? 1 : 0;
+    choosy += IsChoosy(*open, several()) ? 1 : 0;
     CQ_ASSERT((open->attempt != 0) == (open->out() != nullptr), "task {} has attempt {:x} and {}",
               open->task, open->attempt, open->out() ? "is out" : "is not out");
     if (open->out()) {
@@ -52,6 +53,16 @@ void TaskTable::CheckInvariants() {
   CQ_ASSERT(waiting == waiting_, "{} tasks wait, counted are {}", waiting, waiting_);
   CQ_ASSERT(choosy == choosy_, "{} tasks may go to some workers only, counted are {}", choosy,
             choosy_);
+  std::vector<uint64_t> ready_of(classes());
+  std::vector<uint64_t> left_of(classes());
+  for (TaskId task = 1; several() && task <= last_; ++task) {
+    if (Done(task)) continue;
+    const Work* open = Containing(task);
+    ++left_of[ClassOf(task)];
+    if (open == nullptr || open->ready()) ++ready_of[ClassOf(task)];
+  }
+  CQ_ASSERT(!several() || (ready_of == ready_of_ && left_of == left_of_),
+            "ready, or left, are other tasks of {} classes than are counted", classes());
   CQ_ASSERT(ready_ + waiting_ + out_ + done_count_ == last_,
             "{} tasks are ready, {} wait, {} are out, {} are done, of {}", ready_, waiting_, out_,
             done_count_, last_);
@@ -112,10 +123,11 @@ void RunCore::CheckHeld() {
   uint64_t busy = 0;
   uint64_t idle = 0;
   for (const Worker& worker : workers_.all()) {
-    const uint64_t at_work = std::min<uint64_t>(worker.slots, lane(worker).held.size());
+    const uint64_t places = PlacesOf(worker);
+    const uint64_t at_work = std::min<uint64_t>(places, lane(worker).held.size());
     busy += at_work;
     // Of one that has not said hello nothing is known.
-    idle += worker.gone() || worker.session == 0 ? 0 : worker.slots - at_work;
+    idle += worker.gone() || worker.session == 0 ? 0 : places - at_work;
     CQ_ASSERT(!worker.gone() || lane(worker).held.empty(), "worker {} is gone and holds {} tasks",
               worker.number, lane(worker).held.size());
     uint64_t tasks = 0;
@@ -124,6 +136,8 @@ void RunCore::CheckHeld() {
     uint64_t charged = 0;
     uint64_t suspects = 0;
     std::map<uint32_t, uint64_t> of_group;
+    std::map<ClassId, uint64_t> of_class;
+    Commitment committed;
     for (const Work* open : lane(worker).held.All()) {
       CQ_ASSERT(tasks_.Containing(open->task) == open && open->out() &&
                     open->out()->worker == worker.index,
@@ -134,7 +148,12 @@ void RunCore::CheckHeld() {
       charged += open->past->charged.empty() ? 0 : 1;
       suspects += open->past->suspect != 0 ? 1 : 0;
       if (open->group != kNoGroup) ++of_group[open->group];
+      if (!tasks_.several()) continue;
+      of_class[open->out()->of] += open->count;
+      committed.Add(worker.has.Share(classes_[open->out()->of].request), open->count);
     }
+    CQ_ASSERT(of_class == lane(worker).held_of_class && committed == lane(worker).committed,
+              "worker {} holds tasks of other classes than are counted", worker.number);
     CQ_ASSERT(tasks == lane(worker).held.size() && running == lane(worker).running &&
                   retracting == lane(worker).retracting && charged == lane(worker).charged,
               "worker {} holds {} tasks, {} of them run, {} are asked back, {} were charged; "

@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "master/core/work.h"
 #include "protocol/messages.h"
+#include "protocol/task_request.h"
 
 namespace cq {
 
@@ -59,6 +60,15 @@ class HeldTasks {
 /// What a run has with one worker.
 struct Lane {
   HeldTasks held;
+  /// How many tasks run there at a time: its slots, or fewer if all tasks ask for the same.
+  uint64_t places = 0;
+  /// Among the run's pools; none: it is of a pool that is gone.
+  std::optional<size_t> pool;
+  /// Of several classes: what it holds of each, and what that takes of the worker.
+  std::map<ClassId, uint64_t> held_of_class;
+  Commitment committed;
+  /// It is kept for the next task of this class, which has waited for long.
+  std::optional<ClassId> reserved;
   /// Of these: entries that run, tasks that were asked back, that were charged before, and that are
   /// under suspicion: with one of those it is given nothing else.
   uint64_t running = 0;
@@ -72,7 +82,8 @@ struct Lane {
   uint64_t idle_slots = 0;
   /// Attempts that it still runs though they were given up.
   std::set<AttemptId> stale;
-  /// The groups that its slots are on, and how many tasks of each it holds.
+  /// The groups (sections of the start order) that its slots are on, and how many tasks of each it
+  /// holds.
   std::vector<uint32_t> groups;
   std::map<uint32_t, uint64_t> held_of_group;
   /// What it is to be told of next, and whether it is looked at when tasks are next given out.

@@ -45,8 +45,11 @@ class LenderCore final : public Employer {
     return parts_->fleet.IsConnected(allocation);
   }
   // Of loans: as many as runs want, for as long as they like.
-  uint64_t demand() override { return parts_->lender.wanted(); }
-  std::chrono::nanoseconds task_time() const override { return {}; }
+  WorkLeft demand(size_t) override {
+    const uint64_t wanted = parts_->lender.wanted();
+    return {wanted, wanted, wanted, {}};
+  }
+  void OnPoolClosed(size_t) override {}
   uint64_t progress() override { return parts_->lender.ended(); }
   uint64_t workers() override { return parts_->fleet.workers().here(); }
   uint64_t staying() const override { return parts_->fleet.staying(); }

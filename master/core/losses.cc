@@ -27,7 +27,7 @@ uint64_t RunCore::OnLost(Time now, Worker& worker, const Loss& loss) {
   const bool alone = held.size() == 1 && l.stale.empty() && !l.had_memory;
   // In slots without a report something may have run all the same, for less than starts take to be
   // reported: the oldest are under suspicion.
-  uint64_t unreported = charge ? worker.slots - std::min<uint64_t>(worker.slots, ran.size()) : 0;
+  uint64_t unreported = charge ? l.places - std::min<uint64_t>(l.places, ran.size()) : 0;
   for (Work* task : held) {
     Work& open = *task;
     if (memory && alone) {
@@ -55,6 +55,7 @@ uint64_t RunCore::OnLost(Time now, Worker& worker, const Loss& loss) {
             "worker {} is lost and still holds {} tasks", worker.number, l.held.size());
   l.stale.clear();
   idle_ -= std::exchange(l.idle_slots, 0);
+  l.reserved.reset();
   return held.size();
 }
 

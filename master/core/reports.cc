@@ -96,14 +96,10 @@ void RunCore::Drop(Worker* worker, AttemptRef ref) {
   Acknowledge(worker, {ref.task, ref.attempt});
 }
 
-// A mean over about the last thousand tasks follows a run whose rows change their nature.
-void RunCore::Learn(uint64_t wall_us, uint64_t tasks) {
-  const auto wall = std::chrono::microseconds(std::min<uint64_t>(wall_us / tasks, 1ull << 50));
-  timed_tasks_ = std::min<uint64_t>(timed_tasks_ + tasks, 1000);
-  const double weight =
-      static_cast<double>(std::min<uint64_t>(tasks, 1000)) / static_cast<double>(timed_tasks_);
-  const auto off = std::max<std::chrono::nanoseconds>(wall, std::chrono::microseconds(1)) - mean_;
-  mean_ += std::chrono::duration_cast<std::chrono::nanoseconds>(off * weight);
+void RunCore::Learn(const TaskResult& result) {
+  const auto wall = std::chrono::microseconds(std::min<uint64_t>(result.wall_us, 1ull << 60));
+  pace_.Learn(wall, result.count);
+  if (tasks_.several()) classes_[tasks_.ClassOf(result.task)].pace.Learn(wall, result.count);
 }
 
 // Whether it is of the attempt that is out.
@@ -195,7 +191,7 @@ void RunCore::OnEnded(Time now, Worker* worker, TaskResult& result) {
   Work* open = tasks_.Isolate(result.task, result.count);
   const bool current = IsCurrent(worker, result, open);
   const bool error = result.outcome == Outcome::kError;
-  Learn(result.wall_us, result.count);
+  Learn(result);
   last_end_ = now;
   if (current && open->out()->given != Time{}) {
     turnaround_ += (now - open->out()->given) * static_cast<int64_t>(result.count);
@@ -312,10 +308,16 @@ void RunCore::OnForgotten(const Worker& worker) {
 
 void RunCore::OnHello(Worker& worker, const Hello& hello) {
   if (lanes_.size() <= worker.index) lanes_.resize(worker.index + 1);
+  Admit(worker);
   lane(worker).problem = hello.problem;
   if (!hello.problem.empty()) OnIdle(worker, "takes no task: " + hello.problem);
+  CountCommitted(worker);
   CountBusy(worker);
   Reconcile(worker, hello.held);
+  // The fleet tells it.
+  if (!lane(worker).pool) {
+    worker.let_go = fmt::format("its pool '{}' is none of this run any more", worker.pool);
+  }
   all_dirty_ = true;
 }
 

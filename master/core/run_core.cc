@@ -22,6 +22,8 @@ RunCore::RunCore(CoreOptions options, Recovered recovered, Fleet& fleet, Outbox&
 }
 
 void RunCore::Recover(Recovered& recovered) {
+  OpenClasses(std::move(options_.requests.classes));
+  tasks_.set_classes(std::move(options_.requests.of), classes_.size());
   tasks_.set_order(std::move(options_.order));
   counts_.outcomes = recovered.outcomes;
   uint64_t done = 0;
@@ -98,8 +100,9 @@ void RunCore::CountBusy(const Worker& worker) {
   }
   busy_ -= l.busy;
   idle_ -= l.idle_slots;
-  l.busy = std::min<uint64_t>(worker.slots, l.held.size());
-  l.idle_slots = worker.slots - l.busy;
+  const uint64_t places = PlacesOf(worker);
+  l.busy = std::min<uint64_t>(places, l.held.size());
+  l.idle_slots = places - l.busy;
   busy_ += l.busy;
   idle_ += l.idle_slots;
 }
@@ -118,7 +121,7 @@ std::string RunCore::CommonProblem() const {
   std::string problem;
   for (const Worker& worker : workers_.all()) {
     if (!worker.here()) continue;
-    if (lane(worker).problem.empty()) return {};
+    if (lane(worker).problem.empty()) return NobodySuits();
     if (problem.empty()) problem = lane(worker).problem;
   }
   return problem;
@@ -195,11 +198,6 @@ void RunCore::LetGoBeyondLimits() {
   }
 }
 
-uint64_t RunCore::demand() {
-  const Counts& now = counts();
-  return drained_ ? now.out : now.tasks - std::min(now.tasks, now.done);
-}
-
 void RunCore::OnDrain(const std::string& reason) {
   if (drained_ || finished_) return;
   drained_ = reason;
@@ -227,8 +225,9 @@ void RunCore::OnTick(Time now) {
 
 void RunCore::LookAgain() {
   LetGoBeyondLimits();
+  KeepForWaiting();
   // Not all of them may have been looked at.
-  if (tasks_.choosy() == 0) return;
+  if (tasks_.choosy() == 0 && !tasks_.several()) return;
   all_dirty_ = true;
   thorough_ = true;
 }
@@ -259,10 +258,13 @@ void RunCore::Flush(Time now) {
   FinishRefused();
   FlushAcks(now);
   AskForMark();
-  tasks_.set_thorough(std::exchange(thorough_, false));
+  const bool thorough = std::exchange(thorough_, false);
+  tasks_.set_thorough(thorough);
   Dispatcher dispatcher(*this);
   dispatcher.Give();
-  dispatcher.Retract();
+  // What is ready may be nothing for those that idle: that is looked at now and then.
+  const bool all_out = tasks_.ready() <= tasks_.choosy();
+  if (all_out || (tasks_.several() && thorough)) dispatcher.Retract();
 }
 
 std::optional<std::string> RunCore::End() const {
@@ -279,6 +281,7 @@ void RunCore::Hold(Worker& worker, Work& open) {
   if (open.past->suspect != 0) ++lane(worker).suspects;
   if (!open.past->charged.empty()) ++lane(worker).charged;
   if (open.group != kNoGroup) ++lane(worker).held_of_group[open.group];
+  Commit(worker, open);
   CountBusy(worker);
 }
 
@@ -294,6 +297,13 @@ void RunCore::Detach(Work& open) {
               "worker {} holds nothing of group {}, and task {} is of it", worker.number,
               open.group, open.task);
     if (--count->second == 0) lane(worker).held_of_group.erase(count);
+  }
+  if (tasks_.several()) {
+    const auto count = lane(worker).held_of_class.find(out.of);
+    CQ_ASSERT(count != lane(worker).held_of_class.end() && count->second >= open.count,
+              "worker {} holds fewer than {} tasks of class {}", worker.number, open.count, out.of);
+    if ((count->second -= open.count) == 0) lane(worker).held_of_class.erase(count);
+    lane(worker).committed.Remove(worker.has.Share(classes_[out.of].request), open.count);
   }
   CQ_ASSERT(lane(worker).running >= (out.run ? 1 : 0), "worker {} runs nothing, and task {} there",
             worker.number, open.task);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "master/core/core_options.h"
+#include "master/core/employer.h"
 #include "master/core/fleet.h"
 #include "master/core/lane.h"
 #include "master/core/ledger.h"
@@ -21,6 +22,16 @@
 #include "master/core/task_table.h"
 
 namespace cq {
+
+/// How long tasks take: a mean over about the last thousand, which follows a run whose rows change
+/// their nature. Zero: nobody knows.
+struct Pace {
+  uint64_t tasks = 0;
+  std::chrono::nanoseconds mean{};
+
+  /// So many took so long together.
+  void Learn(std::chrono::microseconds wall, uint64_t count);
+};
 
 /// What a core decides about one run: its tasks, from the first attempt to the durable outcome. Of
 /// connections it knows nothing.
@@ -54,6 +65,8 @@ class RunCore final : public Tenant {
   void OnWanted(Time now, TaskId task);
   void OnCancelled(const std::vector<TaskId>& tasks);
   void OnClosed() { options_.open = false; }
+  /// No further worker of this pool will come.
+  void OnPoolClosed(size_t pool);
   void OnCommitted(Time now, const Committed& committed);
   struct WorkerLimit {
     uint64_t workers = 0;
@@ -77,21 +90,18 @@ class RunCore final : public Tenant {
   std::optional<std::string> End() const;
 
   const Counts& counts();
-  uint64_t demand();
+  /// As Employer.
+  WorkLeft demand(size_t pool);
   /// Empty: it is not drained.
   std::string drain_reason() const { return drained_.value_or(""); }
   RunId id() const { return options_.text.run; }
   bool finished() const { return finished_; }
+  const TaskRequest& request(ClassId of) const { return classes_[of].request; }
   std::string CommonProblem() const;
-  /// As Employer.
   std::vector<std::string> Idle(Time now, Time time) const;
   Ledger ledger() const;
   /// Mean run time of a task so far; zero while unknown.
-  std::chrono::nanoseconds mean_task_time() const { return mean_; }
-  /// The same, but if all that runs has been running for longer, that.
-  std::chrono::nanoseconds task_time() const {
-    return timed_tasks_ > 0 && busy_ > 0 ? std::max(mean_, now_ - last_end_) : mean_;
-  }
+  std::chrono::nanoseconds mean_task_time() const { return pace_.mean; }
 
   /// Asserts that its books agree. For tests.
   void CheckInvariants();
@@ -103,6 +113,18 @@ class RunCore final : public Tenant {
     /// To whom the acknowledgement goes; none for what came from a file.
     std::optional<WorkerRef> worker;
     Time since{};
+  };
+
+  /// What tasks of one class have in common.
+  struct Class {
+    TaskRequest request;
+    /// The pools for which they are work; none: nobody has what they ask for.
+    std::vector<size_t> homes;
+    Pace pace;
+    /// Since when some are ready and none was given out.
+    std::optional<Time> waits_since;
+    /// The worker that was kept for it last.
+    uint64_t kept = 0;
   };
 
   Lane& lane(const Worker& worker) { return lanes_[worker.index]; }
@@ -141,7 +163,7 @@ class RunCore final : public Tenant {
   /// Told when it changes, and in the journal: `why` it takes nothing, or waits; empty: neither.
   void OnIdle(Worker& worker, const std::string& why);
   void Drop(Worker* worker, AttemptRef ref);
-  void Learn(uint64_t wall_us, uint64_t tasks);
+  void Learn(const TaskResult& result);
   void OnSlotCrash(TaskResult& result, Work& open);
   void TryAgain(Time when, AttemptId attempt, Work& open);
   void Retry(Time now, const Worker* worker, TaskResult& result, Work& open);
@@ -182,7 +204,7 @@ class RunCore final : public Tenant {
                 const std::string& reason);
 
   // Machines where tasks cannot be started.
-  uint64_t Candidates() const;
+  uint64_t Candidates(ClassId of) const;
   bool Refused(const Work& open, const Worker& worker) const;
   void Refute(const Work& open);
   void DrainBlackHoles();
@@ -199,10 +221,32 @@ class RunCore final : public Tenant {
   }
   void SendTo(const Worker& worker, ToWorker message) { out_.SendTo(worker, std::move(message)); }
 
+  // Classes.
+  void OpenClasses(std::vector<TaskRequest> requests);
+  void FindHomes();
+  void Admit(Worker& worker);
+  void Commit(const Worker& worker, const Work& open);
+  void CountCommitted(const Worker& worker);
+  /// Whether the worker could hold such tasks if it held nothing else.
+  bool Suits(const Worker& worker, ClassId of) const;
+  enum class Room {
+    kNone,
+    kNow,
+    /// Behind others of its class, as whose place becomes free it begins.
+    kBehind,
+  };
+  Room RoomFor(const Worker& worker, ClassId of) const;
+  bool IsHome(const Worker& worker, ClassId of) const;
+  /// How many of the tasks that it holds run at a time.
+  uint64_t PlacesOf(const Worker& worker) const;
+  void KeepForWaiting();
+  std::string NobodySuits() const;
+
   // Workers.
   /// It has room for tasks of this run, now or soon.
   bool MayTake(const Worker& worker) const {
-    return worker.stays() && lane(worker).problem.empty();
+    const Lane& l = lane(worker);
+    return worker.stays() && l.problem.empty() && l.pool.has_value() && l.places > 0;
   }
   void Recover(Recovered& recovered);
   void Admit();
@@ -228,6 +272,8 @@ class RunCore final : public Tenant {
   WorkerTable& workers_;
   Outbox& out_;
   TaskTable tasks_;
+  std::vector<Class> classes_;
+  std::vector<bool> closed_pools_;
   /// By worker.
   std::vector<Lane> lanes_;
   /// Of those that are forgotten.
@@ -256,8 +302,7 @@ class RunCore final : public Tenant {
   bool all_dirty_ = false;
   bool thorough_ = false;
   uint64_t next_attempt_ = 1;
-  uint64_t timed_tasks_ = 0;
-  std::chrono::nanoseconds mean_{};
+  Pace pace_;
   /// When a task ended last.
   Time last_end_{};
   /// Numbers that have no outcome and never get one in this start.

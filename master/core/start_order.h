@@ -11,9 +11,18 @@ namespace cq {
 struct StartOrder {
   /// All of them; empty: by their numbers.
   std::vector<TaskId> tasks;
-  /// Where in `tasks` each group begins, those of a group standing together; empty: there are no
-  /// groups.
-  std::vector<uint64_t> groups;
+  /// Tasks of one group and one class, which stand together in `tasks`.
+  struct Section {
+    uint64_t begin = 0;
+    ClassId of = 0;
+  };
+  /// None: there are no groups, and one class.
+  std::vector<Section> sections;
+  /// Sections are groups: a slot stays on one as long as it can. Else the one goes first whose next
+  /// task stands first in the user's order.
+  bool grouped = false;
+  /// The places of `tasks` in the user's order; empty: their numbers.
+  std::vector<uint64_t> ranks;
 };
 
 }  // namespace cq

@@ -47,19 +47,72 @@ void TaskTable::set_order(StartOrder order) {
   CQ_ASSERT(highest_opened_ == 0, "tasks up to {} went out before their order came",
             highest_opened_);
   order_ = std::move(order);
-  next_in_ = order_.groups;
+  for (const auto& section : order_.sections) next_in_.push_back(section.begin);
 }
 
-std::optional<TaskId> TaskTable::PopFreshOf(uint32_t group) {
+void TaskTable::set_classes(std::vector<uint16_t> of, size_t classes) {
+  CQ_ASSERT(highest_opened_ == 0, "tasks up to {} went out before their classes came",
+            highest_opened_);
+  class_of_ = std::move(of);
+  ready_of_.assign(classes, 0);
+  for (TaskId task = 1; classes > 1 && task <= last_; ++task) {
+    if (!done_.Contains(task)) ++ready_of_[ClassOf(task)];
+  }
+  left_of_ = ready_of_;
+}
+
+ClassId TaskTable::ClassOf(TaskId task) const {
+  if (!raised_.empty()) {
+    const auto raised = raised_.find(task);
+    if (raised != raised_.end()) return raised->second;
+  }
+  return task <= class_of_.size() ? class_of_[task - 1] : 0;
+}
+
+void TaskTable::Raise(TaskId task, ClassId to) {
+  const Work& open = OpenUp(task);
+  CQ_ASSERT(!open.out(), "task {} asks for more while it is out", task);
+  if (to >= classes()) {
+    // Of one class nobody has kept a book so far.
+    const bool first = !several();
+    if (first) {
+      ready_of_[0] = ready_;
+      left_of_[0] = last_ - done_count_;
+    }
+    ready_of_.resize(to + 1);
+    left_of_.resize(to + 1);
+    // Not everybody may take what was given back any more.
+    const auto all = first ? Open() : std::vector<Work*>();
+    choosy_ += static_cast<uint64_t>(std::count_if(all.begin(), all.end(), [](const Work* work) {
+      return work->queue() == Queue::kReturned;
+    }));
+  }
+  const ClassId from = ClassOf(task);
+  if (open.ready()) --ready_of_[from];
+  --left_of_[from];
+  raised_[task] = to;
+  if (open.ready()) ++ready_of_[to];
+  ++left_of_[to];
+}
+
+void TaskTable::CountReady(TaskId first, uint64_t count, bool more) {
+  if (!several()) return;
+  for (TaskId task = first; task < first + count; ++task) {
+    uint64_t& ready = ready_of_[ClassOf(task)];
+    more ? ++ready : --ready;
+  }
+}
+
+std::optional<TaskId> TaskTable::PopFreshOf(uint32_t section) {
   if (withheld_) return std::nullopt;
-  while (left_in(group) > 0) {
-    const TaskId task = order_.tasks[next_in_[group]];
+  while (left_in(section) > 0) {
+    const TaskId task = order_.tasks[next_in_[section]];
     if (!done_.Contains(task) && Find(task) == nullptr) {
       if (task > mark_) return std::nullopt;
-      ++next_in_[group];
+      ++next_in_[section];
       return task;
     }
-    ++next_in_[group];
+    ++next_in_[section];
   }
   return std::nullopt;
 }
@@ -121,7 +174,7 @@ Work& TaskTable::Assign(const AttemptSpan& span, WorkerIndex worker, SessionId s
   CQ_ASSERT(open.count == span.count && CountOf(open) >= span.count,
             "{} tasks from {} go out, {} are ready", span.count, span.task, ready_);
   open.attempt = span.attempt;
-  Move(open, Work::Out{worker, session, {}, {}, false, nullptr, nullptr});
+  Move(open, Work::Out{worker, session, {}, {}, false, ClassOf(span.task), nullptr, nullptr});
   return open;
 }
 
@@ -145,15 +198,18 @@ uint64_t& TaskTable::CountOf(const Work& open) {
 
 // The only way from one state into another: the counts follow.
 void TaskTable::Move(Work& open, const State& state) {
-  const auto choosy = [&open] {
+  const auto choosy = [&] {
     const Queue q = open.queue();
-    return q == Queue::kRefused || q == Queue::kRetries || q == Queue::kCharged;
+    return q == Queue::kRefused || q == Queue::kRetries || q == Queue::kCharged ||
+           (q == Queue::kReturned && several());
   };
   CQ_ASSERT(CountOf(open) >= open.count, "task {} leaves a state that no task is in", open.task);
   CountOf(open) -= open.count;
   if (choosy()) --choosy_;
+  if (open.ready()) CountReady(open.task, open.count, false);
   open.state = state;
   if (!open.out()) open.attempt = 0;
+  if (open.ready()) CountReady(open.task, open.count, true);
   CountOf(open) += open.count;
   if (choosy()) ++choosy_;
 }
@@ -222,7 +278,9 @@ void TaskTable::Finish(TaskId first, uint64_t count) {
     open_.Erase(first + count - 1);
   } else {
     ready_ -= count;
+    CountReady(first, count, false);
   }
+  for (TaskId task = first; several() && task < first + count; ++task) --left_of_[ClassOf(task)];
   done_.Insert(first, count);
   done_count_ += count;
 }

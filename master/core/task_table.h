@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
 #include "master/core/start_order.h"
@@ -50,6 +51,8 @@ class TaskTable {
   void Add(uint64_t tasks) {
     last_ += tasks;
     ready_ += tasks;
+    ready_of_[0] += tasks;
+    left_of_[0] += tasks;
   }
   bool Exists(TaskId task) const { return task >= 1 && task <= last_; }
   bool Done(TaskId task) const { return done_.Contains(task); }
@@ -75,12 +78,29 @@ class TaskTable {
 
   /// The state of a task without outcome, which becomes open if it was fresh.
   Work& OpenUp(TaskId task) { return OpenUp(task, 1); }
-  /// Before anything else.
+  /// Before anything else: the order of fresh tasks, and the classes of all (RequestClasses).
   void set_order(StartOrder order);
+  void set_classes(std::vector<uint16_t> of, size_t classes);
   bool ordered() const { return !order_.tasks.empty(); }
-  /// How many groups there are, and how many places of one have not been looked at yet.
-  uint32_t groups() const { return static_cast<uint32_t>(order_.groups.size()); }
-  uint64_t left_in(uint32_t group) const { return EndOf(group) - next_in_[group]; }
+  bool grouped() const { return order_.grouped; }
+  /// How many sections there are, and how many places of one have not been looked at yet; of one
+  /// that has some, where the next task stands in the user's order.
+  uint32_t sections() const { return static_cast<uint32_t>(order_.sections.size()); }
+  uint64_t left_in(uint32_t section) const { return EndOf(section) - next_in_[section]; }
+  uint64_t next_rank(uint32_t section) const {
+    const uint64_t at = next_in_[section];
+    return order_.ranks.empty() ? order_.tasks[at] : order_.ranks[at];
+  }
+  ClassId ClassOfSection(uint32_t section) const { return order_.sections[section].of; }
+  /// There is more than one class.
+  bool several() const { return ready_of_.size() > 1; }
+  ClassId ClassOf(TaskId task) const;
+  /// A task that is not out is of another class from now on, which may be a new one.
+  void Raise(TaskId task, ClassId to);
+  size_t classes() const { return ready_of_.size(); }
+  /// As ready(), of a class; and how many have no outcome.
+  uint64_t ready_of(ClassId of) const { return several() ? ready_of_[of] : ready_; }
+  uint64_t left_of(ClassId of) const { return several() ? left_of_[of] : last_ - done_count_; }
   /// No task up to `mark` is given out before Admit: an earlier master's worker may run it.
   void Withhold(TaskId mark) {
     // With another order nothing is known to be above the mark.
@@ -104,13 +124,15 @@ class TaskTable {
   std::optional<TaskId> PopRetry(const Fits& fits) { return PopIf(Queue::kRetries, fits); }
   std::optional<TaskId> PopCharged(const Fits& fits) { return PopIf(Queue::kCharged, fits); }
   std::optional<TaskId> PopSuspect(const Fits& fits) { return PopIf(Queue::kSuspects, fits); }
-  /// The next one that was only given back.
-  std::optional<TaskId> PopReturned() { return Pop(Queue::kReturned); }
+  /// The next one that was only given back; of several classes, that fits.
+  std::optional<TaskId> PopReturned(const Fits& fits) {
+    return several() ? PopIf(Queue::kReturned, fits) : Pop(Queue::kReturned);
+  }
   /// The next fresh ones, in the order of their numbers as far as they are known: so many at most
   /// whose numbers follow each other, and one at a time in another order. Count 0: there are none.
   AttemptSpan PopFresh(uint64_t most = 1);
-  /// The next one of a group.
-  std::optional<TaskId> PopFreshOf(uint32_t group);
+  /// The next one of a section.
+  std::optional<TaskId> PopFreshOf(uint32_t section);
 
   /// Ready tasks go out: several fresh ones, or one (popped, or adopted from a worker that holds
   /// it).
@@ -145,9 +167,10 @@ class TaskTable {
   /// How many places for fresh tasks there are, and the task at one, from 1.
   uint64_t places() const { return ordered() ? order_.tasks.size() : last_; }
   TaskId At(uint64_t place) const { return ordered() ? order_.tasks[place - 1] : place; }
-  uint64_t EndOf(uint32_t group) const {
-    return group + 1 < groups() ? order_.groups[group + 1] : order_.tasks.size();
+  uint64_t EndOf(uint32_t section) const {
+    return section + 1 < sections() ? order_.sections[section + 1].begin : order_.tasks.size();
   }
+  void CountReady(TaskId first, uint64_t count, bool more);
   using State = decltype(Work::state);
   void Move(Work& open, const State& state);
   void Enqueue(Work& open);
@@ -163,7 +186,7 @@ class TaskTable {
   uint64_t out_ = 0;
   uint64_t waiting_ = 0;
   StartOrder order_;
-  /// The next place to look at in each group, from 0.
+  /// The next place to look at in each section, from 0.
   std::vector<uint64_t> next_in_;
   /// The next place to look for a fresh task at.
   uint64_t next_fresh_ = 1;
@@ -173,6 +196,12 @@ class TaskTable {
   /// open task says that it is ready in that queue.
   std::array<std::deque<TaskId>, 6> queues_;
   uint64_t choosy_ = 0;
+  /// By class, as far as there are several: how many tasks are ready, and have no outcome.
+  std::vector<uint64_t> ready_of_{0};
+  std::vector<uint64_t> left_of_{0};
+  /// The class of each task, but for those that were raised.
+  std::vector<uint16_t> class_of_;
+  std::unordered_map<TaskId, ClassId> raised_;
   bool thorough_ = false;
   SpanTable<TaskId, Work> open_;
   /// No task above it was ever opened.

@@ -54,6 +54,8 @@ struct Out {
   std::optional<Run> run;
   /// It was asked back.
   bool retracting = false;
+  /// As what its worker's books count it.
+  ClassId of = 0;
   /// Its neighbours among what its worker holds.
   Work* older = nullptr;
   Work* newer = nullptr;
@@ -100,7 +102,7 @@ struct Work : AttemptSpan {
 
   std::variant<Ready, Waiting, Out> state;
   uint32_t attempts = 0;
-  /// Its place among the groups, if it has one.
+  /// Its section of the start order, if that is of groups.
   uint32_t group = kNoGroup;
   Rarely<Past> past;
 

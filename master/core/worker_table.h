@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "master/core/work.h"
 #include "protocol/messages.h"
+#include "protocol/task_request.h"
 
 namespace cq {
 
@@ -59,7 +60,11 @@ struct Worker {
   std::string allocation;
   uint64_t pid = 0;
   uint64_t slots = 0;
+  /// How many tasks it takes in all, running or not.
   uint64_t capacity = 0;
+  /// Of which pool it is, as it was started, and what it has for its tasks.
+  std::string pool;
+  Capacity has;
 
   /// Of an earlier master: it may still run tasks, and has not said hello yet.
   struct Awaited {

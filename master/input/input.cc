@@ -142,6 +142,8 @@ InputSummary ReadInput(const InputOptions& options) {
     }
     checks.emplace_back(found - summary.columns.begin(), &check);
   }
+  const auto look =
+      options.look ? options.look(summary.columns) : InputOptions::LookAtRow();
   std::vector<TypeFinder> finders(options.find_types ? summary.columns.size() : 0);
   CsvRow row;
   while (reader.Next(row)) {
@@ -157,6 +159,11 @@ InputSummary ReadInput(const InputOptions& options) {
         throw UsageError(fmt::format("{}:{}: column '{}': {}", name, row.line,
                                      summary.columns[column], error.what()));
       }
+    }
+    try {
+      if (look) look(row.fields);
+    } catch (const UsageError& error) {
+      throw UsageError(fmt::format("{}:{}: {}", name, row.line, error.what()));
     }
     for (size_t i = 0; i < finders.size(); ++i) finders[i].Add(row.fields[i]);
     note_odd_bytes(row);
@@ -312,31 +319,58 @@ std::optional<double> ParseCost(const std::string& text) {
   return whole && !std::isnan(cost) ? std::optional(cost) : std::nullopt;
 }
 
+namespace {
+
+struct OrderEntry {
+  uint32_t group = 0;
+  uint16_t of = 0;
+  double cost = 0;
+  TaskId task = 0;
+};
+
+// Groups in the order in which they come, and within them classes.
+void SortIntoSections(std::vector<OrderEntry>& entries, StartOrder& start) {
+  std::unordered_map<TaskId, uint64_t> ranks;
+  std::unordered_map<uint32_t, uint64_t> groups;
+  for (const OrderEntry& entry : entries) {
+    ranks.emplace(entry.task, ranks.size());
+    groups.try_emplace(entry.group, groups.size());
+  }
+  std::stable_sort(entries.begin(), entries.end(), [&](const OrderEntry& a, const OrderEntry& b) {
+    return std::pair(groups[a.group], a.of) < std::pair(groups[b.group], b.of);
+  });
+  for (const OrderEntry& entry : entries) start.ranks.push_back(ranks[entry.task]);
+}
+
+}  // namespace
+
 TaskOrder OrderTasks(const std::string& path, const std::string& name,
-                     const std::vector<RowRange>& ranges, std::optional<size_t> cost_column,
-                     std::optional<size_t> group_column) {
+                     const std::vector<RowRange>& ranges, const OrderOptions& options) {
   CsvReader reader(OpenRows(path), path);
   CsvRow row;
   reader.Next(row);
   reader.set_single_column(row.fields.size() == 1);
+  const auto& [cost_column, group_column, texts, pools] = options;
   const std::string title = cost_column ? row.fields.at(*cost_column) : "";
-  struct Entry {
-    uint32_t group = 0;
-    double cost = 0;
-    TaskId task = 0;
-  };
+  const RowRequests requests(texts, row.fields);
+  ClassFinder classes(pools);
   TaskOrder order;
-  std::vector<Entry> entries;
+  std::vector<OrderEntry> entries;
   std::unordered_map<std::string, uint32_t> groups;
   std::vector<double> sums;
   for (const RowRange& range : ranges) {
     for (uint64_t i = 0; i < range.rows && reader.Next(row); ++i) {
-      Entry entry;
+      OrderEntry entry;
       entry.task = range.task + i;
       if (cost_column) entry.cost = CostOf(row, *cost_column, name, title);
       if (group_column) {
         const auto known = groups.try_emplace(row.fields.at(*group_column), groups.size()).first;
         entry.group = known->second;
+      }
+      try {
+        if (!texts.empty()) classes.Add(entry.task, requests.Of(row.fields));
+      } catch (const UsageError& error) {
+        throw UsageError(fmt::format("{}:{}: {}", InputName(name), row.line, error.what()));
       }
       sums.resize(std::max<size_t>(sums.size(), entry.group + 1));
       sums[entry.group] += entry.cost;
@@ -344,15 +378,21 @@ TaskOrder OrderTasks(const std::string& path, const std::string& name,
       entries.push_back(entry);
     }
   }
+  if (!texts.empty()) order.requests = classes.Take();
+  const bool several = order.requests.classes.size() > 1;
+  for (OrderEntry& entry : entries) entry.of = several ? order.requests.of[entry.task - 1] : 0;
   // Groups without costs have equal sums, and stay as they appear.
-  std::stable_sort(entries.begin(), entries.end(), [&](const Entry& a, const Entry& b) {
+  std::stable_sort(entries.begin(), entries.end(), [&](const OrderEntry& a, const OrderEntry& b) {
     if (sums[a.group] != sums[b.group]) return sums[a.group] > sums[b.group];
     if (a.group != b.group) return a.group < b.group;
     return a.cost > b.cost;
   });
+  order.start.grouped = group_column.has_value();
+  if (several) SortIntoSections(entries, order.start);
   for (size_t i = 0; i < entries.size(); ++i) {
-    const bool begins = i == 0 || entries[i].group != entries[i - 1].group;
-    if (group_column && begins) order.start.groups.push_back(i);
+    const auto section = [&](size_t at) { return std::pair(entries[at].group, entries[at].of); };
+    const bool begins = i == 0 || section(i) != section(i - 1);
+    if ((group_column || several) && begins) order.start.sections.push_back({i, entries[i].of});
     order.start.tasks.push_back(entries[i].task);
   }
   return order;

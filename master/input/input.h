@@ -8,8 +8,10 @@
 
 #include "base/stable_table.h"
 #include "master/core/row_range.h"
+#include "master/core/requests.h"
 #include "master/core/start_order.h"
 #include "master/input/csv_reader.h"
+#include "master/input/row_requests.h"
 #include "master/input/task_source.h"
 
 namespace cq {
@@ -50,6 +52,10 @@ struct InputOptions {
   std::function<void(uint64_t, uint64_t)> progress = {};
   int interrupt_fd = -1;
   std::vector<RowCheck> checks = {};
+  /// Called with the names of the columns, and what that returns with each row; what they throw as
+  /// UsageError is told with the line.
+  using LookAtRow = std::function<void(const std::vector<std::string>& fields)>;
+  std::function<LookAtRow(const std::vector<std::string>& columns)> look = {};
   bool find_types = false;
 };
 
@@ -123,15 +129,24 @@ class RowSource final : public TaskSource {
 /// row.
 struct TaskOrder {
   StartOrder start;
+  RequestClasses requests;
   std::vector<uint64_t> offsets;
+};
+
+/// What decides in which order rows go out.
+struct OrderOptions {
+  std::optional<size_t> cost_column = {};
+  std::optional<size_t> group_column = {};
+  /// What rows ask for, if they ask for different things, and whom.
+  RequestTexts requests = {};
+  std::vector<PoolKind> pools = {};
 };
 
 /// The tasks of the copy at `path` of the input called `name`: those of one group (equal values in
 /// `group_column`) together, the groups as they appear; by the numbers in `cost_column`, the
 /// largest first, and then the groups by their sums; equal ones as they stand. Throws UsageError
-/// for a cost that is no number.
+/// for a cost that is no number, and a request that nobody can meet.
 TaskOrder OrderTasks(const std::string& path, const std::string& name,
-                     const std::vector<RowRange>& ranges, std::optional<size_t> cost_column,
-                     std::optional<size_t> group_column);
+                     const std::vector<RowRange>& ranges, const OrderOptions& options);
 
 }  // namespace cq

@@ -42,6 +42,7 @@ std::map<std::string, std::string> RunDefinition::ToMeta() const {
           {"rows", JsonText(OrderedJson(rows))},
           {"limit", JsonText(OrderedJson(limit))},
           {"input", JsonText(JsonOfBytes(input))},
+          {"pools", JsonText(JsonOfList(pools))},
           {"output", JsonText(JsonOfBytes(output))},
           {"stdout_column", JsonText(OrderedJson(stdout_column))}};
 }
@@ -61,6 +62,7 @@ RunDefinition ReadDefinition(Database& journal) {
     for (const auto& name : meta.at("types")) d.types.push_back(ParseColumnType(name, "types"));
     // One of an older cq does not say.
     if (meta.contains("wide")) d.wide = ListOfJson(meta.at("wide"));
+    if (meta.contains("pools")) d.pools = ListOfJson(meta.at("pools"));
     for (const auto& pair : meta.at("constants"))
       d.constants[BytesOfJson(pair[0])] = BytesOfJson(pair[1]);
     d.columns = ListOfJson(meta.at("columns"));

@@ -38,6 +38,8 @@ struct RunDefinition {
   /// The first so many rows only; 0: all.
   uint64_t limit = 0;
   std::string input;
+  /// The names of the pools that it has had, by the numbers that allocations have.
+  std::vector<std::string> pools;
   std::string output;
   /// How much of standard output the result shows; 0: no such column.
   uint64_t stdout_column = 4096;

@@ -291,6 +291,7 @@ Task MasterLoop::TaskOf(Give::Grant& grant) {
   const TaskRow& row = tasks_.Get(task.task);
   task.attempt_number = grant.attempt_number;
   if (grant.dangerous) task.details.Edit().extras.emplace_back(kDangerous, true);
+  if (grant.of != 0) PutRequest(task.details.Edit().extras, core_.request(grant.of));
   task.seed = row.seed;
   if (row.timeout_ms != 0) task.details.Edit().timeout_ms = row.timeout_ms;
   if (!row.problem.empty()) task.details.Edit().problem = row.problem;

@@ -40,6 +40,7 @@ WorkerLaunch LaunchOf(const PoolOptions& options) {
   launch.run_dir = options.run_dir;
   launch.log_dir = options.run_dir + "/logs";
   launch.slots = options.slots;
+  if (options.named) launch.pool = options.name;
   launch.first_number = options.first_number;
   launch.worker_init = options.worker_init;
   launch.set = options.template_values;

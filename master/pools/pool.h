@@ -16,6 +16,7 @@
 #include "base/mailbox.h"
 #include "master/core/open_allocation.h"
 #include "master/core/records.h"
+#include "protocol/task_request.h"
 #include "schedulers/traits.h"
 #include "schedulers/worker_job.h"
 
@@ -27,8 +28,15 @@ class Scheduler;
 struct PoolOptions {
   /// One of SchedulerNames.
   std::string scheduler = "local";
-  /// Its place among the pools of its run, by which the journal names it.
+  std::string name = "default";
+  /// Its place among the pools that its run has had, by which the journal names it.
   unsigned place = 0;
+  /// The run has several, or this one has a name: its workers say of which they are.
+  bool named = false;
+  /// What each worker has for its tasks, as far as that was said; and how long it lives, 0: that
+  /// was not.
+  Capacity capacity = {};
+  std::chrono::milliseconds time{};
   unsigned workers = 1;
   /// Fewer than that as long as there is less work, but so many; none: always as many. And how long
   /// one without work stays then.
@@ -118,6 +126,8 @@ class Pool {
   const SchedulerTraits& traits() const { return traits_; }
   const std::string& scheduler() const { return name_; }
   unsigned place() const { return place_; }
+  /// Before Open.
+  void set_place(unsigned place) { place_ = place; }
   /// What its workers' allocations begin with, if it lends; else empty.
   std::string allocations() const;
 
@@ -202,7 +212,7 @@ class Pool {
   std::unique_ptr<Scheduler> scheduler_;
   const std::string name_;
   const SchedulerTraits traits_;
-  const unsigned place_;
+  unsigned place_;
   Callbacks callbacks_;
   Mailbox<Command> commands_;
   /// Readable once the workers are to end, too.

@@ -23,7 +23,7 @@ class Scale {
     bool always = false;
   };
   struct Demand {
-    /// Without an outcome, running or not.
+    /// Without an outcome, running or not; what takes more than a slot counts as several.
     uint64_t tasks = 0;
     /// How long one takes; zero: nobody knows.
     std::chrono::nanoseconds mean{};

@@ -251,7 +251,7 @@ std::optional<std::string> Workforce::OnEnded(Time now, Member& member, const Wo
   }
   // The cluster may take its machines back as often as it likes; and who had nothing to do has not
   // failed to do it.
-  const bool idle = core.demand() == 0;
+  const bool idle = Nothing(core);
   if (explained && (idle || job.ending != JobEnding::kTimeLimit)) return std::nullopt;
   // A replacement only as long as something gets done between the losses.
   const uint64_t done = core.progress();
@@ -287,26 +287,36 @@ std::optional<std::string> Workforce::Problem(Employer& core, bool interrupted) 
   return std::nullopt;
 }
 
+// There is no work for anybody.
+bool Workforce::Nothing(Employer& core) const {
+  for (size_t i = 0; i < members_.size(); ++i) {
+    if (core.demand(i).tasks > 0) return false;
+  }
+  return true;
+}
+
 // What the others of the pools can do is none of its work.
-Scale::Demand Workforce::DemandOf(const Member& member, Employer& core) const {
+Scale::Demand Workforce::DemandOf(size_t pool, Employer& core) const {
   uint64_t elsewhere = 0;
   for (const Member& other : members_) {
-    if (&other == &member) continue;
+    if (&other == &members_[pool]) continue;
     for (const auto& [allocation, life] : other.lives)
       elsewhere += life.connected ? other.slots : 0;
   }
-  const uint64_t tasks = core.demand();
-  return {tasks - std::min(tasks, elsewhere), core.task_time()};
+  const WorkLeft left = core.demand(pool);
+  return {left.slots - std::min(left.shared, elsewhere), left.mean};
 }
 
 void Workforce::Steer(Time now, Employer& core) {
-  for (Member& member : members_) {
+  for (size_t i = 0; i < members_.size(); ++i) {
+    Member& member = members_[i];
     if (member.pool->traits().lends) {
-      Lend(member, core.demand());
+      Lend(member, core.demand(i).slots);
       continue;
     }
+    if (member.scale.stopped() && !std::exchange(member.closed, true)) core.OnPoolClosed(i);
     if (core.draining()) continue;
-    const Scale::Demand demand = DemandOf(member, core);
+    const Scale::Demand demand = DemandOf(i, core);
     Scale::Step step = member.scale.Next(now, demand, member.supply);
     if (step.start > 0) Start(member, step.start);
     if (!step.withdraw.empty()) member.pool->Withdraw(std::move(step.withdraw));

@@ -97,6 +97,8 @@ class Workforce {
     /// come, if so.
     uint64_t wanted = 0;
     std::string over;
+    /// No more will come, as the core knows.
+    bool closed = false;
     bool at_most = false;
     uint64_t lends = 0;
     /// Since when it waits without a worker, for what, and whether the user knows.
@@ -111,7 +113,8 @@ class Workforce {
                      RunObserver& observer);
   void LookForHopeless(Time now, Member& member, const std::vector<WorkerJob>& jobs,
                        RunObserver& observer);
-  Scale::Demand DemandOf(const Member& member, Employer& core) const;
+  bool Nothing(Employer& core) const;
+  Scale::Demand DemandOf(size_t pool, Employer& core) const;
   void Stop(Member& member, const std::string& reason, RunObserver& observer);
   void TellOfWaiting(Time now, Member& member, const std::string& waits, RunObserver& observer);
   std::optional<std::string> OnSubmitted(Time now, Member& member, const Submitted& submitted,

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -19,11 +20,13 @@
 #include "master/input/row_matching.h"
 #include "master/journal/journal.h"
 #include "master/run/export.h"
+#include "master/run/pool_plan.h"
 #include "master/run/run_plan.h"
 #include "master/run/run_session.h"
 #include "protocol/column_types.h"
 #include "protocol/command.h"
 #include "protocol/limits.h"
+#include "protocol/task_request.h"
 
 namespace cq {
 namespace {
@@ -41,8 +44,9 @@ class RowsRun {
   RowsRun(const RunOptions& options, RunObserver& observer)
       : options_(options),
         observer_(observer),
-        plan_(PlanPool(options)),
-        session_(options, {plan_}, observer),
+        plans_(PlanPools(options)),
+        requests_(RequestsOf(options, plans_)),
+        session_(options, plans_, observer),
         definition_(session_.definition()) {}
 
   RunSummary Run() {
@@ -89,6 +93,7 @@ class RowsRun {
                                       .progress = report,
                                       .interrupt_fd = options_.signal_fd,
                                       .checks = Checks(),
+                                      .look = LookOf(requests_, KindsOf(plans_)),
                                       .find_types = served()});
     if (summary.odd_line != 0) {
       observer_.Warning(fmt::format(
@@ -107,8 +112,11 @@ class RowsRun {
 
   // Options that came with a resume and say something about rows that are not read anew.
   void CheckCopy(const std::string& copy) const {
-    if (Checks().empty()) return;
-    ReadInput({.path = copy, .interrupt_fd = options_.signal_fd, .checks = Checks()});
+    if (Checks().empty() && !requests_.vary()) return;
+    ReadInput({.path = copy,
+               .interrupt_fd = options_.signal_fd,
+               .checks = Checks(),
+               .look = LookOf(requests_, KindsOf(plans_))});
   }
 
   std::optional<size_t> ColumnOf(const std::string& name, const char* option) const {
@@ -185,16 +193,20 @@ class RowsRun {
   }
 
   void Order() {
-    if (!cost_column_ && !group_column_) return;
+    if (!requests_.vary()) order_.requests.classes = {ConstantRequest(requests_, plans_)};
+    if (!cost_column_ && !group_column_ && !requests_.vary()) return;
     const std::string copy = File("params.csv");
-    order_ = OrderTasks(copy, options_.input.empty() ? copy : options_.input, ranges_, cost_column_,
-                        group_column_);
+    OrderOptions options{cost_column_, group_column_, {}, KindsOf(plans_)};
+    if (requests_.vary()) options.requests = requests_;
+    RequestClasses constant = std::move(order_.requests);
+    order_ = OrderTasks(copy, options_.input.empty() ? copy : options_.input, ranges_, options);
+    if (!requests_.vary()) order_.requests = std::move(constant);
   }
 
   // ---- going on with a run ----
 
   void Resume(const std::string& cwd) {
-    if (!options_.resume) RequireFree(plan_.run_dir, false);
+    if (!options_.resume) RequireFree(plans_[0].run_dir, false);
     session_.Open();
     FinishReplacement();
     CheckSame();
@@ -253,8 +265,8 @@ class RowsRun {
     throw UsageError(fmt::format(
         "the run in '{}' is of {}, not of {}: to go on with it, 'cq resume {}'; for another run, "
         "--run-dir DIR, or --fresh, which moves the old one aside{}",
-        plan_.run_dir, name(before), now == before ? "this " + name(now) : name(now),
-        ShellQuote(plan_.run_dir),
+        plans_[0].run_dir, name(before), now == before ? "this " + name(now) : name(now),
+        ShellQuote(plans_[0].run_dir),
         now == "-" ? fmt::format(" (its rows were kept as '{}')", copy) : ""));
   }
 
@@ -303,7 +315,7 @@ class RowsRun {
       throw UsageError(fmt::format(
           "the columns of '{}' are {}; those of the run in '{}' are {}: --fresh moves it aside and "
           "starts anew, --run-dir DIR puts this run elsewhere",
-          input, Joined(summary.columns, ", "), plan_.run_dir, Joined(definition_.columns, ", ")));
+          input, Joined(summary.columns, ", "), plans_[0].run_dir, Joined(definition_.columns, ", ")));
     }
     if (served()) CheckTypes(ColumnTypes(options_, summary));
     const TaskId last = LastTask(*session_.journal(), ranges_);
@@ -372,6 +384,8 @@ class RowsRun {
     text.command = command_.arguments;
     text.parse = definition_.parse_json ? Parse::kJson : Parse::kNothing;
     text.cpus = CpusOfSlot();
+    if (!requests_.empty() || plans_[0].named) text.extras.emplace_back(kRequests, requests_.vary());
+    if (!requests_.vary()) PutRequest(text.extras, ConstantRequest(requests_, plans_));
     text.tasks = tasks;
     if (!served()) return text;
     text.program = {options_.program,
@@ -397,15 +411,18 @@ class RowsRun {
 
   // Limits hold for each task by itself.
   bool GoesInSpans() const {
+    const bool bounded = std::any_of(plans_.begin(), plans_.end(), [](const PoolOptions& plan) {
+      return plan.capacity.memory_of_task > 0;
+    });
     return served() && options_.task_timeout.count() == 0 && !timeout_column_ &&
-           options_.task_memory_bytes == 0;
+           options_.task_memory_bytes == 0 && requests_.empty() && !bounded;
   }
 
   // What --set cpus=N gives a worker is shared by its slots; otherwise each has one.
   uint64_t CpusOfSlot() const {
     const auto set = options_.template_values.find("cpus");
     if (set == options_.template_values.end()) return 1;
-    return std::max<uint64_t>(1, std::strtoull(set->second.c_str(), nullptr, 10) / plan_.slots);
+    return std::max<uint64_t>(1, std::strtoull(set->second.c_str(), nullptr, 10) / plans_[0].slots);
   }
 
   CoreOptions Core(uint64_t tasks) const {
@@ -414,6 +431,7 @@ class RowsRun {
     for (const RowRange& range : ranges_)
       core.tasks = std::max(core.tasks, range.task + range.rows - 1);
     core.order = order_.start;
+    core.requests = order_.requests;
     if (GoesInSpans())
       core.span_time = options_.function.empty() ? kSpanOfProgram : kSpanOfFunction;
     return core;
@@ -439,7 +457,7 @@ class RowsRun {
       observer_.Resumed(
           fmt::format("{} of {} tasks have a result already", done, definition_.tasks()));
     }
-    observer_.Started(plan_.least.value_or(plan_.workers), plan_.workers, plan_.slots);
+    TellStart();
     const double start = Seconds();
     const MasterLoop::End end = loop.Run();
     session_.LookAtFiles();
@@ -459,6 +477,19 @@ class RowsRun {
     session_.Close(summary.status > 1);
     summary.seconds = Seconds();
     return summary;
+  }
+
+  void TellStart() {
+    for (const PoolOptions& plan : plans_) {
+      observer_.Started(plan.named ? plan.name : "", plan.least.value_or(plan.workers),
+                        plan.workers, plan.slots);
+      if (requests_.vary() || requests_.empty()) continue;
+      const TaskRequest asked = ConstantRequest(requests_, plans_);
+      const uint64_t places = plan.capacity.Places(asked, plan.slots);
+      if (places == plan.slots || places == 0) continue;
+      observer_.Resumed(fmt::format("{} at a time on each worker: a task asks for {}, and it has {}",
+                                    places, Describe(asked), Describe(plan.capacity)));
+    }
   }
 
   // The signals of the run itself are over; another one ends the export, and not the master, whose
@@ -511,7 +542,8 @@ class RowsRun {
   const RunOptions& options_;
   RunObserver& observer_;
   const Clock::time_point begin_ = Clock::now();
-  const PoolOptions plan_;
+  const std::vector<PoolOptions> plans_;
+  const RequestTexts requests_;
   /// The session's loop reads them.
   std::unique_ptr<RowSource> rows_;
   RunSession session_;

@@ -56,7 +56,9 @@ int RunKeys::port() const {
   return std::atoi(address.c_str() + address.rfind(':') + 1);
 }
 
-void RunKeys::Write(std::vector<std::string> endpoints, std::string local, bool lends) {
+void RunKeys::Write(std::vector<std::string> endpoints, std::string local, bool lends,
+                    std::map<std::string, Capacity> pools) {
+  connection_.pools = std::move(pools);
   connection_.lends = lends;
   connection_.endpoints = std::move(endpoints);
   connection_.local = std::move(local);

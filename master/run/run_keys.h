@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <string>
 
 #include "master/run/run_directory.h"
@@ -22,8 +23,9 @@ class RunKeys {
   /// Not in the run directory but here; empty otherwise.
   const std::string& elsewhere() const { return elsewhere_; }
 
-  /// Writes `server.key` and `connect.json`; `lends` as there. Throws Error.
-  void Write(std::vector<std::string> endpoints, std::string local, bool lends);
+  /// Writes `server.key` and `connect.json`; `lends` and `pools` as there. Throws Error.
+  void Write(std::vector<std::string> endpoints, std::string local, bool lends,
+             std::map<std::string, Capacity> pools);
   /// Of a run that needs them no more: removes what is outside the run directory.
   void Remove() const;
 

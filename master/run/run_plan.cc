@@ -5,28 +5,26 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <memory>
+#include <utility>
 
-#include "base/cpus.h"
 #include "base/files.h"
 #include "base/quantities.h"
 #include "base/text.h"
 #include "cq/error.h"
 #include "master/run/output_file.h"
+#include "master/run/pool_plan.h"
 #include "master/run/run_directory.h"
 #include "master/run/run_session.h"
 #include "protocol/column_types.h"
 #include "protocol/command.h"
-#include "protocol/own_program.h"
 
 namespace cq {
-namespace {
 
 std::string RunDirectoryPath(const RunOptions& options) {
   return AbsolutePath(options.run_dir.empty() ? DefaultRunDirectory(options.input)
                                               : options.run_dir);
 }
-
-}  // namespace
 
 bool IsServed(const RunOptions& options) {
   return !options.program.empty() || !options.function.empty();
@@ -75,7 +73,7 @@ void RequireWorkers(const RunOptions& options) {
   } else if (options.priority != 0) {
     throw UsageError("--priority is among runs on a warm pool: --on NAME");
   }
-  if (traits.same_host || traits.lends || options.workers) return;
+  if (traits.same_host || traits.lends || options.workers || !options.pools.empty()) return;
   throw UsageError(
       fmt::format("--scheduler {} needs --workers N: how many jobs to start", options.scheduler));
 }
@@ -91,28 +89,6 @@ void CheckOutputOf(const RunOptions& options) {
         options.output));
   }
   CheckOutput(options.output, options.input, options.depends);
-}
-
-PoolOptions PlanPool(const RunOptions& options) {
-  PoolOptions pool;
-  pool.scheduler = options.scheduler;
-  pool.priority = options.priority;
-  const SchedulerTraits traits = TraitsOf(options.scheduler);
-  // --slots N alone, or nothing, is one worker with so many slots; --workers N alone is N of one
-  // slot.
-  const bool one = options.workers || !traits.same_host || traits.lends;
-  pool.workers = options.workers.value_or(traits.lends ? traits.lent_at_most : 1);
-  pool.least = options.workers_least;
-  pool.idle_timeout = options.idle_timeout;
-  pool.at_most = options.workers.has_value();
-  pool.slots = options.slots.value_or(one ? 1 : UsableCpus());
-  pool.program = options.worker_program.empty() ? OwnCommand()
-                                                : std::vector<std::string>{options.worker_program};
-  pool.run_dir = RunDirectoryPath(options);
-  pool.worker_init = options.worker_init;
-  pool.template_file = options.template_file;
-  pool.template_values = options.template_values;
-  return pool;
 }
 
 std::vector<size_t> ColumnIndices(const std::vector<std::string>& names, const char* option,
@@ -164,6 +140,16 @@ std::vector<RowCheck> ChecksOf(const RunOptions& options) {
   return checks;
 }
 
+decltype(InputOptions::look) LookOf(const RequestTexts& texts, std::vector<PoolKind> pools) {
+  if (!texts.vary()) return {};
+  return [texts, pools = std::move(pools)](const std::vector<std::string>& columns) {
+    return [requests = RowRequests(texts, columns),
+            classes = std::make_shared<ClassFinder>(pools)](const std::vector<std::string>& fields) {
+      classes->Add(1, requests.Of(fields));
+    };
+  };
+}
+
 std::vector<ColumnType> ColumnTypes(const RunOptions& options, const InputSummary& input) {
   auto types = input.types;
   for (const auto& [column, type] : options.types) {
@@ -173,14 +159,33 @@ std::vector<ColumnType> ColumnTypes(const RunOptions& options, const InputSummar
   return types;
 }
 
+namespace {
+
+bool IsRange(const PoolOptions& plan) { return plan.least && *plan.least < plan.workers; }
+
+std::string DescribePlan(const PoolOptions& plan) {
+  const bool range = IsRange(plan);
+  const std::string has = plan.capacity == Capacity() ? "" : ", " + Describe(plan.capacity);
+  return fmt::format(
+      "{}{} worker{} × {} slot{} = {}{} tasks at a time{}\n", plan.named ? plan.name + ": " : "",
+      range ? fmt::format("{} to {}", *plan.least, plan.workers) : std::to_string(plan.workers),
+      plan.workers == 1 ? "" : "s", plan.slots, plan.slots == 1 ? "" : "s", range ? "at most " : "",
+      plan.workers * plan.slots, plan.named ? has : "");
+}
+
+}  // namespace
+
 std::string DryRun(const RunOptions& options) {
   CheckOptions(options);
-  const PoolOptions plan = PlanPool(options);
-  const Pool checked(plan);
+  const std::vector<PoolOptions> plans = PlanPools(options);
+  std::vector<std::unique_ptr<Pool>> pools;
+  for (const PoolOptions& plan : plans) pools.push_back(std::make_unique<Pool>(plan));
+  const RequestTexts requests = RequestsOf(options, plans);
   const bool served = IsServed(options);
   const auto summary = ReadInput({.path = options.input,
                                   .separator = options.separator,
                                   .checks = ChecksOf(options),
+                                  .look = LookOf(requests, KindsOf(plans)),
                                   .find_types = served});
   const CompiledCommand command =
       CompileCommand(options.command, summary.columns, options.constants, options.shell);
@@ -189,14 +194,13 @@ std::string DryRun(const RunOptions& options) {
   CheckOutputOf(options);
 
   const uint64_t tasks = options.limit == 0 ? summary.rows : std::min(options.limit, summary.rows);
-  const bool range = plan.least && *plan.least < plan.workers;
-  std::string text = fmt::format(
-      "input: {} rows, columns {}\ntasks: {}\n{} worker{} × {} slot{} = {}{} tasks at a time\n"
-      "directory of tasks: {}\nrun directory: {}\nworkers that could connect at once: {}\n",
-      summary.rows, Joined(summary.columns, ", "), tasks,
-      range ? fmt::format("{} to {}", *plan.least, plan.workers) : std::to_string(plan.workers),
-      plan.workers == 1 ? "" : "s", plan.slots, plan.slots == 1 ? "" : "s", range ? "at most " : "",
-      plan.workers * plan.slots, cwd, plan.run_dir,
+  std::string text =
+      fmt::format("input: {} rows, columns {}\ntasks: {}\n", summary.rows,
+                  Joined(summary.columns, ", "), tasks);
+  for (const PoolOptions& plan : plans) text += DescribePlan(plan);
+  text += fmt::format(
+      "directory of tasks: {}\nrun directory: {}\nworkers that could connect at once: {}\n", cwd,
+      plans[0].run_dir,
       (DescriptorLimit() - std::min(DescriptorLimit(), kOwnDescriptors)) / kDescriptorsOfWorker);
   if (served) {
     text += "types:";
@@ -220,11 +224,16 @@ std::string DryRun(const RunOptions& options) {
     }
     text += "\n";
   }
-  // As many as the first submission would have.
-  const uint64_t could_fill = (tasks + plan.slots - 1) / plan.slots;
-  const auto first = range ? std::clamp<uint64_t>(could_fill, 1, plan.workers) : plan.workers;
-  const std::string script = checked.Script(static_cast<unsigned>(first));
-  if (!script.empty()) text += "submission script:\n" + script;
+  for (size_t i = 0; i < plans.size(); ++i) {
+    // As many as the first submission would have.
+    const PoolOptions& plan = plans[i];
+    const uint64_t could_fill = (tasks + plan.slots - 1) / plan.slots;
+    const auto first =
+        IsRange(plan) ? std::clamp<uint64_t>(could_fill, 1, plan.workers) : plan.workers;
+    const std::string script = pools[i]->Script(static_cast<unsigned>(first));
+    if (script.empty()) continue;
+    text += fmt::format("submission script{}:\n{}", plan.named ? " of " + plan.name : "", script);
+  }
   return text;
 }
 

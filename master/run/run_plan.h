@@ -20,7 +20,10 @@ void CheckOptions(const RunOptions& options);
 void RequireWorkers(const RunOptions& options);
 /// Whether the results may go where they are to go.
 void CheckOutputOf(const RunOptions& options);
-PoolOptions PlanPool(const RunOptions& options);
+/// Where the run directory is, absolute.
+std::string RunDirectoryPath(const RunOptions& options);
+/// Looks at what each row asks for, so that what nobody has is told before anything starts.
+decltype(InputOptions::look) LookOf(const RequestTexts& texts, std::vector<PoolKind> pools);
 /// The directory of the tasks, absolute.
 std::string TasksDirectory(const RunOptions& options);
 /// What each value of a column must be.

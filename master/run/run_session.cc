@@ -13,6 +13,7 @@
 #include "cq/error.h"
 #include "master/journal/journal.h"
 #include "master/run/cancel.h"
+#include "master/run/pool_plan.h"
 #include "protocol/codec.h"
 
 extern char** environ;
@@ -104,6 +105,7 @@ RunSession::RunSession(const CommonOptions& options, std::vector<PoolOptions> pl
 
 void RunSession::Make() {
   directory_.emplace(RunDirectory::Make(run_dir_, options_.fresh));
+  NumberPools();
   definition_.run = Random64();
   definition_.seed = options_.seed ? *options_.seed : Random64() >> 33;
 }
@@ -171,7 +173,18 @@ void RunSession::CompareFiles(const Fingerprints& now) {
       results, run_dir_, Joined(changed, ", ")));
 }
 
+// The journal names pools by their places among all that the run has had.
+void RunSession::NumberPools() {
+  auto& known = definition_.pools;
+  for (size_t i = 0; i < plans_.size(); ++i) {
+    const auto found = std::find(known.begin(), known.end(), plans_[i].name);
+    pools_[i]->set_place(static_cast<unsigned>(found - known.begin()));
+    if (found == known.end()) known.push_back(plans_[i].name);
+  }
+}
+
 void RunSession::Continue(const Files& files, Restart restart, Restart::Rerun otherwise) {
+  NumberPools();
   const Fingerprints now = TakeFingerprints(definition_, files.depends, files.libraries);
   CompareFiles(now);
   files_.emplace(now);
@@ -222,7 +235,9 @@ Transport RunSession::Listen(bool lends) {
   if (local && keeps_private) socket = transport.BindLocal(directory_->File("local"));
   auto endpoints = transport.Bind(ReachOfPools(), keys_->port());
   const std::string address = endpoints[0];
-  keys_->Write(std::move(endpoints), std::move(socket), lends);
+  std::map<std::string, Capacity> capacities;
+  for (const PoolOptions& plan : plans_) capacities[plan.name] = plan.capacity;
+  keys_->Write(std::move(endpoints), std::move(socket), lends, std::move(capacities));
   if (!keeps_private) {
     observer_.Warning(
         fmt::format("the file system of '{}' can keep no file private: the run's keys are in '{}'",
@@ -275,6 +290,7 @@ void RunSession::FillCommon(CoreOptions& core) const {
   core.explained_late = explains_late();
   core.expected_slots = 0;
   for (const PoolOptions& plan : plans_) core.expected_slots += uint64_t{plan.workers} * plan.slots;
+  core.pools = KindsOf(plans_);
   FillCommon(core.text);
 }
 

@@ -94,6 +94,7 @@ class RunSession {
   void CompareFiles(const Fingerprints& now);
   Transport Listen(bool lends);
   Transport::Reach ReachOfPools() const;
+  void NumberPools();
   void TakeOver(Recovered& recovered);
   void FillCommon(CoreOptions& core) const;
 

@@ -12,6 +12,7 @@
 #include "cq/error.h"
 #include "master/journal/journal.h"
 #include "master/journal/recovery.h"
+#include "master/run/pool_plan.h"
 #include "master/run/run_plan.h"
 #include "master/run/run_session.h"
 #include "master/warm/desk.h"
@@ -114,7 +115,7 @@ WarmPoolEnd KeepWarmPool(const WarmPoolOptions& options, RunObserver& observer) 
   loop.ending = [file](const std::string&) { unlink(file.c_str()); };
 
   Transport transport = session.Wire(recovered, true, true);
-  observer.Started(plan.workers, plan.workers, plan.slots);
+  observer.Started("", plan.workers, plan.workers, plan.slots);
   WritePoolFile(loop.pool);
   session.directory().Keep();
   LenderLoop pool(

@@ -1,6 +1,7 @@
 #include "tests/simulation/sim_rows.h"
 
 #include <algorithm>
+#include <map>
 #include <string>
 #include <utility>
 
@@ -52,16 +53,53 @@ uint64_t SimRows::GroupOf(TaskId task) const {
   return world_.groups == 0 ? 0 : Drawn(task) % world_.groups;
 }
 
+uint16_t SimRows::ClassOf(TaskId task) const {
+  return world_.classes == 0 ? 0 : static_cast<uint16_t>(Drawn(task) / 7 % world_.classes);
+}
+
+RequestClasses SimRows::Requests() const {
+  RequestClasses requests;
+  for (uint64_t more = 1; more < world_.classes; ++more) {
+    TaskRequest request;
+    request.memory_bytes = more;
+    if (more % 2 == 0) request.needs["licence"] = 1;
+    requests.classes.push_back(std::move(request));
+  }
+  for (const TaskId task : rows_) {
+    if (requests.of.size() < task) requests.of.resize(task);
+    requests.of[task - 1] = ClassOf(task);
+  }
+  return requests;
+}
+
+Capacity SimRows::CapacityOf(const World& world, bool large) {
+  Capacity capacity;
+  if (world.classes == 0) return capacity;
+  capacity.memory_bytes = large ? world.classes - 1 : world.classes / 2;
+  if (large) capacity.needs["licence"] = 1;
+  return capacity;
+}
+
 StartOrder SimRows::Order() const {
   StartOrder order;
-  if (!world_.ordered && world_.groups == 0) return order;
+  if (!world_.ordered && world_.groups == 0 && world_.classes == 0) return order;
   order.tasks = rows_;
   std::stable_sort(order.tasks.begin(), order.tasks.end(), [this](TaskId a, TaskId b) {
     if (GroupOf(a) != GroupOf(b)) return GroupOf(a) < GroupOf(b);
     return world_.ordered && Drawn(a) > Drawn(b);
   });
-  for (size_t i = 0; i < order.tasks.size() && world_.groups > 0; ++i) {
-    if (i == 0 || GroupOf(order.tasks[i]) != GroupOf(order.tasks[i - 1])) order.groups.push_back(i);
+  order.grouped = world_.groups > 0;
+  if (world_.groups == 0 && world_.classes == 0) return order;
+  std::map<TaskId, uint64_t> ranks;
+  for (const TaskId task : order.tasks) ranks.emplace(task, ranks.size());
+  const auto section = [this](TaskId task) { return std::pair(GroupOf(task), ClassOf(task)); };
+  std::stable_sort(order.tasks.begin(), order.tasks.end(),
+                   [&](TaskId a, TaskId b) { return section(a) < section(b); });
+  for (size_t i = 0; i < order.tasks.size(); ++i) {
+    const TaskId task = order.tasks[i];
+    order.ranks.push_back(ranks[task]);
+    const bool begins = i == 0 || section(task) != section(order.tasks[i - 1]);
+    if (begins) order.sections.push_back({i, ClassOf(task)});
   }
   return order;
 }

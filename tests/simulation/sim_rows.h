@@ -4,6 +4,7 @@
 #include <set>
 #include <vector>
 
+#include "master/core/requests.h"
 #include "master/core/start_order.h"
 #include "master/journal/recovery.h"
 #include "tests/simulation/world.h"
@@ -26,11 +27,16 @@ class SimRows {
   std::set<TaskId> Wanted() const;
   /// As OrderTasks makes it of a column of costs, of groups, or of both.
   StartOrder Order() const;
+  /// What they ask for: each class more than the one before, the first nothing.
+  RequestClasses Requests() const;
+  /// What a worker has: all that is asked for, or half of it.
+  static Capacity CapacityOf(const World& world, bool large);
 
  private:
   void Edit(Random& random, TaskId last, Restart& changes);
   uint64_t Drawn(TaskId task) const;
   uint64_t GroupOf(TaskId task) const;
+  uint16_t ClassOf(TaskId task) const;
 
   const World& world_;
   std::vector<TaskId> rows_;

@@ -58,6 +58,7 @@ void SimRun::StartMaster() {
   for (const RowRange& range : journal_.ranges())
     options.tasks = std::max(options.tasks, range.task + range.rows - 1);
   options.order = rows_.Order();
+  options.requests = rows_.Requests();
   options.lease = std::chrono::duration_cast<milliseconds>(world_.lease);
   options.remembered = world_.remembered;
   options.crash_limit = world_.crash_limit;
@@ -180,7 +181,7 @@ void SimRun::StepMaster() {
     std::visit([this](auto& a) { Do(a); }, action);
     if (core_ == nullptr) return;
   }
-  if (lender_ != nullptr) lender_->OnDemand(*this, core_->demand());
+  if (lender_ != nullptr) lender_->OnDemand(*this, core_->demand(0).slots);
 }
 
 void SimRun::Do(Send& send) {
@@ -196,12 +197,15 @@ void SimRun::Do(struct Give& give) {
   const auto found = links_.find(give.to);
   Assign assign;
   assign.run = id_;
-  for (auto& [span, attempt_number, dangerous] : give.grants) {
+  for (auto& [span, attempt_number, dangerous, of] : give.grants) {
     for (uint64_t i = 0; i < span.count; ++i) CheckGiven(span.task + i, span.attempt + i);
     if (span.count == 1) {
       assign.tasks.push_back(For<Task>(span));
       assign.tasks.back().attempt_number = attempt_number;
       if (dangerous) assign.tasks.back().details.Edit().extras.emplace_back(kDangerous, true);
+      if (of != 0) {
+        PutRequest(assign.tasks.back().details.Edit().extras, core_->request(of));
+      }
       continue;
     }
     // As where rows are large.
@@ -361,7 +365,9 @@ void SimRun::KillMaster() {
         After(random_.Within(minutes(4)), [this, &w = *w] { KillWorker(w, Blame::kNobody); });
     }
     if (lender_ != nullptr || over_) return;
-    while (AliveWorkers() < (world_.scheduled ? 1 : world_.workers)) StartWorker();
+    while (AliveWorkers() < (world_.scheduled ? 1 : world_.workers) || !LargeIsAlive()) {
+      StartWorker();
+    }
   });
 }
 
@@ -385,7 +391,7 @@ void SimRun::CheckAcknowledged() const {
 void SimRun::Trouble() {
   if (over_) return;
   if (now_ >= world_.quiet_after) {
-    if (core_ != nullptr && AliveWorkers() == 0 && lender_ == nullptr) StartWorker();
+    if (core_ != nullptr && !LargeIsAlive() && lender_ == nullptr) StartWorker();
     CheckAcknowledged();
     After(seconds(10), [this] { Trouble(); });
     return;

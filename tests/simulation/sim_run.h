@@ -93,6 +93,8 @@ class SimRun {
   void Dies(SimWorker& w);
   void TellEndedLater(const std::string& allocation, Blame blame, Time delay);
   uint64_t AliveWorkers() const;
+  /// One that has what the largest tasks ask for.
+  bool LargeIsAlive() const;
   SimWorker* AnyWorker();
   void WakeWorker(SimWorker& w);
   void StepWorker(SimWorker& w);

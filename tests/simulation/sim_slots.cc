@@ -16,16 +16,30 @@ void SimSlots::Start(SimWorker& w) {
   if (!w.alive || !w.prepared) return;
   for (size_t slot = 0; slot < w.slots.size(); ++slot) {
     if (w.slots[slot] || w.queue.empty() || now_ > w.start_until || !MayTry(w)) continue;
+    if (!Fits(w, w.queue.front())) return;
     TakeApart(w);
     Running running{TakeWork(w), now_, {}, ++serial_};
     const AttemptSpan attempts = running.work;
     for (uint64_t i = 0; i < attempts.count; ++i) {
       CheckStart(w, attempts.task + i, attempts.attempt + i);
+      CheckRoom(w, running.work);
     }
     const uint64_t serial = running.serial;
     w.slots[slot] = std::move(running);
     EndAfter(w.bad_host ? milliseconds(1) : random_.Within(world_.longest_task), w, slot, serial);
   }
+}
+
+// As Slots has it: the next one waits until there is what it asks for.
+bool SimSlots::Fits(const SimWorker& w, const Task& task) {
+  const auto asked = TakenBy(task.details->extras);
+  if (!asked) return true;
+  Commitment taken;
+  for (const auto& running : w.slots) {
+    if (!running) continue;
+    if (const auto takes = TakenBy(running->work.details->extras)) taken.Add(*takes);
+  }
+  return taken == Commitment() || taken.Leaves(w.has, *asked);
 }
 
 // As worker/trial_lock.h has it.
@@ -76,6 +90,13 @@ void SimSlots::CheckStart(const SimWorker& w, TaskId task, AttemptId attempt) {
     throw Broken{fmt::format("task {} runs twice at a time despite the fence", task)};
   if (world_.witness || (Calm() && !world_.failing && !world_.flaky)) CheckFirst(task);
   hooks_.say(fmt::format("worker {} starts task {} attempt {:x}", w.number, task, attempt));
+}
+
+void SimSlots::CheckRoom(const SimWorker& w, const Task& task) {
+  const auto asked = TakenBy(task.details->extras);
+  if (!asked || w.has.Holds(*asked)) return;
+  throw Broken{fmt::format("task {} asks for {}, and worker {} has {}", task.task, Describe(*asked),
+                           w.number, Describe(w.has))};
 }
 
 bool SimSlots::Runs(TaskId task) const {

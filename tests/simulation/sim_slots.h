@@ -37,9 +37,11 @@ class SimSlots {
 
  private:
   bool MayTry(SimWorker& w);
+  static bool Fits(const SimWorker& w, const Task& task);
   void TakeApart(SimWorker& w);
   Task TakeWork(SimWorker& w);
   void CheckStart(const SimWorker& w, TaskId task, AttemptId attempt);
+  static void CheckRoom(const SimWorker& w, const Task& task);
   bool Runs(TaskId task) const;
   bool Calm() const;
   void CheckFirst(TaskId task) const;

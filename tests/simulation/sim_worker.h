@@ -48,6 +48,8 @@ struct SimWorker {
   std::unique_ptr<WorkerCore> core;
   bool alive = true;
   bool bad_host = false;
+  bool large = true;
+  Capacity has;
   /// Of one that is lent.
   SimMachine* machine = nullptr;
   ConnectionId connection = 0;

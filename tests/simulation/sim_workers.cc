@@ -37,6 +37,10 @@ SimWorker& SimRun::MakeWorker(const std::string& allocation, SimMachine* machine
   options.allocation = w.allocation;
   options.slots = w.slots.size();
   options.local = !world_.scheduled;
+  const bool large = w.number % 3 != 0;
+  options.has = SimRows::CapacityOf(world_, large);
+  w.large = world_.classes == 0 || (large && !w.bad_host);
+  w.has = options.has;
   w.core = std::make_unique<WorkerCore>(options);
   workers_.push_back(std::move(made));
   Say(fmt::format("worker {} starts ({})", w.number, allocation));
@@ -115,6 +119,11 @@ void SimRun::TellLimit(const std::string& allocations, uint64_t workers,
   if (core_ == nullptr || over_) return;
   core_->OnLimit(allocations, workers, spared);
   StepMaster();
+}
+
+bool SimRun::LargeIsAlive() const {
+  return std::any_of(workers_.begin(), workers_.end(),
+                     [](const auto& w) { return w->alive && w->large && !w->hangs(); });
 }
 
 uint64_t SimRun::AliveWorkers() const {
@@ -230,7 +239,7 @@ void SimRun::Do(SimWorker& w, Exit& exit) {
   } else if (!over_ && !finished_) {
     TellEndedLater(w.allocation, Blame::kNobody, random_.Within(seconds(2)));
     After(random_.Within(seconds(5)), [this] {
-      if (AliveWorkers() == 0) StartWorker();
+      if (!LargeIsAlive()) StartWorker();
     });
   }
 }

@@ -67,6 +67,9 @@ struct World {
   uint64_t limit = 0;
   bool ordered = false;
   uint64_t groups = 0;
+  /// Rows ask for so many different things; not every worker has what the largest ask for. 0: for
+  /// nothing.
+  uint64_t classes = 0;
   /// In 1/1000, at each resume: outcomes are taken back, rows are edited.
   uint64_t rerun = 0, edit = 0;
   /// Its run borrows its workers of a warm pool; which of several runs it is, for the trace.

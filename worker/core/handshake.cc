@@ -50,6 +50,7 @@ void WorkerCore::SayHello(Time now) {
   hello.capacity = capacity();
   hello.problem = problem_;
   hello.leaving = told_to_go() != nullptr;
+  PutCapacity(hello.extras, options_.has, options_.pool);
   for (const AttemptId end : held_.Ends()) {
     const HeldTask& held = *held_.EndingAt(end);
     for (const AttemptRef& ref : held.Refs()) {

@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "protocol/messages.h"
+#include "protocol/task_request.h"
 #include "protocol/span_table.h"
 #include "worker/core/held_task.h"
 
@@ -24,6 +25,9 @@ struct WorkerCoreOptions {
   uint64_t pid = 0;
   std::string allocation;
   uint64_t slots = 1;
+  /// Of which pool it is, and what it has for its tasks.
+  std::string pool;
+  Capacity has;
   /// Ends with its master and never because of silence: started by a master on this machine.
   bool local = false;
 };

@@ -10,12 +10,14 @@
 #include <string_view>
 
 #include "base/files.h"
+#include "base/text.h"
 
 extern char** environ;
 
 namespace cq {
 
-RunContext::RunContext(RunText text) : text_(std::move(text)) {
+RunContext::RunContext(RunText text)
+    : text_(std::move(text)), request_(TakenBy(text_.extras).value_or(TaskRequest())) {
   for (char** entry = environ; *entry != nullptr; ++entry) environment_.emplace_back(*entry);
   const std::string cpus = std::to_string(text_.cpus);
   for (const char* name : {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}) {
@@ -35,6 +37,34 @@ RunContext::RunContext(RunText text) : text_(std::move(text)) {
   }
 }
 
+TaskRequest RunContext::RequestOf(const Task& task) const {
+  return TakenBy(task.details->extras).value_or(request_);
+}
+
+std::shared_ptr<const RunContext> RunContext::For(const TaskRequest& share, uint64_t memory_limit,
+                                                  const std::vector<std::string>& gpus) const {
+  RunText text = text_;
+  if (share.cpus > 0) text.cpus = share.cpus;
+  if (memory_limit > 0) text.memory_bytes = memory_limit;
+  // The user's own stay what they are: they come last.
+  std::vector<std::pair<std::string, std::string>> env;
+  if (memory_limit > 0) env.emplace_back("CQ_MEMORY", std::to_string(memory_limit));
+  if (share.needs.contains("gpu")) env.emplace_back("CUDA_VISIBLE_DEVICES", Joined(gpus, ","));
+  text.env.insert(text.env.begin(), env.begin(), env.end());
+  return std::make_shared<RunContext>(std::move(text));
+}
+
+bool RunContext::asks() const {
+  return std::any_of(text_.extras.begin(), text_.extras.end(),
+                     [](const auto& extra) { return extra.first == kRequests; });
+}
+
+bool RunContext::rows_differ() const {
+  return std::any_of(text_.extras.begin(), text_.extras.end(), [](const auto& extra) {
+    return extra.first == kRequests && extra.second == Value(true);
+  });
+}
+
 void RunContext::Set(const std::string& name, const std::string& value, bool replace) {
   const std::string key = name + "=";
   for (std::string& entry : environment_) {
@@ -47,7 +77,7 @@ void RunContext::Set(const std::string& name, const std::string& value, bool rep
 
 std::string RunContext::Problem() const {
   for (const auto& [name, value] : text_.extras) {
-    if (name.starts_with('!')) {
+    if (name.starts_with('!') && name != kRequests) {
       return fmt::format("the run asks for '{}', which this worker does not know", name);
     }
   }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "protocol/messages.h"
+#include "protocol/task_request.h"
 
 namespace cq {
 
@@ -14,6 +15,15 @@ namespace cq {
 class RunContext {
  public:
   explicit RunContext(RunText text);
+  /// The same run for tasks that take this share of the worker, with this memory limit (0: the
+  /// run's), and with these GPUs.
+  std::shared_ptr<const RunContext> For(const TaskRequest& share, uint64_t memory_limit,
+                                        const std::vector<std::string>& gpus) const;
+  /// Tasks ask for something; not all for the same.
+  bool asks() const;
+  bool rows_differ() const;
+  /// What this task asks for.
+  TaskRequest RequestOf(const Task& task) const;
 
   const RunText& text() const { return text_; }
 
@@ -37,6 +47,8 @@ class RunContext {
   void Set(const std::string& name, const std::string& value, bool replace);
 
   RunText text_;
+  /// What tasks ask for that do not say so themselves.
+  TaskRequest request_;
   std::vector<std::string> environment_;
   std::string path_;
   // Of the command's own program, if it is the same for all tasks.

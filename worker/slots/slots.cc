@@ -31,8 +31,11 @@ void Empty(int fd) {
 
 }  // namespace
 
-Slots::Slots(uint64_t count, Clock clock)
-    : clock_(std::move(clock)), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), slots_(count) {
+Slots::Slots(uint64_t count, Clock clock, Capacity has, std::vector<std::string> gpus)
+    : clock_(std::move(clock)),
+      has_(std::move(has)),
+      gpus_(std::move(gpus)),
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), slots_(count) {
   for (Slot& slot : slots_) slot.kill = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   try {
     for (uint64_t i = 0; i < count; ++i) threads_.emplace_back([this, i] { Serve(i); });
@@ -88,6 +91,7 @@ bool Slots::HasNothing() {
 void Slots::SetRun(std::shared_ptr<const RunContext> run) {
   const Lock lock(mutex_);
   run_ = std::move(run);
+  contexts_.clear();
   work_.NotifyAll();
 }
 
@@ -123,6 +127,7 @@ bool Slots::Begin(Task& task) {
   {
     const Lock lock(mutex_);
     if (closing_ || check_ || !run_ || !queue_.empty() || clock_() > start_until_) return false;
+    if (KeepsBook()) return false;
     run = run_;
     const auto free = std::find_if(slots_.begin(), slots_.end(), [&](const Slot& s) {
       return !s.given && s.program != nullptr && s.program->MayBegin(*run, task);
@@ -255,7 +260,8 @@ void Slots::Check(std::shared_ptr<const RunContext> check) {
     run_.reset();
     const RunText& text = check->text();
     ahead_ = 0;
-    if (!text.program.words.empty() && text.tasks > 0) {
+    // One that a task asks to be another would be started twice.
+    if (!text.program.words.empty() && text.tasks > 0 && !check->rows_differ()) {
       ahead_ = std::min<uint64_t>(text.tasks, slots_.size()) - 1;
       ahead_run_ = check;
     }
@@ -370,13 +376,15 @@ bool Slots::HasWork(const Slot& slot) const {
   if (slot.given) return slot.given->by == By::kHandedOver;
   if (closing_ || check_ != nullptr || MayStartAhead(slot)) return true;
   if (queue_.empty() || run_ == nullptr || clock_() > start_until_) return false;
+  if (!Fits(queue_.front().task)) return false;
   // No program is started for what another slot is about to take.
   return slot.program->ready() || queued_ > Warm();
 }
 
 void Slots::RunCheck(Slot& slot, CommandRunner& runner) {
-  const auto run = std::exchange(check_, nullptr);
+  auto run = std::exchange(check_, nullptr);
   Occupy(slot, {kNoTask});
+  if (!run->text().program.empty()) run = ForStart(slot, run);
   if (std::exchange(owner_sleeps_, false)) Wake();
   {
     const Unlock unlocked(mutex_);
@@ -398,8 +406,8 @@ bool Slots::MayStartAhead(const Slot& slot) const { return ahead_ > 0 && !slot.p
 
 void Slots::StartAhead(Slot& slot) {
   --ahead_;
-  const auto run = ahead_run_;
   Occupy(slot, {kNoTask});
+  const auto run = ForStart(slot, ahead_run_);
   {
     const Unlock unlocked(mutex_);
     // Why it cannot be started its first task will tell.
@@ -410,7 +418,7 @@ void Slots::StartAhead(Slot& slot) {
 }
 
 void Slots::RunNext(Slot& slot, CommandRunner& runner) {
-  const auto run = run_;
+  auto run = run_;
   const bool command = run->text().program.empty();
   // A fair share of what is there, so that no slot runs dry behind another's batch.
   const size_t share = queued_ / (2 * slots_.size()) + 1;
@@ -418,6 +426,7 @@ void Slots::RunNext(Slot& slot, CommandRunner& runner) {
   const size_t most = command ? 1 : chunk > 0 ? chunk : std::min(slot.program->BatchSize(), share);
   std::vector<Task> work = TakeWork(slot, most);
   Occupy(slot, {work.begin(), work.end()});
+  if (KeepsBook()) run = TakeShare(slot, *run, run->RequestOf(work[0]));
   // Those that had left it to this one.
   if (!queue_.empty() && slot.program->ready() && AnyCold()) work_.NotifyAll();
   if (std::exchange(owner_sleeps_, false)) Wake();
@@ -448,6 +457,7 @@ void Slots::Occupy(Slot& slot, std::vector<AttemptSpan> attempts) {
 
 void Slots::Free(Slot& slot) {
   const GivenTasks given = *std::exchange(slot.given, std::nullopt);
+  ReturnShare(slot);
   // A kill that came as the task ended is not for the next one.
   if (given.kill_sent) Empty(slot.kill.get());
   if (!given.since) return;
@@ -458,6 +468,73 @@ void Slots::Free(Slot& slot) {
   spent_.spawn += std::max(busy - given.ran, std::chrono::nanoseconds(0));
   // In a batch each task waits for those before it: on average half of the others.
   spent_.queue += busy * static_cast<int64_t>(tasks - 1) / 2;
+}
+
+bool Slots::KeepsBook() const {
+  return has_.cpus_of_task > 0 || has_.memory_of_task > 0 || (run_ != nullptr && run_->asks());
+}
+
+// What asks for more than there is, is the master's to know: here it runs alone.
+bool Slots::Fits(const Task& task) const {
+  if (!KeepsBook() || taken_ == Commitment()) return true;
+  return taken_.Leaves(has_, has_.Share(run_->RequestOf(task)));
+}
+
+std::shared_ptr<const RunContext> Slots::TakeShare(Slot& slot, const RunContext& run,
+                                                   const TaskRequest& request) {
+  constexpr size_t kContextsMax = 64;
+  slot.share = has_.Share(request);
+  taken_.Add(slot.share);
+  const auto gpus = slot.share.needs.find("gpu");
+  ChooseGpus(slot, gpus == slot.share.needs.end() ? 0 : gpus->second);
+  // A leak costs a task, and never the worker, which needs a little, too.
+  uint64_t limit = request.memory_bytes;
+  if (limit == 0 && run.text().memory_bytes == 0) limit = has_.memory_of_task / 20 * 19;
+  if (contexts_.size() >= kContextsMax) contexts_.clear();
+  auto& context = contexts_[{slot.share, limit, slot.gpus}];
+  if (context == nullptr) {
+    std::vector<std::string> names;
+    for (const size_t gpu : slot.gpus) names.push_back(gpus_[gpu]);
+    context = run.For(slot.share, limit, names);
+  }
+  return context;
+}
+
+// Those that it had last, if they are free: its program is on them. Else such that no other slot
+// had last.
+void Slots::ChooseGpus(Slot& slot, uint64_t count) {
+  if (count == 0 && gpus_.empty()) return;
+  std::set<size_t> taken;
+  std::set<size_t> known;
+  for (const Slot& other : slots_) {
+    if (&other == &slot) continue;
+    known.insert(other.gpus.begin(), other.gpus.end());
+    if (other.share.needs.contains("gpu")) taken.insert(other.gpus.begin(), other.gpus.end());
+  }
+  const auto free = [&](size_t gpu) { return !taken.contains(gpu); };
+  if (slot.gpus.size() == count && std::all_of(slot.gpus.begin(), slot.gpus.end(), free)) return;
+  slot.gpus.clear();
+  for (const bool anybodys : {false, true}) {
+    for (size_t gpu = 0; gpu < gpus_.size() && slot.gpus.size() < count; ++gpu) {
+      if (free(gpu) && known.contains(gpu) == anybodys) slot.gpus.push_back(gpu);
+    }
+  }
+}
+
+void Slots::ReturnShare(Slot& slot) {
+  const TaskRequest share = std::exchange(slot.share, {});
+  if (share.TakesNothing()) return;
+  taken_.Remove(share);
+  if (!queue_.empty()) work_.NotifyAll();
+}
+
+// A program that is started before its tasks is as they will have it.
+std::shared_ptr<const RunContext> Slots::ForStart(Slot& slot,
+                                                  const std::shared_ptr<const RunContext>& run) {
+  if (run->rows_differ() || !(run->asks() || has_.cpus_of_task > 0 || has_.memory_of_task > 0)) {
+    return run;
+  }
+  return TakeShare(slot, *run, run->RequestOf(Task()));
 }
 
 bool Slots::AnotherIsOn(const std::string& group, const Slot& slot) const {
@@ -473,20 +550,22 @@ std::vector<Task> Slots::TakeWork(Slot& slot, size_t most) {
   if (!first->task.group.empty()) {
     const auto end = queue_.begin() + static_cast<ptrdiff_t>(std::min(queue_.size(), kLookAhead));
     first = std::find_if(queue_.begin(), end,
-                         [&](const Queued& q) { return q.task.group == slot.group; });
+                         [&](const Queued& q) { return q.task.group == slot.group && Fits(q.task); });
     if (first == end) {
       first = queue_.begin();
-      while (first != end && AnotherIsOn(first->task.group, slot)) ++first;
+      while (first != end && (AnotherIsOn(first->task.group, slot) || !Fits(first->task))) ++first;
     }
     if (first == end) first = queue_.begin();
   }
   slot.group = first->task.group;
   const bool span = !first->task.rows.empty();
+  const auto request = TakenBy(first->task.details->extras);
   const auto now = clock_();
   std::vector<Task> work;
   uint64_t taken = 0;
   while (first != queue_.end() && taken < most && first->task.group == slot.group) {
     if (!work.empty() && (span || !first->task.rows.empty())) break;
+    if (TakenBy(first->task.details->extras) != request) break;
     work.push_back(CutFront(first->task, std::min<uint64_t>(first->task.count, most - taken)));
     taken += work.back().count;
     spent_.queue += static_cast<int64_t>(work.back().count) * (now - first->since);

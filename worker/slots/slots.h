@@ -3,10 +3,12 @@
 #include <atomic>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "base/files.h"
@@ -45,8 +47,9 @@ class Slots {
  public:
   using Clock = std::function<std::chrono::nanoseconds()>;
 
-  /// `clock` is the owner's; it is called from the slots' threads.
-  Slots(uint64_t count, Clock clock);
+  /// `clock` is the owner's; it is called from the slots' threads. `has`: what there is for tasks,
+  /// of which a task that is started takes its share; as many `gpus` as it says, by their names.
+  Slots(uint64_t count, Clock clock, Capacity has = {}, std::vector<std::string> gpus = {});
   /// Kills what runs and waits for it.
   ~Slots();
 
@@ -100,6 +103,9 @@ class Slots {
     Fd kill;
     LiveOutput live;
     std::optional<GivenTasks> given;
+    /// What that takes, and the places of its GPUs: the last ones, if it takes none.
+    TaskRequest share;
+    std::vector<size_t> gpus;
     bool kill_all = false;
     /// For the user, while its program does not get ready.
     std::string waits_for;
@@ -122,6 +128,16 @@ class Slots {
   bool MayStartAhead(const Slot& slot) const CQ_REQUIRES(mutex_);
   void StartAhead(Slot& slot) CQ_REQUIRES(mutex_);
   void RunNext(Slot& slot, CommandRunner& runner) CQ_REQUIRES(mutex_);
+  /// The book of what the worker has.
+  bool KeepsBook() const CQ_REQUIRES(mutex_);
+  bool Fits(const Task& task) const CQ_REQUIRES(mutex_);
+  std::shared_ptr<const RunContext> TakeShare(Slot& slot, const RunContext& run,
+                                              const TaskRequest& request) CQ_REQUIRES(mutex_);
+  void ChooseGpus(Slot& slot, uint64_t count) CQ_REQUIRES(mutex_);
+  void ReturnShare(Slot& slot) CQ_REQUIRES(mutex_);
+  std::shared_ptr<const RunContext> ForStart(Slot& slot,
+                                             const std::shared_ptr<const RunContext>& run)
+      CQ_REQUIRES(mutex_);
   bool AnotherIsOn(const std::string& group, const Slot& slot) const CQ_REQUIRES(mutex_);
   std::vector<Task> TakeWork(Slot& slot, size_t most) CQ_REQUIRES(mutex_);
   ProgramRunner::Listener ListenerOf(Slot& slot);
@@ -143,6 +159,8 @@ class Slots {
   void KillSlot(Slot& slot) CQ_REQUIRES(mutex_);
 
   Clock clock_;
+  const Capacity has_;
+  const std::vector<std::string> gpus_;
   AdoptedChildren adopted_;
   OomCounter oom_;
   Fd wake_;
@@ -153,6 +171,11 @@ class Slots {
   /// So many slots start their program of this run before they have a task.
   std::shared_ptr<const RunContext> ahead_run_ CQ_GUARDED_BY(mutex_);
   uint64_t ahead_ CQ_GUARDED_BY(mutex_) = 0;
+  Commitment taken_ CQ_GUARDED_BY(mutex_);
+  /// The run for tasks with some share, limit and GPUs, as it was made ready last.
+  std::map<std::tuple<TaskRequest, uint64_t, std::vector<size_t>>,
+           std::shared_ptr<const RunContext>>
+      contexts_ CQ_GUARDED_BY(mutex_);
   struct Queued {
     Task task;
     std::chrono::nanoseconds since{};

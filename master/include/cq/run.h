@@ -14,6 +14,26 @@
 
 namespace cq {
 
+/// Workers of one kind. What is not said is as the run's own options have it.
+struct RunPool {
+  std::string name;
+  std::string scheduler;
+  std::optional<unsigned> workers;
+  std::optional<unsigned> workers_least;
+  /// None: one for each CPU, if their number is said, else 1.
+  std::optional<unsigned> slots;
+  /// What each worker has for its tasks, and is asked for where a scheduler starts it: CPUs, bytes,
+  /// and named resources ("gpu", and those of a site). Zero `time`: nobody said how long it lives.
+  std::optional<uint64_t> cpus;
+  std::optional<uint64_t> memory_bytes;
+  std::map<std::string, uint64_t> resources;
+  std::chrono::milliseconds time{};
+  std::optional<std::chrono::milliseconds> idle_timeout;
+  std::string template_file;
+  std::map<std::string, std::string> template_values;
+  std::string worker_init;
+};
+
 /// What `cq run` does, for a C++ program: one process for each row of a CSV. The defaults are those
 /// of the command line, where each option is described (`cq run --help`).
 struct RunOptions : CommonOptions {
@@ -56,6 +76,9 @@ struct RunOptions : CommonOptions {
   std::string template_file;
   std::map<std::string, std::string> template_values;
   std::string worker_init;
+  /// More pools; the fields above are of the one named "default", which there is if `workers` is
+  /// given, or no pool is named.
+  std::vector<RunPool> pools;
   /// Of a run on a warm pool (`scheduler` is "pool:NAME"): larger ones get all they want first.
   int64_t priority = 0;
 
@@ -74,6 +97,17 @@ struct RunOptions : CommonOptions {
   std::string group_column;
   /// The column that holds each task's own time limit.
   std::string task_timeout_column;
+  /// What each task asks of its worker: a value, or a text with columns in it, as in
+  /// "{gigabytes}G"; empty: nothing. Memory is a limit, too, and here only if it has a column
+  /// (task_memory_bytes).
+  std::string task_cpus;
+  std::string task_memory;
+  /// How long it is thought to take, as a duration.
+  std::string task_time;
+  /// The name of a pool.
+  std::string task_pool;
+  /// How much of each named resource.
+  std::map<std::string, std::string> task_needs;
 
   /// The program `cq`, started as the workers; empty: this program, whose `main` must begin with a
   /// cq::Runtime.

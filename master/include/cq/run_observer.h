@@ -24,8 +24,10 @@ struct RunProgress {
 class RunObserver {
  public:
   virtual ~RunObserver() = default;
-  /// The input is good, and the workers are about to be started.
-  virtual void Started(unsigned /*least*/, unsigned /*workers*/, unsigned /*slots*/) {}
+  /// The input is good, and the workers are about to be started; of each pool, whose name is empty
+  /// if it is the only one.
+  virtual void Started(const std::string& /*pool*/, unsigned /*least*/, unsigned /*workers*/,
+                       unsigned /*slots*/) {}
   /// Something worth saying before the start.
   virtual void Resumed(const std::string& /*what*/) {}
   /// Several times a second.

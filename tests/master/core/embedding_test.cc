@@ -115,8 +115,9 @@ TEST_F(CoreTest, EachGroupIsLoadedByFewWorkers) {
   constexpr uint64_t kGroups = 6;
   constexpr uint64_t kOfEach = 20;
   constexpr uint64_t kWorkers = 4;
+  options_.order.grouped = true;
   for (TaskId task = 1; task <= kGroups * kOfEach; ++task) {
-    if ((task - 1) % kOfEach == 0) options_.order.groups.push_back(task - 1);
+    if ((task - 1) % kOfEach == 0) options_.order.sections.push_back({task - 1, 0});
     options_.order.tasks.push_back(task);
   }
   Start(kGroups * kOfEach, kWorkers);

@@ -33,7 +33,8 @@ class HostileWorld {
     if (Below(4) == 0) {
       options_.tasks = 6;
       options_.order.tasks = {1, 2, 3, 4, 5, 6};
-      options_.order.groups = {0, 3};
+      options_.order.sections = {{0, 0}, {3, 0}};
+      options_.order.grouped = true;
     }
     core_ = std::make_unique<Core>(options_, Earlier());
   }

@@ -253,7 +253,7 @@ class Scenario {
   }
   void Say(const Give& give) {
     out_ += fmt::format("to {}: assign", give.to);
-    for (const auto& [span, number, dangerous] : give.grants) {
+    for (const auto& [span, number, dangerous, of] : give.grants) {
       given_[{give.to, span.task}] = span.attempt;
       out_ += fmt::format(" {}({}){}", span.task, Name(span.attempt),
                           number > 1 ? fmt::format(" try {}", number) : "");

@@ -31,8 +31,8 @@ class Core final : public Employer {
   bool IsConnected(const std::string& allocation) const override {
     return sessions.contains(allocation) && connected > 0;
   }
-  uint64_t demand() override { return tasks; }
-  std::chrono::nanoseconds task_time() const override { return {}; }
+  WorkLeft demand(size_t) override { return {tasks, tasks, tasks, {}}; }
+  void OnPoolClosed(size_t) override {}
   uint64_t progress() override { return done; }
   uint64_t workers() override { return connected; }
   uint64_t staying() const override { return connected; }

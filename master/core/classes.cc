@@ -1,0 +1,209 @@
+// What tasks ask for, and which workers have it.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/assert.h"
+#include "master/core/dispatch.h"
+#include "master/core/run_core.h"
+
+namespace cq {
+namespace {
+
+/// A class of longer tasks gets none ahead: whoever waits then gains nothing worth the order.
+constexpr Time kShort = std::chrono::seconds(1);
+/// A class of which none was given out for so long, and for so many times its mean, has a worker
+/// kept for it.
+constexpr Time kPatienceOfClass = std::chrono::minutes(1);
+constexpr int64_t kPatienceInMeans = 10;
+
+}  // namespace
+
+void Pace::Learn(std::chrono::microseconds wall, uint64_t count) {
+  const auto each = wall / static_cast<int64_t>(count);
+  tasks = std::min<uint64_t>(tasks + count, 1000);
+  const double weight =
+      static_cast<double>(std::min<uint64_t>(count, 1000)) / static_cast<double>(tasks);
+  const auto off = std::max<std::chrono::nanoseconds>(each, std::chrono::microseconds(1)) - mean;
+  mean += std::chrono::duration_cast<std::chrono::nanoseconds>(off * weight);
+}
+
+void RunCore::OpenClasses(std::vector<TaskRequest> requests) {
+  for (TaskRequest& request : requests) classes_.push_back({std::move(request), {}, {}, {}, 0});
+  FindHomes();
+}
+
+void RunCore::FindHomes() {
+  for (Class& one : classes_) one.homes = HomesOf(one.request, options_.pools, closed_pools_);
+}
+
+void RunCore::OnPoolClosed(size_t pool) {
+  closed_pools_.resize(options_.pools.size());
+  closed_pools_[pool] = true;
+  FindHomes();
+}
+
+// In a session that begins: of which pool it is, and how many tasks it runs at a time.
+void RunCore::Admit(Worker& worker) {
+  Lane& l = lane(worker);
+  auto& pools = options_.pools;
+  // Whoever was started without a word of pools is of the first.
+  const auto pool = std::find_if(pools.begin(), pools.end(), [&](const PoolKind& kind) {
+    return worker.pool.empty() || kind.name == worker.pool;
+  });
+  l.pool.reset();
+  l.places = tasks_.several() ? worker.slots : worker.has.Places(classes_[0].request, worker.slots);
+  if (pool == pools.end()) return;
+  l.pool = static_cast<size_t>(pool - pools.begin());
+  // What was not said of a pool its workers say: the largest counts.
+  Capacity& known = pool->capacity;
+  const auto learn = [](std::optional<uint64_t>& of_pool, std::optional<uint64_t> of_worker) {
+    if (!of_worker || (of_pool && *of_pool >= *of_worker)) return false;
+    of_pool = of_worker;
+    return true;
+  };
+  const bool cpus = learn(known.cpus, worker.has.cpus);
+  const bool memory = learn(known.memory_bytes, worker.has.memory_bytes);
+  if (cpus || memory) FindHomes();
+}
+
+void RunCore::Commit(const Worker& worker, const Work& open) {
+  if (!tasks_.several()) return;
+  const ClassId of = open.out()->of;
+  lane(worker).held_of_class[of] += open.count;
+  lane(worker).committed.Add(worker.has.Share(classes_[of].request), open.count);
+}
+
+// Anew: what the worker has, or what classes there are, is not as it was.
+void RunCore::CountCommitted(const Worker& worker) {
+  lane(worker).held_of_class.clear();
+  lane(worker).committed = {};
+  for (const Work* open : lane(worker).held.All()) Commit(worker, *open);
+}
+
+bool RunCore::Suits(const Worker& worker, ClassId of) const {
+  const auto& pool = lane(worker).pool;
+  const TaskRequest& request = classes_[of].request;
+  if (!pool || worker.slots == 0) return false;
+  return (request.pool.empty() || request.pool == options_.pools[*pool].name) &&
+         worker.has.Holds(request);
+}
+
+RunCore::Room RunCore::RoomFor(const Worker& worker, ClassId of) const {
+  if (!tasks_.several()) return Room::kNow;
+  const Lane& l = lane(worker);
+  if ((l.reserved && *l.reserved != of) || !Suits(worker, of)) return Room::kNone;
+  const Class& one = classes_[of];
+  const uint64_t held = l.held.size() + l.stale.size();
+  const bool leaves = l.committed.Leaves(worker.has, worker.has.Share(one.request));
+  if (held < worker.slots && leaves) return Room::kNow;
+  const bool alone = l.held_of_class.size() == 1 && l.held_of_class.contains(of);
+  if (!alone || one.pace.mean <= Time{} || one.pace.mean > kShort) return Room::kNone;
+  const uint64_t places = worker.has.Places(one.request, worker.slots);
+  return held < places * (1 + PrefetchPerSlot(one.pace.mean)) ? Room::kBehind : Room::kNone;
+}
+
+bool RunCore::IsHome(const Worker& worker, ClassId of) const {
+  const auto& homes = classes_[of].homes;
+  return std::find(homes.begin(), homes.end(), lane(worker).pool) != homes.end();
+}
+
+uint64_t RunCore::PlacesOf(const Worker& worker) const {
+  const Lane& l = lane(worker);
+  if (l.held_of_class.size() != 1) return l.places;
+  return worker.has.Places(classes_[l.held_of_class.begin()->first].request, worker.slots);
+}
+
+// Whoever asks for much would wait for ever where those who ask for little always fit.
+void RunCore::KeepForWaiting() {
+  if (!tasks_.several() || drained_ || finished_ || fleet_.awaiting() > 0) return;
+  for (ClassId of = 0; of < classes_.size(); ++of) {
+    Class& waiting = classes_[of];
+    const bool waits = tasks_.ready_of(of) > 0;
+    if (!waits) waiting.waits_since.reset();
+    if (waits && !waiting.waits_since) waiting.waits_since = now_;
+    const Time patience = std::max(kPatienceOfClass, kPatienceInMeans * waiting.pace.mean);
+    const Time waited = waits ? now_ - *waiting.waits_since : Time{};
+    const auto keeps = [&](const Worker& worker) { return lane(worker).reserved == of; };
+    auto& all = workers_.all();
+    const auto kept = std::find_if(all.begin(), all.end(), keeps);
+    // It may be that none of them can be started there: then another worker is kept.
+    const bool in_vain = kept != all.end() && waited > 3 * patience;
+    if (kept != all.end() && (waited < patience || in_vain || !kept->Takes())) {
+      lane(*kept).reserved.reset();
+      all_dirty_ = true;
+      if (in_vain) waiting.waits_since = now_;
+      continue;
+    }
+    if (kept != all.end() || waited < patience) continue;
+    Worker* emptiest = nullptr;
+    for (Worker& worker : all) {
+      if (!worker.Takes() || lane(worker).reserved || !Suits(worker, of)) continue;
+      if (OnProbation(lane(worker))) continue;
+      const auto rank = [&](const Worker& w) {
+        return std::pair(w.number == waiting.kept, lane(w).held.size());
+      };
+      if (emptiest == nullptr || rank(worker) < rank(*emptiest)) emptiest = &worker;
+    }
+    if (emptiest == nullptr) continue;
+    lane(*emptiest).reserved = of;
+    waiting.kept = emptiest->number;
+    MarkDirty(*emptiest);
+  }
+}
+
+// Nothing can ever go out: whoever is here is too small for what is left, and nobody else comes.
+std::string RunCore::NobodySuits() const {
+  if (tasks_.out() > 0 || tasks_.waiting() > 0 || tasks_.ready() == 0 || drained_) return {};
+  const Class* left = nullptr;
+  const Worker* largest = nullptr;
+  for (ClassId of = 0; of < classes_.size(); ++of) {
+    if (tasks_.ready_of(of) == 0) continue;
+    left = &classes_[of];
+    if (!left->homes.empty()) return {};
+    for (const Worker& worker : workers_.all()) {
+      if (!worker.here()) continue;
+      if (worker.stays() && Suits(worker, of)) return {};
+      const auto size = [](const Worker& w) {
+        return std::pair(w.has.memory_bytes.value_or(0), w.has.cpus.value_or(0));
+      };
+      if (largest == nullptr || size(worker) > size(*largest)) largest = &worker;
+    }
+  }
+  if (left == nullptr || largest == nullptr) return {};
+  return fmt::format("tasks that are left ask for {}, and no worker has that: the largest, on {}, "
+                     "has {}",
+                     Describe(left->request), largest->host, Describe(largest->has));
+}
+
+WorkLeft RunCore::demand(size_t pool) {
+  WorkLeft left;
+  const PoolKind& kind = options_.pools[pool];
+  double slots = 0;
+  double shared = 0;
+  double seconds = 0;
+  for (ClassId of = 0; of < classes_.size(); ++of) {
+    const Class& one = classes_[of];
+    const uint64_t tasks = tasks_.left_of(of);
+    const bool home = std::find(one.homes.begin(), one.homes.end(), pool) != one.homes.end();
+    if (!home || tasks == 0) continue;
+    const uint64_t places = kind.capacity.Places(one.request, kind.slots);
+    const double each = static_cast<double>(kind.slots) / static_cast<double>(std::max<uint64_t>(places, 1));
+    left.tasks += tasks;
+    slots += static_cast<double>(tasks) * each;
+    if (one.homes.size() > 1) shared += static_cast<double>(tasks) * each;
+    const Pace& pace = tasks_.several() && one.pace.tasks > 0 ? one.pace : pace_;
+    seconds += static_cast<double>(tasks) * each * std::chrono::duration<double>(pace.mean).count();
+  }
+  left.slots = static_cast<uint64_t>(slots + 0.5);
+  left.shared = static_cast<uint64_t>(shared + 0.5);
+  if (drained_) left.tasks = left.slots = tasks_.out();
+  if (slots > 0) {
+    left.mean = std::chrono::duration_cast<Time>(std::chrono::duration<double>(seconds / slots));
+  }
+  // If all that runs has been running for longer, that.
+  if (pace_.tasks > 0 && busy_ > 0 && left.mean > Time{}) left.mean = std::max(left.mean, now_ - last_end_);
+  return left;
+}
+
+}  // namespace cq

@@ -1,0 +1,207 @@
+#include "master/run/pool_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/cpus.h"
+#include "base/quantities.h"
+#include "cq/error.h"
+#include "master/run/run_directory.h"
+#include "master/run/run_plan.h"
+#include "protocol/own_program.h"
+
+namespace cq {
+namespace {
+
+constexpr const char* kDefaultPool = "default";
+/// The numbers of a pool's local workers: it may replace them for ever.
+constexpr unsigned kNumbersOfPool = 1'000'000;
+
+bool Asks(const RunOptions& options) {
+  return !options.task_cpus.empty() || !options.task_memory.empty() ||
+         !options.task_time.empty() || !options.task_pool.empty() || !options.task_needs.empty();
+}
+
+// In Slurm's notation, whose numbers are MB: "4000", "4G".
+std::optional<uint64_t> SlurmMemory(const std::map<std::string, std::string>& set) {
+  const auto found = set.find("memory");
+  if (found == set.end() || found->second.empty()) return std::nullopt;
+  std::string text = found->second;
+  if (text.find_first_not_of("0123456789") == std::string::npos) text += 'M';
+  try {
+    return ParseSize(text, "--set memory");
+  } catch (const UsageError&) {
+    return std::nullopt;  // Slurm's to say
+  }
+}
+
+// What was not said of a pool where tasks ask for something.
+void FillCapacity(PoolOptions& plan) {
+  Capacity& has = plan.capacity;
+  if (TraitsOf(plan.scheduler).same_host) {
+    // They share the machine.
+    if (!has.cpus) has.cpus = std::max(UsableCpus() / plan.workers, 1u);
+    if (!has.memory_bytes) has.memory_bytes = UsableMemory() / plan.workers;
+    return;
+  }
+  const auto cpus = plan.template_values.find("cpus");
+  const auto given = cpus == plan.template_values.end()
+                         ? plan.slots
+                         : std::strtoul(cpus->second.c_str(), nullptr, 10);
+  if (!has.cpus && given > 0) has.cpus = given;
+  if (!has.memory_bytes) has.memory_bytes = SlurmMemory(plan.template_values);
+}
+
+// A scheduler is asked for what the pool has, unless the pool's own values of the template say
+// otherwise.
+void AskScheduler(PoolOptions& plan, const RunPool& pool) {
+  auto& values = plan.template_values;
+  if (pool.cpus) values.try_emplace("cpus", std::to_string(*pool.cpus));
+  if (pool.memory_bytes) {
+    values.try_emplace("memory", fmt::format("{}M", (*pool.memory_bytes + (1 << 20) - 1) >> 20));
+  }
+  if (pool.time.count() > 0) {
+    const auto minutes = std::chrono::ceil<std::chrono::minutes>(pool.time);
+    values.try_emplace("time", std::to_string(minutes.count()));
+  }
+  const auto gpus = pool.resources.find("gpu");
+  if (gpus != pool.resources.end()) values.try_emplace("gpu", std::to_string(gpus->second));
+}
+
+PoolOptions PlanNamed(const RunOptions& options, const RunPool& pool) {
+  RunOptions own = options;
+  if (!pool.scheduler.empty()) own.scheduler = pool.scheduler;
+  own.workers = pool.workers;
+  own.workers_least = pool.workers_least;
+  own.slots = pool.slots;
+  if (!own.slots && pool.cpus) own.slots = static_cast<unsigned>(*pool.cpus);
+  if (pool.idle_timeout) own.idle_timeout = *pool.idle_timeout;
+  if (!pool.template_file.empty()) own.template_file = pool.template_file;
+  if (!pool.worker_init.empty()) own.worker_init = pool.worker_init;
+  for (const auto& [key, value] : pool.template_values) {
+    own.template_values.insert_or_assign(key, value);
+  }
+  const SchedulerTraits traits = TraitsOf(own.scheduler);
+  if (traits.lends) {
+    throw UsageError(fmt::format("--pool {}: a warm pool is named by --on, and is the only one",
+                                 pool.name));
+  }
+  if (!traits.same_host && !pool.workers) {
+    throw UsageError(fmt::format("--pool {}: on {} it needs workers=N or workers=MIN:MAX",
+                                 pool.name, own.scheduler));
+  }
+  // The machine is no batch system's.
+  if (traits.same_host) {
+    own.template_values.clear();
+    own.template_file.clear();
+    if (!pool.template_values.empty()) {
+      throw UsageError(fmt::format("--pool {}: set.{} is for the template of a batch scheduler",
+                                   pool.name, pool.template_values.begin()->first));
+    }
+    if (!pool.resources.empty() && pool.workers.value_or(1) > 1) {
+      throw UsageError(fmt::format(
+          "--pool {}: {} workers on this machine would each have all of its '{}': workers=1, and "
+          "as many slots as run at a time",
+          pool.name, *pool.workers, pool.resources.begin()->first));
+    }
+  }
+  PoolOptions plan = PlanPool(own);
+  plan.name = pool.name;
+  plan.capacity = {pool.cpus, pool.memory_bytes, pool.resources};
+  plan.time = pool.time;
+  if (pool.cpus) plan.capacity.cpus_of_task = *pool.cpus / plan.slots;
+  if (traits.same_host) return plan;
+  if (pool.memory_bytes) plan.capacity.memory_of_task = *pool.memory_bytes / plan.slots;
+  AskScheduler(plan, pool);
+  return plan;
+}
+
+void RequireNoneOfLent(const RunOptions& options) {
+  if (!TraitsOf(options.scheduler).lends) return;
+  if (Asks(options)) {
+    throw UsageError(
+        "--task-cpus, --task-time, --task-need, --task-pool and a --task-memory that differs from "
+        "row to row are for a run's own workers: what a warm pool (--on) lends are single slots");
+  }
+  if (!options.pools.empty()) throw UsageError("--on and --pool: choose one");
+}
+
+}  // namespace
+
+PoolOptions PlanPool(const RunOptions& options) {
+  PoolOptions pool;
+  pool.scheduler = options.scheduler;
+  pool.priority = options.priority;
+  const SchedulerTraits traits = TraitsOf(options.scheduler);
+  // --slots N alone, or nothing, is one worker with so many slots; --workers N alone is N of one
+  // slot.
+  const bool one = options.workers || !traits.same_host || traits.lends;
+  pool.workers = options.workers.value_or(traits.lends ? traits.lent_at_most : 1);
+  pool.least = options.workers_least;
+  pool.idle_timeout = options.idle_timeout;
+  pool.at_most = options.workers.has_value();
+  pool.slots = options.slots.value_or(one ? 1 : UsableCpus());
+  pool.program = options.worker_program.empty() ? OwnCommand()
+                                                : std::vector<std::string>{options.worker_program};
+  pool.run_dir = RunDirectoryPath(options);
+  pool.worker_init = options.worker_init;
+  pool.template_file = options.template_file;
+  pool.template_values = options.template_values;
+  return pool;
+}
+
+std::vector<PoolOptions> PlanPools(const RunOptions& options) {
+  RequireNoneOfLent(options);
+  std::vector<PoolOptions> plans;
+  if (options.pools.empty() || options.workers) plans.push_back(PlanPool(options));
+  for (const RunPool& pool : options.pools) plans.push_back(PlanNamed(options, pool));
+  std::set<std::string> names;
+  for (size_t i = 0; i < plans.size(); ++i) {
+    PoolOptions& plan = plans[i];
+    if (!names.insert(plan.name).second) {
+      throw UsageError(fmt::format(
+          "there are two pools '{}'{}", plan.name,
+          plan.name == kDefaultPool ? ": --workers makes one of that name, too" : ""));
+    }
+    plan.place = static_cast<unsigned>(i);
+    plan.first_number = static_cast<unsigned>(i) * kNumbersOfPool + 1;
+    plan.named = !options.pools.empty();
+    if (Asks(options)) FillCapacity(plan);
+  }
+  return plans;
+}
+
+std::vector<PoolKind> KindsOf(const std::vector<PoolOptions>& plans) {
+  std::vector<PoolKind> kinds;
+  for (const PoolOptions& plan : plans) {
+    kinds.push_back(
+        {plan.name, plan.capacity, plan.slots, static_cast<uint64_t>(plan.time.count())});
+  }
+  return kinds;
+}
+
+RequestTexts RequestsOf(const RunOptions& options, const std::vector<PoolOptions>& plans) {
+  RequestTexts texts{options.task_cpus, options.task_memory, options.task_time, options.task_pool,
+                     options.task_needs};
+  const bool counted = std::any_of(options.pools.begin(), options.pools.end(),
+                                   [](const RunPool& pool) { return pool.memory_bytes.has_value(); });
+  if (counted && options.task_memory_bytes > 0) {
+    texts.memory = std::to_string(options.task_memory_bytes);
+  }
+  if (!texts.vary()) ConstantRequest(texts, plans);
+  return texts;
+}
+
+TaskRequest ConstantRequest(const RequestTexts& texts, const std::vector<PoolOptions>& plans) {
+  TaskRequest request = RowRequests(texts, {}).Of({});
+  const auto kinds = KindsOf(plans);
+  if (HomesOf(request, kinds).empty()) {
+    throw UsageError(
+        fmt::format("tasks ask for {}: {}", Describe(request), WhyHomeless(request, kinds)));
+  }
+  return request;
+}
+
+}  // namespace cq

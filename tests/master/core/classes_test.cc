@@ -1,0 +1,181 @@
+// Tasks that ask for different things: who gets which, and in which order.
+#include "tests/master/core/core_fixture.h"
+
+namespace cq {
+namespace {
+
+class ClassesTest : public CoreTest {
+ protected:
+  // Class 1 asks for `small` CPUs, class 2 for `large` ones; `of` says the class of each task.
+  void Begin(const std::vector<uint16_t>& of, uint64_t small = 1, uint64_t large = 4) {
+    options_.requests.classes = {{}, {.cpus = small}, {.cpus = large}};
+    options_.requests.of = of;
+    for (uint16_t one = 0; one < 3; ++one) {
+      const uint64_t begin = options_.order.tasks.size();
+      for (TaskId task = 1; task <= of.size(); ++task) {
+        if (of[task - 1] == one) options_.order.tasks.push_back(task);
+      }
+      if (options_.order.tasks.size() > begin) options_.order.sections.push_back({begin, one});
+    }
+    Start(of.size());
+  }
+
+  std::vector<Action> Come(ConnectionId connection, uint64_t slots, uint64_t cpus,
+                           const std::string& pool = "") {
+    const auto id = static_cast<uint8_t>(connection);
+    Hello hello = HelloOf(id, slots);
+    PutCapacity(hello.extras, {cpus, std::nullopt, {}}, pool);
+    const auto offered = Tell(connection, 0, 0, HelloOf(id, slots));
+    session_[connection] = Only<Who>(offered).session;
+    sequence_[connection] = 0;
+    auto actions = Tell(connection, session_[connection], 0, hello);
+    for (const WorkerRecord& worker : Written<WorkerRecord>(actions)) {
+      core_->OnCommitted(now_, {{}, {worker.worker}, 0, {}});
+    }
+    for (Action& action : Take()) actions.push_back(std::move(action));
+    return actions;
+  }
+
+  static std::vector<TaskId> Tasks(const std::vector<AttemptRef>& refs) {
+    std::vector<TaskId> tasks;
+    for (const AttemptRef& ref : refs) tasks.push_back(ref.task);
+    std::sort(tasks.begin(), tasks.end());
+    return tasks;
+  }
+  using Ids = std::vector<TaskId>;
+};
+
+TEST_F(ClassesTest, AWorkerIsGivenWhatFitsItAtOnce) {
+  Begin({2, 1, 1, 1, 2});
+  // In the order of the rows: the first takes all, and what is behind it waits.
+  EXPECT_EQ(Tasks(Given(Come(1, 8, 4), 1)), Ids{1});
+  EXPECT_EQ(Tasks(Given(Come(2, 8, 5), 2)), (Ids{2, 3, 4})) << "not the fifth, which asks for 4";
+  EXPECT_EQ(Tasks(Given(Finish(1, held_[1][0]), 1)), Ids{5});
+}
+
+TEST_F(ClassesTest, OneThatIsTooSmallGetsNone) {
+  Begin({2, 2, 1});
+  EXPECT_EQ(Tasks(Given(Come(1, 8, 2), 1)), Ids{3});
+  EXPECT_EQ(Tasks(Given(Come(2, 8, 8), 2)), (Ids{1, 2}));
+}
+
+TEST_F(ClassesTest, OfOneClassWithRoomForFewerThanSlotsTheOthersWaitAtHand) {
+  options_.requests.classes = {{.cpus = 2}};
+  Start(10);
+  // Two at a time, and as unknown tasks one more for each.
+  EXPECT_EQ(Given(Come(1, 8, 4), 1).size(), 4u);
+}
+
+TEST_F(ClassesTest, ShortOnesOfOneClassAreGivenAhead) {
+  Begin(std::vector<uint16_t>(40, 1), 2);
+  Come(1, 8, 4);
+  ASSERT_EQ(held_[1].size(), 2u) << "nobody knows how long they take";
+  const auto more = Report(1, Results{kRun, {}, {ResultOf(held_[1][0], Outcome::kOk, 10'000)}});
+  EXPECT_GT(Given(more, 1).size(), 2u);
+}
+
+TEST_F(ClassesTest, LongOnesAreNot) {
+  Begin(std::vector<uint16_t>(40, 1), 2);
+  Come(1, 8, 4);
+  const auto more = Report(1, Results{kRun, {}, {ResultOf(held_[1][0], Outcome::kOk, 5'000'000)}});
+  EXPECT_EQ(Given(more, 1).size(), 1u);
+}
+
+TEST_F(ClassesTest, TheWorkersPoolComesFirst) {
+  options_.pools = {{"small", {2, std::nullopt, {}}, 8, 0}, {"large", {8, std::nullopt, {}}, 8, 0}};
+  Begin({1, 1, 2, 2});
+  // Both could take the first; the large one's own work are the others, and then what is left.
+  EXPECT_EQ(Tasks(Given(Come(1, 8, 8, "large"), 1)), (Ids{3, 4}));
+  EXPECT_EQ(Tasks(Given(Come(2, 8, 2, "small"), 2)), (Ids{1, 2}));
+}
+
+TEST_F(ClassesTest, ALargerPoolThatIdlesTakesWhatIsAnothers) {
+  options_.pools = {{"small", {2, std::nullopt, {}}, 8, 0}, {"large", {8, std::nullopt, {}}, 8, 0}};
+  Begin({1, 1, 2});
+  EXPECT_EQ(Tasks(Given(Come(1, 8, 8, "large"), 1)), (Ids{1, 2, 3}));
+  // But it is no reason to start it.
+  EXPECT_EQ(core_->demand(0).tasks, 2u);
+  EXPECT_EQ(core_->demand(1).tasks, 1u);
+  EXPECT_EQ(core_->demand(1).slots, 4u) << "two of them fill 8 slots";
+}
+
+TEST_F(ClassesTest, AWorkerOfAPoolThatIsGoneLeaves) {
+  Begin({1, 1});
+  const auto actions = Come(1, 8, 8, "gone");
+  EXPECT_TRUE(Given(actions, 1).empty());
+  EXPECT_EQ(All<cq::Drain>(actions).size(), 1u);
+}
+
+// Small ones would fit for ever, and the large one never.
+TEST_F(ClassesTest, AWorkerIsKeptForWhoWaitsLong) {
+  std::vector<uint16_t> of(400, 1);
+  of[3] = 2;
+  Begin(of);
+  Come(1, 4, 4);
+  ASSERT_EQ(Tasks(held_[1]), (Ids{1, 2, 3, 5})) << "the fourth is next, and does not fit";
+  std::vector<TaskId> given;
+  size_t next = 0;
+  for (int second = 0; second < 200 && next < held_[1].size(); ++second) {
+    Tick(seconds(1));
+    Tell(1, session_[1], ++sequence_[1], WorkerHeartbeat{0, 400, {}, {}});
+    for (const AttemptRef& ref : Given(Finish(1, held_[1][next++]), 1)) given.push_back(ref.task);
+    if (std::find(given.begin(), given.end(), 4) != given.end()) break;
+  }
+  EXPECT_NE(std::find(given.begin(), given.end(), 4), given.end());
+  EXPECT_LT(given.size(), 100u);
+}
+
+TEST_F(ClassesTest, WhatNobodyHasIsSaid) {
+  options_.pools = {{"default", {2, std::nullopt, {}}, 8, 0}};
+  Begin({1, 2});
+  Come(1, 8, 2);
+  EXPECT_EQ(core_->CommonProblem(), "") << "one of them runs";
+  Finish(1, held_[1][0]);
+  EXPECT_EQ(core_->CommonProblem(),
+            "tasks that are left ask for 4 CPUs, and no worker has that: the largest, on h1, has 2 "
+            "CPUs");
+}
+
+// Its pool did not say how much its workers have.
+TEST_F(ClassesTest, WhatWorkersSayIsWhatTheirPoolHas) {
+  Begin({2, 2});
+  EXPECT_EQ(core_->demand(0).tasks, 2u);
+  Come(1, 8, 2);
+  EXPECT_EQ(core_->demand(0).tasks, 0u) << "more of these would not help";
+  EXPECT_NE(core_->CommonProblem(), "");
+}
+
+TEST_F(ClassesTest, OneThatCouldNotBeStartedIsTriedWhereItFits) {
+  Begin({2, 1});
+  Come(1, 4, 4);
+  Come(2, 4, 1);
+  Come(3, 4, 4);
+  ASSERT_EQ(Tasks(held_[1]), Ids{1});
+  const auto again = CannotStart(1, held_[1][0]);
+  EXPECT_EQ(Tasks(Given(again, 3)), Ids{1});
+  EXPECT_TRUE(Given(again, 2).empty());
+  // Nobody else has what it asks for: that is its end.
+  EXPECT_EQ(Written<ResultRecord>(CannotStart(3, held_[3][0])).size(), 1u);
+}
+
+// A peer may say anything of itself, and another thing the next time.
+TEST_F(ClassesTest, ABookFollowsWhatAWorkerSaysOfItself) {
+  Begin({1, 1, 1, 1});
+  Come(1, 8, 4);
+  ASSERT_EQ(held_[1].size(), 4u);
+  std::vector<Held> held;
+  for (const AttemptRef& ref : held_[1]) {
+    held.push_back({kRun, ref.task, ref.attempt, HeldState::kRunning});
+  }
+  Hello hello = HelloOf(1, 1, held);
+  PutCapacity(hello.extras, {1, 0, {}, 7, 9}, "");
+  const auto offered = Tell(2, 0, 0, hello);
+  session_[2] = Only<Who>(offered).session;
+  Tell(2, session_[2], 0, hello);
+  sequence_[2] = 0;
+  for (const AttemptRef& ref : held_[1]) Finish(2, ref);
+  EXPECT_EQ(core_->counts().done, 4u);
+}
+
+}  // namespace
+}  // namespace cq
