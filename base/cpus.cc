@@ -58,11 +58,11 @@ uint64_t LeastLimit(const std::string& root, std::string path, const char* file)
 }  // namespace
 
 uint64_t UsableMemory() {
-  const auto machine = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
-                       static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  return std::min({machine, LeastLimit("/sys/fs/cgroup", CgroupPath(""), "memory.max"),
-                   LeastLimit("/sys/fs/cgroup/memory", CgroupPath("memory"),
-                              "memory.limit_in_bytes")});
+  const auto machine =
+      static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  return std::min(
+      {machine, LeastLimit("/sys/fs/cgroup", CgroupPath(""), "memory.max"),
+       LeastLimit("/sys/fs/cgroup/memory", CgroupPath("memory"), "memory.limit_in_bytes")});
 }
 
 unsigned UsableCpus() {

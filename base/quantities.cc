@@ -62,7 +62,7 @@ uint64_t ParseSize(const std::string& text, const std::string& option) {
     if (parsed.ec == std::errc()) unit.assign(parsed.ptr, end);
   }
   const auto shift = kShifts.find(unit);
-  if (!number || shift == kShifts.end() || *number > UINT64_MAX >> shift->second >> 1 ||
+  if (!number || shift == kShifts.end() || *number > UINT64_MAX >> shift->second ||
       (fraction != 0 && shift->second == 0)) {
     throw UsageError(
         fmt::format("{} '{}': it must be a size such as 512, 4K, 300M or 1.5G", option, text));
@@ -111,7 +111,7 @@ std::string DurationText(std::chrono::milliseconds time) {
   if (ms < 1e3) return text(1, "ms");
   if (ms < 120e3) return text(1e3, "s");
   if (ms < 7200e3) return text(60e3, "m");
-  return ms < 172'800e3 ? text(3600e3, "h") : text(86'400e3, "d");
+  return ms < 3.6e9 ? text(3600e3, "h") : text(86'400e3, "d");
 }
 
 }  // namespace cq

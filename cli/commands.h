@@ -14,6 +14,7 @@ extern const Subcommand kQuery;
 extern const Subcommand kExport;
 extern const Subcommand kCancel;
 extern const Subcommand kPool;
+extern const Subcommand kPlan;
 extern const Subcommand kWorker;
 extern const Subcommand kSlot;
 extern const Subcommand kCompletion;

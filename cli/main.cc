@@ -61,9 +61,9 @@ int Main(const std::vector<std::string>& words) {
 }  // namespace
 
 const std::vector<const Subcommand*>& Subcommands() {
-  static const std::vector<const Subcommand*> kAll = {&kRun,    &kResume, &kStatus,     &kLog,
-                                                      &kExport, &kQuery,  &kCancel,     &kPool,
-                                                      &kWorker, &kSlot,   &kCompletion, &kMan};
+  static const std::vector<const Subcommand*> kAll = {
+      &kRun,  &kResume, &kStatus, &kLog,  &kExport,     &kQuery, &kCancel,
+      &kPool, &kPlan,   &kWorker, &kSlot, &kCompletion, &kMan};
   return kAll;
 }
 

@@ -1,13 +1,13 @@
 #include "cli/pool_options.h"
 
 #include <fmt/format.h>
+#include <toml++/toml.h>
 
 #include <cctype>
 #include <functional>
 #include <map>
 #include <set>
 #include <sstream>
-#include <toml++/toml.h>
 
 #include "base/files.h"
 #include "base/nearest.h"
@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "cli/run_options.h"
 #include "cq/error.h"
+#include "master/run/run_directory.h"
 
 namespace cq {
 namespace {
@@ -45,8 +46,8 @@ const std::map<std::string, Setter>& Setters() {
                   const std::string& value) { pool.time = ParseDuration(value, name); }},
       {"idle", [](RunPool& pool, const std::string& name,
                   const std::string& value) { pool.idle_timeout = ParseDuration(value, name); }},
-      {"scheduler", [](RunPool& pool, const std::string&,
-                       const std::string& value) { pool.scheduler = value; }},
+      {"scheduler",
+       [](RunPool& pool, const std::string&, const std::string& value) { pool.scheduler = value; }},
       {"template", [](RunPool& pool, const std::string&,
                       const std::string& value) { pool.template_file = AbsolutePath(value); }},
       {"worker-init", [](RunPool& pool, const std::string&,
@@ -76,11 +77,10 @@ void SetKey(RunPool& pool, const std::string& key, const std::string& value) {
   for (const auto& [one, set] : Setters()) known.insert(one);
   const std::string near = Nearest(key, known);
   if (!IsName(key) || (!near.empty() && near != key)) {
-    throw UsageError(fmt::format("{}: there is no such key{}; there are {}, set.KEY, and names of "
-                                 "resources, as in gpu=1",
-                                 name,
-                                 near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near),
-                                 Joined(known, ", ")));
+    throw UsageError(fmt::format(
+        "{}: there is no such key{}; there are {}, set.KEY, and names of "
+        "resources, as in gpu=1",
+        name, near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near), Joined(known, ", ")));
   }
   pool.resources[key] = ParseCount(value, name, 0);
 }
@@ -128,9 +128,11 @@ std::vector<RunPool> ReadPools(const std::string& path) {
         pool.name = std::string(name.str());
         RequireName(pool.name, fmt::format("{}: [pool.{}]", path, pool.name));
         const auto* keys = of_pool.as_table();
-        if (keys == nullptr) throw UsageError(fmt::format("{}: pool.{} is no table", path, pool.name));
+        if (keys == nullptr)
+          throw UsageError(fmt::format("{}: pool.{} is no table", path, pool.name));
         for (const auto& [one, value] : *keys) {
-          const std::string where = fmt::format("{}: [pool.{}] {}", path, pool.name, std::string(one.str()));
+          const std::string where =
+              fmt::format("{}: [pool.{}] {}", path, pool.name, std::string(one.str()));
           if (const auto* set = value.as_table(); set != nullptr && one == "set") {
             for (const auto& [inner, text] : *set) {
               SetKey(pool, "set." + std::string(inner.str()), TextOf(text, where));
@@ -143,8 +145,8 @@ std::vector<RunPool> ReadPools(const std::string& path) {
       }
     }
   } catch (const toml::parse_error& error) {
-    throw UsageError(fmt::format("{}:{}: {}", path, error.source().begin.line,
-                                 error.description()));
+    throw UsageError(
+        fmt::format("{}:{}: {}", path, error.source().begin.line, error.description()));
   } catch (const UsageError&) {
     throw;
   } catch (const Error& error) {

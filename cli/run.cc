@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 
@@ -117,7 +118,11 @@ RunSummary Go(const CommandLine& line, const po::variables_map& values, RunOptio
 
 // Of what the user gives now; what is recorded may be of another start.
 void RequireRange(const po::variables_map& given, const RunOptions& options) {
-  if (given.count("idle-timeout") > 0 && !options.workers_least) {
+  const bool range =
+      options.workers_least ||
+      std::any_of(options.pools.begin(), options.pools.end(),
+                  [](const RunPool& pool) { return pool.workers_least.has_value(); });
+  if (given.count("idle-timeout") > 0 && !range) {
     throw UsageError("--idle-timeout is for --workers MIN:MAX, as in -w 0:50: others stay");
   }
 }

@@ -214,9 +214,7 @@ std::vector<RunOption> OfWorkers() {
        "workers of another kind, as in large:workers=0:4,cpus=8,memory=32G,time=17h,gpu=1; more "
        "keys: slots, idle, scheduler, template, set.KEY, worker-init; other names are resources "
        "(repeatable)",
-       [](RunOptions& o, const std::string&, const std::string& v) {
-         AddPool(o, ParsePool(v));
-       },
+       [](RunOptions& o, const std::string&, const std::string& v) { AddPool(o, ParsePool(v)); },
        kList},
       {"pools",
        "FILE",
@@ -301,7 +299,8 @@ std::vector<RunOption> OfTasks() {
        "'{cores}' (CQ_CPUS, OMP_NUM_THREADS) [a slot is all it takes]",
        Text(&RunOptions::task_cpus)},
       {"task-time", "DURATION|TEXT",
-       "how long a task is thought to take, as in 2h or '{hours}h': it goes to a pool that lives so "
+       "how long a task is thought to take, as in 2h or '{hours}h': it goes to a pool that lives "
+       "so "
        "long",
        Text(&RunOptions::task_time)},
       {"task-need", "NAME=N|TEXT",

@@ -32,10 +32,10 @@ constexpr seconds kLateSubmission{60};
 constexpr milliseconds kPollYoung = seconds(5);
 constexpr milliseconds kPollLater = seconds(60);
 
-const std::set<std::string> kKeys = {
-    "account", "connect", "cores",     "cpus", "cq",      "gpu",   "job_name", "log_file",
-    "memory",  "n_jobs",  "partition", "pool", "qos",     "run_dir", "slots",    "time",
-    "worker_init", "workers"};
+const std::set<std::string> kKeys = {"account",   "connect",     "cores",    "cpus",    "cq",
+                                     "gpu",       "job_name",    "log_file", "memory",  "n_jobs",
+                                     "partition", "pool",        "qos",      "run_dir", "slots",
+                                     "time",      "worker_init", "workers"};
 
 std::vector<std::string> Lines(const std::string& text) {
   std::vector<std::string> lines;

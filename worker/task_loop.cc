@@ -43,7 +43,8 @@ class TaskLoop final : public ServingLoop {
  public:
   TaskLoop(const WorkerOptions& options, ConnectionFile file)
       : ServingLoop(options, std::move(file)),
-        slots_(options.slots, [this] { return Now(); }, machine().has, machine().gpus) {}
+        slots_(
+            options.slots, [this] { return Now(); }, machine().has, machine().gpus) {}
 
  private:
   std::vector<int> WatchedFds() override {

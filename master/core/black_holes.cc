@@ -65,7 +65,8 @@ void RunCore::OnUnstartable(Worker& worker, TaskResult& result, Work& open) {
   if (!again) open.past.Edit().refused.push_back(worker.ref());
   std::set<HostIndex> hosts;
   for (const WorkerRef& refuser : open.past->refused) hosts.insert(refuser.host);
-  if (hosts.size() >= std::min(kRefusalsMax, std::max<uint64_t>(Candidates(tasks_.ClassOf(open.task)), 1))) {
+  if (hosts.size() >=
+      std::min(kRefusalsMax, std::max<uint64_t>(Candidates(tasks_.ClassOf(open.task)), 1))) {
     Finish(std::move(result), worker.ref(), attempts);
   } else {
     Acknowledge(&worker, {result.task, result.attempt});
@@ -168,10 +169,11 @@ void RunCore::FinishRefused() {
   std::vector<TaskId> failed;
   for (const auto& [task, result] : refused_) {
     const Work* open = tasks_.Find(task);
-    if (open == nullptr || !open->ready() || Candidates(tasks_.ClassOf(task)) == 0) continue;
+    const ClassId of = tasks_.ClassOf(task);
+    if (open == nullptr || !open->ready() || Candidates(of) == 0) continue;
     const auto& all = workers_.all();
     const bool hope = std::any_of(all.begin(), all.end(), [&](const Worker& worker) {
-      return MayTake(worker) && Suits(worker, tasks_.ClassOf(task)) && !Refused(*open, worker);
+      return MayTake(worker) && Suits(worker, of) && !Refused(*open, worker);
     });
     if (!hope) failed.push_back(task);
   }

@@ -171,9 +171,10 @@ std::string RunCore::NobodySuits() const {
     }
   }
   if (left == nullptr || largest == nullptr) return {};
-  return fmt::format("tasks that are left ask for {}, and no worker has that: the largest, on {}, "
-                     "has {}",
-                     Describe(left->request), largest->host, Describe(largest->has));
+  return fmt::format(
+      "tasks that are left ask for {}, and no worker has that: the largest, on {}, "
+      "has {}",
+      Describe(left->request), largest->host, Describe(largest->has));
 }
 
 WorkLeft RunCore::demand(size_t pool) {
@@ -188,7 +189,8 @@ WorkLeft RunCore::demand(size_t pool) {
     const bool home = std::find(one.homes.begin(), one.homes.end(), pool) != one.homes.end();
     if (!home || tasks == 0) continue;
     const uint64_t places = kind.capacity.Places(one.request, kind.slots);
-    const double each = static_cast<double>(kind.slots) / static_cast<double>(std::max<uint64_t>(places, 1));
+    const double each =
+        static_cast<double>(kind.slots) / static_cast<double>(std::max<uint64_t>(places, 1));
     left.tasks += tasks;
     slots += static_cast<double>(tasks) * each;
     if (one.homes.size() > 1) shared += static_cast<double>(tasks) * each;
@@ -202,7 +204,8 @@ WorkLeft RunCore::demand(size_t pool) {
     left.mean = std::chrono::duration_cast<Time>(std::chrono::duration<double>(seconds / slots));
   }
   // If all that runs has been running for longer, that.
-  if (pace_.tasks > 0 && busy_ > 0 && left.mean > Time{}) left.mean = std::max(left.mean, now_ - last_end_);
+  if (pace_.tasks > 0 && busy_ > 0 && left.mean > Time{})
+    left.mean = std::max(left.mean, now_ - last_end_);
   return left;
 }
 

@@ -142,8 +142,7 @@ InputSummary ReadInput(const InputOptions& options) {
     }
     checks.emplace_back(found - summary.columns.begin(), &check);
   }
-  const auto look =
-      options.look ? options.look(summary.columns) : InputOptions::LookAtRow();
+  const auto look = options.look ? options.look(summary.columns) : InputOptions::LookAtRow();
   std::vector<TypeFinder> finders(options.find_types ? summary.columns.size() : 0);
   CsvRow row;
   while (reader.Next(row)) {

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "base/stable_table.h"
-#include "master/core/row_range.h"
 #include "master/core/requests.h"
+#include "master/core/row_range.h"
 #include "master/core/start_order.h"
 #include "master/input/csv_reader.h"
 #include "master/input/row_requests.h"

@@ -136,9 +136,10 @@ RequestClasses ClassFinder::Take() {
     for (const auto& [request, at] : known_) classes.classes[at] = request;
   }
   if (classes.classes.size() > kClassesMax) {
-    throw UsageError(fmt::format("the rows ask for {} different things; at most {}: round what "
-                                 "--task-memory and its like say",
-                                 classes.classes.size() - 1, kClassesMax - 1));
+    throw UsageError(
+        fmt::format("the rows ask for {} different things; at most {}: round what "
+                    "--task-memory and its like say",
+                    classes.classes.size() - 1, kClassesMax - 1));
   }
   classes.of.assign(of_.begin(), of_.end());
   return classes;

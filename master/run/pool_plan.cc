@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/cpus.h"
+#include "base/gpus.h"
 #include "base/quantities.h"
 #include "cq/error.h"
 #include "master/run/run_directory.h"
@@ -20,8 +21,8 @@ constexpr const char* kDefaultPool = "default";
 constexpr unsigned kNumbersOfPool = 1'000'000;
 
 bool Asks(const RunOptions& options) {
-  return !options.task_cpus.empty() || !options.task_memory.empty() ||
-         !options.task_time.empty() || !options.task_pool.empty() || !options.task_needs.empty();
+  return !options.task_cpus.empty() || !options.task_memory.empty() || !options.task_time.empty() ||
+         !options.task_pool.empty() || !options.task_needs.empty();
 }
 
 // In Slurm's notation, whose numbers are MB: "4000", "4G".
@@ -44,6 +45,8 @@ void FillCapacity(PoolOptions& plan) {
     // They share the machine.
     if (!has.cpus) has.cpus = std::max(UsableCpus() / plan.workers, 1u);
     if (!has.memory_bytes) has.memory_bytes = UsableMemory() / plan.workers;
+    const uint64_t gpus = VisibleGpus(true).size();
+    if (gpus > 0 && plan.workers == 1) has.needs.try_emplace("gpu", gpus);
     return;
   }
   const auto cpus = plan.template_values.find("cpus");
@@ -85,8 +88,8 @@ PoolOptions PlanNamed(const RunOptions& options, const RunPool& pool) {
   }
   const SchedulerTraits traits = TraitsOf(own.scheduler);
   if (traits.lends) {
-    throw UsageError(fmt::format("--pool {}: a warm pool is named by --on, and is the only one",
-                                 pool.name));
+    throw UsageError(
+        fmt::format("--pool {}: a warm pool is named by --on, and is the only one", pool.name));
   }
   if (!traits.same_host && !pool.workers) {
     throw UsageError(fmt::format("--pool {}: on {} it needs workers=N or workers=MIN:MAX",
@@ -161,9 +164,9 @@ std::vector<PoolOptions> PlanPools(const RunOptions& options) {
   for (size_t i = 0; i < plans.size(); ++i) {
     PoolOptions& plan = plans[i];
     if (!names.insert(plan.name).second) {
-      throw UsageError(fmt::format(
-          "there are two pools '{}'{}", plan.name,
-          plan.name == kDefaultPool ? ": --workers makes one of that name, too" : ""));
+      throw UsageError(
+          fmt::format("there are two pools '{}'{}", plan.name,
+                      plan.name == kDefaultPool ? ": --workers makes one of that name, too" : ""));
     }
     plan.place = static_cast<unsigned>(i);
     plan.first_number = static_cast<unsigned>(i) * kNumbersOfPool + 1;
@@ -185,8 +188,9 @@ std::vector<PoolKind> KindsOf(const std::vector<PoolOptions>& plans) {
 RequestTexts RequestsOf(const RunOptions& options, const std::vector<PoolOptions>& plans) {
   RequestTexts texts{options.task_cpus, options.task_memory, options.task_time, options.task_pool,
                      options.task_needs};
-  const bool counted = std::any_of(options.pools.begin(), options.pools.end(),
-                                   [](const RunPool& pool) { return pool.memory_bytes.has_value(); });
+  const bool counted =
+      std::any_of(options.pools.begin(), options.pools.end(),
+                  [](const RunPool& pool) { return pool.memory_bytes.has_value(); });
   if (counted && options.task_memory_bytes > 0) {
     texts.memory = std::to_string(options.task_memory_bytes);
   }

@@ -315,7 +315,8 @@ class RowsRun {
       throw UsageError(fmt::format(
           "the columns of '{}' are {}; those of the run in '{}' are {}: --fresh moves it aside and "
           "starts anew, --run-dir DIR puts this run elsewhere",
-          input, Joined(summary.columns, ", "), plans_[0].run_dir, Joined(definition_.columns, ", ")));
+          input, Joined(summary.columns, ", "), plans_[0].run_dir,
+          Joined(definition_.columns, ", ")));
     }
     if (served()) CheckTypes(ColumnTypes(options_, summary));
     const TaskId last = LastTask(*session_.journal(), ranges_);
@@ -384,7 +385,8 @@ class RowsRun {
     text.command = command_.arguments;
     text.parse = definition_.parse_json ? Parse::kJson : Parse::kNothing;
     text.cpus = CpusOfSlot();
-    if (!requests_.empty() || plans_[0].named) text.extras.emplace_back(kRequests, requests_.vary());
+    if (!requests_.empty() || plans_[0].named)
+      text.extras.emplace_back(kRequests, requests_.vary());
     if (!requests_.vary()) PutRequest(text.extras, ConstantRequest(requests_, plans_));
     text.tasks = tasks;
     if (!served()) return text;
@@ -487,8 +489,9 @@ class RowsRun {
       const TaskRequest asked = ConstantRequest(requests_, plans_);
       const uint64_t places = plan.capacity.Places(asked, plan.slots);
       if (places == plan.slots || places == 0) continue;
-      observer_.Resumed(fmt::format("{} at a time on each worker: a task asks for {}, and it has {}",
-                                    places, Describe(asked), Describe(plan.capacity)));
+      observer_.Resumed(
+          fmt::format("{} at a time on each worker: a task asks for {}, and it has {}", places,
+                      Describe(asked), Describe(plan.capacity)));
     }
   }
 

@@ -143,10 +143,8 @@ std::vector<RowCheck> ChecksOf(const RunOptions& options) {
 decltype(InputOptions::look) LookOf(const RequestTexts& texts, std::vector<PoolKind> pools) {
   if (!texts.vary()) return {};
   return [texts, pools = std::move(pools)](const std::vector<std::string>& columns) {
-    return [requests = RowRequests(texts, columns),
-            classes = std::make_shared<ClassFinder>(pools)](const std::vector<std::string>& fields) {
-      classes->Add(1, requests.Of(fields));
-    };
+    return [requests = RowRequests(texts, columns), classes = std::make_shared<ClassFinder>(pools)](
+               const std::vector<std::string>& fields) { classes->Add(1, requests.Of(fields)); };
   };
 }
 
@@ -167,10 +165,10 @@ std::string DescribePlan(const PoolOptions& plan) {
   const bool range = IsRange(plan);
   const std::string has = plan.capacity == Capacity() ? "" : ", " + Describe(plan.capacity);
   return fmt::format(
-      "{}{} worker{} × {} slot{} = {}{} tasks at a time{}\n", plan.named ? plan.name + ": " : "",
+      "{}{} worker{} × {} slot{} = {}{} task{} at a time{}\n", plan.named ? plan.name + ": " : "",
       range ? fmt::format("{} to {}", *plan.least, plan.workers) : std::to_string(plan.workers),
       plan.workers == 1 ? "" : "s", plan.slots, plan.slots == 1 ? "" : "s", range ? "at most " : "",
-      plan.workers * plan.slots, plan.named ? has : "");
+      plan.workers * plan.slots, plan.workers * plan.slots == 1 ? "" : "s", plan.named ? has : "");
 }
 
 }  // namespace
@@ -194,9 +192,8 @@ std::string DryRun(const RunOptions& options) {
   CheckOutputOf(options);
 
   const uint64_t tasks = options.limit == 0 ? summary.rows : std::min(options.limit, summary.rows);
-  std::string text =
-      fmt::format("input: {} rows, columns {}\ntasks: {}\n", summary.rows,
-                  Joined(summary.columns, ", "), tasks);
+  std::string text = fmt::format("input: {} rows, columns {}\ntasks: {}\n", summary.rows,
+                                 Joined(summary.columns, ", "), tasks);
   for (const PoolOptions& plan : plans) text += DescribePlan(plan);
   text += fmt::format(
       "directory of tasks: {}\nrun directory: {}\nworkers that could connect at once: {}\n", cwd,

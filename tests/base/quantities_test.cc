@@ -41,9 +41,24 @@ TEST(QuantitiesTest, SizesArePowersOf1024WithoutOverflow) {
   EXPECT_EQ(ParseSize("4K", "--task-memory"), 4096u);
   EXPECT_EQ(ParseSize("16G", "--task-memory"), uint64_t{16} << 30);
   EXPECT_EQ(ParseSize("16777215T", "--task-memory"), uint64_t{16777215} << 40);
-  for (const char* bad : {"", "G", "-1", "1.5G", "4KiB", "16777216T", "18446744073709551616"}) {
+  EXPECT_EQ(ParseSize("1.5G", "--task-memory"), uint64_t{3} << 29);
+  EXPECT_EQ(ParseSize("0.25K", "--task-memory"), 256u);
+  for (const char* bad :
+       {"", "G", "-1", "1.5", "1.G.", "1.5.5G", "4KiB", "16777216T", "18446744073709551616"}) {
     EXPECT_EQ(ErrorOf([&] { ParseSize(bad, "--task-memory"); }).find("--task-memory '"), 0u) << bad;
   }
+}
+
+TEST(QuantitiesTest, SizesAndDurationsAreWrittenAsTheyAreRead) {
+  EXPECT_EQ(SizeText(512), "512");
+  EXPECT_EQ(SizeText(uint64_t{3} << 29), "1.5G");
+  EXPECT_EQ(SizeText(uint64_t{16} << 30), "16G");
+  EXPECT_EQ(SizeText(uint64_t{5} << 50), "5120T");
+  EXPECT_EQ(DurationText(std::chrono::milliseconds(500)), "500ms");
+  EXPECT_EQ(DurationText(std::chrono::milliseconds(90'000)), "90s");
+  EXPECT_EQ(DurationText(std::chrono::hours(17)), "17h");
+  EXPECT_EQ(DurationText(std::chrono::hours(442)), "442h");
+  EXPECT_EQ(DurationText(std::chrono::hours(2400)), "100d");
 }
 
 TEST(QuantitiesTest, CountsHaveALeastAndNothingBehindThem) {

@@ -363,6 +363,8 @@ TEST_F(PoolTest, WhatCannotBeIsToldBeforeAnythingStarts) {
   refused({"run", "a.csv", "--on", "pp", "--", "true"}, "did you mean 'p'");
   refused({"run", "a.csv", "--on", "p", "-s", "local", "--", "true"}, "choose one");
   refused({"run", "a.csv", "--on", "p", "--slots", "2", "--", "true"}, "single slots");
+  refused({"run", "a.csv", "--on", "p", "--task-cpus", "2", "--", "true"}, "a run's own workers");
+  refused({"run", "a.csv", "--on", "p", "--pool", "q:cpus=2", "--", "true"}, "choose one");
   refused({"run", "a.csv", "--on", "p", "--worker-init", "true", "--", "true"}, "--worker-init");
   EXPECT_FALSE(std::filesystem::exists(File("a.cq")));
 }

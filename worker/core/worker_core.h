@@ -10,8 +10,8 @@
 
 #include "base/assert.h"
 #include "protocol/messages.h"
-#include "protocol/task_request.h"
 #include "protocol/span_table.h"
+#include "protocol/task_request.h"
 #include "worker/core/held_task.h"
 
 namespace cq {

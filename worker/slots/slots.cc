@@ -35,7 +35,8 @@ Slots::Slots(uint64_t count, Clock clock, Capacity has, std::vector<std::string>
     : clock_(std::move(clock)),
       has_(std::move(has)),
       gpus_(std::move(gpus)),
-      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), slots_(count) {
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      slots_(count) {
   for (Slot& slot : slots_) slot.kill = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   try {
     for (uint64_t i = 0; i < count; ++i) threads_.emplace_back([this, i] { Serve(i); });
@@ -549,8 +550,7 @@ std::vector<Task> Slots::TakeWork(Slot& slot, size_t most) {
   auto first = queue_.begin();
   if (!first->task.group.empty()) {
     const auto end = queue_.begin() + static_cast<ptrdiff_t>(std::min(queue_.size(), kLookAhead));
-    first = std::find_if(queue_.begin(), end,
-                         [&](const Queued& q) { return q.task.group == slot.group && Fits(q.task); });
+    while (first != end && (first->task.group != slot.group || !Fits(first->task))) ++first;
     if (first == end) {
       first = queue_.begin();
       while (first != end && (AnotherIsOn(first->task.group, slot) || !Fits(first->task))) ++first;

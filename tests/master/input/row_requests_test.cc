@@ -36,9 +36,13 @@ TEST(RowRequestsTest, WhatIsNoneIsSaid) {
             }).substr(0, 24),
             "--task-cpus '{cpus}': un");
   const RowRequests requests({"{cores}", "{gigabytes}G", "", "", {}}, kColumns);
-  EXPECT_EQ(ErrorOf([&] { requests.Of({"1", "x", "1", ""}); }),
+  EXPECT_EQ(ErrorOf([&] {
+              requests.Of({"1", "x", "1", ""});
+            }),
             "--task-memory 'xG': it must be a size such as 512, 4K, 300M or 1.5G");
-  EXPECT_EQ(ErrorOf([&] { requests.Of({"1", "1", "0", ""}); }),
+  EXPECT_EQ(ErrorOf([&] {
+              requests.Of({"1", "1", "0", ""});
+            }),
             "--task-cpus '0': it must be a whole number of at least 1");
 }
 
@@ -61,7 +65,8 @@ TEST(ClassFinderTest, FewSizesStayAsTheyAre) {
 
 TEST(ClassFinderTest, ManySizesAreRoundedUpToTwoDigits) {
   ClassFinder finder({PoolKind()});
-  for (TaskId task = 1; task <= 100'000; ++task) finder.Add(task, {.memory_bytes = task * 1000 + 1});
+  for (TaskId task = 1; task <= 100'000; ++task)
+    finder.Add(task, {.memory_bytes = task * 1000 + 1});
   const RequestClasses classes = finder.Take();
   EXPECT_LT(classes.classes.size(), 600u);
   for (TaskId task = 1; task <= 100'000; ++task) {
