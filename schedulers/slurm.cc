@@ -144,6 +144,25 @@ bool IsHopeless(const std::string& reason) {
   return of_one_job || kReasons.contains(reason);
 }
 
+// "2-03:04:05", "3:04:05", "4:05"; none for UNLIMITED and what is no time.
+std::optional<seconds> TimeLeftIn(const std::string& text) {
+  int64_t parts[4] = {0, 0, 0, 0};
+  const size_t dash = text.find('-');
+  std::string clock = text;
+  if (dash != std::string::npos) {
+    parts[0] = std::atoll(text.c_str());
+    clock = text.substr(dash + 1);
+  }
+  const auto colons = std::count(clock.begin(), clock.end(), ':');
+  const bool digits = clock.find_first_not_of("0123456789:") == std::string::npos;
+  if (!digits || colons < 1 || colons > 2) return std::nullopt;
+  std::istringstream in(clock);
+  size_t at = 3 - static_cast<size_t>(colons);
+  for (std::string part; std::getline(in, part, ':') && at < 4;)
+    parts[at++] = std::atoll(part.c_str());
+  return seconds(((parts[0] * 24 + parts[1]) * 60 + parts[2]) * 60 + parts[3]);
+}
+
 // What sbatch says when it may take the same, or less, later.
 bool IsTemporary(const std::string& said) {
   static const std::vector<std::string> kWords = {
@@ -303,7 +322,10 @@ class SlurmScheduler : public Scheduler {
         ended = Ended(state->second.name);
         // Its nodes may take their time to boot.
         const bool waits = state->second.name == "PENDING" || state->second.name == "CONFIGURING";
-        if (!waits && !ended) job.state = WorkerJob::State::kRunning;
+        if (!waits && !ended) {
+          job.state = WorkerJob::State::kRunning;
+          job.time_left = state->second.time_left;
+        }
         if (waits && IsHopeless(state->second.reason)) job.state = WorkerJob::State::kHopeless;
         job.reason = state->second.reason;
         if (ended) DescribeEnd(state->second, element.id, job);
@@ -396,6 +418,7 @@ class SlurmScheduler : public Scheduler {
   struct State {
     std::string name;
     std::string reason;
+    std::optional<seconds> time_left;
   };
 
   // The controller's settings whose names begin so.
@@ -543,8 +566,9 @@ class SlurmScheduler : public Scheduler {
     for (const JobId& job : jobs_) by_cluster[job.cluster].push_back(job.id);
     std::map<std::string, State> states;
     for (const auto& [cluster, ids] : by_cluster) {
-      const auto done = Client(
-          "squeue", {"-h", "-r", "-t", "all", "-j", Joined(ids, ","), "-o", "%i|%T|%r"}, cluster);
+      const auto done =
+          Client("squeue", {"-h", "-r", "-t", "all", "-j", Joined(ids, ","), "-o", "%i|%T|%r|%L"},
+                 cluster);
       // Said when the controller has forgotten all of them: then none is in the queue.
       const bool forgotten = done.err.find("Invalid job id") != std::string::npos;
       if (done.status != 0 && !forgotten) {
@@ -554,8 +578,10 @@ class SlurmScheduler : public Scheduler {
         const size_t first = line.find('|');
         const size_t second = line.find('|', first + 1);
         if (first == std::string::npos || second == std::string::npos) continue;
-        states[line.substr(0, first)] = {line.substr(first + 1, second - first - 1),
-                                         line.substr(second + 1)};
+        const size_t third = std::min(line.find('|', second + 1), line.size());
+        states[line.substr(0, first)] = {
+            line.substr(first + 1, second - first - 1), line.substr(second + 1, third - second - 1),
+            third < line.size() ? TimeLeftIn(line.substr(third + 1)) : std::nullopt};
       }
     }
     return states;

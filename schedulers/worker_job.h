@@ -1,5 +1,7 @@
 #pragma once
 
+#include <chrono>
+#include <optional>
 #include <string>
 
 namespace cq {
@@ -40,6 +42,8 @@ struct WorkerJob {
   std::string reason = {};
   JobEnding ending = JobEnding::kItself;
   std::string log_file = {};
+  /// How long it may still run; none: as long as it likes, or nobody says.
+  std::optional<std::chrono::seconds> time_left = {};
 
   bool waits() const { return state == State::kPending || state == State::kHopeless; }
   bool ended() const { return state == State::kEnded || state == State::kOver; }

@@ -26,6 +26,16 @@ void Pace::Learn(std::chrono::microseconds wall, uint64_t count) {
       static_cast<double>(std::min<uint64_t>(count, 1000)) / static_cast<double>(tasks);
   const auto off = std::max<std::chrono::nanoseconds>(each, std::chrono::microseconds(1)) - mean;
   mean += std::chrono::duration_cast<std::chrono::nanoseconds>(off * weight);
+  last[ended++ % last.size()] = each;
+}
+
+std::chrono::nanoseconds Pace::Most() const {
+  const auto count = static_cast<ptrdiff_t>(std::min<uint64_t>(ended, last.size()));
+  if (count < 5) return {};
+  auto sorted = last;
+  const auto most = sorted.begin() + (count - 1) * 95 / 100;
+  std::nth_element(sorted.begin(), most, sorted.begin() + count);
+  return *most;
 }
 
 void RunCore::OpenClasses(std::vector<TaskRequest> requests) {
@@ -85,11 +95,15 @@ bool RunCore::Suits(const Worker& worker, ClassId of) const {
   const auto& pool = lane(worker).pool;
   const TaskRequest& request = classes_[of].request;
   if (!pool || worker.slots == 0) return false;
-  return (request.pool.empty() || request.pool == options_.pools[*pool].name) &&
+  // A little less than what it asks for was left when its end became known.
+  const bool lives =
+      !worker.ends || std::chrono::milliseconds(request.time_ms) * 9 / 10 <= worker.lives;
+  return (request.pool.empty() || request.pool == options_.pools[*pool].name) && lives &&
          worker.has.Holds(request);
 }
 
 RunCore::Room RunCore::RoomFor(const Worker& worker, ClassId of) const {
+  if (worker.ends && !HasTimeFor(worker, of)) return Room::kNone;
   if (!tasks_.several()) return Room::kNow;
   const Lane& l = lane(worker);
   if ((l.reserved && *l.reserved != of) || !Suits(worker, of)) return Room::kNone;

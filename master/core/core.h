@@ -26,6 +26,9 @@ class Core final : public Employer {
   void OnCommitted(Time now, const Committed& committed);
   void OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
                          Blame blame) override;
+  void OnTimeLeft(Time now, const std::string& allocation, Time left) override {
+    parts_->run.OnTimeLeft(now, allocation, left);
+  }
   void OnLimit(const std::string& allocations, uint64_t workers,
                const std::vector<std::string>& spared) override;
   /// Workers that are about to come and have not said hello yet.

@@ -160,7 +160,8 @@ AttemptSpan Dispatcher::PopFor(Worker& worker, uint64_t most) {
 }
 
 bool Dispatcher::RoomFor(const Worker& worker, const Work& open) const {
-  return run_.RoomFor(worker, run_.tasks_.ClassOf(open.task)) != RunCore::Room::kNone;
+  return run_.HasTimeFor(worker, open) &&
+         run_.RoomFor(worker, run_.tasks_.ClassOf(open.task)) != RunCore::Room::kNone;
 }
 
 std::optional<TaskId> Dispatcher::PopTried(const Worker& worker) {
@@ -332,7 +333,8 @@ void Dispatcher::Retract() {
     if (!worker.Takes()) continue;
     const uint64_t busy = run_.lane(worker).held.size() + run_.lane(worker).stale.size();
     const uint64_t places = run_.PlacesOf(worker);
-    if (busy < places && !HasWork(worker)) {
+    const bool has_time = run_.tasks_.several() || run_.HasTimeFor(worker, 0);
+    if (busy < places && has_time && !HasWork(worker)) {
       idle += places - busy;
       idlers.push_back(&worker);
     }
@@ -349,7 +351,9 @@ void Dispatcher::Retract() {
     }
     if (fullest == nullptr) return;
     const uint64_t half = (Surplus(*fullest) + 1) / 2;
-    const uint64_t taken = RetractFrom(*fullest, std::min(half, idle - coming), idlers);
+    const uint64_t taken =
+        RetractFrom(*fullest, std::min(half, idle - coming),
+                    [&](const Work& open) { return SomebodyTakes(open, idlers); });
     if (taken == 0) had_none.insert(fullest);
     coming += taken;
   }
@@ -365,17 +369,28 @@ bool Dispatcher::HasWork(const Worker& worker) const {
   return false;
 }
 
+// What was tried elsewhere may come back here only: it would go to and fro.
+bool Dispatcher::SomebodyTakes(const Work& open, const std::vector<const Worker*>& idlers) {
+  const bool any = open.past->failed_on.empty() && open.past->refused.empty();
+  return (any && !run_.tasks_.several()) ||
+         std::any_of(idlers.begin(), idlers.end(), [&](const Worker* idler) {
+           return !run_.Refused(open, *idler) && MayTryHere(*idler, open) &&
+                  run_.RoomFor(*idler, open.out()->of) == RunCore::Room::kNow;
+         });
+}
+
+// What waits there behind others would not end in its worker's time.
+void Dispatcher::RetractLate() {
+  for (Worker& worker : run_.workers_.all()) {
+    if (!worker.here() || !worker.ends || Surplus(worker) == 0) continue;
+    RetractFrom(worker, Surplus(worker), [&](const Work& open) {
+      return !run_.IsInTime(worker, run_.Estimate(open.out()->of), 1);
+    });
+  }
+}
+
 uint64_t Dispatcher::RetractFrom(Worker& worker, uint64_t wanted,
-                                 const std::vector<const Worker*>& idlers) {
-  // What was tried elsewhere may come back here only: it would go to and fro.
-  const auto somebody_takes = [&](const Work& open) {
-    const bool any = open.past->failed_on.empty() && open.past->refused.empty();
-    return (any && !run_.tasks_.several()) ||
-           std::any_of(idlers.begin(), idlers.end(), [&](const Worker* idler) {
-             return !run_.Refused(open, *idler) && MayTryHere(*idler, open) &&
-                    run_.RoomFor(*idler, open.out()->of) == RunCore::Room::kNow;
-           });
-  };
+                                 const std::function<bool(const Work&)>& which) {
   cq::Retract message;
   message.run = run_.options_.text.run;
   const uint64_t most = std::min<uint64_t>(wanted, kBatchMax);
@@ -385,7 +400,7 @@ uint64_t Dispatcher::RetractFrom(Worker& worker, uint64_t wanted,
     const TaskId last = open->task + open->count - 1;
     const Work::Out& out = *open->out();
     if (out.retracting || (out.run && out.run->at == last)) continue;
-    if (!somebody_takes(*open)) continue;
+    if (!which(*open)) continue;
     if (open->count > 1) open = run_.tasks_.Find(last);
     CQ_ASSERT(open->count == 1 && open->out()->worker == worker.index,
               "task {} is asked back from worker {}", open->task, worker.number);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <vector>
 
@@ -17,6 +18,8 @@ class Dispatcher {
   void Give();
   /// When nothing is ready and slots idle: asks the fullest workers for what they have not started.
   void Retract();
+  /// The same of what would not end before its worker's time is over.
+  void RetractLate();
 
  private:
   uint64_t Surplus(const Worker& worker) const;
@@ -32,7 +35,9 @@ class Dispatcher {
   std::optional<uint32_t> PickClass(const Worker& worker) const;
   bool RoomFor(const Worker& worker, const Work& open) const;
   bool HasWork(const Worker& worker) const;
-  uint64_t RetractFrom(Worker& worker, uint64_t wanted, const std::vector<const Worker*>& idlers);
+  uint64_t RetractFrom(Worker& worker, uint64_t wanted,
+                       const std::function<bool(const Work&)>& which);
+  bool SomebodyTakes(const Work& open, const std::vector<const Worker*>& idlers);
   bool AnotherMayDoBetter(const Worker& than) const;
   bool MayTryHere(const Worker& worker, const Work& open);
 

@@ -29,6 +29,8 @@ class Employer {
   /// says.
   virtual void OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
                                  Blame blame) = 0;
+  /// This job may run for so long from now.
+  virtual void OnTimeLeft(Time now, const std::string& allocation, Time left) = 0;
   /// Of the workers whose allocations begin so it may keep this many; of more it lets the emptiest
   /// go that are not on the hosts `spared`.
   virtual void OnLimit(const std::string& allocations, uint64_t workers,

@@ -50,6 +50,8 @@ class LenderCore final : public Employer {
     return {wanted, wanted, wanted, {}};
   }
   void OnPoolClosed(size_t) override {}
+  // What it lends has its own limits.
+  void OnTimeLeft(Time, const std::string&, Time) override {}
   uint64_t progress() override { return parts_->lender.ended(); }
   uint64_t workers() override { return parts_->fleet.workers().here(); }
   uint64_t staying() const override { return parts_->fleet.staying(); }

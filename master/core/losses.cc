@@ -10,7 +10,9 @@ namespace cq {
 
 uint64_t RunCore::OnLost(Time now, Worker& worker, const Loss& loss) {
   Lane& l = lane(worker);
-  const bool charge = loss.blame != Blame::kNobody && !worker.leaving;
+  // Its time was over, whatever its scheduler says later.
+  const bool wall = IsAtItsWall(worker);
+  const bool charge = loss.blame != Blame::kNobody && !worker.leaving && !wall;
   const bool memory = charge && loss.blame == Blame::kMemory && !l.had_memory;
   const Time release_at = options_.text.fence ? loss.runs_until : Time{};
   // Told anew if it comes back so.
@@ -30,6 +32,7 @@ uint64_t RunCore::OnLost(Time now, Worker& worker, const Loss& loss) {
   uint64_t unreported = charge ? l.places - std::min<uint64_t>(l.places, ran.size()) : 0;
   for (Work* task : held) {
     Work& open = *task;
+    if (wall && EndsAtWall(worker, open)) continue;
     if (memory && alone) {
       OnMemory(open, open.attempt, worker.ref(), loss.reason);
       continue;

@@ -294,6 +294,7 @@ void RunCore::OnReturned(Worker& worker, const ReturnedAttempt& returned) {
     ++counts_.dropped;
     return;
   }
+  if (returned.reason == ReturnReason::kToldToGo && EndsAtWall(worker, *open)) return;
   if (open->attempts > 0) --open->attempts;
   Release(returned.task, *open);
 }

@@ -226,8 +226,9 @@ void RunCore::OnTick(Time now) {
 void RunCore::LookAgain() {
   LetGoBeyondLimits();
   KeepForWaiting();
+  LetSpentGo();
   // Not all of them may have been looked at.
-  if (tasks_.choosy() == 0 && !tasks_.several()) return;
+  if (tasks_.choosy() == 0 && !tasks_.several() && longest_life_ == Time{}) return;
   all_dirty_ = true;
   thorough_ = true;
 }
@@ -265,6 +266,7 @@ void RunCore::Flush(Time now) {
   // What is ready may be nothing for those that idle: that is looked at now and then.
   const bool all_out = tasks_.ready() <= tasks_.choosy();
   if (all_out || (tasks_.several() && thorough)) dispatcher.Retract();
+  if (thorough && longest_life_ > Time{}) dispatcher.RetractLate();
 }
 
 std::optional<std::string> RunCore::End() const {

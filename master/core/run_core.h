@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -28,9 +29,14 @@ namespace cq {
 struct Pace {
   uint64_t tasks = 0;
   std::chrono::nanoseconds mean{};
+  /// The last ones, and how many there were.
+  std::array<std::chrono::nanoseconds, 64> last{};
+  uint64_t ended = 0;
 
   /// So many took so long together.
   void Learn(std::chrono::microseconds wall, uint64_t count);
+  /// What 95 % of the last ones took at most; zero: there are fewer than five.
+  std::chrono::nanoseconds Most() const;
 };
 
 /// What a core decides about one run: its tasks, from the first attempt to the durable outcome. Of
@@ -67,6 +73,7 @@ class RunCore final : public Tenant {
   void OnClosed() { options_.open = false; }
   /// No further worker of this pool will come.
   void OnPoolClosed(size_t pool);
+  void OnTimeLeft(Time now, const std::string& allocation, Time left);
   void OnCommitted(Time now, const Committed& committed);
   struct WorkerLimit {
     uint64_t workers = 0;
@@ -237,6 +244,17 @@ class RunCore final : public Tenant {
   };
   Room RoomFor(const Worker& worker, ClassId of) const;
   bool IsHome(const Worker& worker, ClassId of) const;
+
+  // Workers whose time ends (time_left.cc).
+  Time Estimate(ClassId of) const;
+  bool IsInTime(const Worker& worker, Time estimate, uint64_t rounds) const;
+  /// That what it is given next ends in its time, as far as anybody can tell.
+  bool HasTimeFor(const Worker& worker, ClassId of) const;
+  bool HasTimeFor(const Worker& worker, const Work& open) const;
+  bool IsAtItsWall(const Worker& worker) const;
+  bool EndsAtWall(const Worker& worker, const Work& open);
+  void LetSpentGo();
+  bool HasNothingFor(const Worker& worker);
   /// How many of the tasks that it holds run at a time.
   uint64_t PlacesOf(const Worker& worker) const;
   void KeepForWaiting();
@@ -274,6 +292,8 @@ class RunCore final : public Tenant {
   TaskTable tasks_;
   std::vector<Class> classes_;
   std::vector<bool> closed_pools_;
+  /// The longest that any worker is known to live; zero: nobody's end is known.
+  Time longest_life_{};
   /// By worker.
   std::vector<Lane> lanes_;
   /// Of those that are forgotten.

@@ -218,11 +218,11 @@ void TaskTable::Move(Work& open, const State& state) {
 void TaskTable::Enqueue(Work& open) {
   CQ_ASSERT(open.count == 1, "{} tasks from {} are to stand in a queue", open.count, open.task);
   const Work::Past& past = *open.past;
-  const Queue which = past.suspect != 0         ? Queue::kSuspects
-                      : !past.refused.empty()   ? Queue::kRefused
-                      : !past.charged.empty()   ? Queue::kCharged
-                      : !past.failed_on.empty() ? Queue::kRetries
-                                                : Queue::kReturned;
+  const Queue which = past.suspect != 0                                      ? Queue::kSuspects
+                      : !past.refused.empty()                                ? Queue::kRefused
+                      : !past.charged.empty()                                ? Queue::kCharged
+                      : !past.failed_on.empty() || past.estimate.count() > 0 ? Queue::kRetries
+                                                                             : Queue::kReturned;
   Move(open, Work::Ready{which});
   queue(which).push_back(open.task);
 }

@@ -84,6 +84,9 @@ struct Past {
   /// be its own.
   AttemptId suspect = 0;
   std::chrono::nanoseconds not_before{};
+  /// How long it is thought to take, since its worker's time was over before it was; zero: as its
+  /// like.
+  std::chrono::nanoseconds estimate{};
   /// Nobody may want it any more: it waits until Want, and again if a worker that has it gives it
   /// up.
   bool held_back = false;

@@ -113,6 +113,10 @@ struct Worker {
   /// has.
   std::string let_go;
 
+  /// When its allocation ends, if that is known; and how long it had when that was first said.
+  std::optional<Time> ends;
+  Time lives{};
+
   bool Takes() const { return here() && unrecorded == 0 && stays() && capacity > 0; }
   /// It takes tasks, or will once its row is durable, its connection is back, or it has room.
   bool stays() const { return !leaving && let_go.empty() && !gone(); }

@@ -127,6 +127,7 @@ std::optional<std::string> Workforce::OnStates(Time now, Member& member, const J
     Life& life = member.lives[job.allocation];
     if (!job.waits()) {
       life.started = true;
+      if (job.time_left) core.OnTimeLeft(now, job.allocation, *job.time_left);
       if (!over) LookForSilent(now, member, job, core, observer);
       continue;
     }

@@ -108,6 +108,23 @@ TEST_F(SlurmSchedulerTest, HowAJobEndedIsKnownFromItsState) {
   }
 }
 
+TEST_F(SlurmSchedulerTest, HowLongAJobMayStillRunIsKnown) {
+  using std::chrono::seconds;
+  scheduler_->Submit(1, "token");
+  const std::map<std::string, std::optional<seconds>> cases = {
+      {"4:05", seconds(245)},      {"3:04:05", seconds(11'045)}, {"2-03:04:05", seconds(183'845)},
+      {"UNLIMITED", std::nullopt}, {"INVALID", std::nullopt},    {"NOT_SET", std::nullopt},
+      {"0:00", seconds(0)}};
+  for (const auto& [text, left] : cases) {
+    Queue("7_1|RUNNING|None|" + text + "\n");
+    EXPECT_EQ(Only().time_left, left) << text;
+  }
+  // Of one that waits it is the limit that it asks for.
+  Queue("7_1|PENDING|Resources|1:00:00\n");
+  EXPECT_EQ(Only().time_left, std::nullopt);
+  EXPECT_EQ(Only().reason, "Resources");
+}
+
 // Without cgroups Slurm says so in the job's output alone.
 TEST_F(SlurmSchedulerTest, AJobThatWasKilledForItsMemoryIsKnownFromItsLog) {
   scheduler_->Submit(1, "token");

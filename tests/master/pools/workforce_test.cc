@@ -33,6 +33,9 @@ class Core final : public Employer {
   }
   WorkLeft demand(size_t) override { return {tasks, tasks, tasks, {}}; }
   void OnPoolClosed(size_t) override {}
+  void OnTimeLeft(Time, const std::string& allocation, Time left) override {
+    told.push_back(fmt::format("{} has {} s left", allocation, left / std::chrono::seconds(1)));
+  }
   uint64_t progress() override { return done; }
   uint64_t workers() override { return connected; }
   uint64_t staying() const override { return connected; }

@@ -1,0 +1,105 @@
+// Workers whose allocations end: they are given what ends before, and nothing dies at their wall.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "master/core/dispatch.h"
+#include "master/core/run_core.h"
+
+namespace cq {
+namespace {
+
+/// A scheduler may say TERM before the time is over, and KILL a while after.
+constexpr Time kWall = std::chrono::seconds(90);
+
+}  // namespace
+
+void RunCore::OnTimeLeft(Time now, const std::string& allocation, Time left) {
+  now_ = now;
+  for (Worker* worker : workers_.Of(allocation)) {
+    worker->ends = now + left;
+    worker->lives = std::max(worker->lives, left);
+    longest_life_ = std::max(longest_life_, left);
+  }
+}
+
+// Of those that were not tried yet, or whose end was no wall.
+Time RunCore::Estimate(ClassId of) const {
+  const Class& one = classes_[of];
+  if (one.request.time_ms > 0) return std::chrono::milliseconds(one.request.time_ms);
+  const Time own = tasks_.several() ? one.pace.Most() : Time{};
+  return own > Time{} ? own : pace_.Most();
+}
+
+// `rounds`: as many of them one after the other.
+bool RunCore::IsInTime(const Worker& worker, Time estimate, uint64_t rounds) const {
+  if (!worker.ends) return true;
+  const Time left = (*worker.ends - now_) / static_cast<int64_t>(rounds);
+  // Nobody knows: half of its time is a fair try.
+  if (estimate <= Time{}) return left >= worker.lives / 2;
+  // What is thought to take all of a worker's time is tried in a fresh one.
+  return std::min(estimate, longest_life_ / 10 * 9) <= left;
+}
+
+bool RunCore::HasTimeFor(const Worker& worker, ClassId of) const {
+  const uint64_t ahead = lane(worker).held.size() + lane(worker).stale.size();
+  return IsInTime(worker, Estimate(of), ahead / std::max<uint64_t>(PlacesOf(worker), 1) + 1);
+}
+
+bool RunCore::HasTimeFor(const Worker& worker, const Work& open) const {
+  return open.past->estimate <= Time{} || IsInTime(worker, open.past->estimate, 1);
+}
+
+bool RunCore::IsAtItsWall(const Worker& worker) const {
+  return worker.ends && now_ >= *worker.ends - std::min(kWall, worker.lives / 4);
+}
+
+// It ran until its worker's time was over: it takes longer, and is tried where there is more. Where
+// it had nearly all that there is it ends, and its state with it: then the answer is true.
+bool RunCore::EndsAtWall(const Worker& worker, const Work& open) {
+  if (!IsAtItsWall(worker) || !open.out()->run || open.out()->given == Time{}) return false;
+  const Time ran = now_ - open.out()->given;
+  if (ran < longest_life_ / 20 * 17) {
+    work::Past& past = tasks_.Find(open.task)->past.Edit();
+    past.estimate = std::max(past.estimate, 2 * ran);
+    return false;
+  }
+  const auto seconds = [](Time time) { return std::chrono::duration<double>(time).count(); };
+  TaskResult result;
+  result.task = open.task;
+  result.attempt = open.attempt;
+  result.outcome = Outcome::kTimeout;
+  result.details.Edit().exit = -9;  // as far as is known: it went with its worker
+  result.details.Edit().error = fmt::format(
+      "it ran for {:.0f} s until its worker's time was over, and no worker has more than {:.0f} s",
+      seconds(ran), seconds(longest_life_));
+  Finish(std::move(result), worker.ref(), std::max<uint64_t>(open.attempts, 1));
+  return true;
+}
+
+// Whoever has no time for anything that is left makes room for a fresh one.
+void RunCore::LetSpentGo() {
+  if (drained_ || finished_ || tasks_.ready() == 0 || fleet_.awaiting() > 0) return;
+  for (Worker& worker : workers_.all()) {
+    const Lane& l = lane(worker);
+    if (!worker.Takes() || !worker.ends || !l.held.empty() || !l.stale.empty()) continue;
+    if (HasNothingFor(worker)) fleet_.LetGo(worker, "its time is too short for what is left");
+  }
+}
+
+bool RunCore::HasNothingFor(const Worker& worker) {
+  // What it is too small for is no matter of its time.
+  const auto has_time = [&](ClassId of) { return !Suits(worker, of) || HasTimeFor(worker, of); };
+  if (tasks_.ready() > tasks_.choosy()) {
+    for (ClassId of = 0; of < classes_.size(); ++of) {
+      if (tasks_.ready_of(of) > 0 && has_time(of)) return false;
+    }
+    return true;
+  }
+  const auto open = tasks_.Open();
+  return std::none_of(open.begin(), open.end(), [&](const Work* work) {
+    return work->ready() && has_time(tasks_.ClassOf(work->task)) && HasTimeFor(worker, *work);
+  });
+}
+
+}  // namespace cq
