@@ -90,10 +90,10 @@ void ProgressPrinter::Started(const std::string& pool, unsigned least, unsigned 
   const std::string from = least < workers ? fmt::format("{} to ", least) : "";
   const std::string most = least < workers ? "at most " : "";
   const std::string name = pool.empty() ? "" : pool + ": ";
-  // Once, whatever pools there are.
-  if (!hint_.empty()) Say(std::exchange(hint_, {}));
   Say(fmt::format("{}{}{} × {} = {}{} at a time", name, from, many(workers, "worker"),
                   many(slots, "slot"), most, many(workers * slots, "task")));
+  // Once, whatever pools there are.
+  if (!hint_.empty()) Say(std::exchange(hint_, {}));
 }
 
 void ProgressPrinter::Progress(const RunProgress& progress) {

@@ -140,8 +140,13 @@ void SetWorkers(RunOptions& o, const std::string& option, const std::string& val
 
 // The last one of a name counts.
 void AddPool(RunOptions& o, RunPool pool) {
-  std::erase_if(o.pools, [&](const RunPool& other) { return other.name == pool.name; });
-  o.pools.push_back(std::move(pool));
+  const auto known = std::find_if(o.pools.begin(), o.pools.end(),
+                                  [&](const RunPool& other) { return other.name == pool.name; });
+  if (known != o.pools.end()) {
+    *known = std::move(pool);
+  } else {
+    o.pools.push_back(std::move(pool));
+  }
 }
 
 bool HasColumn(const std::string& text) { return text.find('{') != std::string::npos; }

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <limits>
 #include <string_view>
 #include <vector>
 
@@ -22,14 +21,16 @@ constexpr const char* kCpusOfTask = "cpus_of_task";
 constexpr const char* kMemoryOfTask = "memory_of_task";
 constexpr std::string_view kNeed = "need:";
 
+/// More than that nobody has, and sums of it do not overflow.
+constexpr int64_t kCountMax = int64_t{1} << 50;
+
 uint64_t CountIn(const Value& value) {
   const auto* number = std::get_if<int64_t>(&value);
-  return number == nullptr || *number < 0 ? 0 : static_cast<uint64_t>(*number);
+  return number == nullptr ? 0 : static_cast<uint64_t>(std::clamp<int64_t>(*number, 0, kCountMax));
 }
 
 int64_t AsNumber(uint64_t count) {
-  return static_cast<int64_t>(
-      std::min<uint64_t>(count, static_cast<uint64_t>(std::numeric_limits<int64_t>::max())));
+  return static_cast<int64_t>(std::min<uint64_t>(count, kCountMax));
 }
 
 std::string CpusText(uint64_t cpus) { return fmt::format("{} CPU{}", cpus, cpus == 1 ? "" : "s"); }
@@ -122,7 +123,8 @@ std::optional<TaskRequest> TakenBy(const Extras& extras) {
   for (const auto& [name, value] : extras) {
     if (name == kCpus) request.cpus = CountIn(value);
     if (name == kMemory) request.memory_bytes = CountIn(value);
-    if (name.starts_with(kNeed)) request.needs[name.substr(kNeed.size())] = CountIn(value);
+    const uint64_t count = CountIn(value);
+    if (name.starts_with(kNeed) && count > 0) request.needs[name.substr(kNeed.size())] = count;
   }
   if (request.TakesNothing()) return std::nullopt;
   return request;

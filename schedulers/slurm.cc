@@ -145,7 +145,7 @@ bool IsHopeless(const std::string& reason) {
 }
 
 // "2-03:04:05", "3:04:05", "4:05"; none for UNLIMITED and what is no time.
-std::optional<seconds> TimeLeftIn(const std::string& text) {
+std::optional<seconds> TimeIn(const std::string& text) {
   int64_t parts[4] = {0, 0, 0, 0};
   const size_t dash = text.find('-');
   std::string clock = text;
@@ -324,7 +324,7 @@ class SlurmScheduler : public Scheduler {
         const bool waits = state->second.name == "PENDING" || state->second.name == "CONFIGURING";
         if (!waits && !ended) {
           job.state = WorkerJob::State::kRunning;
-          job.time_left = state->second.time_left;
+          job.time = state->second.time;
         }
         if (waits && IsHopeless(state->second.reason)) job.state = WorkerJob::State::kHopeless;
         job.reason = state->second.reason;
@@ -418,7 +418,7 @@ class SlurmScheduler : public Scheduler {
   struct State {
     std::string name;
     std::string reason;
-    std::optional<seconds> time_left;
+    std::optional<WorkerJob::Time> time;
   };
 
   // The controller's settings whose names begin so.
@@ -566,9 +566,9 @@ class SlurmScheduler : public Scheduler {
     for (const JobId& job : jobs_) by_cluster[job.cluster].push_back(job.id);
     std::map<std::string, State> states;
     for (const auto& [cluster, ids] : by_cluster) {
-      const auto done =
-          Client("squeue", {"-h", "-r", "-t", "all", "-j", Joined(ids, ","), "-o", "%i|%T|%r|%L"},
-                 cluster);
+      const auto done = Client(
+          "squeue", {"-h", "-r", "-t", "all", "-j", Joined(ids, ","), "-o", "%i|%T|%r|%L|%l"},
+          cluster);
       // Said when the controller has forgotten all of them: then none is in the queue.
       const bool forgotten = done.err.find("Invalid job id") != std::string::npos;
       if (done.status != 0 && !forgotten) {
@@ -579,9 +579,14 @@ class SlurmScheduler : public Scheduler {
         const size_t second = line.find('|', first + 1);
         if (first == std::string::npos || second == std::string::npos) continue;
         const size_t third = std::min(line.find('|', second + 1), line.size());
-        states[line.substr(0, first)] = {
-            line.substr(first + 1, second - first - 1), line.substr(second + 1, third - second - 1),
-            third < line.size() ? TimeLeftIn(line.substr(third + 1)) : std::nullopt};
+        State& state = states[line.substr(0, first)];
+        state.name = line.substr(first + 1, second - first - 1);
+        state.reason = line.substr(second + 1, third - second - 1);
+        const size_t fourth = line.find('|', std::min(third + 1, line.size()));
+        if (fourth == std::string::npos) continue;
+        const auto left = TimeIn(line.substr(third + 1, fourth - third - 1));
+        const auto all = TimeIn(line.substr(fourth + 1));
+        if (left && all) state.time = {*left, *all};
       }
     }
     return states;

@@ -42,8 +42,13 @@ struct WorkerJob {
   std::string reason = {};
   JobEnding ending = JobEnding::kItself;
   std::string log_file = {};
-  /// How long it may still run; none: as long as it likes, or nobody says.
-  std::optional<std::chrono::seconds> time_left = {};
+  /// How long it may still run, and may run in all; none: as long as it likes, or nobody says.
+  struct Time {
+    std::chrono::seconds left{};
+    std::chrono::seconds all{};
+    bool operator==(const Time&) const = default;
+  };
+  std::optional<Time> time = {};
 
   bool waits() const { return state == State::kPending || state == State::kHopeless; }
   bool ended() const { return state == State::kEnded || state == State::kOver; }

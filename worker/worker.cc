@@ -21,12 +21,13 @@ int RunWorker(const WorkerOptions& options) {
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);
   BecomeSubreaper();
-  // For the tasks, before any thread.
-  if (!options.pool.empty()) setenv("CQ_POOL", options.pool.c_str(), 1);
   for (const int fd : {options.life_fd, options.held_fd}) {
     if (fd >= 0) fcntl(fd, F_SETFD, FD_CLOEXEC);
   }
   ConnectionFile file = ReadConnectionFile(options.connection_file);
+  // For the tasks, before any thread; where there are no pools by name, it says nothing.
+  const bool named = file.pools.size() > 1 || options.pool != "default";
+  if (named && !options.pool.empty()) setenv("CQ_POOL", options.pool.c_str(), 1);
   int status = 0;
   {
     const auto loop = file.lends ? MakeLoanLoop(options, std::move(file))

@@ -40,6 +40,7 @@ std::chrono::nanoseconds Pace::Most() const {
 
 void RunCore::OpenClasses(std::vector<TaskRequest> requests) {
   for (TaskRequest& request : requests) classes_.push_back({std::move(request), {}, {}, {}, 0});
+  longest_.resize(options_.pools.size());
   FindHomes();
 }
 
@@ -75,6 +76,14 @@ void RunCore::Admit(Worker& worker) {
   const bool cpus = learn(known.cpus, worker.has.cpus);
   const bool memory = learn(known.memory_bytes, worker.has.memory_bytes);
   if (cpus || memory) FindHomes();
+  for (const auto& [name, count] : known.needs) {
+    const auto has = worker.has.needs.find(name);
+    const uint64_t there = has == worker.has.needs.end() ? 0 : has->second;
+    if (there >= count) continue;
+    out_.Tell(Note::Kind::kWarning,
+              fmt::format("worker {} on {} has {} {}, and its pool '{}' was said to have {}",
+                          worker.number, worker.host, name, there, pool->name, count));
+  }
 }
 
 void RunCore::Commit(const Worker& worker, const Work& open) {
@@ -174,7 +183,14 @@ std::string RunCore::NobodySuits() const {
   for (ClassId of = 0; of < classes_.size(); ++of) {
     if (tasks_.ready_of(of) == 0) continue;
     left = &classes_[of];
-    if (!left->homes.empty()) return {};
+    // Of a pool that nobody is here of, somebody may come.
+    const bool may_come = std::any_of(left->homes.begin(), left->homes.end(), [&](size_t home) {
+      const auto& all = workers_.all();
+      return std::none_of(all.begin(), all.end(), [&](const Worker& worker) {
+        return worker.here() && lane(worker).pool == home;
+      });
+    });
+    if (may_come) return {};
     for (const Worker& worker : workers_.all()) {
       if (!worker.here()) continue;
       if (worker.stays() && Suits(worker, of)) return {};
@@ -207,7 +223,10 @@ WorkLeft RunCore::demand(size_t pool) {
         static_cast<double>(kind.slots) / static_cast<double>(std::max<uint64_t>(places, 1));
     left.tasks += tasks;
     slots += static_cast<double>(tasks) * each;
-    if (one.homes.size() > 1) shared += static_cast<double>(tasks) * each;
+    if (one.homes.size() > 1) {
+      shared += static_cast<double>(tasks) * each;
+      left.with.insert(one.homes.begin(), one.homes.end());
+    }
     const Pace& pace = tasks_.several() && one.pace.tasks > 0 ? one.pace : pace_;
     seconds += static_cast<double>(tasks) * each * std::chrono::duration<double>(pace.mean).count();
   }

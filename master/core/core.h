@@ -26,8 +26,8 @@ class Core final : public Employer {
   void OnCommitted(Time now, const Committed& committed);
   void OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
                          Blame blame) override;
-  void OnTimeLeft(Time now, const std::string& allocation, Time left) override {
-    parts_->run.OnTimeLeft(now, allocation, left);
+  void OnTimeLeft(Time now, const std::string& allocation, Time left, Time all) override {
+    parts_->run.OnTimeLeft(now, allocation, left, all);
   }
   void OnLimit(const std::string& allocations, uint64_t workers,
                const std::vector<std::string>& spared) override;

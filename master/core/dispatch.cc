@@ -384,7 +384,7 @@ void Dispatcher::RetractLate() {
   for (Worker& worker : run_.workers_.all()) {
     if (!worker.here() || !worker.ends || Surplus(worker) == 0) continue;
     RetractFrom(worker, Surplus(worker), [&](const Work& open) {
-      return !run_.IsInTime(worker, run_.Estimate(open.out()->of), 1);
+      return !run_.IsInTime(worker, open.out()->of, run_.Estimate(open.out()->of), 1);
     });
   }
 }

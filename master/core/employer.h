@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,9 @@ struct WorkLeft {
   /// fill its workers.
   uint64_t tasks = 0;
   uint64_t slots = 0;
-  /// Of these slots, those that are work for other pools, too.
+  /// Of these slots, those that are work for other pools, too; and for which.
   uint64_t shared = 0;
+  std::set<size_t> with = {};
   /// How long one takes as it seems now; zero: nobody knows.
   std::chrono::nanoseconds mean{};
 };
@@ -29,8 +31,8 @@ class Employer {
   /// says.
   virtual void OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
                                  Blame blame) = 0;
-  /// This job may run for so long from now.
-  virtual void OnTimeLeft(Time now, const std::string& allocation, Time left) = 0;
+  /// This job may run for so long from now, and could in all.
+  virtual void OnTimeLeft(Time now, const std::string& allocation, Time left, Time all) = 0;
   /// Of the workers whose allocations begin so it may keep this many; of more it lets the emptiest
   /// go that are not on the hosts `spared`.
   virtual void OnLimit(const std::string& allocations, uint64_t workers,

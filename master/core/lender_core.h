@@ -47,11 +47,11 @@ class LenderCore final : public Employer {
   // Of loans: as many as runs want, for as long as they like.
   WorkLeft demand(size_t) override {
     const uint64_t wanted = parts_->lender.wanted();
-    return {wanted, wanted, wanted, {}};
+    return {wanted, wanted, 0, {}, {}};
   }
   void OnPoolClosed(size_t) override {}
   // What it lends has its own limits.
-  void OnTimeLeft(Time, const std::string&, Time) override {}
+  void OnTimeLeft(Time, const std::string&, Time, Time) override {}
   uint64_t progress() override { return parts_->lender.ended(); }
   uint64_t workers() override { return parts_->fleet.workers().here(); }
   uint64_t staying() const override { return parts_->fleet.staying(); }

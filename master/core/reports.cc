@@ -78,7 +78,7 @@ void RunCore::OnStarted(Worker& worker, const std::vector<StartedAttempt>& attem
       tasks_.Isolate(second, open->last().task + 1 - second);
       open = tasks_.Containing(started.task);
     }
-    Runs(worker, *open, {static_cast<uint32_t>(started.slot), started.task});
+    Runs(worker, *open, {static_cast<uint32_t>(started.slot), started.task, {}});
   }
 }
 
@@ -86,6 +86,7 @@ void RunCore::OnStarted(Worker& worker, const std::vector<StartedAttempt>& attem
 void RunCore::Runs(Worker& worker, Work& open, Work::Out::Run run) {
   Work::Out& out = *open.out();
   if (!out.run) ++lane(worker).running;
+  run.since = now_;
   out.run = run;
   if (std::exchange(out.retracting, false)) lane(worker).retracting -= open.count;
 }
@@ -375,8 +376,8 @@ void RunCore::ReconcileHeld(Worker& worker, const Held& held, std::vector<Attemp
   const bool running = held.state == HeldState::kRunning;
   const AttemptRef ref{held.task, held.attempt};
   // Its slot is told with its start; until then it has one of its own.
-  const Work::Out::Run somewhere{UINT32_MAX - static_cast<uint32_t>(lane(worker).held.size()),
-                                 held.task};
+  const Work::Out::Run somewhere{
+      UINT32_MAX - static_cast<uint32_t>(lane(worker).held.size()), held.task, {}};
   if (open != nullptr && open->IsOut(ref, worker.index)) {
     if (running && !open->runs()) Runs(worker, *open, somewhere);
     return;

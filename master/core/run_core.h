@@ -73,7 +73,7 @@ class RunCore final : public Tenant {
   void OnClosed() { options_.open = false; }
   /// No further worker of this pool will come.
   void OnPoolClosed(size_t pool);
-  void OnTimeLeft(Time now, const std::string& allocation, Time left);
+  void OnTimeLeft(Time now, const std::string& allocation, Time left, Time all);
   void OnCommitted(Time now, const Committed& committed);
   struct WorkerLimit {
     uint64_t workers = 0;
@@ -247,12 +247,19 @@ class RunCore final : public Tenant {
 
   // Workers whose time ends (time_left.cc).
   Time Estimate(ClassId of) const;
-  bool IsInTime(const Worker& worker, Time estimate, uint64_t rounds) const;
+  /// The longest that workers may live in all, and had when they were looked at; zero: nobody's end
+  /// is known.
+  struct LongestLife {
+    Time all{};
+    Time left{};
+  };
+  LongestLife LongestOf(ClassId of) const;
+  bool IsInTime(const Worker& worker, ClassId of, Time estimate, uint64_t rounds) const;
   /// That what it is given next ends in its time, as far as anybody can tell.
   bool HasTimeFor(const Worker& worker, ClassId of) const;
   bool HasTimeFor(const Worker& worker, const Work& open) const;
   bool IsAtItsWall(const Worker& worker) const;
-  bool EndsAtWall(const Worker& worker, const Work& open);
+  bool EndsAtWall(const Worker& worker, Work& open);
   void LetSpentGo();
   bool HasNothingFor(const Worker& worker);
   /// How many of the tasks that it holds run at a time.
@@ -292,8 +299,10 @@ class RunCore final : public Tenant {
   TaskTable tasks_;
   std::vector<Class> classes_;
   std::vector<bool> closed_pools_;
-  /// The longest that any worker is known to live; zero: nobody's end is known.
-  Time longest_life_{};
+  /// By pool.
+  std::vector<LongestLife> longest_;
+  /// Some worker's end is known.
+  bool ends_known_ = false;
   /// By worker.
   std::vector<Lane> lanes_;
   /// Of those that are forgotten.

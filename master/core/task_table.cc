@@ -61,40 +61,6 @@ void TaskTable::set_classes(std::vector<uint16_t> of, size_t classes) {
   left_of_ = ready_of_;
 }
 
-ClassId TaskTable::ClassOf(TaskId task) const {
-  if (!raised_.empty()) {
-    const auto raised = raised_.find(task);
-    if (raised != raised_.end()) return raised->second;
-  }
-  return task <= class_of_.size() ? class_of_[task - 1] : 0;
-}
-
-void TaskTable::Raise(TaskId task, ClassId to) {
-  const Work& open = OpenUp(task);
-  CQ_ASSERT(!open.out(), "task {} asks for more while it is out", task);
-  if (to >= classes()) {
-    // Of one class nobody has kept a book so far.
-    const bool first = !several();
-    if (first) {
-      ready_of_[0] = ready_;
-      left_of_[0] = last_ - done_count_;
-    }
-    ready_of_.resize(to + 1);
-    left_of_.resize(to + 1);
-    // Not everybody may take what was given back any more.
-    const auto all = first ? Open() : std::vector<Work*>();
-    choosy_ += static_cast<uint64_t>(std::count_if(all.begin(), all.end(), [](const Work* work) {
-      return work->queue() == Queue::kReturned;
-    }));
-  }
-  const ClassId from = ClassOf(task);
-  if (open.ready()) --ready_of_[from];
-  --left_of_[from];
-  raised_[task] = to;
-  if (open.ready()) ++ready_of_[to];
-  ++left_of_[to];
-}
-
 void TaskTable::CountReady(TaskId first, uint64_t count, bool more) {
   if (!several()) return;
   for (TaskId task = first; task < first + count; ++task) {

@@ -6,7 +6,6 @@
 #include <deque>
 #include <functional>
 #include <optional>
-#include <unordered_map>
 #include <vector>
 
 #include "master/core/start_order.h"
@@ -94,9 +93,7 @@ class TaskTable {
   ClassId ClassOfSection(uint32_t section) const { return order_.sections[section].of; }
   /// There is more than one class.
   bool several() const { return ready_of_.size() > 1; }
-  ClassId ClassOf(TaskId task) const;
-  /// A task that is not out is of another class from now on, which may be a new one.
-  void Raise(TaskId task, ClassId to);
+  ClassId ClassOf(TaskId task) const { return task <= class_of_.size() ? class_of_[task - 1] : 0; }
   size_t classes() const { return ready_of_.size(); }
   /// As ready(), of a class; and how many have no outcome.
   uint64_t ready_of(ClassId of) const { return several() ? ready_of_[of] : ready_; }
@@ -199,9 +196,8 @@ class TaskTable {
   /// By class, as far as there are several: how many tasks are ready, and have no outcome.
   std::vector<uint64_t> ready_of_{0};
   std::vector<uint64_t> left_of_{0};
-  /// The class of each task, but for those that were raised.
+  /// Of each task; of those beyond it is 0.
   std::vector<uint16_t> class_of_;
-  std::unordered_map<TaskId, ClassId> raised_;
   bool thorough_ = false;
   SpanTable<TaskId, Work> open_;
   /// No task above it was ever opened.

@@ -14,12 +14,17 @@ constexpr Time kWall = std::chrono::seconds(90);
 
 }  // namespace
 
-void RunCore::OnTimeLeft(Time now, const std::string& allocation, Time left) {
+void RunCore::OnTimeLeft(Time now, const std::string& allocation, Time left, Time all) {
   now_ = now;
   for (Worker* worker : workers_.Of(allocation)) {
     worker->ends = now + left;
-    worker->lives = std::max(worker->lives, left);
-    longest_life_ = std::max(longest_life_, left);
+    worker->lives = std::max(left, all);
+    const auto& pool = lane(*worker).pool;
+    if (!pool) continue;
+    LongestLife& longest = longest_[*pool];
+    longest.all = std::max(longest.all, worker->lives);
+    longest.left = std::max(longest.left, left);
+    ends_known_ = true;
   }
 }
 
@@ -31,23 +36,37 @@ Time RunCore::Estimate(ClassId of) const {
   return own > Time{} ? own : pace_.Most();
 }
 
+// Of the pools for which such tasks are work; of all, if they are no pool's.
+RunCore::LongestLife RunCore::LongestOf(ClassId of) const {
+  LongestLife longest;
+  const auto& homes = classes_[of].homes;
+  for (size_t pool = 0; pool < longest_.size(); ++pool) {
+    const bool home = std::find(homes.begin(), homes.end(), pool) != homes.end();
+    if (!home && !homes.empty()) continue;
+    longest.all = std::max(longest.all, longest_[pool].all);
+    longest.left = std::max(longest.left, longest_[pool].left);
+  }
+  return longest;
+}
+
 // `rounds`: as many of them one after the other.
-bool RunCore::IsInTime(const Worker& worker, Time estimate, uint64_t rounds) const {
+bool RunCore::IsInTime(const Worker& worker, ClassId of, Time estimate, uint64_t rounds) const {
   if (!worker.ends) return true;
   const Time left = (*worker.ends - now_) / static_cast<int64_t>(rounds);
   // Nobody knows: half of its time is a fair try.
   if (estimate <= Time{}) return left >= worker.lives / 2;
-  // What is thought to take all of a worker's time is tried in a fresh one.
-  return std::min(estimate, longest_life_ / 10 * 9) <= left;
+  // What is thought to take all of a worker's time is tried in one that is as fresh as any.
+  return std::min(estimate, LongestOf(of).left / 10 * 9) <= left;
 }
 
 bool RunCore::HasTimeFor(const Worker& worker, ClassId of) const {
   const uint64_t ahead = lane(worker).held.size() + lane(worker).stale.size();
-  return IsInTime(worker, Estimate(of), ahead / std::max<uint64_t>(PlacesOf(worker), 1) + 1);
+  return IsInTime(worker, of, Estimate(of), ahead / std::max<uint64_t>(PlacesOf(worker), 1) + 1);
 }
 
 bool RunCore::HasTimeFor(const Worker& worker, const Work& open) const {
-  return open.past->estimate <= Time{} || IsInTime(worker, open.past->estimate, 1);
+  return open.past->estimate <= Time{} ||
+         IsInTime(worker, tasks_.ClassOf(open.task), open.past->estimate, 1);
 }
 
 bool RunCore::IsAtItsWall(const Worker& worker) const {
@@ -56,12 +75,15 @@ bool RunCore::IsAtItsWall(const Worker& worker) const {
 
 // It ran until its worker's time was over: it takes longer, and is tried where there is more. Where
 // it had nearly all that there is it ends, and its state with it: then the answer is true.
-bool RunCore::EndsAtWall(const Worker& worker, const Work& open) {
-  if (!IsAtItsWall(worker) || !open.out()->run || open.out()->given == Time{}) return false;
-  const Time ran = now_ - open.out()->given;
-  if (ran < longest_life_ / 20 * 17) {
-    work::Past& past = tasks_.Find(open.task)->past.Edit();
-    past.estimate = std::max(past.estimate, 2 * ran);
+bool RunCore::EndsAtWall(const Worker& worker, Work& open) {
+  if (!IsAtItsWall(worker) || !open.out()->run) return false;
+  const LongestLife longest = LongestOf(open.out()->of);
+  const Time ran = std::min(now_, *worker.ends + kWall) - open.out()->run->since;
+  // Each time it is tried where there is twice as much, until nobody has that.
+  const Time estimate = 2 * std::max(ran, open.past->estimate);
+  const bool had_all = ran >= longest.all / 20 * 17 || open.past->estimate >= longest.all;
+  if (!had_all) {
+    open.past.Edit().estimate = estimate;
     return false;
   }
   const auto seconds = [](Time time) { return std::chrono::duration<double>(time).count(); };
@@ -72,7 +94,7 @@ bool RunCore::EndsAtWall(const Worker& worker, const Work& open) {
   result.details.Edit().exit = -9;  // as far as is known: it went with its worker
   result.details.Edit().error = fmt::format(
       "it ran for {:.0f} s until its worker's time was over, and no worker has more than {:.0f} s",
-      seconds(ran), seconds(longest_life_));
+      seconds(ran), seconds(longest.all));
   Finish(std::move(result), worker.ref(), std::max<uint64_t>(open.attempts, 1));
   return true;
 }

@@ -50,6 +50,8 @@ struct Out {
   struct Run {
     uint32_t slot = 0;
     TaskId at = 0;
+    /// Since when its master knows.
+    std::chrono::nanoseconds since{};
   };
   std::optional<Run> run;
   /// It was asked back.

@@ -113,7 +113,7 @@ struct Worker {
   /// has.
   std::string let_go;
 
-  /// When its allocation ends, if that is known; and how long it had when that was first said.
+  /// When its allocation ends, if that is known; and how long that may be in all.
   std::optional<Time> ends;
   Time lives{};
 

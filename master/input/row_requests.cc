@@ -102,21 +102,21 @@ uint32_t ClassFinder::Intern(const TaskRequest& request) {
   return known->second;
 }
 
+// As it would be, if it is work for the same pools then; else up to what these have.
 TaskRequest ClassFinder::Rounded(TaskRequest request) const {
   const auto homes = HomesOf(request, pools_);
   request.memory_bytes = RoundedSize(request.memory_bytes);
-  if (homes.empty() || !HomesOf(request, pools_).empty()) return request;
-  request.memory_bytes = *pools_[homes[0]].capacity.memory_bytes;
+  if (!homes.empty() && HomesOf(request, pools_) != homes) {
+    request.memory_bytes = *pools_[homes[0]].capacity.memory_bytes;
+  }
   return request;
 }
 
 void ClassFinder::Add(TaskId task, const TaskRequest& request) {
   TaskRequest asked = request;
   asked.time_ms = RoundedTime(asked.time_ms);
-  // No pool lives shorter than it says.
-  if (asked.time_ms != request.time_ms && HomesOf(asked, pools_).empty()) {
-    asked.time_ms = request.time_ms;
-  }
+  const auto homes = HomesOf(request, pools_);
+  if (!homes.empty() && HomesOf(asked, pools_) != homes) asked.time_ms = pools_[homes[0]].time_ms;
   if (of_.size() < task) of_.resize(task);
   of_[task - 1] = Intern(known_.size() > kExactMax ? Rounded(std::move(asked)) : asked);
 }

@@ -127,7 +127,7 @@ std::optional<std::string> Workforce::OnStates(Time now, Member& member, const J
     Life& life = member.lives[job.allocation];
     if (!job.waits()) {
       life.started = true;
-      if (job.time_left) core.OnTimeLeft(now, job.allocation, *job.time_left);
+      if (job.time) core.OnTimeLeft(now, job.allocation, job.time->left, job.time->all);
       if (!over) LookForSilent(now, member, job, core, observer);
       continue;
     }
@@ -298,13 +298,14 @@ bool Workforce::Nothing(Employer& core) const {
 
 // What the others of the pools can do is none of its work.
 Scale::Demand Workforce::DemandOf(size_t pool, Employer& core) const {
-  uint64_t elsewhere = 0;
-  for (const Member& other : members_) {
-    if (&other == &members_[pool]) continue;
-    for (const auto& [allocation, life] : other.lives)
-      elsewhere += life.connected ? other.slots : 0;
-  }
   const WorkLeft left = core.demand(pool);
+  uint64_t elsewhere = 0;
+  for (const size_t other : left.with) {
+    if (other == pool) continue;
+    for (const auto& [allocation, life] : members_[other].lives) {
+      elsewhere += life.connected ? members_[other].slots : 0;
+    }
+  }
   return {left.slots - std::min(left.shared, elsewhere), left.mean};
 }
 

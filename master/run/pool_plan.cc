@@ -32,10 +32,20 @@ std::optional<uint64_t> SlurmMemory(const std::map<std::string, std::string>& se
   std::string text = found->second;
   if (text.find_first_not_of("0123456789") == std::string::npos) text += 'M';
   try {
-    return ParseSize(text, "--set memory");
+    // 0: all of the node's, whatever that is.
+    const uint64_t bytes = ParseSize(text, "--set memory");
+    return bytes > 0 ? std::optional(bytes) : std::nullopt;
   } catch (const UsageError&) {
     return std::nullopt;  // Slurm's to say
   }
+}
+
+// What its jobs are given, if the user says so.
+std::optional<uint64_t> TemplateCpus(const PoolOptions& plan) {
+  const auto found = plan.template_values.find("cpus");
+  if (found == plan.template_values.end()) return std::nullopt;
+  const uint64_t cpus = std::strtoull(found->second.c_str(), nullptr, 10);
+  return cpus > 0 ? std::optional(cpus) : std::nullopt;
 }
 
 // What was not said of a pool where tasks ask for something.
@@ -49,28 +59,25 @@ void FillCapacity(PoolOptions& plan) {
     if (gpus > 0 && plan.workers == 1) has.needs.try_emplace("gpu", gpus);
     return;
   }
-  const auto cpus = plan.template_values.find("cpus");
-  const auto given = cpus == plan.template_values.end()
-                         ? plan.slots
-                         : std::strtoul(cpus->second.c_str(), nullptr, 10);
-  if (!has.cpus && given > 0) has.cpus = given;
+  if (!has.cpus) has.cpus = TemplateCpus(plan).value_or(plan.slots);
   if (!has.memory_bytes) has.memory_bytes = SlurmMemory(plan.template_values);
 }
 
 // A scheduler is asked for what the pool has, unless the pool's own values of the template say
-// otherwise.
+// otherwise; what the run's say is less than both.
 void AskScheduler(PoolOptions& plan, const RunPool& pool) {
-  auto& values = plan.template_values;
-  if (pool.cpus) values.try_emplace("cpus", std::to_string(*pool.cpus));
+  const auto ask = [&](const std::string& key, const std::string& value) {
+    if (!pool.template_values.contains(key)) plan.template_values.insert_or_assign(key, value);
+  };
+  if (pool.cpus) ask("cpus", std::to_string(*pool.cpus));
   if (pool.memory_bytes) {
-    values.try_emplace("memory", fmt::format("{}M", (*pool.memory_bytes + (1 << 20) - 1) >> 20));
+    ask("memory", fmt::format("{}M", (*pool.memory_bytes + (1 << 20) - 1) >> 20));
   }
   if (pool.time.count() > 0) {
-    const auto minutes = std::chrono::ceil<std::chrono::minutes>(pool.time);
-    values.try_emplace("time", std::to_string(minutes.count()));
+    ask("time", std::to_string(std::chrono::ceil<std::chrono::minutes>(pool.time).count()));
   }
   const auto gpus = pool.resources.find("gpu");
-  if (gpus != pool.resources.end()) values.try_emplace("gpu", std::to_string(gpus->second));
+  if (gpus != pool.resources.end()) ask("gpu", std::to_string(gpus->second));
 }
 
 PoolOptions PlanNamed(const RunOptions& options, const RunPool& pool) {
@@ -114,7 +121,8 @@ PoolOptions PlanNamed(const RunOptions& options, const RunPool& pool) {
   plan.name = pool.name;
   plan.capacity = {pool.cpus, pool.memory_bytes, pool.resources};
   plan.time = pool.time;
-  if (pool.cpus) plan.capacity.cpus_of_task = *pool.cpus / plan.slots;
+  if (!traits.same_host && !pool.cpus) plan.capacity.cpus = TemplateCpus(plan);
+  if (plan.capacity.cpus) plan.capacity.cpus_of_task = *plan.capacity.cpus / plan.slots;
   if (traits.same_host) return plan;
   if (pool.memory_bytes) plan.capacity.memory_of_task = *pool.memory_bytes / plan.slots;
   AskScheduler(plan, pool);

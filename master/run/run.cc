@@ -422,6 +422,8 @@ class RowsRun {
 
   // What --set cpus=N gives a worker is shared by its slots; otherwise each has one.
   uint64_t CpusOfSlot() const {
+    // What a slot of each pool has its workers know.
+    if (plans_[0].named) return 1;
     const auto set = options_.template_values.find("cpus");
     if (set == options_.template_values.end()) return 1;
     return std::max<uint64_t>(1, std::strtoull(set->second.c_str(), nullptr, 10) / plans_[0].slots);

@@ -89,6 +89,38 @@ TEST_F(RequestTest, AProgramIsStartedAnewForAnotherShare) {
   EXPECT_NE(pids[1], pids[2]);
 }
 
+// The first ones, before their tasks, too: no more than fit, and each with its GPU.
+TEST_F(RequestTest, ProgramsAreStartedWithTheirShare) {
+  WriteFile(directory_.File("program.py"),
+            "import cq, os\n"
+            "open('starts', 'a').write(os.environ.get('CUDA_VISIBLE_DEVICES', '-') + '\\n')\n"
+            "cq.serve(lambda a: {'gpu': os.environ['CUDA_VISIBLE_DEVICES']})\n");
+  std::string csv = "a\n";
+  for (int i = 0; i < 40; ++i) csv += std::to_string(i) + "\n";
+  WriteFile(directory_.File("in.csv"), csv);
+  const Ended ended = Cq({"run", "in.csv", "--pool", "g:workers=1,slots=8,gpu=2", "--task-need",
+                          "gpu=1", "--program", "python3 program.py"},
+                         directory_.path(), {{"CUDA_VISIBLE_DEVICES", "x,y"}});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  for (const std::string& gpu : Column("gpu")) EXPECT_TRUE(gpu == "x" || gpu == "y") << gpu;
+  const std::string starts = Slurp(directory_.File("starts"));
+  EXPECT_EQ(starts.find("\n\n"), std::string::npos) << starts;
+  EXPECT_TRUE(starts.starts_with("x") || starts.starts_with("y")) << starts;
+}
+
+TEST_F(RequestTest, APoolSaysMoreThanTheRunsOwnOptions) {
+  const Ended ended =
+      Run("a\n1\n",
+          {"--dry-run", "-s", "slurm", "--set", "time=60", "--set", "memory=1G", "--pool",
+           "large:workers=2,time=16h,memory=16G,cpus=4,set.qos=high", "--task-memory", "12G"},
+          {"true"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  for (const char* text : {"--time=960\n", "--mem=16384M\n", "--cpus-per-task=4\n", "--qos=high\n",
+                           "--slots 4 --pool 'large'"}) {
+    EXPECT_NE(ended.out.find(text), std::string::npos) << text << " in\n" << ended.out;
+  }
+}
+
 TEST_F(RequestTest, ARowThatNobodyCanRunIsSaidBeforeAnythingStarts) {
   ExpectRefused(
       Run("gb\n1\n9\n",

@@ -60,6 +60,9 @@ TEST(TaskRequestTest, TravelsAsExtras) {
   EXPECT_EQ(TakenBy(extras), asked);
   EXPECT_EQ(TakenBy({{"dangerous", true}}), std::nullopt);
   EXPECT_EQ(TakenBy({{"cpus", std::string("two")}}), std::nullopt) << "no number is no request";
+  EXPECT_EQ(TakenBy({{"cpus", int64_t{-1}}, {"need:gpu", int64_t{0}}}), std::nullopt);
+  // A peer's word: sums of it fit.
+  EXPECT_LT(TakenBy({{"memory", INT64_MAX}})->memory_bytes, uint64_t{1} << 51);
 
   Capacity has{8, 7, {{"gpu", 1}}};
   has.cpus_of_task = 2;

@@ -386,10 +386,20 @@ void SimRun::CheckAcknowledged() const {
   }
 }
 
+// As a scheduler's poll does, once its master looks.
+void SimRun::TellTimes() {
+  if (core_ == nullptr || now_ < master_stopped_until_) return;
+  for (const auto& w : workers_) {
+    if (!w->alive || w->ends == Time::max()) continue;
+    core_->OnTimeLeft(MasterNow(), w->allocation, std::max(w->ends - now_, Time{}), world_.life);
+  }
+}
+
 // ---- trouble, once a second ----
 
 void SimRun::Trouble() {
   if (over_) return;
+  TellTimes();
   if (now_ >= world_.quiet_after) {
     if (core_ != nullptr && !LargeIsAlive() && lender_ == nullptr) StartWorker();
     CheckAcknowledged();

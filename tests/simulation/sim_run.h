@@ -142,6 +142,7 @@ class SimRun {
   void EndLocalWorkers();
   void KillMaster();
   void CheckAcknowledged() const;
+  void TellTimes();
   void Trouble();
 
   const World world_;

@@ -116,7 +116,7 @@ bool SimSlots::Calm() const {
                  world_.mute ==
 
              0 &&
-         !world_.black_hole && world_.scheduled;
+         !world_.black_hole && world_.scheduled && world_.life == Time{};
 }
 
 // What a live worker runs, or ran well, is not run a second time.

@@ -49,6 +49,7 @@ struct SimWorker {
   bool alive = true;
   bool bad_host = false;
   bool large = true;
+  Time ends = Time::max();
   Capacity has;
   /// Of one that is lent.
   SimMachine* machine = nullptr;

@@ -41,6 +41,10 @@ SimWorker& SimRun::MakeWorker(const std::string& allocation, SimMachine* machine
   options.has = SimRows::CapacityOf(world_, large);
   w.large = world_.classes == 0 || (large && !w.bad_host);
   w.has = options.has;
+  if (world_.life > Time{}) {
+    w.ends = now_ + world_.life;
+    At(w.ends, [this, &w] { KillWorker(w, Blame::kNobody); });
+  }
   w.core = std::make_unique<WorkerCore>(options);
   workers_.push_back(std::move(made));
   Say(fmt::format("worker {} starts ({})", w.number, allocation));

@@ -89,6 +89,10 @@ World Draw(uint64_t seed) {
   world.remembered = random.Within(2 * world.out_of_reach);
   if (world.scheduled) world.remembered += kExplainWithin;
   if (!world.embedding && random.Chance(250)) world.classes = 2 + random.Below(3);
+  // No task takes longer than any worker has.
+  if (world.scheduled && random.Chance(200)) {
+    world.life = 4 * world.longest_task + seconds(20) + random.Within(seconds(60));
+  }
   return world;
 }
 
@@ -101,6 +105,7 @@ World DrawPool(uint64_t seed) {
   world.black_hole = world.slow = false;
   world.fence = false;
   world.classes = 0;
+  world.life = Time{};
   world.runs = 2 + random.Below(3);
   world.tasks = 1 + random.Below(random.Chance(100) ? 200 : 30);
   world.pool_workers = 1 + random.Below(3);
@@ -154,7 +159,7 @@ std::string Describe(const World& w) {
       "repeat {}, delay {}, cut {}, partition {}, kill worker {}, stop worker {}, tell worker {}, "
       "kill master {}, "
       "stop master {}, full disk {}, cancel {}; tasks: failing {}, flaky {}, deadly {}, lethal {}; "
-      "at a resume: rerun {}, edit {}{}{}{}{}{}{}{}"
+      "at a resume: rerun {}, edit {}{}{}{}{}{}{}{}{}"
       "{}{}",
       w.seed, w.tasks, w.workers, w.scheduled ? "scheduled " : "", w.slots,
       w.lease / milliseconds(1), w.crash_limit, w.retries, w.fence ? ", fenced" : "", w.drop,
@@ -165,6 +170,7 @@ std::string Describe(const World& w) {
       w.ordered ? "; longest first" : "", w.groups > 0 ? fmt::format("; {} groups", w.groups) : "",
       w.limit > 0 ? fmt::format("; the first {} rows first", w.limit) : "",
       w.classes > 0 ? fmt::format("; {} classes", w.classes) : "",
+      w.life > Time{} ? fmt::format("; workers live for {} s", w.life / seconds(1)) : "",
       w.runs == 0 ? ""
                   : fmt::format("; {} runs on a pool of {} workers of {} slots, kill pool {}, kill "
                                 "its worker {}{}{}{}",

@@ -70,6 +70,8 @@ struct World {
   /// Rows ask for so many different things; not every worker has what the largest ask for. 0: for
   /// nothing.
   uint64_t classes = 0;
+  /// Allocations end after so long, as their scheduler says from time to time; zero: never.
+  Time life{};
   /// In 1/1000, at each resume: outcomes are taken back, rows are edited.
   uint64_t rerun = 0, edit = 0;
   /// Its run borrows its workers of a warm pool; which of several runs it is, for the trace.

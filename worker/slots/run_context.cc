@@ -26,6 +26,7 @@ RunContext::RunContext(RunText text)
   for (const auto& [name, value] : text_.env) Set(name, value, true);
   Set("CQ_RUN_DIR", text_.run_dir, true);
   Set("CQ_CPUS", cpus, true);
+  if (text_.memory_bytes > 0) Set("CQ_MEMORY", std::to_string(text_.memory_bytes), true);
   const auto path = std::find_if(environment_.begin(), environment_.end(),
                                  [](const std::string& e) { return e.starts_with("PATH="); });
   path_ = path == environment_.end() ? OwnPath() : path->substr(5);
@@ -46,11 +47,10 @@ std::shared_ptr<const RunContext> RunContext::For(const TaskRequest& share, uint
   RunText text = text_;
   if (share.cpus > 0) text.cpus = share.cpus;
   if (memory_limit > 0) text.memory_bytes = memory_limit;
-  // The user's own stay what they are: they come last.
-  std::vector<std::pair<std::string, std::string>> env;
-  if (memory_limit > 0) env.emplace_back("CQ_MEMORY", std::to_string(memory_limit));
-  if (share.needs.contains("gpu")) env.emplace_back("CUDA_VISIBLE_DEVICES", Joined(gpus, ","));
-  text.env.insert(text.env.begin(), env.begin(), env.end());
+  // The user's own stays what it is: it comes last.
+  if (share.needs.contains("gpu")) {
+    text.env.insert(text.env.begin(), {"CUDA_VISIBLE_DEVICES", Joined(gpus, ",")});
+  }
   return std::make_shared<RunContext>(std::move(text));
 }
 

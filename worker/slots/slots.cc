@@ -263,10 +263,12 @@ void Slots::Check(std::shared_ptr<const RunContext> check) {
     ahead_ = 0;
     // One that a task asks to be another would be started twice.
     if (!text.program.words.empty() && text.tasks > 0 && !check->rows_differ()) {
-      ahead_ = std::min<uint64_t>(text.tasks, slots_.size()) - 1;
+      const uint64_t places = has_.Places(check->RequestOf(Task()), slots_.size());
+      ahead_ = std::max<uint64_t>(std::min<uint64_t>(text.tasks, places), 1) - 1;
       ahead_run_ = check;
     }
     check_ = std::move(check);
+    contexts_.clear();
   }
   work_.NotifyAll();
 }
@@ -403,7 +405,10 @@ void Slots::RunCheck(Slot& slot, CommandRunner& runner) {
   Free(slot);
 }
 
-bool Slots::MayStartAhead(const Slot& slot) const { return ahead_ > 0 && !slot.program->ready(); }
+bool Slots::MayStartAhead(const Slot& slot) const {
+  if (ahead_ == 0 || slot.program->ready()) return false;
+  return taken_.Leaves(has_, has_.Share(ahead_run_->RequestOf(Task())));
+}
 
 void Slots::StartAhead(Slot& slot) {
   --ahead_;

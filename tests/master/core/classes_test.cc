@@ -145,6 +145,32 @@ TEST_F(ClassesTest, WhatWorkersSayIsWhatTheirPoolHas) {
   EXPECT_NE(core_->CommonProblem(), "");
 }
 
+// As where fewer GPUs can be seen than a pool was said to have.
+TEST_F(ClassesTest, AWorkerWithLessThanItsPoolIsToldAndDoesNotHoldTheRun) {
+  options_.pools = {{"g", {4, std::nullopt, {{"gpu", 2}}}, 4, 0}};
+  options_.requests.classes = {{.needs = {{"gpu", 2}}}};
+  Start(2);
+  const auto actions = Come(1, 4, 4, "g");
+  bool told = false;
+  for (const Action& action : actions) {
+    const auto* note = std::get_if<Note>(&action);
+    told = told || (note != nullptr && note->text.find("has gpu 0, and its pool 'g' was said to "
+                                                       "have 2") != std::string::npos);
+  }
+  EXPECT_TRUE(told);
+  EXPECT_NE(core_->CommonProblem(), "");
+}
+
+TEST_F(ClassesTest, WhatIsWorkForTwoPoolsIsSaidOfBothAndOfNoThird) {
+  options_.pools = {{"a", {2, std::nullopt, {}}, 2, 0},
+                    {"b", {2, std::nullopt, {}}, 2, 0},
+                    {"c", {1, std::nullopt, {}}, 8, 0}};
+  Begin({1, 1}, 2);
+  EXPECT_EQ(core_->demand(0).shared, 4u);
+  EXPECT_EQ(core_->demand(0).with, (std::set<size_t>{0, 1}));
+  EXPECT_EQ(core_->demand(2).tasks, 0u);
+}
+
 TEST_F(ClassesTest, OneThatCouldNotBeStartedIsTriedWhereItFits) {
   Begin({2, 1});
   Come(1, 4, 4);
@@ -168,7 +194,7 @@ TEST_F(ClassesTest, ABookFollowsWhatAWorkerSaysOfItself) {
     held.push_back({kRun, ref.task, ref.attempt, HeldState::kRunning});
   }
   Hello hello = HelloOf(1, 1, held);
-  PutCapacity(hello.extras, {1, 0, {}, 7, 9}, "");
+  PutCapacity(hello.extras, {1, 0, {{"gpu", 0}}, UINT64_MAX, uint64_t{1} << 62}, "");
   const auto offered = Tell(2, 0, 0, hello);
   session_[2] = Only<Who>(offered).session;
   Tell(2, session_[2], 0, hello);

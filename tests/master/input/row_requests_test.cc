@@ -97,6 +97,24 @@ TEST(ClassFinderTest, TimesAreRoundedUpToPowersOfTheRootOfTwo) {
   EXPECT_EQ(classes.classes[classes.of[2]].time_ms, 1448u);
 }
 
+TEST(ClassFinderTest, RoundingMovesNothingToAnotherPool) {
+  PoolKind small;
+  small.capacity.memory_bytes = 1'255'000;
+  small.time_ms = 4 * 3'600'000;
+  PoolKind large = small;
+  large.capacity.memory_bytes = 9'000'000;
+  large.time_ms *= 6;
+  ClassFinder finder({small, large});
+  for (TaskId task = 1; task <= 1000; ++task) {
+    finder.Add(task, {.memory_bytes = 1'254'000 + task, .time_ms = small.time_ms});
+  }
+  const RequestClasses classes = finder.Take();
+  for (const uint16_t of : classes.of) {
+    ASSERT_LE(classes.classes[of].memory_bytes, 1'255'000u);
+    ASSERT_EQ(classes.classes[of].time_ms, small.time_ms);
+  }
+}
+
 TEST(ClassFinderTest, WhatNobodyHasIsSaid) {
   PoolKind pool;
   pool.capacity.cpus = 4;

@@ -31,9 +31,9 @@ class Core final : public Employer {
   bool IsConnected(const std::string& allocation) const override {
     return sessions.contains(allocation) && connected > 0;
   }
-  WorkLeft demand(size_t) override { return {tasks, tasks, tasks, {}}; }
+  WorkLeft demand(size_t) override { return {tasks, tasks, 0, {}, {}}; }
   void OnPoolClosed(size_t) override {}
-  void OnTimeLeft(Time, const std::string& allocation, Time left) override {
+  void OnTimeLeft(Time, const std::string& allocation, Time left, Time) override {
     told.push_back(fmt::format("{} has {} s left", allocation, left / std::chrono::seconds(1)));
   }
   uint64_t progress() override { return done; }
