@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/assert.h"
 #include "master/core/dispatch.h"
@@ -230,8 +231,8 @@ WorkLeft RunCore::demand(size_t pool) {
     const Pace& pace = tasks_.several() && one.pace.tasks > 0 ? one.pace : pace_;
     seconds += static_cast<double>(tasks) * each * std::chrono::duration<double>(pace.mean).count();
   }
-  left.slots = static_cast<uint64_t>(slots + 0.5);
-  left.shared = static_cast<uint64_t>(shared + 0.5);
+  left.slots = static_cast<uint64_t>(std::llround(slots));
+  left.shared = static_cast<uint64_t>(std::llround(shared));
   if (drained_) left.tasks = left.slots = tasks_.out();
   if (slots > 0) {
     left.mean = std::chrono::duration_cast<Time>(std::chrono::duration<double>(seconds / slots));

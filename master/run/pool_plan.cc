@@ -186,6 +186,7 @@ std::vector<PoolOptions> PlanPools(const RunOptions& options) {
 
 std::vector<PoolKind> KindsOf(const std::vector<PoolOptions>& plans) {
   std::vector<PoolKind> kinds;
+  kinds.reserve(plans.size());
   for (const PoolOptions& plan : plans) {
     kinds.push_back(
         {plan.name, plan.capacity, plan.slots, static_cast<uint64_t>(plan.time.count())});

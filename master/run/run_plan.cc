@@ -177,6 +177,7 @@ std::string DryRun(const RunOptions& options) {
   CheckOptions(options);
   const std::vector<PoolOptions> plans = PlanPools(options);
   std::vector<std::unique_ptr<Pool>> pools;
+  pools.reserve(plans.size());
   for (const PoolOptions& plan : plans) pools.push_back(std::make_unique<Pool>(plan));
   const RequestTexts requests = RequestsOf(options, plans);
   const bool served = IsServed(options);
