@@ -42,15 +42,19 @@ std::chrono::nanoseconds Pace::Most() const {
 void RunCore::OpenClasses(std::vector<TaskRequest> requests) {
   for (TaskRequest& request : requests) classes_.push_back({std::move(request), {}, {}, {}, 0});
   longest_.resize(options_.pools.size());
+  closed_pools_.resize(options_.pools.size());
   FindHomes();
 }
 
 void RunCore::FindHomes() {
-  for (Class& one : classes_) one.homes = HomesOf(one.request, options_.pools, closed_pools_);
+  for (Class& one : classes_) {
+    one.homes = HomesOf(one.request, options_.pools, closed_pools_);
+    // Whoever is still there, or may still come, is all that there is.
+    if (one.homes.empty()) one.homes = HomesOf(one.request, options_.pools);
+  }
 }
 
 void RunCore::OnPoolClosed(size_t pool) {
-  closed_pools_.resize(options_.pools.size());
   closed_pools_[pool] = true;
   FindHomes();
 }
@@ -187,9 +191,10 @@ std::string RunCore::NobodySuits() const {
     // Of a pool that nobody is here of, somebody may come.
     const bool may_come = std::any_of(left->homes.begin(), left->homes.end(), [&](size_t home) {
       const auto& all = workers_.all();
-      return std::none_of(all.begin(), all.end(), [&](const Worker& worker) {
-        return worker.here() && lane(worker).pool == home;
-      });
+      return !closed_pools_[home] &&
+             std::none_of(all.begin(), all.end(), [&](const Worker& worker) {
+               return worker.here() && lane(worker).pool == home;
+             });
     });
     if (may_come) return {};
     for (const Worker& worker : workers_.all()) {

@@ -145,6 +145,27 @@ TEST_F(ClassesTest, WhatWorkersSayIsWhatTheirPoolHas) {
   EXPECT_NE(core_->CommonProblem(), "");
 }
 
+TEST_F(ClassesTest, TheWorkOfAPoolThatIsClosedIsAnothers) {
+  options_.pools = {{"small", {2, std::nullopt, {}}, 2, 0}, {"large", {8, std::nullopt, {}}, 8, 0}};
+  Begin({1, 2});
+  EXPECT_EQ(core_->demand(0).tasks, 1u);
+  core_->OnPoolClosed(0);
+  EXPECT_EQ(core_->demand(0).tasks, 0u);
+  EXPECT_EQ(core_->demand(1).tasks, 2u);
+  // Of those that are in its queue nobody is taken back who alone can do it.
+  core_->OnPoolClosed(1);
+  EXPECT_EQ(core_->demand(1).tasks, 1u);
+}
+
+TEST_F(ClassesTest, NobodyIsWaitedForOfAPoolThatIsClosed) {
+  options_.pools = {{"small", {2, std::nullopt, {}}, 2, 0}, {"large", {8, std::nullopt, {}}, 8, 0}};
+  Begin({2, 2});
+  Come(1, 2, 2, "small");
+  EXPECT_EQ(core_->CommonProblem(), "");
+  core_->OnPoolClosed(1);
+  EXPECT_NE(core_->CommonProblem(), "");
+}
+
 // As where fewer GPUs can be seen than a pool was said to have.
 TEST_F(ClassesTest, AWorkerWithLessThanItsPoolIsToldAndDoesNotHoldTheRun) {
   options_.pools = {{"g", {4, std::nullopt, {{"gpu", 2}}}, 4, 0}};
