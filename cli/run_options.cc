@@ -215,20 +215,20 @@ std::vector<RunOption> OfWorkers() {
       {"idle-timeout", "DURATION",
        "with --workers MIN:MAX: how long a worker stays without work [5m]",
        Duration(&RunOptions::idle_timeout)},
+      {"pools",
+       "FILE",
+       "workers of other kinds, as tables [pool.NAME] of a TOML file, with the keys of --pool",
+       [](RunOptions& o, const std::string&, const std::string& v) {
+         for (RunPool& pool : ReadPools(v)) AddPool(o, std::move(pool));
+       },
+       {},
+       kPath},
       {"pool", "NAME:KEY=VALUE,...",
        "workers of another kind, as in large:workers=0:4,cpus=8,memory=32G,time=17h,gpu=1; more "
        "keys: slots, idle, scheduler, template, set.KEY, worker-init; other names are resources "
        "(repeatable)",
        [](RunOptions& o, const std::string&, const std::string& v) { AddPool(o, ParsePool(v)); },
        kList},
-      {"pools",
-       "FILE",
-       "the same as tables [pool.NAME] of a TOML file",
-       [](RunOptions& o, const std::string&, const std::string& v) {
-         for (RunPool& pool : ReadPools(v)) AddPool(o, std::move(pool));
-       },
-       {},
-       kPath},
       {"slots", "N",
        "tasks at a time on each worker [1 with --workers or a scheduler, else one for each CPU]",
        Count32(&RunOptions::slots, 1)},

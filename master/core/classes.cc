@@ -199,7 +199,8 @@ std::string RunCore::NobodySuits() const {
     if (may_come) return {};
     for (const Worker& worker : workers_.all()) {
       if (!worker.here()) continue;
-      if (worker.stays() && Suits(worker, of)) return {};
+      // One that is about to leave is replaced, or leaves for a reason that is told.
+      if (Suits(worker, of)) return {};
       const auto size = [](const Worker& w) {
         return std::pair(w.has.memory_bytes.value_or(0), w.has.cpus.value_or(0));
       };

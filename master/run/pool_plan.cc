@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "base/cpus.h"
@@ -56,7 +57,7 @@ void FillCapacity(PoolOptions& plan) {
     if (!has.cpus) has.cpus = std::max(UsableCpus() / plan.workers, 1u);
     if (!has.memory_bytes) has.memory_bytes = UsableMemory() / plan.workers;
     const uint64_t gpus = VisibleGpus(true).size();
-    if (gpus > 0 && plan.workers == 1) has.needs.try_emplace("gpu", gpus);
+    if (gpus > 0 && plan.workers == 1 && !plan.named) has.needs.try_emplace("gpu", gpus);
     return;
   }
   if (!has.cpus) has.cpus = TemplateCpus(plan).value_or(plan.slots);
@@ -129,6 +130,22 @@ PoolOptions PlanNamed(const RunOptions& options, const RunPool& pool) {
   return plan;
 }
 
+// Two pools of this machine would give away the same ones.
+void RequireApart(const std::vector<PoolOptions>& plans) {
+  std::map<std::string, std::string> taken;
+  for (const PoolOptions& plan : plans) {
+    if (!TraitsOf(plan.scheduler).same_host) continue;
+    for (const auto& [name, count] : plan.capacity.needs) {
+      const auto [other, is_new] = taken.try_emplace(name, plan.name);
+      if (is_new) continue;
+      throw UsageError(fmt::format(
+          "the pools '{}' and '{}' are both on this machine, and would give the same '{}' to two "
+          "tasks: put all of it in one of them",
+          other->second, plan.name, name));
+    }
+  }
+}
+
 void RequireNoneOfLent(const RunOptions& options) {
   if (!TraitsOf(options.scheduler).lends) return;
   if (Asks(options)) {
@@ -181,6 +198,7 @@ std::vector<PoolOptions> PlanPools(const RunOptions& options) {
     plan.named = !options.pools.empty();
     if (Asks(options)) FillCapacity(plan);
   }
+  RequireApart(plans);
   return plans;
 }
 

@@ -146,6 +146,7 @@ TEST_F(RequestTest, WhatIsNoPoolIsSaid) {
   refused({"--pool", "a b:cpus=1"}, "a pool's name is up to 64 letters");
   refused({"--pool", "default:cpus=1", "-w", "1"}, "there are two pools 'default'");
   refused({"--pool", "a:workers=2,gpu=1"}, "2 workers on this machine would each have all of its");
+  refused({"--pool", "a:gpu=1", "--pool", "b:gpu=1"}, "would give the same 'gpu' to two tasks");
   refused({"--pool", "a:scheduler=slurm"}, "on slurm it needs workers=N");
   refused({"--pool", "a:scheduler=none"}, "none");
   WriteFile(directory_.File("bad.toml"), "[pool.a]\nslots = \n");
@@ -203,8 +204,11 @@ TEST_F(RequestTest, AResumeKnowsPoolsAndRequests) {
   const Ended first = Run("gb\n0.5\n2\n", options, {"sh", "-c", "[ -e good ] && echo $CQ_POOL"});
   EXPECT_EQ(first.status, 1) << first.err;
   WriteFile(directory_.File("good"), "");
+  // A file of pools says less than the command line.
+  WriteFile(directory_.File("pools.toml"), "[pool.large]\nmemory = \"1G\"\n");
   const Ended again =
-      Cq({"resume", "in.cq", "--failed", "--pool", "large:memory=2500M"}, directory_.path());
+      Cq({"resume", "in.cq", "--failed", "--pools", "pools.toml", "--pool", "large:memory=2500M"},
+         directory_.path());
   EXPECT_EQ(again.status, 0) << again.err;
   EXPECT_EQ(Column("cq_stdout")[1], "large");
 }

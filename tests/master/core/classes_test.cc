@@ -166,6 +166,18 @@ TEST_F(ClassesTest, NobodyIsWaitedForOfAPoolThatIsClosed) {
   EXPECT_NE(core_->CommonProblem(), "");
 }
 
+// Those that leave are no sign that nobody can do the rest: others may come.
+TEST_F(ClassesTest, WorkersThatLeaveAreNotTooSmall) {
+  Start(5);
+  Join(1, 1, 1);
+  core_->OnLimit("local ", 0, {});
+  Take();
+  for (const AttemptRef& ref : std::vector<AttemptRef>(held_[1])) {
+    Report(1, Returned{kRun, {{ref.task, ref.attempt, ReturnReason::kToldToGo, 0, ""}}});
+  }
+  EXPECT_EQ(core_->CommonProblem(), "");
+}
+
 // As where fewer GPUs can be seen than a pool was said to have.
 TEST_F(ClassesTest, AWorkerWithLessThanItsPoolIsToldAndDoesNotHoldTheRun) {
   options_.pools = {{"g", {4, std::nullopt, {{"gpu", 2}}}, 4, 0}};
