@@ -59,6 +59,15 @@ WorkerCoreOptions CoreOptionsOf(const WorkerOptions& options, const Machine& mac
 
 }  // namespace
 
+namespace {
+
+Fd MakeSignalFd() {
+  const sigset_t signals = GoSignals();
+  return Fd(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+}  // namespace
+
 sigset_t GoSignals() {
   sigset_t set;
   sigemptyset(&set);
@@ -70,11 +79,10 @@ ServingLoop::ServingLoop(const WorkerOptions& options, ConnectionFile file)
     : options_(options),
       file_(std::move(file)),
       machine_(FindMachine(options, file_)),
-      core_(CoreOptionsOf(options, machine_, file_.run)) {}
+      core_(CoreOptionsOf(options, machine_, file_.run)),
+      signals_(MakeSignalFd()) {}
 
 int ServingLoop::Run() {
-  const sigset_t signals = GoSignals();
-  const Fd signal_fd(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   link_.Connect(file_, options_.local);
   core_.OnConnected(Now());
   for (;;) {
@@ -82,11 +90,11 @@ int ServingLoop::Run() {
     if (exit_status_ >= 0) return exit_status_;
     const auto nap = Nap(std::chrono::ceil<milliseconds>(core_.next_due() - Now()));
     std::vector<int> fds = WatchedFds();
-    fds.insert(fds.end(), {signal_fd.get(), options_.life_fd});
+    fds.insert(fds.end(), {signals_.get(), options_.life_fd});
     auto readable = link_.Wait(fds, nap);
     if (readable.back()) GuardianGone();
     readable.pop_back();
-    if (readable.back()) OnSignal(signal_fd.get());
+    if (readable.back()) HearSignals();
     readable.pop_back();
     OnReadable(readable);
     ReadAll();
@@ -96,12 +104,17 @@ int ServingLoop::Run() {
   }
 }
 
-void ServingLoop::OnSignal(int signal_fd) {
+void ServingLoop::HearSignals() {
   signalfd_siginfo info{};
-  while (read(signal_fd, &info, sizeof info) == sizeof info) {
+  while (read(signals_.get(), &info, sizeof info) == sizeof info) {
     const auto* name = sigabbrev_np(static_cast<int>(info.ssi_signo));
     LogInfo(fmt::format("SIG{} received: finishing what runs", name));
-    core_.OnToldToGo(Now(), fmt::format("SIG{}", name));
+    // The guardian passes on what came to it alone; a scheduler that signals this process, too,
+    // signals all of the job.
+    const bool passed_on = static_cast<pid_t>(info.ssi_pid) == getppid();
+    const bool job = !options_.local && !passed_on;
+    core_.OnToldToGo(Now(), fmt::format("SIG{}", name),
+                     job ? WorkerCore::Told::kJob : WorkerCore::Told::kWorker);
     OnToldToGo();
   }
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/files.h"
 #include "protocol/connection_file.h"
 #include "worker/core/worker_core.h"
 #include "worker/link.h"
@@ -35,6 +36,8 @@ class ServingLoop {
   WorkerCore& core() { return core_; }
   const WorkerOptions& options() const { return options_; }
   const Machine& machine() const { return machine_; }
+  /// Tells the core of the signals that have come.
+  void HearSignals();
 
   // ---- between two sleeps ----
   /// What wakes the loop beside its master, its guardian and signals.
@@ -64,7 +67,6 @@ class ServingLoop {
   void Do(SendUp& send);
   void Do(Reconnect& reconnect);
   void Do(Exit& exit);
-  void OnSignal(int signal_fd);
   [[noreturn]] void GuardianGone();
   void ReadAll();
 
@@ -74,6 +76,7 @@ class ServingLoop {
   const Machine machine_;
   WorkerCore core_;
   Link link_;
+  const Fd signals_;
   int exit_status_ = -1;
 };
 

@@ -97,7 +97,10 @@ class TaskLoop final : public ServingLoop {
     if (waits.empty() && !dangerous_.empty() && !trial_) waits = kWaitsForTurn;
     core().OnWaits(waits);
     const nanoseconds now = Now();
-    for (CommandEnd& end : slots_.TakeEnded()) {
+    auto ended = slots_.TakeEnded();
+    // A signal that has ended a task has come to us before.
+    HearSignals();
+    for (CommandEnd& end : ended) {
       EndTrial(end.result.attempt);
       changed_ = true;
       if (end.result.task == 0) {

@@ -220,7 +220,11 @@ TEST_F(SlurmFailureTest, ANodeWhereNothingStartsIsDrainedAndEveryTaskRunsElsewhe
 
 // Slurm counts time limits in minutes: this takes more than one.
 TEST_F(SlurmFailureTest, AWorkerAtItsTimeLimitChargesNothingAndIsReplaced) {
-  auto master = Run({"--set", "time=00:01:00"});
+  // Slurm signals all of a job's processes a moment before it kills them: this shell goes on after
+  // its `sleep` was ended, and exits with 0, which is no result.
+  auto master =
+      Start({CQ_PROGRAM, "run", "in.csv", "-s", "slurm", "-w", "2", "--set", "time=00:01:00", "--",
+             "sh", "-c", "trap : TERM; echo {a} >> started; [ -e go ] || sleep 300; echo {a}"});
   ASSERT_TRUE(TwoStarted()) << master->Err();
   EXPECT_TRUE(
       Eventually([&] { return master->Err().find("leaves") != std::string::npos; }, seconds(110)))

@@ -293,7 +293,7 @@ void WorkerCore::OnFinished(Time now, TaskResult result, bool by_us) {
   if (result.details->exit == -SIGILL && !succeeded_) result.unstartable = true;
   if (by_us) {
     result.outcome = Outcome::kCancelled;
-  } else if (result.outcome != Outcome::kOk && told_to_go()) {
+  } else if (told_to_go() && (result.outcome != Outcome::kOk || IsCutShort(result))) {
     HandBack({result.task, result.attempt}, ReturnReason::kToldToGo, result.details->exit,
              result.details->error);
     return;
@@ -351,9 +351,21 @@ void WorkerCore::QueueToSend(Time now, HeldTask& held, TaskResult result) {
   held.state = held::Finished{std::make_unique<TaskResult>(std::move(result)), false};
 }
 
-void WorkerCore::OnToldToGo(Time now, const std::string& reason) {
-  if (told_to_go() || exited()) return;
-  life_ = ToldToGo{now};
+// What a signal to all of its processes has come to is no result, though it says so: a shell goes
+// on after the command that the signal ended. A program that a slot keeps answers for each task
+// itself.
+bool WorkerCore::IsCutShort(const TaskResult& result) const {
+  return result.outcome == Outcome::kOk && told_to_go()->whom == Told::kJob && text_ &&
+         text_->program.empty();
+}
+
+void WorkerCore::OnToldToGo(Time now, const std::string& reason, Told whom) {
+  if (exited()) return;
+  if (ToldToGo* told = std::get_if<ToldToGo>(&life_)) {
+    if (whom == Told::kJob) told->whom = whom;
+    return;
+  }
+  life_ = ToldToGo{now, whom};
   leave_reason_ = reason;
   if (welcomed()) Send(Leaving{reason});
   for (const Doubtful& d : doubtful_) {

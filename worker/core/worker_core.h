@@ -110,8 +110,10 @@ class WorkerCore {
   void OnTakenBack(const std::vector<AttemptRef>& attempts, ReturnReason reason);
   /// What tasks that run for long have printed since the last time.
   void OnOutput(std::vector<OutputPart> parts);
-  /// The worker was told to go: SIGTERM, or the like.
-  void OnToldToGo(Time now, const std::string& reason);
+  /// The worker was told to go: SIGTERM, or the like. `whom`: itself alone, or its tasks, too, as
+  /// where a scheduler signals all processes of a job.
+  enum class Told { kWorker, kJob };
+  void OnToldToGo(Time now, const std::string& reason, Told whom = Told::kWorker);
   void OnTick(Time now);
 
   std::vector<WorkerAction> TakeActions();
@@ -128,6 +130,7 @@ class WorkerCore {
   struct Draining {};
   struct ToldToGo {
     Time at{};
+    Told whom = Told::kWorker;
   };
   struct Exited {};
   struct Doubtful {
@@ -155,6 +158,7 @@ class WorkerCore {
   void SendResults();
   void Keep(Time now, TaskResult result);
   void Return(const AttemptSpan& attempts, ReturnReason reason);
+  bool IsCutShort(const TaskResult& result) const;
   void HandBack(const AttemptRef& ref, ReturnReason reason, int64_t exit, const std::string& text);
   void ReturnQueued(ReturnReason reason);
   void MaybeLeave(Time now);

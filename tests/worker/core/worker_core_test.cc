@@ -181,6 +181,29 @@ TEST_F(WorkerCoreTest, OnceToldToGoOnlyOkIsAnOutcome) {
   EXPECT_EQ(Done<Exit>(actions).size(), 1u);
 }
 
+// A shell goes on after the command that the signal ended, and exits with 0.
+TEST_F(WorkerCoreTest, WhatACommandComesToWhenItsJobIsSignalledIsNoResult) {
+  JoinAndRun(2);
+  core_->OnToldToGo(now_, "SIGTERM");
+  // What the guardian passed on came first.
+  core_->OnToldToGo(now_, "SIGTERM", WorkerCore::Told::kJob);
+  Take();
+  core_->OnTakenBack({Ref(2)}, ReturnReason::kToldToGo);
+  core_->OnFinished(now_, ResultOf(1, Outcome::kOk, 0), false);
+  const auto actions = Tick();
+  EXPECT_TRUE(Sent<Results>(actions).empty());
+  ASSERT_EQ(Sent<Returned>(actions).size(), 1u);
+  EXPECT_EQ(Sent<Returned>(actions)[0].attempts.size(), 2u);
+}
+
+TEST_F(WorkerCoreTest, WhatItEndsWellWhenItAloneIsToldToGoCounts) {
+  JoinAndRun(1);
+  core_->OnToldToGo(now_, "SIGTERM");
+  Take();
+  core_->OnFinished(now_, ResultOf(1, Outcome::kOk, 0), false);
+  EXPECT_EQ(Sent<Results>(Tick()).size(), 1u);
+}
+
 TEST_F(WorkerCoreTest, ADeathByTermIsReportedASecondLaterOrHandedBack) {
   JoinAndRun(2);
   core_->OnFinished(now_, ResultOf(1, Outcome::kError, -SIGTERM), false);
