@@ -25,6 +25,16 @@ std::optional<uint64_t> Leading(const std::string& text, std::string& rest) {
   return number;
 }
 
+// What stands behind a point at the front, which is taken away.
+double TakeFraction(std::string& rest) {
+  double fraction = 0;
+  if (!rest.starts_with('.')) return fraction;
+  const char* const end = rest.data() + rest.size();
+  const auto parsed = std::from_chars(rest.data(), end, fraction, std::chars_format::fixed);
+  if (parsed.ec == std::errc()) rest.assign(parsed.ptr, end);
+  return fraction;
+}
+
 // H:MM:SS
 std::optional<uint64_t> ClockMs(uint64_t hours, const std::string& rest) {
   if (rest.size() != 6 || rest[0] != ':' || rest[3] != ':' || hours > kLongestMs / 3'600'000) {
@@ -55,12 +65,7 @@ uint64_t ParseSize(const std::string& text, const std::string& option) {
                                                      {"M", 20}, {"G", 30}, {"T", 40}};
   std::string unit;
   const auto number = Leading(text, unit);
-  double fraction = 0;
-  if (number && unit.starts_with('.')) {
-    const char* const end = unit.data() + unit.size();
-    const auto parsed = std::from_chars(unit.data(), end, fraction, std::chars_format::fixed);
-    if (parsed.ec == std::errc()) unit.assign(parsed.ptr, end);
-  }
+  const double fraction = TakeFraction(unit);
   const auto shift = kShifts.find(unit);
   if (!number || shift == kShifts.end() || *number > UINT64_MAX >> shift->second ||
       (fraction != 0 && shift->second == 0)) {
@@ -87,18 +92,20 @@ std::chrono::milliseconds ParseDuration(const std::string& text, const std::stri
       {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}};
   std::string rest;
   const auto number = Leading(text, rest);
+  const double fraction = TakeFraction(rest);
   std::optional<uint64_t> ms;
   if (number) {
     const auto unit = kUnitsMs.find(rest);
     if (unit != kUnitsMs.end() && *number <= kLongestMs / unit->second) {
-      ms = *number * unit->second;
-    } else {
+      const auto part = std::llround(fraction * static_cast<double>(unit->second));
+      ms = *number * unit->second + static_cast<uint64_t>(part);
+    } else if (fraction == 0) {
       ms = ClockMs(*number, rest);
     }
   }
   if (!ms) {
     throw UsageError(fmt::format(
-        "{} '{}': it must be a duration such as 500ms, 3s, 5m, 16h, 2d or 1:30:00", option, text));
+        "{} '{}': it must be a duration such as 500ms, 3s, 5m, 1.5h, 2d or 1:30:00", option, text));
   }
   return std::chrono::milliseconds(*ms);
 }

@@ -16,7 +16,7 @@ uint64_t ParseSize(const std::string& text, const std::string& option);
 /// The same the other way, to a tenth: "300M", "1.5G".
 std::string SizeText(uint64_t bytes);
 
-/// "500ms", "3s", "5m", "16h", "2d", "H:MM:SS"; a bare number is refused.
+/// "500ms", "3s", "5m", "1.5h", "2d", "H:MM:SS"; a bare number is refused.
 std::chrono::milliseconds ParseDuration(const std::string& text, const std::string& option);
 /// The same the other way, to a tenth: "500ms", "1.5h".
 std::string DurationText(std::chrono::milliseconds time);

@@ -94,7 +94,13 @@ class CostReader {
       const auto pool =
           pool_.empty() ? std::nullopt : std::optional(IndexOf(pool_, "--pool-column"));
       return [this, cost, pool](const std::vector<std::string>& fields) {
-        CostedRow row{CostOf(fields[cost]), ++row_, {}};
+        ++row_;
+        // As in the results of a run that is not over.
+        if (fields[cost].empty()) {
+          ++without_;
+          return;
+        }
+        CostedRow row{CostOf(fields[cost]), row_, {}};
         for (size_t i = 0; i < std::min<size_t>(fields.size(), 3); ++i) {
           row.shown += fmt::format("{}{}={}", i == 0 ? "" : ", ", columns_[i], fields[i]);
         }
@@ -102,6 +108,10 @@ class CostReader {
       };
     };
     ReadInput(options);
+    if (without_ > 0) {
+      Say(stderr,
+          fmt::format("cq: {} of {} rows have no cost, and are left out\n", without_, row_));
+    }
     for (auto& [pool, rows] : rows_) {
       std::stable_sort(rows.begin(), rows.end(), [](const CostedRow& a, const CostedRow& b) {
         return a.seconds > b.seconds;
@@ -123,16 +133,19 @@ class CostReader {
   }
 
   double CostOf(const std::string& text) const {
-    const auto number = ParseCost(text);
-    if (!number) return SecondsOf(text, "--cost");
-    if (*number < 0 || std::isinf(*number)) {
+    const auto cost = ParseCost(text);
+    if (!cost) return SecondsOf(text, "--cost");
+    if (*cost < 0 || std::isinf(*cost)) {
       throw UsageError(fmt::format("--cost '{}': no row takes so long", text));
     }
+    // A duration says its unit itself.
+    const bool number = text.find_first_of(":smhd") == std::string::npos;
+    if (!number) return *cost;
     if (!unit_) {
       throw UsageError(fmt::format(
           "--cost '{}': is that seconds, minutes, hours? --cost-unit s, m, h or d", text));
     }
-    return *number * *unit_;
+    return *cost * *unit_;
   }
 
   std::string cost_;
@@ -140,6 +153,7 @@ class CostReader {
   std::optional<double> unit_;
   std::vector<std::string> columns_;
   uint64_t row_ = 0;
+  uint64_t without_ = 0;
   std::map<std::string, std::vector<CostedRow>> rows_;
 };
 
@@ -169,8 +183,9 @@ void Print(const PlannedPool& pool, uint64_t slots, double deadline) {
     }
     return;
   }
-  fmt::print("  {} worker{}{} are done after {}\n", pool.schedule.workers,
-             pool.schedule.workers == 1 ? "" : "s", by, TimeText(pool.schedule.makespan));
+  fmt::print("  {} worker{}{} {} done after {}\n", pool.schedule.workers,
+             pool.schedule.workers == 1 ? "" : "s", by, pool.schedule.workers == 1 ? "is" : "are",
+             TimeText(pool.schedule.makespan));
   for (const auto& [workers, makespan] : pool.schedule.around) {
     fmt::print("  {:>8}  {}{}\n", workers, TimeText(makespan),
                workers == pool.schedule.workers ? "  *" : "");

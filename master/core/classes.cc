@@ -47,7 +47,7 @@ void RunCore::OpenClasses(std::vector<TaskRequest> requests) {
 }
 
 void RunCore::FindHomes() {
-  for (Class& one : classes_) {
+  for (TaskClass& one : classes_) {
     one.homes = HomesOf(one.request, options_.pools, closed_pools_);
     // Whoever is still there, or may still come, is all that there is.
     if (one.homes.empty()) one.homes = HomesOf(one.request, options_.pools);
@@ -121,7 +121,7 @@ RunCore::Room RunCore::RoomFor(const Worker& worker, ClassId of) const {
   if (!tasks_.several()) return Room::kNow;
   const Lane& l = lane(worker);
   if ((l.reserved && *l.reserved != of) || !Suits(worker, of)) return Room::kNone;
-  const Class& one = classes_[of];
+  const TaskClass& one = classes_[of];
   const uint64_t held = l.held.size() + l.stale.size();
   const bool leaves = l.committed.Leaves(worker.has, worker.has.Share(one.request));
   if (held < worker.slots && leaves) return Room::kNow;
@@ -146,7 +146,7 @@ uint64_t RunCore::PlacesOf(const Worker& worker) const {
 void RunCore::KeepForWaiting() {
   if (!tasks_.several() || drained_ || finished_ || fleet_.awaiting() > 0) return;
   for (ClassId of = 0; of < classes_.size(); ++of) {
-    Class& waiting = classes_[of];
+    TaskClass& waiting = classes_[of];
     const bool waits = tasks_.ready_of(of) > 0;
     if (!waits) waiting.waits_since.reset();
     if (waits && !waiting.waits_since) waiting.waits_since = now_;
@@ -183,7 +183,7 @@ void RunCore::KeepForWaiting() {
 // Nothing can ever go out: whoever is here is too small for what is left, and nobody else comes.
 std::string RunCore::NobodySuits() const {
   if (tasks_.out() > 0 || tasks_.waiting() > 0 || tasks_.ready() == 0 || drained_) return {};
-  const Class* left = nullptr;
+  const TaskClass* left = nullptr;
   const Worker* largest = nullptr;
   for (ClassId of = 0; of < classes_.size(); ++of) {
     if (tasks_.ready_of(of) == 0) continue;
@@ -221,7 +221,7 @@ WorkLeft RunCore::demand(size_t pool) {
   double shared = 0;
   double seconds = 0;
   for (ClassId of = 0; of < classes_.size(); ++of) {
-    const Class& one = classes_[of];
+    const TaskClass& one = classes_[of];
     const uint64_t tasks = tasks_.left_of(of);
     const bool home = std::find(one.homes.begin(), one.homes.end(), pool) != one.homes.end();
     if (!home || tasks == 0) continue;

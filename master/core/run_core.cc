@@ -228,7 +228,7 @@ void RunCore::LookAgain() {
   KeepForWaiting();
   LetSpentGo();
   // Not all of them may have been looked at.
-  if (tasks_.choosy() == 0 && !tasks_.several() && !ends_known_) return;
+  if (tasks_.choosy() == 0 && !tasks_.several() && !KnowsEnds()) return;
   all_dirty_ = true;
   thorough_ = true;
 }
@@ -266,7 +266,7 @@ void RunCore::Flush(Time now) {
   // What is ready may be nothing for those that idle: that is looked at now and then.
   const bool all_out = tasks_.ready() <= tasks_.choosy();
   if (all_out || (tasks_.several() && thorough)) dispatcher.Retract();
-  if (thorough && ends_known_) dispatcher.RetractLate();
+  if (thorough && KnowsEnds()) dispatcher.RetractLate();
 }
 
 std::optional<std::string> RunCore::End() const {

@@ -20,24 +20,10 @@
 #include "master/core/ledger.h"
 #include "master/core/outbox.h"
 #include "master/core/recovered.h"
+#include "master/core/task_class.h"
 #include "master/core/task_table.h"
 
 namespace cq {
-
-/// How long tasks take: a mean over about the last thousand, which follows a run whose rows change
-/// their nature. Zero: nobody knows.
-struct Pace {
-  uint64_t tasks = 0;
-  std::chrono::nanoseconds mean{};
-  /// The last ones, and how many there were.
-  std::array<std::chrono::nanoseconds, 64> last{};
-  uint64_t ended = 0;
-
-  /// So many took so long together.
-  void Learn(std::chrono::microseconds wall, uint64_t count);
-  /// What 95 % of the last ones took at most; zero: there are fewer than five.
-  std::chrono::nanoseconds Most() const;
-};
 
 /// What a core decides about one run: its tasks, from the first attempt to the durable outcome. Of
 /// connections it knows nothing.
@@ -120,18 +106,6 @@ class RunCore final : public Tenant {
     /// To whom the acknowledgement goes; none for what came from a file.
     std::optional<WorkerRef> worker;
     Time since{};
-  };
-
-  /// What tasks of one class have in common.
-  struct Class {
-    TaskRequest request;
-    /// The pools for which they are work; none: nobody has what they ask for.
-    std::vector<size_t> homes;
-    Pace pace;
-    /// Since when some are ready and none was given out.
-    std::optional<Time> waits_since;
-    /// The worker that was kept for it last.
-    uint64_t kept = 0;
   };
 
   Lane& lane(const Worker& worker) { return lanes_[worker.index]; }
@@ -247,13 +221,8 @@ class RunCore final : public Tenant {
 
   // Workers whose time ends (time_left.cc).
   Time Estimate(ClassId of) const;
-  /// The longest that workers may live in all, and had when they were looked at; zero: nobody's end
-  /// is known.
-  struct LongestLife {
-    Time all{};
-    Time left{};
-  };
   LongestLife LongestOf(ClassId of) const;
+  bool KnowsEnds() const;
   bool IsInTime(const Worker& worker, ClassId of, Time estimate, uint64_t rounds) const;
   /// That what it is given next ends in its time, as far as anybody can tell.
   bool HasTimeFor(const Worker& worker, ClassId of) const;
@@ -297,12 +266,10 @@ class RunCore final : public Tenant {
   WorkerTable& workers_;
   Outbox& out_;
   TaskTable tasks_;
-  std::vector<Class> classes_;
+  std::vector<TaskClass> classes_;
   std::vector<bool> closed_pools_;
   /// By pool.
   std::vector<LongestLife> longest_;
-  /// Some worker's end is known.
-  bool ends_known_ = false;
   /// By worker.
   std::vector<Lane> lanes_;
   /// Of those that are forgotten.

@@ -24,20 +24,19 @@ void RunCore::OnTimeLeft(Time now, const std::string& allocation, Time left, Tim
     LongestLife& longest = longest_[*pool];
     longest.all = std::max(longest.all, worker->lives);
     longest.left = std::max(longest.left, left);
-    ends_known_ = true;
   }
 }
 
 // Of those that were not tried yet, or whose end was no wall.
 Time RunCore::Estimate(ClassId of) const {
-  const Class& one = classes_[of];
+  const TaskClass& one = classes_[of];
   if (one.request.time_ms > 0) return std::chrono::milliseconds(one.request.time_ms);
   const Time own = tasks_.several() ? one.pace.Most() : Time{};
   return own > Time{} ? own : pace_.Most();
 }
 
 // Of the pools for which such tasks are work; of all, if they are no pool's.
-RunCore::LongestLife RunCore::LongestOf(ClassId of) const {
+LongestLife RunCore::LongestOf(ClassId of) const {
   LongestLife longest;
   const auto& homes = classes_[of].homes;
   for (size_t pool = 0; pool < longest_.size(); ++pool) {
@@ -47,6 +46,11 @@ RunCore::LongestLife RunCore::LongestOf(ClassId of) const {
     longest.left = std::max(longest.left, longest_[pool].left);
   }
   return longest;
+}
+
+bool RunCore::KnowsEnds() const {
+  return std::any_of(longest_.begin(), longest_.end(),
+                     [](const LongestLife& one) { return one.all > Time{}; });
 }
 
 // `rounds`: as many of them one after the other.

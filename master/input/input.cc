@@ -315,7 +315,12 @@ std::optional<double> ParseCost(const std::string& text) {
   double cost = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), cost);
   const bool whole = error == std::errc() && end == text.data() + text.size();
-  return whole && !std::isnan(cost) ? std::optional(cost) : std::nullopt;
+  if (whole) return !std::isnan(cost) ? std::optional(cost) : std::nullopt;
+  try {
+    return std::chrono::duration<double>(ParseDuration(text, "--cost")).count();
+  } catch (const UsageError&) {
+    return std::nullopt;
+  }
 }
 
 namespace {

@@ -67,7 +67,7 @@ InputSummary ReadInput(const InputOptions& options);
 /// The rows of a run. Throws Error where they cannot be read.
 Fd OpenRows(const std::string& path);
 
-/// The number in a column of costs.
+/// What stands in a column of costs: a number, in whatever unit, or a duration, then in seconds.
 std::optional<double> ParseCost(const std::string& text);
 
 /// The rows of the run directory's copy, by task number, as they are asked for: in order while

@@ -93,19 +93,14 @@ TaskRequest RowRequests::Of(const std::vector<std::string>& fields) const {
 }
 
 uint32_t ClassFinder::Intern(const TaskRequest& request) {
-  const auto [known, is_new] = known_.try_emplace(request, static_cast<uint32_t>(known_.size()));
-  if (is_new && HomesOf(request, pools_).empty()) {
-    known_.erase(known);
-    throw UsageError(
-        fmt::format("it asks for {}: {}", Describe(request), WhyHomeless(request, pools_)));
-  }
-  return known->second;
+  return known_.try_emplace(request, static_cast<uint32_t>(known_.size())).first->second;
 }
 
 // As it would be, if it is work for the same pools then; else up to what these have.
 TaskRequest ClassFinder::Rounded(TaskRequest request) const {
   const auto homes = HomesOf(request, pools_);
   request.memory_bytes = RoundedSize(request.memory_bytes);
+  // That of rows that do not ask is nobody's to say.
   if (!homes.empty() && HomesOf(request, pools_) != homes) {
     request.memory_bytes = *pools_[homes[0]].capacity.memory_bytes;
   }
@@ -116,7 +111,11 @@ void ClassFinder::Add(TaskId task, const TaskRequest& request) {
   TaskRequest asked = request;
   asked.time_ms = RoundedTime(asked.time_ms);
   const auto homes = HomesOf(request, pools_);
-  if (!homes.empty() && HomesOf(asked, pools_) != homes) asked.time_ms = pools_[homes[0]].time_ms;
+  if (homes.empty()) {
+    throw UsageError(
+        fmt::format("it asks for {}: {}", Describe(request), WhyHomeless(request, pools_)));
+  }
+  if (HomesOf(asked, pools_) != homes) asked.time_ms = pools_[homes[0]].time_ms;
   if (of_.size() < task) of_.resize(task);
   of_[task - 1] = Intern(known_.size() > kExactMax ? Rounded(std::move(asked)) : asked);
 }

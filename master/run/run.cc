@@ -193,14 +193,14 @@ class RowsRun {
   }
 
   void Order() {
-    if (!requests_.vary()) order_.requests.classes = {ConstantRequest(requests_, plans_)};
-    if (!cost_column_ && !group_column_ && !requests_.vary()) return;
-    const std::string copy = File("params.csv");
-    OrderOptions options{cost_column_, group_column_, {}, KindsOf(plans_)};
-    if (requests_.vary()) options.requests = requests_;
-    RequestClasses constant = std::move(order_.requests);
-    order_ = OrderTasks(copy, options_.input.empty() ? copy : options_.input, ranges_, options);
-    if (!requests_.vary()) order_.requests = std::move(constant);
+    const bool vary = requests_.vary();
+    if (cost_column_ || group_column_ || vary) {
+      const std::string copy = File("params.csv");
+      order_ = OrderTasks(
+          copy, options_.input.empty() ? copy : options_.input, ranges_,
+          {cost_column_, group_column_, vary ? requests_ : RequestTexts(), KindsOf(plans_)});
+    }
+    if (!vary) order_.requests.classes = {ConstantRequest(requests_, plans_)};
   }
 
   // ---- going on with a run ----

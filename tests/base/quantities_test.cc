@@ -30,8 +30,16 @@ TEST(QuantitiesTest, DurationsNeedAUnitOrAreATimeOfTheClock) {
   EXPECT_EQ(ParseDuration("2d", "--lease"), hours(48));
   EXPECT_EQ(ParseDuration("16:00:07", "--lease"), hours(16) + seconds(7));
   EXPECT_EQ(ParseDuration("0s", "--lease"), seconds(0));
-  for (const char* bad : {"", "5", "s", "-1s", "1.5h", "1:60:00", "1:00:60", "1:0:00", "1:00",
-                          "3 s", "3S", "99999999999999999999s", "36601d", "9000000000:00:00"}) {
+  for (const char* bad : {"", "5", "s", "-1s", "1.5", "1:60:00", "1:00:60", "1:0:00", "1:00", "3 s",
+                          "3S", "99999999999999999999s", "36601d", "9000000000:00:00"}) {
+    EXPECT_EQ(ErrorOf([&] { ParseDuration(bad, "--lease"); }).find("--lease '"), 0u) << bad;
+  }
+}
+
+TEST(QuantitiesTest, DurationsMayHaveDecimals) {
+  EXPECT_EQ(ParseDuration("1.5h", "--lease"), std::chrono::minutes(90));
+  EXPECT_EQ(ParseDuration("0.25s", "--lease"), std::chrono::milliseconds(250));
+  for (const char* bad : {"1.5", "1.5:00:00", "1.h.", ".5h"}) {
     EXPECT_EQ(ErrorOf([&] { ParseDuration(bad, "--lease"); }).find("--lease '"), 0u) << bad;
   }
 }

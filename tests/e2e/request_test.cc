@@ -180,6 +180,11 @@ TEST_F(RequestTest, APlanSaysHowManyWorkersADeadlineNeeds) {
         "\n  2 workers are done after "}) {
     EXPECT_NE(ended.out.find(text), std::string::npos) << text << " in\n" << ended.out;
   }
+  // As in the results of a run that is not over.
+  WriteFile(directory_.File("costs.csv"), csv + "pending,,4\n");
+  const Ended part = Cq(plan, directory_.path());
+  EXPECT_EQ(part.status, 0) << part.err;
+  EXPECT_NE(part.err.find("1 of 1739 rows have no cost"), std::string::npos) << part.err;
   Words late = plan;
   late.back() = "13h";
   const Ended missed = Cq(late, directory_.path());

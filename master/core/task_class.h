@@ -1,0 +1,47 @@
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "protocol/task_request.h"
+
+namespace cq {
+
+/// How long tasks take: a mean over about the last thousand, which follows a run whose rows change
+/// their nature. Zero: nobody knows.
+struct Pace {
+  uint64_t tasks = 0;
+  std::chrono::nanoseconds mean{};
+  /// The last ones, and how many there were.
+  std::array<std::chrono::nanoseconds, 64> last{};
+  uint64_t ended = 0;
+
+  /// So many took so long together.
+  void Learn(std::chrono::microseconds wall, uint64_t count);
+  /// What 95 % of the last ones took at most; zero: there are fewer than five.
+  std::chrono::nanoseconds Most() const;
+};
+
+/// What tasks of one class have in common.
+struct TaskClass {
+  TaskRequest request;
+  /// The pools for which they are work; none: nobody has what they ask for.
+  std::vector<size_t> homes;
+  Pace pace;
+  /// Since when some are ready and none was given out.
+  std::optional<std::chrono::nanoseconds> waits_since;
+  /// The worker that was kept for it last.
+  uint64_t kept = 0;
+};
+
+/// The longest that workers of a pool may live in all, and had when they were looked at; zero:
+/// nobody's end is known.
+struct LongestLife {
+  std::chrono::nanoseconds all{};
+  std::chrono::nanoseconds left{};
+};
+
+}  // namespace cq
