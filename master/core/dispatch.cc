@@ -146,13 +146,13 @@ void Dispatcher::Send(Worker& worker, struct Give& give) {
 // What was tried comes before what is fresh; of that so many at most.
 AttemptSpan Dispatcher::PopFor(Worker& worker, uint64_t most) {
   constexpr AttemptSpan kNothing{0, 0, 0};
+  // Of one class what is true of one is true of all.
+  if (!run_.tasks_.several() && run_.RoomFor(worker, 0) == RunCore::Room::kNone) return kNothing;
   if (const auto task = PopTried(worker)) return {*task, 0};
   if (run_.tasks_.sections() > 0) {
     const auto task = PopOfSection(worker);
     return task ? AttemptSpan{*task, 0} : kNothing;
   }
-  // Without an order by classes they are all of the first.
-  if (run_.RoomFor(worker, 0) == RunCore::Room::kNone) return kNothing;
   const AttemptSpan fresh = run_.tasks_.PopFresh(most);
   CQ_ASSERT(fresh.count == 0 || fresh.last().task <= run_.tasks_.mark(),
             "task {} goes out above the mark {}", fresh.last().task, run_.tasks_.mark());

@@ -102,6 +102,13 @@ TEST_F(TimeLeftTest, WhatWaitsBehindOthersIsAskedBack) {
   const auto asked = All<cq::Retract>(Alive(seconds(32)));
   ASSERT_EQ(asked.size(), 1u);
   EXPECT_EQ(std::get<cq::Retract>(asked[0].message).attempts, std::vector<AttemptRef>{waits});
+  // It does not come back to whom it was taken from.
+  const auto back =
+      Report(1, Returned{kRun, {{waits.task, waits.attempt, ReturnReason::kRetracted, 0, {}}}});
+  EXPECT_TRUE(Given(back, 1).empty());
+  Come(2, seconds(100));
+  ASSERT_FALSE(held_[2].empty());
+  EXPECT_EQ(held_[2][0].task, waits.task);
 }
 
 // Its scheduler says so only later.
