@@ -18,6 +18,7 @@ namespace cq {
 namespace {
 
 constexpr const char* kDefaultPool = "default";
+constexpr const char* kGpu = "gpu";
 /// The numbers of a pool's local workers: it may replace them for ever.
 constexpr unsigned kNumbersOfPool = 1'000'000;
 
@@ -57,7 +58,7 @@ void FillCapacity(PoolOptions& plan) {
     if (!has.cpus) has.cpus = std::max(UsableCpus() / plan.workers, 1u);
     if (!has.memory_bytes) has.memory_bytes = UsableMemory() / plan.workers;
     const uint64_t gpus = VisibleGpus(true).size();
-    if (gpus > 0 && plan.workers == 1 && !plan.named) has.needs.try_emplace("gpu", gpus);
+    if (gpus > 0 && plan.workers == 1 && !plan.named) has.needs.try_emplace(kGpu, gpus);
     return;
   }
   if (!has.cpus) has.cpus = TemplateCpus(plan).value_or(plan.slots);
@@ -77,8 +78,21 @@ void AskScheduler(PoolOptions& plan, const RunPool& pool) {
   if (pool.time.count() > 0) {
     ask("time", std::to_string(std::chrono::ceil<std::chrono::minutes>(pool.time).count()));
   }
-  const auto gpus = pool.resources.find("gpu");
+  const auto gpus = pool.resources.find(kGpu);
   if (gpus != pool.resources.end()) ask("gpu", std::to_string(gpus->second));
+}
+
+void RequireOfThisMachine(const RunPool& pool) {
+  if (!pool.template_values.empty()) {
+    throw UsageError(fmt::format("--pool {}: set.{} is for the template of a batch scheduler",
+                                 pool.name, pool.template_values.begin()->first));
+  }
+  if (pool.resources.contains(kGpu) && pool.workers.value_or(1) > 1) {
+    throw UsageError(
+        fmt::format("--pool {}: {} workers on this machine would each have the same GPUs: "
+                    "workers=1, and as many slots as run at a time",
+                    pool.name, *pool.workers));
+  }
 }
 
 PoolOptions PlanNamed(const RunOptions& options, const RunPool& pool) {
@@ -103,20 +117,11 @@ PoolOptions PlanNamed(const RunOptions& options, const RunPool& pool) {
     throw UsageError(fmt::format("--pool {}: on {} it needs workers=N or workers=MIN:MAX",
                                  pool.name, own.scheduler));
   }
-  // The machine is no batch system's.
   if (traits.same_host) {
+    RequireOfThisMachine(pool);
+    // What the run's other pools tell a batch system.
     own.template_values.clear();
     own.template_file.clear();
-    if (!pool.template_values.empty()) {
-      throw UsageError(fmt::format("--pool {}: set.{} is for the template of a batch scheduler",
-                                   pool.name, pool.template_values.begin()->first));
-    }
-    if (!pool.resources.empty() && pool.workers.value_or(1) > 1) {
-      throw UsageError(fmt::format(
-          "--pool {}: {} workers on this machine would each have all of its '{}': workers=1, and "
-          "as many slots as run at a time",
-          pool.name, *pool.workers, pool.resources.begin()->first));
-    }
   }
   PoolOptions plan = PlanPool(own);
   plan.name = pool.name;
@@ -131,18 +136,17 @@ PoolOptions PlanNamed(const RunOptions& options, const RunPool& pool) {
 }
 
 // Two pools of this machine would give away the same ones.
-void RequireApart(const std::vector<PoolOptions>& plans) {
-  std::map<std::string, std::string> taken;
+void RequireGpusApart(const std::vector<PoolOptions>& plans) {
+  const PoolOptions* other = nullptr;
   for (const PoolOptions& plan : plans) {
-    if (!TraitsOf(plan.scheduler).same_host) continue;
-    for (const auto& [name, count] : plan.capacity.needs) {
-      const auto [other, is_new] = taken.try_emplace(name, plan.name);
-      if (is_new) continue;
+    if (!TraitsOf(plan.scheduler).same_host || !plan.capacity.needs.contains(kGpu)) continue;
+    if (other != nullptr) {
       throw UsageError(fmt::format(
-          "the pools '{}' and '{}' are both on this machine, and would give the same '{}' to two "
-          "tasks: put all of it in one of them",
-          other->second, plan.name, name));
+          "the pools '{}' and '{}' are both on this machine, and would give the same GPU to two "
+          "tasks: put all of them in one of these pools",
+          other->name, plan.name));
     }
+    other = &plan;
   }
 }
 
@@ -198,7 +202,7 @@ std::vector<PoolOptions> PlanPools(const RunOptions& options) {
     plan.named = !options.pools.empty();
     if (Asks(options)) FillCapacity(plan);
   }
-  RequireApart(plans);
+  RequireGpusApart(plans);
   return plans;
 }
 

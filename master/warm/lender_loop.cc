@@ -249,10 +249,10 @@ void LenderLoop::Finish(int status, const std::string& reason) {
 
 void LenderLoop::LookAtIdleness() {
   const auto now = Clock::now();
-  if (!runs_.empty() || core_.lender().loans() > 0) busy_ = now;
+  // Nobody could ask before it was ready.
+  if (!ready_ || !runs_.empty() || core_.lender().loans() > 0) busy_ = now;
   if (!ready_ && (!options_.pool.same_host || core_.workers() >= options_.pool.workers)) {
     ready_ = true;
-    busy_ = now;
     if (options_.ready) options_.ready();
   }
   const auto limit = options_.idle_timeout;

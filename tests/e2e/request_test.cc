@@ -145,8 +145,9 @@ TEST_F(RequestTest, WhatIsNoPoolIsSaid) {
   refused({"--pool", "a:cpus"}, "--pool a 'cpus'");
   refused({"--pool", "a b:cpus=1"}, "a pool's name is up to 64 letters");
   refused({"--pool", "default:cpus=1", "-w", "1"}, "there are two pools 'default'");
-  refused({"--pool", "a:workers=2,gpu=1"}, "2 workers on this machine would each have all of its");
-  refused({"--pool", "a:gpu=1", "--pool", "b:gpu=1"}, "would give the same 'gpu' to two tasks");
+  refused({"--pool", "a:workers=2,gpu=1"},
+          "2 workers on this machine would each have the same GPUs");
+  refused({"--pool", "a:gpu=1", "--pool", "b:gpu=1"}, "would give the same GPU to two tasks");
   refused({"--pool", "a:scheduler=slurm"}, "on slurm it needs workers=N");
   refused({"--pool", "a:scheduler=none"}, "none");
   WriteFile(directory_.File("bad.toml"), "[pool.a]\nslots = \n");
