@@ -9,6 +9,8 @@ namespace cq {
 extern const Subcommand kRun;
 extern const Subcommand kResume;
 extern const Subcommand kStatus;
+extern const Subcommand kExplain;
+extern const Subcommand kScale;
 extern const Subcommand kLog;
 extern const Subcommand kQuery;
 extern const Subcommand kExport;

@@ -15,12 +15,12 @@
 
 namespace cq {
 
-std::string AskMaster(const std::string& run_dir, RequestKind kind) {
+std::string AskMaster(const std::string& run_dir, RequestKind kind, const std::string& text) {
   using Clock = std::chrono::steady_clock;
   const ConnectionFile file = ReadConnectionFile(run_dir + "/connect.json");
   Link link;
   link.Connect(file, false);
-  link.Send({}, Encode({}, FromWorker(Request{file.run, kind, {}})));
+  link.Send({}, Encode({}, FromWorker(Request{file.run, kind, text})));
   std::string answer;
   // A large journal takes a while to copy.
   const auto patience = std::chrono::seconds(kind == RequestKind::kCopy ? 300 : 10);

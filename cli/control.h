@@ -9,7 +9,8 @@ namespace cq {
 
 /// Asks the live master of a run, as its connection file says where it is. Returns the whole
 /// answer. Throws Error if nobody answers within 10 s, or with what the master says is wrong.
-std::string AskMaster(const std::string& run_dir, RequestKind kind);
+/// `text`: what it is to be told.
+std::string AskMaster(const std::string& run_dir, RequestKind kind, const std::string& text = {});
 
 /// The journal of a run, to be read. Where a live master keeps it to itself, since its file system
 /// shares no memory, the master is asked for a copy. Throws Error.

@@ -143,4 +143,15 @@ Words OptionsOf(const CommandLine& line, const po::options_description& options)
   return words;
 }
 
+std::optional<std::string> RecordedOption(Database& journal, const std::string& name) {
+  const OrderedJson record = TryParseJson(MetaText(journal, "record"));
+  if (!record.is_object() || !record.contains("options")) return std::nullopt;
+  const std::string prefix = fmt::format("--{}=", name);
+  std::optional<std::string> value;
+  for (const std::string& word : ListOfJson(record["options"])) {
+    if (word.starts_with(prefix)) value = word.substr(prefix.size());
+  }
+  return value;
+}
+
 }  // namespace cq

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <boost/program_options.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "cli/options.h"
 #include "cq/run.h"
+#include "master/journal/database.h"
 
 // The command line of a run, as its journal keeps it for whoever goes on with the run.
 namespace cq {
@@ -22,5 +24,8 @@ CommandLine WithRecorded(const std::string& run_dir, const CommandLine& line,
 /// The words of a line that are options, without the positional ones.
 std::vector<std::string> OptionsOf(const CommandLine& line,
                                    const boost::program_options::options_description& options);
+
+/// The value of an option as the run's journal recorded it last, if it was given.
+std::optional<std::string> RecordedOption(Database& journal, const std::string& name);
 
 }  // namespace cq

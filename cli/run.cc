@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "cli/commands.h"
 #include "cli/control.h"
+#include "cli/efficiency.h"
 #include "cli/interrupts.h"
 #include "cli/progress.h"
 #include "cli/recorded.h"
@@ -60,6 +61,9 @@ constexpr HelpPage kResumeHelp = {
     "run it runs nothing and exits as that run did. Exit status: as 'cq run'.",
     "cq resume params.cq --failed -w 8"};
 
+/// Less of slots' time, in seconds, is not worth thinking about.
+constexpr double kWorthALine = 60;
+
 void PrintJson(const RunSummary& summary) {
   OrderedJson json = {{"status", summary.status}, {"tasks", summary.tasks}};
   for (size_t i = 0; i < summary.outcomes.size(); ++i) {
@@ -87,6 +91,10 @@ void SayEnd(ProgressPrinter& printer, const RunSummary& summary) {
   text += fmt::format("; {:.2f} s; results in {}", summary.seconds,
                       summary.output == "-" ? "standard output" : summary.output);
   printer.Say(text);
+  const SlotTime& time = summary.slot_time;
+  if (time.run + time.overhead + time.idle + time.lost >= kWorthALine) {
+    printer.Say(EfficiencyLine(time));
+  }
   const std::string run = ShellQuote(summary.run_dir);
   if (summary.tasks == 0) printer.Warning("nothing was run: the input has no rows");
   if (!summary.reason.empty()) printer.Warning(summary.reason);

@@ -1,12 +1,20 @@
 #include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <thread>
 
 #include "base/json.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/control.h"
+#include "cli/efficiency.h"
 #include "cli/run_lookup.h"
 #include "cq/error.h"
 #include "master/journal/database.h"
+#include "master/journal/recovery.h"
 #include "master/journal/run_definition.h"
 #include "master/run/export.h"
 #include "master/run/run_directory.h"
@@ -18,92 +26,68 @@ namespace po = boost::program_options;
 
 constexpr HelpPage kStatusHelp = {
     "cq status [RUN] [options]",
-    "Says how far a run is. RUN is the run's directory; without it, the only *.cq here, or the "
-    "newest.\n"
+    "Says how far a run is, and while it runs what goes on: how fast it is and how long it takes "
+    "still, what would\n"
+    "make it faster, its pools, workers and longest rows. RUN is the run's directory; without it, "
+    "the only *.cq\n"
+    "here, or the newest.\n"
     "Exit status: 0 finished, all ok; 1 finished with failures; 4 running; 5 interrupted.",
-    "cq status params.cq"};
+    "cq status params.cq --watch"};
 
-}  // namespace
-
-namespace {
-
-std::string ShownMicroseconds(double us) {
-  if (us < 1e3) return fmt::format("{:.1f} µs", us);
-  if (us < 1e6) return fmt::format("{:.2f} ms", us / 1e3);
-  return fmt::format("{:.2f} s", us / 1e6);
-}
-
-struct Stage {
-  const char* name;
-  double us;
-  const char* about;
-};
-
-// What a task costs beside its own time is what its slot does meanwhile: starting and ending it,
-// and waiting for the next one. The rest goes on beside the slots.
-int ShowOverhead(Database& journal, const std::string& run, bool json) {
-  auto row = journal.Prepare(
-      "SELECT sum(tasks), sum(idle_us), sum(queue_us), sum(spawn_us), sum(run_us), sum(wire_us),"
-      " sum(record_us) FROM ledgers");
-  row.Step();
-  const auto tasks = static_cast<double>(row.Int(0));
-  if (tasks == 0) {
-    throw UsageError(fmt::format("'{}': no task has ended yet that could be accounted for", run));
-  }
-  const auto mean = [&](int column) { return static_cast<double>(row.Int(column)) / tasks; };
-  const Stage stages[] = {
-      {"queue", mean(2), "at its worker, while the slots there are busy"},
-      {"wire", mean(5), "on its way to the worker, and its result's way back"},
-      {"spawn", mean(3), "its slot starts and ends its process, or calls its program"},
-      {"run", mean(4), "its own time"},
-      {"record", mean(6), "until its result is durable"},
-      {"idle", mean(1), "a slot without a task"},
-  };
-  const double overhead = mean(3) + mean(1);
-  const double efficient = 19 * overhead;
-  const double efficiency = mean(4) / (mean(4) + overhead);
-  if (json) {
-    OrderedJson out = {{"tasks", row.Int(0)}};
-    for (const Stage& stage : stages) out[fmt::format("{}_us", stage.name)] = stage.us;
-    out["efficiency"] = efficiency;
-    out["efficient_from_us"] = efficient;
-    fmt::print("{}\n", JsonText(out));
-    return 0;
-  }
-  fmt::print("{}: means over {} tasks\n", run, row.Int(0));
-  for (const Stage& stage : stages) {
-    // The sign for micro takes two bytes, and one column.
-    const std::string shown = ShownMicroseconds(stage.us);
-    const size_t width = 12 + (shown.find("µ") != std::string::npos ? 1 : 0);
-    fmt::print("  {:<7}{:>{}}  {}\n", stage.name, shown, width, stage.about);
-  }
-  fmt::print(
-      "slots spent {:.1f} % of their time on the tasks themselves; with {} of overhead a task, "
-      "they "
-      "spend 95 % from {} a task on\n",
-      100 * efficiency, ShownMicroseconds(overhead), ShownMicroseconds(efficient));
-  return 0;
-}
+/// What people are shown; --json has all.
+constexpr size_t kRowsShown = 10;
+constexpr size_t kWorkersShown = 20;
+constexpr size_t kRowsInJson = 1'000'000;
+constexpr std::chrono::seconds kWatchEvery{2};
 
 po::options_description StatusDescription() {
   po::options_description options("options", 100, 60);
-  options.add_options()("json", "as one JSON object")(
+  options.add_options()("json", "as one JSON object, with all rows that run and all workers")(
+      "watch", "again every 2 s, until the run ends")(
+      "efficiency", "what became of the slots' time and the memory, and what to ask for next time")(
       "overhead", "where the time of tasks went, and how long they should be")("help,h",
                                                                                "show this page");
   return options;
 }
 
-int StatusCommandLine(const CommandLine& line) {
-  po::variables_map values;
-  if (!ParseOptions(line, kStatus, values)) return 0;
-  const std::string run = FindRun(Positional(values));
+std::string ShownTime(double seconds) {
+  return DurationText(std::chrono::milliseconds(std::llround(seconds * 1000)));
+}
 
+struct Status {
+  OrderedJson json;
+  /// As the exit status says it.
+  int code = 0;
+};
+
+// What its master says goes on. It may have ended meanwhile, or be one of an older cq.
+OrderedJson LookAt(const std::string& run, size_t rows) {
+  try {
+    return ParseJson(AskMaster(run, RequestKind::kLook, fmt::format(R"({{"rows": {}}})", rows)));
+  } catch (const std::exception& error) {
+    return {{"problem", error.what()}};
+  }
+}
+
+OrderedJson WaitingWorkers(Database& journal) {
+  OrderedJson waits = OrderedJson::array();
+  if (!HasColumn(journal, "workers", "waits_for")) return waits;
+  auto waiting = journal.Prepare(
+      "SELECT worker, host, waits_for FROM workers WHERE ended_us IS NULL AND waits_for != ''"
+      " ORDER BY worker");
+  while (waiting.Step()) {
+    waits.push_back(
+        fmt::format("worker {} on {} {}", waiting.Int(0), waiting.Text(1), waiting.Text(2)));
+  }
+  return waits;
+}
+
+Status StatusOf(const std::string& run, size_t rows_shown) {
   // Before the journal is read: a master that ends in between has written everything by then.
   const bool live = HeldByMaster(run);
   Database journal = OpenToRead(run);
-  if (values.count("overhead") > 0) return ShowOverhead(journal, run, values.count("json") > 0);
   const RunDefinition definition = ReadDefinition(journal);
-  OrderedJson counts;
+  OrderedJson counts = OrderedJson::object();
   uint64_t done = 0;
   uint64_t ok = 0;
   auto rows = journal.Prepare("SELECT outcome, count(*) FROM results GROUP BY outcome ORDER BY 1");
@@ -114,46 +98,136 @@ int StatusCommandLine(const CommandLine& line) {
     if (rows.Int(0) == 0) ok = count;
   }
   const uint64_t tasks = definition.tasks();
-  const int status = live ? 4 : done < tasks ? 5 : ok < tasks ? 1 : 0;
-  const char* state = live ? "running" : done < tasks ? "interrupted" : "finished";
-  OrderedJson waits = OrderedJson::array();
-  // One of an older cq has no such column.
-  const bool tells = journal
-                         .Prepare(
-                             "SELECT 1 FROM pragma_table_info('workers') WHERE name ="
-                             " 'waits_for'")
-                         .Step();
-  auto waiting = journal.Prepare(
-      !tells
-          ? "SELECT 0, '', '' WHERE 0"
-          : "SELECT worker, host, waits_for FROM workers WHERE ended_us IS NULL AND waits_for != ''"
-            " ORDER BY worker");
-  while (live && waiting.Step()) {
-    waits.push_back(
-        fmt::format("worker {} on {} {}", waiting.Int(0), waiting.Text(1), waiting.Text(2)));
+  Status status;
+  status.code = live ? 4 : done < tasks ? 5 : ok < tasks ? 1 : 0;
+  status.json = {{"run_dir", JsonOfBytes(run)},
+                 {"state", live           ? "running"
+                           : done < tasks ? "interrupted"
+                                          : "finished"},
+                 {"tasks", tasks},
+                 {"done", done},
+                 {"outcomes", counts}};
+  if (!live) return status;
+  const OrderedJson waits = WaitingWorkers(journal);
+  if (!waits.empty()) status.json["waits"] = waits;
+  status.json["live"] = LookAt(run, rows_shown);
+  return status;
+}
+
+std::string TextOf(const OrderedJson& value) { return PrintableText(value.get<std::string>()); }
+
+void ShowPool(const OrderedJson& pool) {
+  const auto least = pool["least"].get<uint64_t>();
+  const auto most = pool["most"].get<uint64_t>();
+  uint64_t pending = 0;
+  std::string reasons;
+  for (const auto& [reason, workers] : pool["pending"].items()) {
+    pending += workers.get<uint64_t>();
+    reasons += fmt::format("{}{} {}", reasons.empty() ? "" : ", ", workers.get<uint64_t>(), reason);
   }
-  if (values.count("json") > 0) {
-    OrderedJson json = {{"run_dir", JsonOfBytes(run)},
-                        {"state", state},
-                        {"tasks", tasks},
-                        {"done", done},
-                        {"outcomes", counts}};
-    if (!waits.empty()) json["waits"] = waits;
-    fmt::print("{}\n", ShownJson(json));
-    return status;
+  const auto alive = pool["alive"].get<uint64_t>();
+  std::string text = fmt::format("pool {} ({}): {} of {}{} workers", TextOf(pool["pool"]),
+                                 TextOf(pool["scheduler"]), alive - std::min(alive, pending),
+                                 least < most ? fmt::format("{} to ", least) : "", most);
+  if (pending > 0) text += fmt::format(", {} pending ({})", pending, reasons);
+  if (pool.contains("stopped")) {
+    text += fmt::format("; no further one is started: {}", pool["stopped"].get<std::string>());
   }
-  fmt::print("{}: {}, {} of {} tasks done\n", run, state, done, tasks);
-  for (const auto& [name, count] : counts.items()) {
+  fmt::print("  {}\n", PrintableText(text));
+}
+
+void ShowWorker(const OrderedJson& worker) {
+  std::string text =
+      fmt::format("worker {} on {} ({}): {} of {} slots busy, {} tasks",
+                  worker["worker"].get<uint64_t>(), worker["host"].get<std::string>(),
+                  worker["allocation"].get<std::string>(), worker["busy"].get<uint64_t>(),
+                  worker["slots"].get<uint64_t>(), worker["tasks"].get<uint64_t>());
+  if (worker.contains("seconds_left")) {
+    text += fmt::format(", {} left", ShownTime(worker["seconds_left"].get<double>()));
+  }
+  if (worker.contains("state")) text += "; " + worker["state"].get<std::string>();
+  fmt::print("  {}\n", PrintableText(text));
+}
+
+void ShowLive(const OrderedJson& live) {
+  if (live.contains("problem")) {
+    fmt::print("  {}\n", TextOf(live["problem"]));
+    return;
+  }
+  if (live.contains("rate")) {
+    const auto rate = live["rate"].get<double>();
+    std::string text = fmt::format("{:.{}f} tasks/s", rate, rate < 10 ? 2 : 0);
+    if (live.contains("left")) {
+      text += fmt::format(", {} to {} left if the rows to come are as the last ones",
+                          ShownTime(live["left"][0].get<double>()),
+                          ShownTime(live["left"][1].get<double>()));
+    }
+    fmt::print("  {}\n", text);
+  }
+  if (!live["bound"].get<std::string>().empty()) {
+    fmt::print("  waits for {}\n", TextOf(live["bound"]));
+  }
+  for (const OrderedJson& pool : live["pools"]) ShowPool(pool);
+  size_t workers = 0;
+  for (const OrderedJson& worker : live["workers"]) {
+    if (workers++ < kWorkersShown) ShowWorker(worker);
+  }
+  if (workers > kWorkersShown) fmt::print("  and {} other workers\n", workers - kWorkersShown);
+  for (const OrderedJson& row : live["rows"]) {
+    fmt::print("  task {} runs for {} on {} (worker {})\n", row["task"].get<uint64_t>(),
+               ShownTime(row["seconds"].get<double>()), TextOf(row["host"]),
+               row["worker"].get<uint64_t>());
+  }
+  const auto running = live["running"].get<uint64_t>();
+  if (running > live["rows"].size()) {
+    fmt::print("  and {} other tasks run\n", running - live["rows"].size());
+  }
+}
+
+void Show(const std::string& run, const OrderedJson& status) {
+  const auto tasks = status["tasks"].get<uint64_t>();
+  const auto done = status["done"].get<uint64_t>();
+  fmt::print("{}: {}, {} of {} tasks done\n", run, status["state"].get<std::string>(), done, tasks);
+  for (const auto& [name, count] : status["outcomes"].items()) {
     fmt::print("  {:<10} {}\n", name, count.get<uint64_t>());
   }
   if (done < tasks) fmt::print("  {:<10} {}\n", "pending", tasks - done);
-  for (const auto& text : waits) fmt::print("  {}\n", PrintableText(text.get<std::string>()));
-  return status;
+  for (const auto& text : status.value("waits", OrderedJson::array())) {
+    fmt::print("  {}\n", TextOf(text));
+  }
+  if (status.contains("live")) ShowLive(status["live"]);
+}
+
+int StatusCommandLine(const CommandLine& line) {
+  po::variables_map values;
+  if (!ParseOptions(line, kStatus, values)) return 0;
+  const std::string run = FindRun(Positional(values));
+  const bool json = values.count("json") > 0;
+  if (values.count("overhead") > 0 || values.count("efficiency") > 0) {
+    Database journal = OpenToRead(run);
+    return values.count("overhead") > 0 ? ShowOverhead(journal, run, json)
+                                        : ShowEfficiency(journal, run, json);
+  }
+  const bool terminal = isatty(STDOUT_FILENO) == 1;
+  for (;;) {
+    const Status status = StatusOf(run, json ? kRowsInJson : kRowsShown);
+    const bool again = values.count("watch") > 0 && status.code == 4;
+    if (json) {
+      fmt::print("{}\n", ShownJson(status.json));
+    } else {
+      if (values.count("watch") > 0 && terminal) fmt::print("\033[H\033[J");
+      Show(run, status.json);
+      if (again && !terminal) fmt::print("\n");
+    }
+    std::fflush(stdout);
+    if (!again) return status.code;
+    std::this_thread::sleep_for(kWatchEvery);
+  }
 }
 
 }  // namespace
 
-const Subcommand kStatus = {"status", "say how far a run is", kStatusHelp, StatusDescription,
-                            StatusCommandLine};
+const Subcommand kStatus = {"status", "say how far a run is, and what goes on", kStatusHelp,
+                            StatusDescription, StatusCommandLine};
 
 }  // namespace cq

@@ -152,9 +152,16 @@ struct Output {
   bool operator==(const Output&) const = default;
 };
 
-enum class RequestKind : uint8_t { kDrain = 0, kStop = 1, kCopy = 2 };
+enum class RequestKind : uint8_t {
+  kDrain = 0,
+  kStop = 1,
+  kCopy = 2,
+  kLook = 3,
+  kWhy = 4,
+  kResize = 5
+};
 
-/// Of another program of the run's user: `cq cancel`, `cq query`.
+/// Of another program of the run's user: `cq cancel`, `cq query`, `cq status`, ….
 struct Request {
   RunId run = 0;
   RequestKind kind = RequestKind::kDrain;

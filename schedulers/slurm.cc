@@ -605,7 +605,11 @@ class SlurmScheduler : public Scheduler {
 
   bool IsForgotten(const std::string& id, const std::string& cluster) {
     const auto done = Client("scontrol", {"-o", "show", "job", id}, cluster);
-    if (done.status != 0) return done.err.find("Invalid job id") != std::string::npos;
+    // The second of an element that was cancelled while it waited, of an array that goes on.
+    if (done.status != 0) {
+      return done.err.find("Invalid job id") != std::string::npos ||
+             done.out.find(fmt::format("Job {} not found", id)) != std::string::npos;
+    }
     constexpr std::string_view kState = "JobState=";
     size_t at = done.out.find(kState);
     bool ended = at != std::string::npos;

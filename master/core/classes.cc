@@ -39,6 +39,20 @@ std::chrono::nanoseconds Pace::Most() const {
   return *most;
 }
 
+double Pace::Error() const {
+  const auto count = std::min<uint64_t>(ended, last.size());
+  if (count < 2) return 0;
+  const auto n = static_cast<double>(count);
+  double sum = 0;
+  double squares = 0;
+  for (uint64_t i = 0; i < count; ++i) {
+    const double seconds = std::chrono::duration<double>(last[i]).count();
+    sum += seconds;
+    squares += seconds * seconds;
+  }
+  return std::sqrt(std::max(squares - sum * sum / n, 0.0) / (n - 1) / n);
+}
+
 void RunCore::OpenClasses(std::vector<TaskRequest> requests) {
   for (TaskRequest& request : requests) classes_.push_back({std::move(request), {}, {}, {}, 0});
   longest_.resize(options_.pools.size());
@@ -54,8 +68,8 @@ void RunCore::FindHomes() {
   }
 }
 
-void RunCore::OnPoolClosed(size_t pool) {
-  closed_pools_[pool] = true;
+void RunCore::OnPool(size_t pool, bool closed) {
+  closed_pools_[pool] = closed;
   FindHomes();
 }
 
@@ -216,7 +230,6 @@ std::string RunCore::NobodySuits() const {
 
 WorkLeft RunCore::demand(size_t pool) {
   WorkLeft left;
-  const PoolKind& kind = options_.pools[pool];
   double slots = 0;
   double shared = 0;
   double seconds = 0;
@@ -225,9 +238,7 @@ WorkLeft RunCore::demand(size_t pool) {
     const uint64_t tasks = tasks_.left_of(of);
     const bool home = std::find(one.homes.begin(), one.homes.end(), pool) != one.homes.end();
     if (!home || tasks == 0) continue;
-    const uint64_t places = kind.capacity.Places(one.request, kind.slots);
-    const double each =
-        static_cast<double>(kind.slots) / static_cast<double>(std::max<uint64_t>(places, 1));
+    const double each = SlotsOfTask(one, pool);
     left.tasks += tasks;
     slots += static_cast<double>(tasks) * each;
     if (one.homes.size() > 1) {

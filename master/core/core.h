@@ -43,7 +43,7 @@ class Core final : public Employer {
   void OnCancelled(const std::vector<TaskId>& tasks);
   /// No more tasks will be added: the run ends with the last of them.
   void OnClosed() { parts_->run.OnClosed(); }
-  void OnPoolClosed(size_t pool) override { parts_->run.OnPoolClosed(pool); }
+  void OnPool(size_t pool, bool closed) override { parts_->run.OnPool(pool, closed); }
   /// Finish what runs, start nothing more.
   void OnDrain(Time now, const std::string& reason);
   /// End now; what is out stays without outcome.
@@ -76,12 +76,15 @@ class Core final : public Employer {
   std::vector<std::string> Idle(Time now, Time time) const override {
     return parts_->run.Idle(now, time);
   }
+  std::vector<std::string> Emptiest() const override { return parts_->run.Emptiest(); }
   void OnDismissed(const std::string& allocation, const std::string& reason) override {
     parts_->fleet.OnDismissed(allocation, reason);
   }
   bool draining() const override { return !drain_reason().empty(); }
   std::string CommonProblem() const override { return parts_->run.CommonProblem(); }
   Ledger ledger() const { return parts_->run.ledger(); }
+  RunView Look(Time now, size_t rows) { return parts_->run.Look(now, rows); }
+  std::vector<std::string> Explain(Time now, TaskId task) { return parts_->run.Explain(now, task); }
 
   /// Asserts that its books agree. For tests.
   void CheckInvariants();

@@ -3,6 +3,8 @@
 #include <chrono>
 #include <functional>
 #include <map>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "master/core/run_core.h"
@@ -20,6 +22,8 @@ class Dispatcher {
   void Retract();
   /// The same of what would not end before its worker's time is over.
   void RetractLate();
+  /// Why this worker has not been given a task that is ready (`open`: its state, if it was tried).
+  std::string WhyNot(const Worker& worker, const Work* open, ClassId of);
 
  private:
   uint64_t Surplus(const Worker& worker) const;

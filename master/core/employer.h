@@ -42,8 +42,9 @@ class Employer {
   /// Whether one is connected now.
   virtual bool IsConnected(const std::string& allocation) const = 0;
   virtual WorkLeft demand(size_t pool) = 0;
-  /// No further worker of this pool will come: its work is others', if they can do it.
-  virtual void OnPoolClosed(size_t pool) = 0;
+  /// No further worker of this pool will come: its work is others', if they can do it. Or again
+  /// some may.
+  virtual void OnPool(size_t pool, bool closed) = 0;
   /// Grows with whatever workers get done.
   virtual uint64_t progress() = 0;
   /// Those that are connected; and those of them that were not told to go.
@@ -51,6 +52,8 @@ class Employer {
   virtual uint64_t staying() const = 0;
   /// The allocations of those that stay and have had nothing to do for so long.
   virtual std::vector<std::string> Idle(Time now, Time time) const = 0;
+  /// The allocations of those that stay, whoever has least to do first.
+  virtual std::vector<std::string> Emptiest() const = 0;
   /// The workers of this allocation finish what they have, and leave.
   virtual void OnDismissed(const std::string& allocation, const std::string& reason) = 0;
   /// No worker is needed any more.

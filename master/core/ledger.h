@@ -17,6 +17,13 @@ struct Ledger {
   uint64_t wire_us = 0;
   /// From a result to its durability.
   uint64_t record_us = 0;
+  /// Of slots for which there was no task, as their master knows.
+  uint64_t vacant_us = 0;
+  /// CPU time of what ran to its end; what attempts had run that were lost with their workers; and
+  /// the most memory that one had.
+  uint64_t cpu_us = 0;
+  uint64_t lost_us = 0;
+  uint64_t peak_kb = 0;
 };
 
 }  // namespace cq

@@ -49,7 +49,7 @@ class LenderCore final : public Employer {
     const uint64_t wanted = parts_->lender.wanted();
     return {wanted, wanted, 0, {}, {}};
   }
-  void OnPoolClosed(size_t) override {}
+  void OnPool(size_t, bool) override {}
   // What it lends has its own limits.
   void OnTimeLeft(Time, const std::string&, Time, Time) override {}
   uint64_t progress() override { return parts_->lender.ended(); }
@@ -57,6 +57,7 @@ class LenderCore final : public Employer {
   uint64_t staying() const override { return parts_->fleet.staying(); }
   // A warm pool keeps what it has.
   std::vector<std::string> Idle(Time, Time) const override { return {}; }
+  std::vector<std::string> Emptiest() const override { return {}; }
   void OnDismissed(const std::string&, const std::string&) override {}
   bool draining() const override { return parts_->lender.closing(); }
   std::string CommonProblem() const override { return {}; }

@@ -40,6 +40,7 @@ uint64_t RunCore::OnLost(Time now, Worker& worker, const Loss& loss) {
     const auto& run = open.out()->run;
     const bool began = run.has_value();
     const bool was_running = (run && ran[run->slot] == open.attempt) || open.past->suspect != 0;
+    if (run && was_running) lost_ += now - run->since;
     // Of several that may have taken the memory each is tried alone, and none is charged.
     const bool unknown = !began && unreported > 0;
     if (open.past->suspect == 0 && (unknown || (memory && was_running))) {
@@ -57,6 +58,7 @@ uint64_t RunCore::OnLost(Time now, Worker& worker, const Loss& loss) {
   CQ_ASSERT(l.held.empty() && l.running == 0 && l.charged == 0 && l.suspects == 0,
             "worker {} is lost and still holds {} tasks", worker.number, l.held.size());
   l.stale.clear();
+  CountVacant();
   idle_ -= std::exchange(l.idle_slots, 0);
   l.reserved.reset();
   return held.size();

@@ -101,6 +101,8 @@ void RunCore::Learn(const TaskResult& result) {
   const auto wall = std::chrono::microseconds(std::min<uint64_t>(result.wall_us, 1ull << 60));
   pace_.Learn(wall, result.count);
   if (tasks_.several()) classes_[tasks_.ClassOf(result.task)].pace.Learn(wall, result.count);
+  cpu_us_ += result.details->user_us + result.details->system_us;
+  peak_kb_ = std::max(peak_kb_, result.details->max_rss_kb);
 }
 
 // Whether it is of the attempt that is out.

@@ -98,6 +98,7 @@ void RunCore::CountBusy(const Worker& worker) {
   } else if (!l.empty_since) {
     l.empty_since = now_;
   }
+  CountVacant();
   busy_ -= l.busy;
   idle_ -= l.idle_slots;
   const uint64_t places = PlacesOf(worker);
@@ -105,6 +106,12 @@ void RunCore::CountBusy(const Worker& worker) {
   l.idle_slots = places - l.busy;
   busy_ += l.busy;
   idle_ += l.idle_slots;
+}
+
+// Up to now, before the number of idle slots changes.
+void RunCore::CountVacant() {
+  vacant_ += static_cast<int64_t>(idle_) * (now_ - vacant_until_);
+  vacant_until_ = now_;
 }
 
 std::vector<std::string> RunCore::Idle(Time now, Time time) const {
@@ -115,6 +122,23 @@ std::vector<std::string> RunCore::Idle(Time now, Time time) const {
     if (worker.here() && worker.stays() && nothing) idle.push_back(worker.allocation);
   }
   return idle;
+}
+
+std::vector<std::string> RunCore::Emptiest() const {
+  std::vector<const Worker*> workers;
+  for (const Worker& worker : workers_.all()) {
+    if (worker.here() && worker.stays()) workers.push_back(&worker);
+  }
+  std::stable_sort(workers.begin(), workers.end(),
+                   [this](const Worker* a, const Worker* b) { return HasLessToDo(*a, *b); });
+  std::vector<std::string> allocations;
+  for (const Worker* worker : workers) allocations.push_back(worker->allocation);
+  return allocations;
+}
+
+bool RunCore::HasLessToDo(const Worker& a, const Worker& b) const {
+  return std::pair(lane(a).running, lane(a).held.size()) <
+         std::pair(lane(b).running, lane(b).held.size());
 }
 
 std::string RunCore::CommonProblem() const {
@@ -140,6 +164,10 @@ Ledger RunCore::ledger() const {
   const uint64_t there = sum.queue_us + sum.spawn_us + sum.run_us;
   sum.wire_us = us(turnaround_) - std::min(us(turnaround_), there);
   sum.record_us = us(recording_);
+  sum.vacant_us = us(vacant_ + static_cast<int64_t>(idle_) * (now_ - vacant_until_));
+  sum.cpu_us = cpu_us_;
+  sum.lost_us = us(lost_);
+  sum.peak_kb = peak_kb_;
   return sum;
 }
 
@@ -189,10 +217,8 @@ void RunCore::LetGoBeyondLimits() {
       if (!limit.spared.contains(worker.host)) mine.push_back(&worker);
     }
     if (all <= limit.workers) continue;
-    std::stable_sort(mine.begin(), mine.end(), [this](const Worker* a, const Worker* b) {
-      return std::pair(lane(*a).running, lane(*a).held.size()) <
-             std::pair(lane(*b).running, lane(*b).held.size());
-    });
+    std::stable_sort(mine.begin(), mine.end(),
+                     [this](const Worker* a, const Worker* b) { return HasLessToDo(*a, *b); });
     mine.resize(std::min(mine.size(), all - limit.workers));
     for (Worker* worker : mine) fleet_.LetGo(*worker, "its slot is wanted by others");
   }
@@ -224,6 +250,7 @@ void RunCore::OnTick(Time now) {
 }
 
 void RunCore::LookAgain() {
+  tempo_.Note(now_, tasks_.done_count());
   LetGoBeyondLimits();
   KeepForWaiting();
   LetSpentGo();

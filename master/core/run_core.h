@@ -20,6 +20,7 @@
 #include "master/core/ledger.h"
 #include "master/core/outbox.h"
 #include "master/core/recovered.h"
+#include "master/core/run_view.h"
 #include "master/core/task_class.h"
 #include "master/core/task_table.h"
 
@@ -57,8 +58,7 @@ class RunCore final : public Tenant {
   void OnWanted(Time now, TaskId task);
   void OnCancelled(const std::vector<TaskId>& tasks);
   void OnClosed() { options_.open = false; }
-  /// No further worker of this pool will come.
-  void OnPoolClosed(size_t pool);
+  void OnPool(size_t pool, bool closed);
   void OnTimeLeft(Time now, const std::string& allocation, Time left, Time all);
   void OnCommitted(Time now, const Committed& committed);
   struct WorkerLimit {
@@ -92,7 +92,11 @@ class RunCore final : public Tenant {
   const TaskRequest& request(ClassId of) const { return classes_[of].request; }
   std::string CommonProblem() const;
   std::vector<std::string> Idle(Time now, Time time) const;
+  std::vector<std::string> Emptiest() const;
   Ledger ledger() const;
+  /// What goes on, with so many of the rows that run; and why a task has not ended, in lines.
+  RunView Look(Time now, size_t rows);
+  std::vector<std::string> Explain(Time now, TaskId task);
   /// Mean run time of a task so far; zero while unknown.
   std::chrono::nanoseconds mean_task_time() const { return pace_.mean; }
 
@@ -115,6 +119,7 @@ class RunCore final : public Tenant {
   void Reconcile(Worker& worker, const std::vector<Held>& held);
   void ReconcileHeld(Worker& worker, const Held& held, std::vector<AttemptRef>& cancel);
   void CountBusy(const Worker& worker);
+  void CountVacant();
 
   // Reports.
   void Runs(Worker& worker, Work& open, Work::Out::Run run);
@@ -236,6 +241,17 @@ class RunCore final : public Tenant {
   void KeepForWaiting();
   std::string NobodySuits() const;
 
+  // For people (look.cc, explain.cc).
+  /// Why a worker that is not gone takes nothing, or is not heard; empty: it works.
+  std::string StateOf(const Worker& worker) const;
+  const Pace& PaceOf(const TaskClass& one) const;
+  double SlotsOfTask(const TaskClass& one, std::optional<size_t> pool) const;
+  std::optional<std::pair<Time, Time>> TimeToEnd(double worked) const;
+  std::string Bound(const RunView& view) const;
+  void ExplainOut(TaskId task, const Work& open, std::vector<std::string>& lines) const;
+  void ExplainWaiting(const Work& open, std::vector<std::string>& lines) const;
+  void ExplainReady(TaskId task, const Work* open, std::vector<std::string>& lines);
+
   // Workers.
   /// It has room for tasks of this run, now or soon.
   bool MayTake(const Worker& worker) const {
@@ -253,6 +269,7 @@ class RunCore final : public Tenant {
   /// It may take tasks, or other than before.
   void MarkDirty(const Worker& worker);
   void LetGoBeyondLimits();
+  bool HasLessToDo(const Worker& a, const Worker& b) const;
   void FlushAcks(Time now);
   void SendAcks(Worker& worker);
 
@@ -299,6 +316,7 @@ class RunCore final : public Tenant {
   bool thorough_ = false;
   uint64_t next_attempt_ = 1;
   Pace pace_;
+  Tempo tempo_;
   /// When a task ended last.
   Time last_end_{};
   /// Numbers that have no outcome and never get one in this start.
@@ -310,6 +328,12 @@ class RunCore final : public Tenant {
   /// Of results so far: from giving their tasks out, and until they were durable.
   Time turnaround_{};
   Time recording_{};
+  /// Of the idle slots, until when it is counted.
+  Time vacant_{};
+  Time vacant_until_{};
+  uint64_t cpu_us_ = 0;
+  uint64_t peak_kb_ = 0;
+  Time lost_{};
   /// How many workers it may keep of those whose allocations begin so.
   std::map<std::string, WorkerLimit> limits_;
   std::optional<std::string> drained_;

@@ -23,6 +23,8 @@ struct Pace {
   void Learn(std::chrono::microseconds wall, uint64_t count);
   /// What 95 % of the last ones took at most; zero: there are fewer than five.
   std::chrono::nanoseconds Most() const;
+  /// The standard error of their mean, in seconds.
+  double Error() const;
 };
 
 /// What tasks of one class have in common.

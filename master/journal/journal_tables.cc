@@ -32,7 +32,8 @@ JournalTables::JournalTables(Database& db)
       output_(db.Prepare("INSERT OR REPLACE INTO output VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)")),
       output_end_(db.Prepare("DELETE FROM output WHERE task = ?1")),
       avoid_(db.Prepare("INSERT OR IGNORE INTO avoided VALUES(?1)")),
-      ledger_(db.Prepare("INSERT OR REPLACE INTO ledgers VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")),
+      ledger_(db.Prepare("INSERT OR REPLACE INTO ledgers VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
+                         " ?9, ?10, ?11, ?12)")),
       call_(db.Prepare("INSERT OR IGNORE INTO calls VALUES(?1, ?2, ?3)")) {}
 
 Committed JournalTables::Commit(const std::vector<JournalRecord>& records) {
@@ -137,8 +138,9 @@ void JournalTables::Put(const AvoidRecord& record) { avoid_.BindText(1, record.h
 void JournalTables::Put(const LedgerRecord& record) {
   const Ledger& l = record.ledger;
   int index = 1;
-  for (const uint64_t value : {uint64_t{record.epoch}, l.tasks, l.idle_us, l.queue_us, l.spawn_us,
-                               l.run_us, l.wire_us, l.record_us}) {
+  for (const uint64_t value :
+       {uint64_t{record.epoch}, l.tasks, l.idle_us, l.queue_us, l.spawn_us, l.run_us, l.wire_us,
+        l.record_us, l.vacant_us, l.cpu_us, l.lost_us, l.peak_kb}) {
     ledger_.Bind(index++, static_cast<int64_t>(value));
   }
   ledger_.Run();

@@ -90,6 +90,14 @@ Database OpenJournal(const std::string& path) {
         "ALTER TABLE allocations ADD COLUMN pool INTEGER NOT NULL DEFAULT 0;"
         "UPDATE meta SET value = 2 WHERE name = 'format'; COMMIT");
   }
+  if (MetaNumber(journal, "format") == 2) {
+    journal.Execute(
+        "BEGIN IMMEDIATE; ALTER TABLE ledgers ADD COLUMN vacant_us INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE ledgers ADD COLUMN cpu_us INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE ledgers ADD COLUMN lost_us INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE ledgers ADD COLUMN peak_kb INTEGER NOT NULL DEFAULT 0;"
+        "UPDATE meta SET value = 3 WHERE name = 'format'; COMMIT");
+  }
   const int64_t format = MetaNumber(journal, "format");
   if (format != kJournalFormat) {
     throw Error(fmt::format(
@@ -124,6 +132,13 @@ std::string LossOfLog(const std::string& run_dir) {
       "results that it had are lost, and their tasks run again; put the file back first, if it is "
       "somewhere",
       path);
+}
+
+bool HasColumn(Database& journal, const std::string& table, const std::string& column) {
+  return journal.Prepare("SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2")
+      .BindText(1, table)
+      .BindText(2, column)
+      .Step();
 }
 
 std::string MetaText(Database& journal, const char* name) {

@@ -23,6 +23,8 @@ Database OpenJournal(const std::string& path);
 /// What is lost, for people, if the log beside the journal is gone though the master that wrote it
 /// was killed; empty as far as nothing speaks for that. Before the journal is opened.
 std::string LossOfLog(const std::string& run_dir);
+/// Whether the table has it: that of an older cq may not.
+bool HasColumn(Database& journal, const std::string& table, const std::string& column);
 /// The JSON of one meta value; empty if there is none.
 std::string MetaText(Database& journal, const char* name);
 

@@ -55,7 +55,11 @@ CREATE TABLE ledgers(
   spawn_us INTEGER NOT NULL,    -- slots that had a task, less what it ran
   run_us INTEGER NOT NULL,
   wire_us INTEGER NOT NULL,     -- from master to worker and back
-  record_us INTEGER NOT NULL    -- until the result was durable
+  record_us INTEGER NOT NULL,   -- until the result was durable
+  vacant_us INTEGER NOT NULL DEFAULT 0, -- slots for which there was no task
+  cpu_us INTEGER NOT NULL DEFAULT 0,   -- CPU time of what ran to its end
+  lost_us INTEGER NOT NULL DEFAULT 0,  -- what attempts had run that were lost with their workers
+  peak_kb INTEGER NOT NULL DEFAULT 0   -- the most memory that one had
 );
 
 CREATE TABLE resets(

@@ -9,6 +9,7 @@
 
 #include "base/files.h"
 #include "cq/error.h"
+#include "master/loop/answers.h"
 #include "protocol/limits.h"
 #include "protocol/spans.h"
 #include "protocol/spool.h"
@@ -212,14 +213,18 @@ void MasterLoop::StopNow(const std::string& reason) {
   Act();
 }
 
-// `cq cancel`, and whoever wants to read a journal that cannot be shared, from wherever the run's
-// connection file can be read.
+// `cq cancel`, whoever asks how it goes, and whoever wants to read a journal that cannot be shared,
+// from wherever the run's connection file can be read.
 void MasterLoop::OnRequest(ConnectionId from, const Request& request) {
   if (request.run != core_.run() || finished_) return;
   if (request.kind == RequestKind::kCopy) {
     const std::string path = fmt::format("{}{}-{}.db", options_.copies, getpid(), ++copies_made_);
     copies_[path] = from;
     writer_->Copy(path);
+    return;
+  }
+  if (request.kind != RequestKind::kStop && request.kind != RequestKind::kDrain) {
+    Answer(from, AnswerTo(request, Now(), core_, workforce_));
     return;
   }
   Reply reply;
@@ -234,6 +239,17 @@ void MasterLoop::OnRequest(ConnectionId from, const Request& request) {
   if (request.kind == RequestKind::kDrain && !interrupted_) {
     observer_.Warning("'cq cancel --drain': running tasks will be finished and no other started");
     DrainNow("cancelled by 'cq cancel --drain'");
+  }
+}
+
+// Of thousands of workers and rows it takes several messages.
+void MasterLoop::Answer(ConnectionId to, Reply reply) {
+  const std::string text = std::move(reply.text);
+  for (size_t at = 0;; at += kFrameBytesSoft) {
+    reply.text = text.substr(at, kFrameBytesSoft);
+    reply.more = at + kFrameBytesSoft < text.size();
+    port_.Send(to, 0, reply);
+    if (!reply.more) return;
   }
 }
 

@@ -60,6 +60,7 @@ class MasterLoop {
   void Stop(std::string reason) { mail_.Put(StopOrder{std::move(reason)}); }
 
   const Counts& counts() { return core_.counts(); }
+  Ledger ledger() const { return core_.ledger(); }
   /// From Run to the first result; zero without one.
   std::chrono::nanoseconds first_result() const { return first_result_; }
 
@@ -91,6 +92,7 @@ class MasterLoop {
   void OnMail(StopOrder& order);
   void OnSignals();
   void OnRequest(ConnectionId from, const Request& request);
+  void Answer(ConnectionId to, Reply reply);
   void StopNow(const std::string& reason);
   void DrainNow(const std::string& reason);
   void Act();

@@ -214,6 +214,7 @@ void Pool::Work() {
         Try([&] { scheduler_->End(end->allocation); });
       } else if (const auto* withdraw = std::get_if<WithdrawCommand>(&command)) {
         Try([&] { scheduler_->Withdraw(withdraw->allocations); });
+        polls_unchanged_ = 0;
       } else if (const auto* want = std::get_if<WantCommand>(&command)) {
         scheduler_->Want(want->workers);
       } else if (const auto* avoid = std::get_if<AvoidCommand>(&command)) {

@@ -48,17 +48,28 @@ Scale::Step Scale::Next(Time now, const Demand& demand, const Supply& supply) {
   const uint64_t surplus = there > wanted && supply.starting == 0
                                ? std::min<uint64_t>(there - wanted, supply.pending.size())
                                : 0;
+  const bool at_once = std::exchange(withdraw_now_, false);
   if (surplus == 0) {
     surplus_since_.reset();
     return step;
   }
   if (!surplus_since_) surplus_since_ = now;
-  if (now - *surplus_since_ < kSteady) return step;
+  if (now - *surplus_since_ < kSteady && !at_once) return step;
   surplus_since_.reset();
   step.withdraw.assign(supply.pending.end() - static_cast<ptrdiff_t>(surplus),
                        supply.pending.end());
   withdrawn_.insert(step.withdraw.begin(), step.withdraw.end());
   return step;
+}
+
+void Scale::SetBounds(unsigned min, unsigned max) {
+  bounds_.min = min;
+  bounds_.max = max;
+  withdraw_now_ = true;
+  stopped_.reset();
+  dead_in_a_row_ = 0;
+  at_once_.reset();
+  refused_until_ = pause_ = {};
 }
 
 void Scale::OnAccepted() {

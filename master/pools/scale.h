@@ -49,6 +49,9 @@ class Scale {
 
   Step Next(Time now, const Demand& demand, const Supply& supply);
 
+  /// The user wants other bounds: what stopped it may be over.
+  void SetBounds(unsigned min, unsigned max);
+  const Bounds& bounds() const { return bounds_; }
   /// Workers were submitted.
   void OnAccepted();
   /// So many workers were refused for now; until when nothing is submitted.
@@ -73,7 +76,7 @@ class Scale {
  private:
   void Pause(Time now);
 
-  const Bounds bounds_;
+  Bounds bounds_;
   std::optional<std::string> stopped_;
   unsigned dead_in_a_row_ = 0;
   /// After a refusal: how many are submitted at once at most, until when none is, and for how long
@@ -83,6 +86,8 @@ class Scale {
   Time pause_{};
   /// Since when there are more pending jobs than are needed.
   std::optional<Time> surplus_since_;
+  /// The user wants it so: those that wait are not to start in place of those that leave.
+  bool withdraw_now_ = false;
   std::set<std::string> withdrawn_;
 };
 

@@ -25,6 +25,8 @@ Workforce::Workforce(const std::vector<PoolShare>& pools, bool open) {
   for (const PoolShare& share : pools) {
     Member member(Scale({share.least.value_or(share.workers), share.workers, share.slots, open}));
     member.slots = share.slots;
+    member.name = share.name;
+    member.idle_timeout_asked = share.idle_timeout;
     if (share.least) member.idle_timeout = share.idle_timeout;
     member.pool = share.pool;
     member.workers = share.workers;
@@ -112,6 +114,7 @@ std::optional<std::string> Workforce::OnStates(Time now, Member& member, const J
                                                Employer& core, RunObserver& observer, bool over) {
   member.supply.alive = 0;
   member.supply.pending.clear();
+  member.reasons.clear();
   member.unlisted = 0;
   pending_reason_ = states.waits;
   member.over = states.over;
@@ -132,6 +135,7 @@ std::optional<std::string> Workforce::OnStates(Time now, Member& member, const J
       continue;
     }
     member.supply.pending.push_back(job.allocation);
+    ++member.reasons[job.reason];
     life.unheard.reset();
     // It ran before: its worker is gone, and no task has to answer for it.
     if (std::exchange(life.started, false)) {
@@ -316,23 +320,37 @@ void Workforce::Steer(Time now, Employer& core) {
       Lend(member, core.demand(i).slots);
       continue;
     }
-    if (member.scale.stopped() && !std::exchange(member.closed, true)) core.OnPoolClosed(i);
+    const bool closed = member.scale.stopped().has_value();
+    if (std::exchange(member.closed, closed) != closed) core.OnPool(i, closed);
     if (core.draining()) continue;
     const Scale::Demand demand = DemandOf(i, core);
     Scale::Step step = member.scale.Next(now, demand, member.supply);
     if (step.start > 0) Start(member, step.start);
     if (!step.withdraw.empty()) member.pool->Withdraw(std::move(step.withdraw));
-    LetIdleGo(now, member, demand, core);
+    LetSomeGo(now, member, demand, core);
   }
 }
 
-// Those that run are never more than may be; they go as they have nothing to do for long, but not
-// those that would be missed at once.
-void Workforce::LetIdleGo(Time now, Member& member, const Scale::Demand& demand, Employer& core) {
+// Of more than may be, those with least to do; and who has nothing to do for long, but not who
+// would be missed at once.
+void Workforce::LetSomeGo(Time now, Member& member, const Scale::Demand& demand, Employer& core) {
+  uint64_t leaving = 0;
+  for (const auto& [allocation, life] : member.lives) leaving += life.dismissed ? 1 : 0;
+  const uint64_t there = member.supply.alive + member.supply.starting;
+  const uint64_t running = member.supply.alive - member.supply.pending.size() - member.unlisted;
+  const uint64_t most = member.scale.bounds().max;
+  if (running > most + leaving) {
+    uint64_t beyond = running - most - leaving;
+    for (const std::string& allocation : core.Emptiest()) {
+      if (beyond == 0 || !member.lives.contains(allocation)) continue;
+      --beyond;
+      LetGo(member, allocation, fmt::format("{} workers are enough", most), core);
+    }
+    return;
+  }
   if (!member.idle_timeout) return;
-  uint64_t surplus = member.supply.alive + member.supply.starting;
-  uint64_t needed = member.scale.Wanted(demand);
-  for (const auto& [allocation, life] : member.lives) needed += life.dismissed ? 1 : 0;
+  uint64_t surplus = there;
+  const uint64_t needed = member.scale.Wanted(demand) + leaving;
   surplus -= std::min(surplus, needed);
   if (surplus == 0) return;
   const double limit = std::chrono::duration<double>(*member.idle_timeout).count();
@@ -341,9 +359,54 @@ void Workforce::LetIdleGo(Time now, Member& member, const Scale::Demand& demand,
     const auto life = member.lives.find(allocation);
     if (life == member.lives.end() || life->second.dismissed) continue;
     --surplus;
-    life->second.dismissed = true;
-    core.OnDismissed(allocation, fmt::format("it had nothing to do for {:g} s", limit));
+    LetGo(member, allocation, fmt::format("it had nothing to do for {:g} s", limit), core);
   }
+}
+
+void Workforce::LetGo(Member& member, const std::string& allocation, const std::string& reason,
+                      Employer& core) {
+  member.lives[allocation].dismissed = true;
+  core.OnDismissed(allocation, reason);
+}
+
+std::vector<PoolView> Workforce::Look() const {
+  std::vector<PoolView> views;
+  for (const Member& member : members_) {
+    PoolView view;
+    view.name = member.name;
+    view.scheduler = member.pool->scheduler();
+    view.most = member.workers;
+    view.least = member.idle_timeout ? member.scale.bounds().min : member.workers;
+    view.alive = member.supply.alive + member.supply.starting;
+    view.pending = member.reasons;
+    const uint64_t asked = member.unlisted + member.supply.starting;
+    if (asked > 0) view.pending["being submitted"] += asked;
+    view.stopped = member.scale.stopped().value_or(member.over);
+    views.push_back(std::move(view));
+  }
+  return views;
+}
+
+std::string Workforce::Resize(const std::string& pool, unsigned least, unsigned most) {
+  std::string names;
+  for (const Member& one : members_) names += (names.empty() ? "'" : ", '") + one.name + "'";
+  if (pool.empty() && members_.size() > 1) {
+    return fmt::format("it has several pools: --pool says which one, of {}", names);
+  }
+  const auto member = std::find_if(members_.begin(), members_.end(), [&](const Member& one) {
+    return pool.empty() || one.name == pool;
+  });
+  if (member == members_.end()) return fmt::format("it has no pool '{}', it has {}", pool, names);
+  if (member->pool->traits().lends && least < most) {
+    return "of a pool's slots it has as many as it can use: -w N says how many at most";
+  }
+  if (member->pool->traits().lends) member->at_most = true;
+  workers_ += most - member->workers;
+  member->workers = most;
+  member->idle_timeout.reset();
+  if (least < most) member->idle_timeout = member->idle_timeout_asked;
+  member->scale.SetBounds(least, most);
+  return {};
 }
 
 // For how many workers there is work.

@@ -17,12 +17,26 @@ namespace cq {
 /// A pool, and how many workers it is to have.
 struct PoolShare {
   Pool* pool = nullptr;
+  std::string name = "default";
   unsigned workers = 1;
   unsigned slots = 1;
   // As PoolOptions.
   std::optional<unsigned> least = {};
   Time idle_timeout{};
   bool at_most = false;
+};
+
+/// A pool as it is at a moment, for people.
+struct PoolView {
+  std::string name;
+  std::string scheduler;
+  unsigned least = 1;
+  unsigned most = 1;
+  /// Workers whose jobs live; and those of them that have not started, by their scheduler's reason.
+  uint64_t alive = 0;
+  std::map<std::string, uint64_t> pending;
+  /// Why no further worker is started, if none is.
+  std::string stopped;
 };
 
 /// The pools of a run: how many workers each has as the work goes on, what became of their jobs,
@@ -49,6 +63,12 @@ class Workforce {
 
   /// Now and then: has as many workers as there is work for.
   void Steer(Time now, Employer& core);
+
+  std::vector<PoolView> Look() const;
+  /// From now on this pool has so many workers; an empty name is that of the only one. Of more that
+  /// run, those with least to do finish what they have and leave. Returns what is wrong, if it
+  /// cannot be.
+  std::string Resize(const std::string& pool, unsigned least, unsigned most);
 
   /// Jobs that live, or are being submitted.
   uint64_t jobs() const;
@@ -82,14 +102,18 @@ class Workforce {
   struct Member {
     explicit Member(Scale of) : scale(std::move(of)) {}
     Pool* pool = nullptr;
+    std::string name;
     unsigned workers = 0;
     unsigned slots = 1;
     Scale scale;
-    /// None: those without work stay.
+    /// None: those without work stay. What it is if that changes.
     std::optional<Time> idle_timeout;
+    Time idle_timeout_asked{};
     /// Its jobs as last heard: those that have not ended; and workers that it was asked for and has
     /// not answered about.
     Scale::Supply supply;
+    /// Why those that wait do, in their scheduler's words.
+    std::map<std::string, uint64_t> reasons;
     /// Jobs that were submitted and not told of yet.
     uint64_t unlisted = 0;
     std::map<std::string, Life> lives;
@@ -108,7 +132,9 @@ class Workforce {
   };
   void Start(Member& member, unsigned workers);
   void Lend(Member& member, uint64_t workers);
-  void LetIdleGo(Time now, Member& member, const Scale::Demand& demand, Employer& core);
+  void LetSomeGo(Time now, Member& member, const Scale::Demand& demand, Employer& core);
+  static void LetGo(Member& member, const std::string& allocation, const std::string& reason,
+                    Employer& core);
   void LookForSilent(Time now, Member& member, const WorkerJob& job, Employer& core,
                      RunObserver& observer);
   void LookForHopeless(Time now, Member& member, const std::vector<WorkerJob>& jobs,

@@ -471,6 +471,7 @@ class RowsRun {
     std::copy(counts.outcomes.begin(), counts.outcomes.end(), summary.outcomes.begin());
     summary.status = end.status;
     summary.reason = end.reason;
+    summary.slot_time = SlotTimeOf(loop.ledger());
     if (loop.first_result().count() > 0) {
       summary.first_result_seconds =
           start + std::chrono::duration<double>(loop.first_result()).count();
@@ -481,6 +482,18 @@ class RowsRun {
     session_.Close(summary.status > 1);
     summary.seconds = Seconds();
     return summary;
+  }
+
+  static SlotTime SlotTimeOf(const Ledger& ledger) {
+    const auto in_seconds = [](uint64_t us) { return static_cast<double>(us) / 1e6; };
+    SlotTime time;
+    time.run = in_seconds(ledger.run_us);
+    time.cpu = in_seconds(ledger.cpu_us);
+    time.overhead = in_seconds(ledger.spawn_us);
+    time.idle = in_seconds(std::max(ledger.idle_us, ledger.vacant_us));
+    time.lost = in_seconds(ledger.lost_us);
+    time.peak_memory_kb = ledger.peak_kb;
+    return time;
   }
 
   void TellStart() {

@@ -95,8 +95,8 @@ RunSession::RunSession(const CommonOptions& options, std::vector<PoolOptions> pl
           fmt::format("'{}' is named twice: a run borrows of it once", plan.scheduler));
     }
     pools_.push_back(std::make_unique<Pool>(plan));
-    shares_.push_back({pools_.back().get(), plan.workers, plan.slots, plan.least, plan.idle_timeout,
-                       plan.at_most});
+    shares_.push_back({pools_.back().get(), plan.name, plan.workers, plan.slots, plan.least,
+                       plan.idle_timeout, plan.at_most});
   }
   MakeRoom(shares_);
 }

@@ -36,7 +36,7 @@ class LimitsTest : public ::testing::Test {
 };
 
 TEST_F(LimitsTest, ATaskThatRunsTooLongIsEndedWithAllThatItStarted) {
-  const Ended ended = Run("a\n1\n2\n", {"--slots", "2", "--task-timeout", "300ms"},
+  const Ended ended = Run("a,limit\n1,300ms\n2,\n", {"--slots", "2", "--task-timeout", "{limit}"},
                           {"sh", "-c", "[ {a} = 2 ] && exit; (setsid sleep 3600 &); sleep 3600"});
   EXPECT_EQ(ended.status, 1) << ended.err;
   EXPECT_EQ(Column("cq_status"), (Words{"timeout", "ok"}));

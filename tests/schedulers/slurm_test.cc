@@ -161,6 +161,22 @@ TEST_F(SlurmSchedulerTest, WhatIsTakenBackIsCancelledOnlyWhileItIsPending) {
   EXPECT_EQ(Text("cancelled"), "--quiet --state=PENDING 7_2 7_3\n--quiet 7_1\n");
 }
 
+// Of an array of which others run.
+TEST_F(SlurmSchedulerTest, AnElementThatWasCancelledWhileItWaitedHasEnded) {
+  scheduler_->Submit(2, "token");
+  Queue("7_1|RUNNING|None\n7_2|PENDING|Resources\n");
+  EXPECT_EQ(scheduler_->Poll().size(), 2u);
+  Queue("7_1|RUNNING|None\n");
+  Answers("scontrol",
+          "case $4 in 7) echo 'JobId=8 JobState=RUNNING';;"
+          " *) echo \"Job $4 not found\"; exit 1;; esac");
+  scheduler_->Poll();
+  const auto jobs = scheduler_->Poll();
+  ASSERT_EQ(jobs.size(), 2u);
+  EXPECT_EQ(jobs[0].state, WorkerJob::State::kRunning);
+  EXPECT_EQ(jobs[1].state, WorkerJob::State::kEnded);
+}
+
 TEST_F(SlurmSchedulerTest, AnyOfItsControllersMayBeAtLoopback) {
   ReplaceFile(directory_.File("shown"),
               "SlurmctldHost[0]        = head(10.0.0.1)\nSlurmctldHost[1]        = n1(127.0.0.1)\n",

@@ -177,11 +177,29 @@ void SimRun::StepMaster() {
   core_->CheckInvariants();
   core_->Flush(MasterNow());
   core_->CheckInvariants();
+  CheckLook();
   for (Action& action : core_->TakeActions()) {
     std::visit([this](auto& a) { Do(a); }, action);
     if (core_ == nullptr) return;
   }
   if (lender_ != nullptr) lender_->OnDemand(*this, core_->demand(0).slots);
+}
+
+// What people are told agrees with the books, and to ask for it changes nothing.
+void SimRun::CheckLook() {
+  if (++looks_ % 64 != 0) return;
+  const RunView view = core_->Look(MasterNow(), 3);
+  CQ_ASSERT(view.rows.size() <= 3 && view.running >= view.rows.size() && view.out >= view.running,
+            "{} rows run and {} are out, {} are shown", view.running, view.out, view.rows.size());
+  CQ_ASSERT(!view.left || view.left->first <= view.left->second, "at least {}, at most {}",
+            view.left->first.count(), view.left->second.count());
+  const Counts& counts = core_->counts();
+  CQ_ASSERT(view.ready + view.waiting + view.out + counts.done == counts.tasks,
+            "{} are ready, {} wait, {} are out, {} of {} are done", view.ready, view.waiting,
+            view.out, counts.done, counts.tasks);
+  CQ_ASSERT(counts.tasks == 0 || !core_->Explain(MasterNow(), looks_ % counts.tasks + 1).empty(),
+            "task {} is not explained", looks_ % counts.tasks + 1);
+  core_->CheckInvariants();
 }
 
 void SimRun::Do(Send& send) {

@@ -121,6 +121,7 @@ class SimRun {
   void Tick(uint64_t master);
   void ReadSpool();
   void StepMaster();
+  void CheckLook();
   void Do(Send& send);
   void Do(struct Give& give);
   static Task RowsOf(const AttemptSpan& span);
@@ -170,6 +171,7 @@ class SimRun {
   Time master_origin_{};
   Time master_stopped_until_{};
   std::deque<Incoming> inbox_;
+  uint64_t looks_ = 0;
   std::vector<JournalRecord> pending_;
   uint64_t committing_ = 0;
   Time disk_full_until_{};

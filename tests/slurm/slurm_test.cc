@@ -228,6 +228,30 @@ TEST_F(SlurmTest, WithinBoundsWorkersComeForTheWorkAndLeaveWithoutIt) {
   EXPECT_TRUE(QueueEmpties());
 }
 
+// The cluster has room for fewer workers than are asked for.
+TEST_F(SlurmTest, OfFewerWorkersThanThereAreThoseThatWaitGoFirst) {
+  auto run = Start({"-w", "60"}, UntilGo());
+  const auto cq = [&](Words words) {
+    words.insert(words.begin(), CQ_PROGRAM);
+    return TestProcess(words, directory_.path(), environment_).Wait();
+  };
+  const auto status = [&] { return cq({"status", "in.cq"}).out; };
+  ASSERT_TRUE(Eventually(
+      [&] { return status().find("Resources") != std::string::npos && JobsRunning().size() > 2; },
+      seconds(30)))
+      << status() << run->Err();
+  const size_t running = JobsRunning().size();
+  ASSERT_TRUE(Started(running));
+  ASSERT_EQ(cq({"scale", "in.cq", "-w", "2"}).status, 0);
+  EXPECT_TRUE(Eventually([] { return Shell("squeue -h -r -t PENDING").empty(); }, seconds(30)));
+  EXPECT_EQ(JobsRunning().size(), running) << "all of them have a row that they finish";
+  WriteFile(directory_.File("go"), "");
+  const Ended ended = run->Wait();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("cq_attempts"), Words(40, "1"));
+  EXPECT_TRUE(QueueEmpties());
+}
+
 TEST_F(SlurmTest, ARunWithoutAnyWorkerLeftEndsWithAnError) {
   auto run = Start({"-w", "2"}, UntilGo());
   ASSERT_TRUE(Started(2)) << run->Err();

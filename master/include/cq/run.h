@@ -120,6 +120,21 @@ struct RunOptions : CommonOptions {
   int signal_fd = -1;
 };
 
+/// What became of the time of workers' slots, in seconds of one slot, since the run's master
+/// started.
+struct SlotTime {
+  /// Tasks ran to their end, well or not; and the CPU time of that, as far as it was measured.
+  double run = 0;
+  double cpu = 0;
+  /// Slots started and ended them.
+  double overhead = 0;
+  double idle = 0;
+  /// Tasks ran and were lost with their workers.
+  double lost = 0;
+  /// The most memory that one had.
+  uint64_t peak_memory_kb = 0;
+};
+
 /// How a run ended.
 struct RunSummary {
   /// The exit status of `cq run`: 0 all ok, 1 some not, 3 could not go on, 130 interrupted.
@@ -135,6 +150,7 @@ struct RunSummary {
   /// From the start of the run to its first result.
   double first_result_seconds = 0;
   uint64_t seed = 0;
+  SlotTime slot_time;
 };
 
 /// Runs. Blocks until the end. Throws UsageError, before anything has started, for options or input

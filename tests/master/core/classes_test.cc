@@ -25,15 +25,7 @@ class ClassesTest : public CoreTest {
     const auto id = static_cast<uint8_t>(connection);
     Hello hello = HelloOf(id, slots);
     PutCapacity(hello.extras, {cpus, std::nullopt, {}}, pool);
-    const auto offered = Tell(connection, 0, 0, HelloOf(id, slots));
-    session_[connection] = Only<Who>(offered).session;
-    sequence_[connection] = 0;
-    auto actions = Tell(connection, session_[connection], 0, hello);
-    for (const WorkerRecord& worker : Written<WorkerRecord>(actions)) {
-      core_->OnCommitted(now_, {{}, {worker.worker}, 0, {}});
-    }
-    for (Action& action : Take()) actions.push_back(std::move(action));
-    return actions;
+    return JoinAs(connection, hello);
   }
 
   static std::vector<TaskId> Tasks(const std::vector<AttemptRef>& refs) {
@@ -149,11 +141,11 @@ TEST_F(ClassesTest, TheWorkOfAPoolThatIsClosedIsAnothers) {
   options_.pools = {{"small", {2, std::nullopt, {}}, 2, 0}, {"large", {8, std::nullopt, {}}, 8, 0}};
   Begin({1, 2});
   EXPECT_EQ(core_->demand(0).tasks, 1u);
-  core_->OnPoolClosed(0);
+  core_->OnPool(0, true);
   EXPECT_EQ(core_->demand(0).tasks, 0u);
   EXPECT_EQ(core_->demand(1).tasks, 2u);
   // Of those that are in its queue nobody is taken back who alone can do it.
-  core_->OnPoolClosed(1);
+  core_->OnPool(1, true);
   EXPECT_EQ(core_->demand(1).tasks, 1u);
 }
 
@@ -162,7 +154,7 @@ TEST_F(ClassesTest, NobodyIsWaitedForOfAPoolThatIsClosed) {
   Begin({2, 2});
   Come(1, 2, 2, "small");
   EXPECT_EQ(core_->CommonProblem(), "");
-  core_->OnPoolClosed(1);
+  core_->OnPool(1, true);
   EXPECT_NE(core_->CommonProblem(), "");
 }
 

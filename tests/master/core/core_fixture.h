@@ -103,10 +103,14 @@ class CoreTest : public ::testing::Test {
   // journal is durable.
   std::vector<Action> Join(ConnectionId connection, uint8_t id, uint64_t slots,
                            std::vector<Held> held = {}) {
-    const auto offered = Tell(connection, 0, 0, HelloOf(id, slots));
-    session_[connection] = Only<Who>(offered).session;
+    return JoinAs(connection, HelloOf(id, slots, std::move(held)));
+  }
+  std::vector<Action> JoinAs(ConnectionId connection, const Hello& hello) {
+    Hello knock = hello;
+    knock.held.clear();
+    session_[connection] = Only<Who>(Tell(connection, 0, 0, knock)).session;
     sequence_[connection] = 0;
-    auto actions = Tell(connection, session_[connection], 0, HelloOf(id, slots, std::move(held)));
+    auto actions = Tell(connection, session_[connection], 0, hello);
     for (const Action& action : actions) {
       const auto* write = std::get_if<Write>(&action);
       if (write == nullptr) continue;

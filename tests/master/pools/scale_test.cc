@@ -61,6 +61,14 @@ TEST(ScaleTest, ARefusalHalvesAndWaitsEverLonger) {
   EXPECT_EQ(scale.Next(now + minutes(10), demand, {4, 0, {}}).start, 1u);
 }
 
+TEST(ScaleTest, WhenTheUserWantsFewerThoseThatWaitGoAtOnce) {
+  Scale scale({4, 4, 1});
+  const Scale::Supply supply{4, 0, {"a", "b"}};
+  EXPECT_TRUE(scale.Next(seconds(1), {100, {}}, supply).withdraw.empty());
+  scale.SetBounds(1, 3);
+  EXPECT_EQ(scale.Next(seconds(2), {100, {}}, supply).withdraw, std::vector<std::string>{"b"});
+}
+
 TEST(ScaleTest, WhatIsPendingAndNotNeededForAWhileIsTakenBack) {
   Scale scale({0, 8, 1});
   Scale::Supply supply{5, 0, {"a", "b", "c"}};

@@ -32,7 +32,7 @@ class Core final : public Employer {
     return sessions.contains(allocation) && connected > 0;
   }
   WorkLeft demand(size_t) override { return {tasks, tasks, 0, {}, {}}; }
-  void OnPoolClosed(size_t) override {}
+  void OnPool(size_t, bool) override {}
   void OnTimeLeft(Time, const std::string& allocation, Time left, Time) override {
     told.push_back(fmt::format("{} has {} s left", allocation, left / std::chrono::seconds(1)));
   }
@@ -40,6 +40,7 @@ class Core final : public Employer {
   uint64_t workers() override { return connected; }
   uint64_t staying() const override { return connected; }
   std::vector<std::string> Idle(Time, Time) const override { return idle; }
+  std::vector<std::string> Emptiest() const override { return emptiest; }
   void OnDismissed(const std::string& allocation, const std::string& reason) override {
     told.push_back(allocation + " goes: " + reason);
   }
@@ -51,6 +52,7 @@ class Core final : public Employer {
   std::vector<std::string> told;
   std::set<std::string> sessions;
   std::vector<std::string> idle;
+  std::vector<std::string> emptiest;
   uint64_t done = 0;
   uint64_t tasks = 100;
   uint64_t connected = 0;
@@ -411,6 +413,40 @@ TEST_F(WorkforceTest, LimitsAndWaitingAreThoseOfASchedulerThatLends) {
   Say(states);
   Say(states);
   EXPECT_EQ(observer_.warnings, std::vector<std::string>{"no slot free"});
+}
+
+TEST_F(WorkforceTest, OfMoreThanMayBeThoseWithLeastToDoGo) {
+  Make("slurm", 4);
+  Jobs(
+      {Running("slurm 1_1"), Running("slurm 1_2"), Running("slurm 1_3"), Pending("slurm 1_4", "")});
+  core_.sessions = {"slurm 1_1", "slurm 1_2", "slurm 1_3"};
+  core_.emptiest = {"slurm 1_3", "slurm 1_1", "slurm 1_2"};
+  EXPECT_EQ(workforce_->Resize("", 2, 2), "");
+  EXPECT_EQ(Started(), 0u);
+  EXPECT_EQ(core_.Told(), std::vector<std::string>{"slurm 1_3 goes: 2 workers are enough"});
+  EXPECT_EQ(Started(), 0u);
+  EXPECT_TRUE(core_.Told().empty()) << "it is leaving";
+  // It is not replaced, and nobody has to answer for it.
+  Jobs({Running("slurm 1_1"), Running("slurm 1_2"), Ended("slurm 1_3", "left", false)});
+  EXPECT_EQ(Started(), 0u);
+  const auto views = workforce_->Look();
+  ASSERT_EQ(views.size(), 1u);
+  EXPECT_EQ(views[0].alive, 2u);
+  EXPECT_EQ(views[0].least, 2u);
+  EXPECT_EQ(workforce_->Resize("default", 1, 5), "");
+  EXPECT_EQ(Started(), 3u);
+}
+
+TEST_F(WorkforceTest, APoolThatHadStoppedTriesAgainOnceItsBoundsAreOthers) {
+  Make("slurm", 2);
+  Say(Submitted{1, 1, {}});
+  Jobs({Running("slurm 1_1")});
+  Say(Submitted{2, 0, "no such account"});
+  EXPECT_EQ(Started(), 0u);
+  EXPECT_EQ(workforce_->Look()[0].stopped, "no such account");
+  EXPECT_EQ(workforce_->Resize("", 2, 2), "");
+  EXPECT_EQ(Started(), 1u);
+  EXPECT_EQ(workforce_->Resize("other", 2, 2), "it has no pool 'other', it has 'default'");
 }
 
 }  // namespace
