@@ -290,12 +290,20 @@ std::vector<RunOption> OfTasks() {
       {"separator", "CHAR",
        "what stands between the fields of the input: one character, or tab [, or a tab in .tsv]",
        Text(&RunOptions::separator)},
-      {"order", "fifo|lpt", "start rows as they stand, or those of the highest --cost first [fifo]",
+      {"order", "fifo|lpt", "start rows as they stand, or those that take longest first [fifo]",
        [](RunOptions&, const std::string& option, const std::string& v) {
          RequireOneOf(option, v, "fifo", "lpt");
        }},
       {"cost", "COLUMN", "how long rows take, in any unit, for --order lpt",
        Text(&RunOptions::cost_column)},
+      {"costs",
+       "RUN_DIR",
+       "the same from an earlier run: how long its rows took that have the same values",
+       [](RunOptions& o, const std::string&, const std::string& v) {
+         o.costs_run = AbsolutePath(v);
+       },
+       {},
+       kPath},
       {"group", "COLUMN",
        "the data set that a row needs: slots stay on one as long as they can (CQ_GROUP)",
        Text(&RunOptions::group_column)},
@@ -516,8 +524,11 @@ RunOptions TranslateRunOptions(const CommandLine& line, const po::variables_map&
   options.command = line.command;
   SetRunOptions(options, values);
   const bool lpt = values.count("order") > 0 && values["order"].as<std::string>() == "lpt";
-  if (lpt != !options.cost_column.empty()) {
-    throw UsageError("--order lpt and --cost COLUMN go together");
+  if (!options.cost_column.empty() && !options.costs_run.empty()) {
+    throw UsageError("--cost COLUMN and --costs RUN_DIR say the same: choose one");
+  }
+  if (lpt != (!options.cost_column.empty() || !options.costs_run.empty())) {
+    throw UsageError("--order lpt and --cost COLUMN, or --costs RUN_DIR, go together");
   }
   if (options.output == "-" && values.count("json") > 0) {
     throw UsageError("--output - and --json both write to standard output: choose one");

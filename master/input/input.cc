@@ -354,7 +354,7 @@ TaskOrder OrderTasks(const std::string& path, const std::string& name,
   CsvRow row;
   reader.Next(row);
   reader.set_single_column(row.fields.size() == 1);
-  const auto& [cost_column, group_column, texts, pools] = options;
+  const auto& [cost_column, cost_of, group_column, texts, pools] = options;
   const std::string title = cost_column ? row.fields.at(*cost_column) : "";
   const RowRequests requests(texts, row.fields);
   ClassFinder classes(pools);
@@ -367,6 +367,7 @@ TaskOrder OrderTasks(const std::string& path, const std::string& name,
       OrderEntry entry;
       entry.task = range.task + i;
       if (cost_column) entry.cost = CostOf(row, *cost_column, name, title);
+      if (cost_of) entry.cost = cost_of(row.fields);
       if (group_column) {
         const auto known = groups.try_emplace(row.fields.at(*group_column), groups.size()).first;
         entry.group = known->second;

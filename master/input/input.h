@@ -136,6 +136,8 @@ struct TaskOrder {
 /// What decides in which order rows go out.
 struct OrderOptions {
   std::optional<size_t> cost_column = {};
+  /// How long a row takes, if another knows that.
+  std::function<double(const std::vector<std::string>& fields)> cost_of = {};
   std::optional<size_t> group_column = {};
   /// What rows ask for, if they ask for different things, and whom.
   RequestTexts requests = {};
@@ -143,9 +145,9 @@ struct OrderOptions {
 };
 
 /// The tasks of the copy at `path` of the input called `name`: those of one group (equal values in
-/// `group_column`) together, the groups as they appear; by the numbers in `cost_column`, the
-/// largest first, and then the groups by their sums; equal ones as they stand. Throws UsageError
-/// for a cost that is no number, and a request that nobody can meet.
+/// `group_column`) together, the groups as they appear; by the numbers in `cost_column`, or what
+/// `cost_of` says, the largest first, and then the groups by their sums; equal ones as they stand.
+/// Throws UsageError for a cost that is no number, and a request that nobody can meet.
 TaskOrder OrderTasks(const std::string& path, const std::string& name,
                      const std::vector<RowRange>& ranges, const OrderOptions& options);
 

@@ -16,25 +16,6 @@
 namespace cq {
 namespace {
 
-struct Hash {
-  uint64_t high = 0;
-  uint64_t low = 0;
-  auto operator<=>(const Hash&) const = default;
-};
-
-// 128 bits: two rows of 10⁹ that differ have the same with a probability below 10⁻²⁰.
-Hash HashOf(const CsvRow& row) {
-  XXH3_state_t state;
-  XXH3_128bits_reset(&state);
-  for (const std::string& field : row.fields) {
-    const uint64_t size = field.size();
-    XXH3_128bits_update(&state, &size, sizeof size);
-    XXH3_128bits_update(&state, field.data(), field.size());
-  }
-  const XXH128_hash_t hash = XXH3_128bits_digest(&state);
-  return {hash.high64, hash.low64};
-}
-
 // The rows of a file below its header.
 class Rows {
  public:
@@ -72,7 +53,7 @@ class Numbers {
 };
 
 struct Entry {
-  Hash hash;
+  RowHash hash;
   uint64_t number = 0;  // a task of the copy, or a position in the edited file
   auto operator<=>(const Entry&) const = default;
 };
@@ -101,6 +82,18 @@ std::map<uint64_t, TaskId> PairByContent(std::vector<Entry>& old_rows,
 }
 
 }  // namespace
+
+RowHash HashOf(const std::vector<std::string>& fields) {
+  XXH3_state_t state;
+  XXH3_128bits_reset(&state);
+  for (const std::string& field : fields) {
+    const uint64_t size = field.size();
+    XXH3_128bits_update(&state, &size, sizeof size);
+    XXH3_128bits_update(&state, field.data(), field.size());
+  }
+  const XXH128_hash_t hash = XXH3_128bits_digest(&state);
+  return {hash.high64, hash.low64};
+}
 
 bool SameBytes(const std::string& a, const std::string& b) {
   const Fd first(open(a.c_str(), O_RDONLY | O_CLOEXEC));
@@ -138,8 +131,8 @@ RowMatch MatchRows(const std::string& copy, const std::vector<RowRange>& ranges,
   };
   each([&](uint64_t position, TaskId task, bool same, const Rows& before, const Rows& after) {
     if (same) return;
-    if (before.has()) old_rows.push_back({HashOf(before.row()), task});
-    if (after.has()) new_rows.push_back({HashOf(after.row()), position});
+    if (before.has()) old_rows.push_back({HashOf(before.row().fields), task});
+    if (after.has()) new_rows.push_back({HashOf(after.row().fields), position});
   });
   const auto pairs = PairByContent(old_rows, new_rows);
 

@@ -19,6 +19,7 @@
 #include "master/input/input.h"
 #include "master/input/row_matching.h"
 #include "master/journal/journal.h"
+#include "master/run/earlier_costs.h"
 #include "master/run/export.h"
 #include "master/run/pool_plan.h"
 #include "master/run/run_plan.h"
@@ -192,13 +193,37 @@ class RowsRun {
         *found));
   }
 
+  // A run that goes on does so in any order.
+  std::optional<EarlierCosts> CostsOfEarlierRun() const {
+    if (options_.costs_run.empty()) return std::nullopt;
+    try {
+      return EarlierCosts(options_.costs_run, definition_.columns);
+    } catch (const UsageError& error) {
+      if (session_.epoch() == 1) throw;
+      observer_.Warning(fmt::format("{}: rows start as they stand", error.what()));
+      return std::nullopt;
+    }
+  }
+
+  void TellKnown(uint64_t known) const {
+    if (known == 0 && session_.epoch() == 1) {
+      throw UsageError(
+          fmt::format("--costs {}: none of the rows is in that run", options_.costs_run));
+    }
+    observer_.Resumed(fmt::format("how long {} of {} rows take is known from {}", known,
+                                  definition_.tasks(), options_.costs_run));
+  }
+
   void Order() {
     const bool vary = requests_.vary();
-    if (cost_column_ || group_column_ || vary) {
+    auto costs = CostsOfEarlierRun();
+    if (cost_column_ || group_column_ || vary || costs) {
       const std::string copy = File("params.csv");
-      order_ = OrderTasks(
-          copy, options_.input.empty() ? copy : options_.input, ranges_,
-          {cost_column_, group_column_, vary ? requests_ : RequestTexts(), KindsOf(plans_)});
+      OrderOptions order = {
+          cost_column_, {}, group_column_, vary ? requests_ : RequestTexts(), KindsOf(plans_)};
+      if (costs) order.cost_of = [&](const auto& fields) { return costs->Of(fields); };
+      order_ = OrderTasks(copy, options_.input.empty() ? copy : options_.input, ranges_, order);
+      if (costs) TellKnown(costs->known());
     }
     if (!vary) order_.requests.classes = {ConstantRequest(requests_, plans_)};
   }

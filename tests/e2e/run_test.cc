@@ -456,6 +456,38 @@ TEST_F(RunTest, TheOverheadOfEachTaskIsAccountedFor) {
             std::string::npos);
 }
 
+// What an earlier run says of rows with the same values, whatever else they have.
+TEST_F(RunTest, AnEarlierRunSaysWhichRowsTakeLongest) {
+  ASSERT_EQ(Run("a,note\n0.01,x\n0.6,y\n0.3,z\n", {"--slots", "3"}, {"sleep", "{a}"}).status, 0);
+  std::filesystem::rename(directory_.File("in.cq"), directory_.File("before.cq"));
+  const auto again = [&](const std::string& csv, const std::string& costs) {
+    return Run(csv, {"--fresh", "--slots", "1", "--order", "lpt", "--costs", costs},
+               {"sh", "-c", "echo {b} >> order"});
+  };
+  // A new one is as long as they are on average.
+  const Ended ended = again("b,a\np,0.01\nq,0.3\nr,7\ns,0.6\nt,0.6\n", "before.cq");
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Slurp(directory_.File("order")), "s\nt\nr\nq\np\n");
+  EXPECT_NE(ended.err.find("how long 4 of 5 rows take is known from "), std::string::npos)
+      << ended.err;
+  // A run that goes on does not depend on it.
+  std::filesystem::remove_all(directory_.File("before.cq"));
+  EXPECT_EQ(Cq({"resume", "in.cq", "--rerun"}, directory_.path()).status, 0);
+  const auto refused = [&](const Ended& refusal, const std::string& why) {
+    EXPECT_EQ(refusal.status, 2);
+    EXPECT_NE(refusal.err.find(why), std::string::npos) << refusal.err;
+  };
+  refused(again("b,a\np,0.01\n", "before.cq"), "it must be the directory of a run over rows");
+  refused(again("b,a\nz,77\n", "in.cq"), "none of the rows is in that run");
+  std::filesystem::rename(directory_.File("in.cq"), directory_.File("before.cq"));
+  WriteFile(directory_.File("in.csv"), "c\n1\n");
+  refused(Cq({"run", "in.csv", "--order", "lpt", "--costs", "before.cq", "--", "true"},
+             directory_.path()),
+          "that run has none of the columns of this input");
+  refused(Cq({"run", "in.csv", "--costs", "in.cq", "--", "true"}, directory_.path()),
+          "--order lpt and --cost COLUMN, or --costs RUN_DIR, go together");
+}
+
 TEST_F(RunTest, DryRunShowsAndStartsNothing) {
   const Ended ended = Run("a,b\n1,x y\n2,z\n", {"--dry-run", "-w", "2"}, {"echo", "{b}", "{#}"});
   EXPECT_EQ(ended.status, 0);

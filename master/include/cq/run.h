@@ -93,6 +93,8 @@ struct RunOptions : CommonOptions {
   uint64_t limit = 0;
   /// The column of numbers by which rows are started, the largest first; empty: as they stand.
   std::string cost_column;
+  /// Instead of it: the directory of an earlier run whose rows with the same values took so long.
+  std::string costs_run;
   /// The column that tells which data set a task needs (`CQ_GROUP`).
   std::string group_column;
   /// The column that holds each task's own time limit.
