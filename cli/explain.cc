@@ -40,8 +40,10 @@ const char* KindOf(int64_t kind) {
       return "was lost, and is charged";
     case 3:
       return "failed";
-    default:
+    case 4:
       return "took its program with it, and is charged";
+    default:
+      return "did not have enough";
   }
 }
 

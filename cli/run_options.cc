@@ -329,8 +329,31 @@ std::vector<RunOption> OfTasks() {
   };
 }
 
+void SetEscalation(RunOptions& options, const std::string& option, const std::string& value) {
+  for (const std::string& part : SplitCommas(value)) {
+    const auto [name, text] = SplitPair(part, option);
+    if (name != "memory" && name != "time") {
+      throw UsageError(fmt::format(
+          "{} {}: it must be memory=F, time=F, or both, as in memory=2,time=2", option, value));
+    }
+    double factor = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), factor);
+    if (error != std::errc() || end != text.data() + text.size() ||
+        !(factor > 1 && factor <= 100)) {
+      throw UsageError(fmt::format("{} {}: {} times as much must be a number above 1, up to 100",
+                                   option, value, text));
+    }
+    (name == "memory" ? options.escalate_memory : options.escalate_time) = factor;
+  }
+}
+
 std::vector<RunOption> OfFailures() {
   return {
+      {"escalate", "memory=F,time=F",
+       "a task that ends as memory or timeout is tried again with F times as much memory, or time",
+       [](RunOptions& o, const std::string& option, const std::string& v) {
+         SetEscalation(o, option, v);
+       }},
       {"retries", "N",
        "try a task that ended as error or timeout again so often, after 1, 2, 4, ... s [0]",
        Count32(&RunOptions::retries, 0)},

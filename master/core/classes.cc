@@ -123,9 +123,11 @@ bool RunCore::Suits(const Worker& worker, ClassId of) const {
   const auto& pool = lane(worker).pool;
   const TaskRequest& request = classes_[of].request;
   if (!pool || worker.slots == 0) return false;
-  // A little less than what it asks for was left when its end became known.
-  const bool lives =
-      !worker.ends || std::chrono::milliseconds(request.time_ms) * 9 / 10 <= worker.lives;
+  // A little less than what it asks for was left when its end became known; before, it is as its
+  // pool's.
+  const uint64_t time_ms = options_.pools[*pool].time_ms;
+  const Time life = worker.ends || time_ms == 0 ? worker.lives : std::chrono::milliseconds(time_ms);
+  const bool lives = life == Time{} || std::chrono::milliseconds(request.time_ms) * 9 / 10 <= life;
   return (request.pool.empty() || request.pool == options_.pools[*pool].name) && lives &&
          worker.has.Holds(request);
 }

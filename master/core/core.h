@@ -63,6 +63,7 @@ class Core final : public Employer {
   std::string drain_reason() const { return parts_->run.drain_reason(); }
   RunId run() const { return parts_->run.id(); }
   const TaskRequest& request(ClassId of) const { return parts_->run.request(of); }
+  uint64_t TimeLimit(ClassId of, uint64_t own) const { return parts_->run.TimeLimit(of, own); }
   bool HasSession(const std::string& allocation) const override {
     return parts_->fleet.HasSession(allocation);
   }

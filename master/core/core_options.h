@@ -12,6 +12,12 @@
 
 namespace cq {
 
+/// So many times as much a task is tried with that ended for want of memory or time; 1: it is not.
+struct Escalation {
+  double memory = 1;
+  double time = 1;
+};
+
 /// What a core starts with.
 struct CoreOptions {
   Epoch epoch = 1;
@@ -33,6 +39,7 @@ struct CoreOptions {
   uint32_t crash_limit = 3;
   /// How often a task that ended as `error` or `timeout` is tried again.
   uint32_t retries = 0;
+  Escalation escalation;
   /// After so many tasks that did not end ok nothing more is started.
   std::optional<uint64_t> max_failures;
   /// A scheduler may name the cause of a loss after it: charges are provisional for a while.

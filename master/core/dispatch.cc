@@ -153,6 +153,8 @@ AttemptSpan Dispatcher::PopFor(Worker& worker, uint64_t most) {
     const auto task = PopOfSection(worker);
     return task ? AttemptSpan{*task, 0} : kNothing;
   }
+  // All of these are of the first class.
+  if (run_.RoomFor(worker, 0) == RunCore::Room::kNone) return kNothing;
   const AttemptSpan fresh = run_.tasks_.PopFresh(most);
   CQ_ASSERT(fresh.count == 0 || fresh.last().task <= run_.tasks_.mark(),
             "task {} goes out above the mark {}", fresh.last().task, run_.tasks_.mark());

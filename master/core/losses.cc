@@ -34,7 +34,7 @@ uint64_t RunCore::OnLost(Time now, Worker& worker, const Loss& loss) {
     Work& open = *task;
     if (wall && EndsAtWall(worker, open)) continue;
     if (memory && alone) {
-      OnMemory(open, open.attempt, worker.ref(), loss.reason);
+      OnMemory(open, open.attempt, worker, loss.reason);
       continue;
     }
     const auto& run = open.out()->run;
@@ -95,7 +95,7 @@ void RunCore::Charge(Time now, Worker& worker, Work& open, const Loss& loss, Tim
 }
 
 // It ran alone where the memory went.
-void RunCore::OnMemory(const Work& open, AttemptId attempt, const WorkerRef& worker,
+void RunCore::OnMemory(Work& open, AttemptId attempt, const Worker& worker,
                        const std::string& reason) {
   TaskResult result;
   result.task = open.task;
@@ -104,7 +104,8 @@ void RunCore::OnMemory(const Work& open, AttemptId attempt, const WorkerRef& wor
   result.details.Edit().exit = -9;  // as far as is known: it went with its worker
   result.details.Edit().error =
       fmt::format("its worker's memory was not enough, and it ran alone there: {}", reason);
-  Finish(std::move(result), worker, std::max<uint64_t>(open.attempts, 1));
+  if (TryWithMore(&worker, result, open, worker.has.memory_bytes.value_or(0))) return;
+  Finish(std::move(result), worker.ref(), std::max<uint64_t>(open.attempts, 1));
 }
 
 void RunCore::SetAside(TaskId task, Work& open, std::optional<WorkerRef> worker,
@@ -157,10 +158,8 @@ void RunCore::OnExplained(Time now, const Worker& worker, Blame blame) {
   for (const Provisional& charge : settled) {
     const bool memory = blame == Blame::kMemory && charge.alone;
     Settle(now, charge, memory || blame == Blame::kNobody);
-    const Work* open = tasks_.Find(charge.ref.task);
-    if (memory && open != nullptr) {
-      OnMemory(*open, charge.ref.attempt, charge.worker, charge.reason);
-    }
+    Work* open = tasks_.Find(charge.ref.task);
+    if (memory && open != nullptr) OnMemory(*open, charge.ref.attempt, worker, charge.reason);
   }
 }
 

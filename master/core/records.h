@@ -24,12 +24,20 @@ enum class FailureKind : uint8_t {
   kCharged = 2,
   kRetried = 3,      // it failed by itself
   kSlotCrashed = 4,  // it took its slot's program with it, and is charged
+  kRaised = 5,       // it ended for want of memory or time, and is tried with more
 };
 struct FailureRecord {
   AttemptRef attempt;
   uint64_t worker = 0;
   FailureKind kind = FailureKind::kCharged;
   std::string reason;
+};
+/// What a task asks for from now on, and how many thousandths of its time limit it may run.
+struct RaisedRecord {
+  TaskId task = 0;
+  uint64_t memory_bytes = 0;
+  uint64_t time_ms = 0;
+  uint64_t time_permille = 1000;
 };
 struct WorkerRecord {
   uint64_t worker = 0;
@@ -92,7 +100,7 @@ struct LedgerRecord {
 using JournalRecord =
     std::variant<ResultRecord, FailureRecord, WorkerRecord, WorkerEndRecord, WorkerWaitsRecord,
                  AllocationIntent, AllocationSubmitted, AllocationEnded, MarkRecord, OutputRecord,
-                 AvoidRecord, SpoolTaken, CallRecord, LedgerRecord>;
+                 AvoidRecord, SpoolTaken, CallRecord, LedgerRecord, RaisedRecord>;
 
 /// What has become durable, in the order in which it was written.
 struct Committed {

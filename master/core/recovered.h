@@ -31,6 +31,14 @@ struct TriedTask {
   std::vector<AttemptId> charged;
 };
 
+/// A task without outcome that is to have more than its like.
+struct RaisedTask {
+  TaskId task = 0;
+  uint64_t memory_bytes = 0;
+  uint64_t time_ms = 0;
+  uint64_t time_permille = 1000;
+};
+
 /// A worker of an earlier master that may still live.
 struct KnownWorker {
   uint64_t number = 0;
@@ -52,6 +60,7 @@ struct Recovered {
   /// Those of them that have an outcome, by outcome.
   std::array<uint64_t, kOutcomes> outcomes{};
   std::vector<TriedTask> tried;
+  std::vector<RaisedTask> raised;
   /// Tasks without outcome that nobody may want any more: they go out once they are wanted; what a
   /// worker reports of them counts.
   std::vector<TaskId> held_back;

@@ -209,6 +209,11 @@ void RunCore::OnEnded(Time now, Worker* worker, TaskResult& result) {
     }
   }
   if (open != nullptr && !open->past->refused.empty()) Refute(*open);
+  const bool wanting = result.outcome == Outcome::kMemory || result.outcome == Outcome::kTimeout;
+  if (wanting && TryWithMore(worker, result, tasks_.OpenUp(result.task), MemoryLimitAt(worker))) {
+    if (worker != nullptr) FindUncommitted(attempt)->worker = worker->ref();
+    return;
+  }
   const bool failed = error || result.outcome == Outcome::kTimeout;
   const bool again =
       options_.retries > 0 && (open == nullptr || open->past->failures < options_.retries);
@@ -222,6 +227,13 @@ void RunCore::OnEnded(Time now, Worker* worker, TaskResult& result) {
   const uint64_t attempts = open == nullptr ? 1 : std::max<uint64_t>(open->attempts, 1);
   Finish(std::move(result), worker == nullptr ? std::nullopt : std::optional(worker->ref()),
          attempts);
+}
+
+// What a task there may have that asks for none.
+uint64_t RunCore::MemoryLimitAt(const Worker* worker) const {
+  if (worker != nullptr) return worker->has.memory_of_task;
+  const auto& homes = classes_[0].homes;
+  return homes.empty() ? 0 : options_.pools[homes[0]].capacity.memory_of_task;
 }
 
 // It failed by itself and is tried again, after 1, 2, 4, … s, at most a minute.

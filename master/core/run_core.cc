@@ -23,7 +23,7 @@ RunCore::RunCore(CoreOptions options, Recovered recovered, Fleet& fleet, Outbox&
 
 void RunCore::Recover(Recovered& recovered) {
   OpenClasses(std::move(options_.requests.classes));
-  tasks_.set_classes(std::move(options_.requests.of), classes_.size());
+  tasks_.set_classes(std::move(options_.requests.of), classes_.size(), MayGrow());
   tasks_.set_order(std::move(options_.order));
   counts_.outcomes = recovered.outcomes;
   uint64_t done = 0;
@@ -43,6 +43,7 @@ void RunCore::Recover(Recovered& recovered) {
     past.given_up = tried.given_up;
     past.over = tried.over;
   }
+  for (const RaisedTask& raised : recovered.raised) Recover(raised);
   for (const TaskId task : recovered.held_back) tasks_.HoldBack(task);
   if (fleet_.awaiting() > 0) {
     tasks_.Withhold(recovered.mark);

@@ -90,6 +90,11 @@ class RunCore final : public Tenant {
   RunId id() const { return options_.text.run; }
   bool finished() const { return finished_; }
   const TaskRequest& request(ClassId of) const { return classes_[of].request; }
+  /// A task's time limit, if it is not the run's (`own`; 0: it has none), in ms.
+  uint64_t TimeLimit(ClassId of, uint64_t own) const {
+    const uint64_t permille = classes_[of].time_permille;
+    return permille == 1000 ? own : (own != 0 ? own : options_.text.timeout_ms) * permille / 1000;
+  }
   std::string CommonProblem() const;
   std::vector<std::string> Idle(Time now, Time time) const;
   std::vector<std::string> Emptiest() const;
@@ -184,8 +189,7 @@ class RunCore final : public Tenant {
   void Charge(Time now, Worker& worker, Work& open, const Loss& loss, Time release_at, bool alone);
   void Settle(Time now, const Provisional& charge, bool explained);
   void TakeBackCharge(Worker& worker, AttemptRef ref, Work& open);
-  void OnMemory(const Work& open, AttemptId attempt, const WorkerRef& worker,
-                const std::string& reason);
+  void OnMemory(Work& open, AttemptId attempt, const Worker& worker, const std::string& reason);
   void SetAside(TaskId task, Work& open, std::optional<WorkerRef> worker,
                 const std::string& reason);
 
@@ -223,6 +227,17 @@ class RunCore final : public Tenant {
   };
   Room RoomFor(const Worker& worker, ClassId of) const;
   bool IsHome(const Worker& worker, ClassId of) const;
+
+  // What ended for want of something (escalate.cc).
+  bool MayGrow() const;
+  std::optional<ClassId> FindClass(const TaskRequest& request, uint64_t time_permille);
+  std::optional<ClassId> WithMoreMemory(ClassId of, uint64_t had);
+  std::optional<ClassId> WithMoreTime(ClassId of);
+  std::optional<ClassId> WithLongerLife(ClassId of);
+  void MoveTo(ClassId of, TaskId task);
+  bool TryWithMore(const Worker* worker, const TaskResult& result, Work& open, uint64_t had_memory);
+  void Recover(const RaisedTask& raised);
+  uint64_t MemoryLimitAt(const Worker* worker) const;
 
   // Workers whose time ends (time_left.cc).
   Time Estimate(ClassId of) const;

@@ -37,6 +37,8 @@ struct TaskClass {
   std::optional<std::chrono::nanoseconds> waits_since;
   /// The worker that was kept for it last.
   uint64_t kept = 0;
+  /// Their time limit is so many thousandths of what it was.
+  uint64_t time_permille = 1000;
 };
 
 /// The longest that workers of a pool may live in all, and had when they were looked at; zero:

@@ -50,15 +50,36 @@ void TaskTable::set_order(StartOrder order) {
   for (const auto& section : order_.sections) next_in_.push_back(section.begin);
 }
 
-void TaskTable::set_classes(std::vector<uint16_t> of, size_t classes) {
+void TaskTable::set_classes(std::vector<uint16_t> of, size_t classes, bool may_grow) {
   CQ_ASSERT(highest_opened_ == 0, "tasks up to {} went out before their classes came",
             highest_opened_);
   class_of_ = std::move(of);
+  several_ = classes > 1 || may_grow;
   ready_of_.assign(classes, 0);
+  if (classes == 1) ready_of_[0] = ready_;
   for (TaskId task = 1; classes > 1 && task <= last_; ++task) {
     if (!done_.Contains(task)) ++ready_of_[ClassOf(task)];
   }
   left_of_ = ready_of_;
+}
+
+void TaskTable::AddClass() {
+  CQ_ASSERT(several(), "a class comes to {} that may not become more", classes());
+  ready_of_.push_back(0);
+  left_of_.push_back(0);
+}
+
+void TaskTable::SetClass(TaskId task, ClassId of) {
+  // A fresh one stands in its section.
+  const Work& open = OpenUp(task);
+  CQ_ASSERT(several() && of < classes() && !Done(task), "task {} is to be of class {} of {}", task,
+            of, classes());
+  const ClassId before = ClassOf(task);
+  if (open.ready()) --ready_of_[before];
+  --left_of_[before];
+  moved_[task] = of;
+  if (open.ready()) ++ready_of_[of];
+  ++left_of_[of];
 }
 
 void TaskTable::CountReady(TaskId first, uint64_t count, bool more) {
@@ -246,7 +267,10 @@ void TaskTable::Finish(TaskId first, uint64_t count) {
     ready_ -= count;
     CountReady(first, count, false);
   }
-  for (TaskId task = first; several() && task < first + count; ++task) --left_of_[ClassOf(task)];
+  for (TaskId task = first; several() && task < first + count; ++task) {
+    --left_of_[ClassOf(task)];
+    moved_.erase(task);
+  }
   done_.Insert(first, count);
   done_count_ += count;
 }

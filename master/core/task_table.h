@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
 #include "master/core/start_order.h"
@@ -79,7 +80,10 @@ class TaskTable {
   Work& OpenUp(TaskId task) { return OpenUp(task, 1); }
   /// Before anything else: the order of fresh tasks, and the classes of all (RequestClasses).
   void set_order(StartOrder order);
-  void set_classes(std::vector<uint16_t> of, size_t classes);
+  void set_classes(std::vector<uint16_t> of, size_t classes, bool may_grow);
+  /// There is one class more; and this task is of it from now on, if it has been tried.
+  void AddClass();
+  void SetClass(TaskId task, ClassId of);
   bool ordered() const { return !order_.tasks.empty(); }
   bool grouped() const { return order_.grouped; }
   /// How many sections there are, and how many places of one have not been looked at yet; of one
@@ -91,9 +95,15 @@ class TaskTable {
     return order_.ranks.empty() ? order_.tasks[at] : order_.ranks[at];
   }
   ClassId ClassOfSection(uint32_t section) const { return order_.sections[section].of; }
-  /// There is more than one class.
-  bool several() const { return ready_of_.size() > 1; }
-  ClassId ClassOf(TaskId task) const { return task <= class_of_.size() ? class_of_[task - 1] : 0; }
+  /// There is more than one class, or may be.
+  bool several() const { return several_; }
+  ClassId ClassOf(TaskId task) const {
+    if (!moved_.empty()) {
+      const auto moved = moved_.find(task);
+      if (moved != moved_.end()) return moved->second;
+    }
+    return task <= class_of_.size() ? class_of_[task - 1] : 0;
+  }
   size_t classes() const { return ready_of_.size(); }
   /// As ready(), of a class; and how many have no outcome.
   uint64_t ready_of(ClassId of) const { return several() ? ready_of_[of] : ready_; }
@@ -198,6 +208,9 @@ class TaskTable {
   std::vector<uint64_t> left_of_{0};
   /// Of each task; of those beyond it is 0.
   std::vector<uint16_t> class_of_;
+  /// Those that are of another class than they were.
+  std::unordered_map<TaskId, ClassId> moved_;
+  bool several_ = false;
   bool thorough_ = false;
   SpanTable<TaskId, Work> open_;
   /// No task above it was ever opened.

@@ -34,6 +34,7 @@ JournalTables::JournalTables(Database& db)
       avoid_(db.Prepare("INSERT OR IGNORE INTO avoided VALUES(?1)")),
       ledger_(db.Prepare("INSERT OR REPLACE INTO ledgers VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
                          " ?9, ?10, ?11, ?12)")),
+      raised_(db.Prepare("INSERT OR REPLACE INTO raised VALUES(?1, ?2, ?3, ?4)")),
       call_(db.Prepare("INSERT OR IGNORE INTO calls VALUES(?1, ?2, ?3)")) {}
 
 Committed JournalTables::Commit(const std::vector<JournalRecord>& records) {
@@ -144,6 +145,14 @@ void JournalTables::Put(const LedgerRecord& record) {
     ledger_.Bind(index++, static_cast<int64_t>(value));
   }
   ledger_.Run();
+}
+
+void JournalTables::Put(const RaisedRecord& record) {
+  raised_.Bind(1, static_cast<int64_t>(record.task))
+      .Bind(2, static_cast<int64_t>(record.memory_bytes))
+      .Bind(3, static_cast<int64_t>(record.time_ms))
+      .Bind(4, static_cast<int64_t>(record.time_permille))
+      .Run();
 }
 
 void JournalTables::Put(const CallRecord& record) {

@@ -33,6 +33,7 @@ class JournalTables {
   void Put(const OutputRecord& record);
   void Put(const AvoidRecord& record);
   void Put(const LedgerRecord& record);
+  void Put(const RaisedRecord& record);
   void Put(const CallRecord& record);
   // Says that what stands before it is durable.
   void Put(const SpoolTaken&) {}
@@ -52,6 +53,7 @@ class JournalTables {
   Statement output_end_;
   Statement avoid_;
   Statement ledger_;
+  Statement raised_;
   Statement call_;
   /// Of tasks that run for long: their attempt, and how many parts of its output have come.
   std::map<TaskId, std::pair<AttemptId, int64_t>> parts_;

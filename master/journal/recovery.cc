@@ -50,6 +50,7 @@ void TakeBack(Database& journal, Epoch epoch, Restart::Rerun rerun) {
   tasks.Reset();
   journal.Execute(fmt::format("DELETE FROM results WHERE {}", condition).c_str());
   journal.Execute("DELETE FROM blobs WHERE task NOT IN (SELECT task FROM results)");
+  if (rerun == Restart::Rerun::kAll) journal.Execute("DELETE FROM raised");
   // Fresh counts: for these, and for what had not got so far where everything is tried anew. Calls
   // that were cancelled say nothing about others.
   journal.Execute(
@@ -96,6 +97,8 @@ Database OpenJournal(const std::string& path) {
         "ALTER TABLE ledgers ADD COLUMN cpu_us INTEGER NOT NULL DEFAULT 0;"
         "ALTER TABLE ledgers ADD COLUMN lost_us INTEGER NOT NULL DEFAULT 0;"
         "ALTER TABLE ledgers ADD COLUMN peak_kb INTEGER NOT NULL DEFAULT 0;"
+        "CREATE TABLE raised(task INTEGER PRIMARY KEY, memory_bytes INTEGER NOT NULL,"
+        " time_ms INTEGER NOT NULL, time_permille INTEGER NOT NULL);"
         "UPDATE meta SET value = 3 WHERE name = 'format'; COMMIT");
   }
   const int64_t format = MetaNumber(journal, "format");
@@ -196,7 +199,7 @@ Epoch StartEpoch(Database& journal, const Restart& restart) {
     }
   }
   for (const TaskId task : restart.removed) {
-    for (const char* table : {"results", "failures", "blobs"}) {
+    for (const char* table : {"results", "failures", "blobs", "raised"}) {
       journal.Prepare(fmt::format("DELETE FROM {} WHERE task = ?1", table))
           .Bind(1, static_cast<int64_t>(task))
           .Run();
@@ -287,7 +290,8 @@ void AddResults(Recovered& recovered, Database& journal) {
 
 void AddTried(Recovered& recovered, Database& journal) {
   auto rows = journal.Prepare(
-      "SELECT task, attempt, kind IN (2, 4), kind = 3, kind IN (3, 4) FROM failures ORDER BY task, "
+      "SELECT task, attempt, kind IN (2, 4), kind = 3, kind IN (3, 4, 5) FROM failures ORDER BY "
+      "task, "
       "attempt");
   while (rows.Step()) {
     const auto task = static_cast<TaskId>(rows.Int(0));
@@ -302,6 +306,15 @@ void AddTried(Recovered& recovered, Database& journal) {
     if (rows.Int(2) != 0) tried.charged.push_back(tried.given_up);
     if (rows.Int(3) != 0) ++tried.failures;
     if (rows.Int(4) != 0) tried.over = tried.given_up;
+  }
+}
+
+void AddRaised(Recovered& recovered, Database& journal) {
+  auto rows = journal.Prepare("SELECT task, memory_bytes, time_ms, time_permille FROM raised");
+  const auto number = [&](int column) { return static_cast<uint64_t>(rows.Int(column)); };
+  while (rows.Step()) {
+    if (recovered.closed.Contains(number(0))) continue;
+    recovered.raised.push_back({number(0), number(1), number(2), number(3)});
   }
 }
 
@@ -329,6 +342,7 @@ Recovered Recover(Database& journal, const std::vector<RowRange>& ranges, uint64
   CloseOthers(recovered, ranges, limit, last);
   AddResults(recovered, journal);
   AddTried(recovered, journal);
+  AddRaised(recovered, journal);
   AddWorkers(recovered, journal);
   // The newest reset of a task is the one that counts: it has the highest epoch.
   auto resets = journal.Prepare("SELECT first_task, last_task, epoch FROM resets ORDER BY epoch");

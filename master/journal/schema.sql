@@ -78,9 +78,16 @@ CREATE TABLE failures(
   attempt INTEGER PRIMARY KEY,
   task INTEGER NOT NULL,
   worker INTEGER NOT NULL,
-  kind INTEGER NOT NULL,        -- 0 a charge taken back, 1 charged provisionally, 2 charged, 3 failed by itself, 4 charged: took its program with it
+  kind INTEGER NOT NULL,        -- 0 a charge taken back, 1 charged provisionally, 2 charged, 3 failed by itself, 4 charged: took its program with it, 5 tried again with more memory or time
   at_us INTEGER NOT NULL,
   reason TEXT NOT NULL
+);
+
+CREATE TABLE raised(
+  task INTEGER PRIMARY KEY,     -- one that ended for want of memory or time, and was tried again
+  memory_bytes INTEGER NOT NULL, -- what it asks for since; 0: as its like
+  time_ms INTEGER NOT NULL,
+  time_permille INTEGER NOT NULL -- its time limit is so many thousandths of what it was
 );
 
 CREATE TABLE workers(

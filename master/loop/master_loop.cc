@@ -309,7 +309,8 @@ Task MasterLoop::TaskOf(Give::Grant& grant) {
   if (grant.dangerous) task.details.Edit().extras.emplace_back(kDangerous, true);
   if (grant.of != 0) PutRequest(task.details.Edit().extras, core_.request(grant.of));
   task.seed = row.seed;
-  if (row.timeout_ms != 0) task.details.Edit().timeout_ms = row.timeout_ms;
+  const uint64_t limit = core_.TimeLimit(grant.of, row.timeout_ms);
+  if (limit != 0) task.details.Edit().timeout_ms = limit;
   if (!row.problem.empty()) task.details.Edit().problem = row.problem;
   size_t size = 0;
   for (const std::string& value : row.values) size += value.size();

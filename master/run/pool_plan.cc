@@ -24,7 +24,8 @@ constexpr unsigned kNumbersOfPool = 1'000'000;
 
 bool Asks(const RunOptions& options) {
   return !options.task_cpus.empty() || !options.task_memory.empty() || !options.task_time.empty() ||
-         !options.task_pool.empty() || !options.task_needs.empty();
+         !options.task_pool.empty() || !options.task_needs.empty() || options.escalate_memory > 1 ||
+         options.escalate_time > 1;
 }
 
 // In Slurm's notation, whose numbers are MB: "4000", "4G".
@@ -154,8 +155,9 @@ void RequireNoneOfLent(const RunOptions& options) {
   if (!TraitsOf(options.scheduler).lends) return;
   if (Asks(options)) {
     throw UsageError(
-        "--task-cpus, --task-time, --task-need, --task-pool and a --task-memory that differs from "
-        "row to row are for a run's own workers: what a warm pool (--on) lends are single slots");
+        "--task-cpus, --task-time, --task-need, --task-pool, --escalate and a --task-memory that "
+        "differs from row to row are for a run's own workers: what a warm pool (--on) lends are "
+        "single slots");
   }
   if (!options.pools.empty()) throw UsageError("--on and --pool: choose one");
 }
@@ -221,7 +223,8 @@ RequestTexts RequestsOf(const RunOptions& options, const std::vector<PoolOptions
                      options.task_needs};
   const bool counted =
       std::any_of(options.pools.begin(), options.pools.end(),
-                  [](const RunPool& pool) { return pool.memory_bytes.has_value(); });
+                  [](const RunPool& pool) { return pool.memory_bytes.has_value(); }) ||
+      options.escalate_memory > 1;
   if (counted && options.task_memory_bytes > 0) {
     texts.memory = std::to_string(options.task_memory_bytes);
   }

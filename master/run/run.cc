@@ -410,8 +410,10 @@ class RowsRun {
     text.command = command_.arguments;
     text.parse = definition_.parse_json ? Parse::kJson : Parse::kNothing;
     text.cpus = CpusOfSlot();
-    if (!requests_.empty() || plans_[0].named)
-      text.extras.emplace_back(kRequests, requests_.vary());
+    const bool escalates = options_.escalate_memory > 1 || options_.escalate_time > 1;
+    if (!requests_.empty() || plans_[0].named || escalates) {
+      text.extras.emplace_back(kRequests, requests_.vary() || escalates);
+    }
     if (!requests_.vary()) PutRequest(text.extras, ConstantRequest(requests_, plans_));
     text.tasks = tasks;
     if (!served()) return text;
@@ -461,6 +463,7 @@ class RowsRun {
       core.tasks = std::max(core.tasks, range.task + range.rows - 1);
     core.order = order_.start;
     core.requests = order_.requests;
+    core.escalation = {options_.escalate_memory, options_.escalate_time};
     if (GoesInSpans())
       core.span_time = options_.function.empty() ? kSpanOfProgram : kSpanOfFunction;
     return core;

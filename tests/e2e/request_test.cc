@@ -219,5 +219,38 @@ TEST_F(RequestTest, AResumeKnowsPoolsAndRequests) {
   EXPECT_EQ(Column("cq_stdout")[1], "large");
 }
 
+// Up to all of the larger pool's memory; whoever fails for another reason is not tried again.
+TEST_F(RequestTest, WhatEndsForWantOfMemoryIsTriedWithMore) {
+  const Ended ended =
+      Run("mb\n10\n150\n600\n-1\n",
+          {"--pool", "small:slots=1,memory=200M", "--pool", "large:slots=1,memory=400M",
+           "--task-memory", "100M", "--escalate", "memory=2"},
+          {"python3", "-c",
+           "import sys, os; b = bytes(range(256)) * (int(sys.argv[1]) * 4096); print(os.environ['"
+           "CQ_POOL'], os.environ['CQ_MEMORY']); sys.exit(len(b) == 0)",
+           "{mb}"});
+  EXPECT_EQ(ended.status, 1) << ended.err;
+  EXPECT_EQ(Column("cq_status"), (Words{"ok", "ok", "memory", "error"}));
+  EXPECT_EQ(Column("cq_attempts"), (Words{"1", "2", "3", "1"}));
+  EXPECT_EQ(Column("cq_stdout")[1].substr(6), "209715200");
+  const Ended why = Cq({"explain", "in.cq", "3"}, directory_.path());
+  EXPECT_NE(why.out.find("tried again with 400M"), std::string::npos) << why.out;
+}
+
+TEST_F(RequestTest, WhatEndsAtItsTimeLimitIsTriedWithMore) {
+  const Ended ended = Run("a,limit\n0.5,200ms\n0,60s\n",
+                          {"--task-timeout", "{limit}", "--escalate", "time=10"}, {"sleep", "{a}"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("cq_attempts"), (Words{"2", "1"}));
+  for (const auto& [value, said] :
+       std::map<std::string, std::string>{{"memory", "--escalate 'memory'"},
+                                          {"cpus=2", "it must be memory=F, time=F, or both"},
+                                          {"time=1", "must be a number above 1, up to 100"}}) {
+    const Ended refused = Run("a\n1\n", {"--escalate", value}, {"true"});
+    EXPECT_EQ(refused.status, 2);
+    EXPECT_NE(refused.err.find(said), std::string::npos) << refused.err;
+  }
+}
+
 }  // namespace
 }  // namespace cq

@@ -63,6 +63,7 @@ void SimRun::StartMaster() {
   options.remembered = world_.remembered;
   options.crash_limit = world_.crash_limit;
   options.retries = world_.retries;
+  if (world_.greedy > 0) options.escalation.memory = 2;
   options.explained_late = world_.scheduled;
   options.mark_stride = 8;
   options.gather_acks = world_.gather_acks;

@@ -195,6 +195,12 @@ void SimSlots::NoteOk(SimWorker& w, TaskId task, AttemptId attempt) {
   w.unacknowledged.emplace(attempt, now_);
 }
 
+// It asks for all that the largest worker has.
+bool SimSlots::HasMost(const Task& task) const {
+  const auto request = TakenBy(task.details->extras);
+  return request && request->memory_bytes >= world_.classes - 1;
+}
+
 void SimSlots::EndTask(SimWorker& w, size_t slot) {
   const Running running = std::move(*w.slots[slot]);
   const Task& task = running.work;
@@ -228,6 +234,10 @@ void SimSlots::EndTask(SimWorker& w, size_t slot) {
     result.outcome = Outcome::kError;
     result.details.Edit().exit = 1;
     result.details.Edit().error = "no";
+  } else if (fate == Fate::kGreedy && !HasMost(task)) {
+    result.outcome = Outcome::kMemory;
+    result.details.Edit().exit = -9;
+    result.details.Edit().error = "more";
   } else {
     NoteOk(w, result.task, result.attempt);
     result.values = {{"y", ValueOf(result.task)}};

@@ -49,6 +49,7 @@ class SimSlots {
   void End(SimWorker& w, size_t slot, uint64_t serial);
   void EndSpan(SimWorker& w, size_t slot);
   void EndKilled(SimWorker& w, size_t slot, const Running& running);
+  bool HasMost(const Task& task) const;
   void EndTask(SimWorker& w, size_t slot);
   /// The first tasks of a span have returned.
   void Answer(SimWorker& w, size_t slot, const AttemptSpan& span);

@@ -11,7 +11,9 @@ Fate FateOf(const World& world, TaskId task) {
   if (draw < world.failing) return Fate::kFails;
   if (draw < world.failing + world.flaky) return Fate::kFlaky;
   if (draw < world.failing + world.flaky + world.deadly) return Fate::kDeadly;
-  if (draw < world.failing + world.flaky + world.deadly + world.lethal) return Fate::kLethal;
+  const uint64_t bad = world.failing + world.flaky + world.deadly + world.lethal;
+  if (draw < bad) return Fate::kLethal;
+  if (draw < bad + world.greedy) return Fate::kGreedy;
   return Fate::kOk;
 }
 
@@ -52,6 +54,9 @@ void CheckOutcome(const World& world, TaskId task, const SimJournal::Row& row) {
     throw Broken{
         fmt::format("task {} ended as {} though it was good", task, static_cast<int>(row.outcome))};
   }
+  if (fate == Fate::kGreedy && !ok && !crashed && row.outcome != Outcome::kMemory)
+    throw Broken{
+        fmt::format("task {} ended as {} for want of memory", task, static_cast<int>(row.outcome))};
   if (fate == Fate::kFails && ok) throw Broken{fmt::format("task {} cannot be ok", task)};
   const bool memory = world.hungry && fate == Fate::kDeadly && row.outcome == Outcome::kMemory;
   if ((fate == Fate::kDeadly || fate == Fate::kLethal) && !crashed && !memory)

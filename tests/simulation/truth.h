@@ -12,7 +12,7 @@ namespace cq::sim {
 
 /// How a task behaves.
 /// kDeadly takes its worker with it, kLethal its slot's program.
-enum class Fate { kOk, kFails, kFlaky, kDeadly, kLethal };
+enum class Fate { kOk, kFails, kFlaky, kDeadly, kLethal, kGreedy };
 Fate FateOf(const World& world, TaskId task);
 
 /// What a task returns, and what stands for it in a span.

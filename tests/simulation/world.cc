@@ -93,6 +93,7 @@ World Draw(uint64_t seed) {
   if (world.scheduled && random.Chance(200)) {
     world.life = 4 * world.longest_task + seconds(20) + random.Within(seconds(60));
   }
+  if (world.classes > 0 && !calm && random.Chance(500)) world.greedy = 50 + random.Below(300);
   return world;
 }
 
@@ -105,6 +106,7 @@ World DrawPool(uint64_t seed) {
   world.black_hole = world.slow = false;
   world.fence = false;
   world.classes = 0;
+  world.greedy = 0;
   world.life = Time{};
   world.runs = 2 + random.Below(3);
   world.tasks = 1 + random.Below(random.Chance(100) ? 200 : 30);
@@ -169,7 +171,7 @@ std::string Describe(const World& w) {
       w.embedding ? "; a program submits them" : "", w.span_time > Time{} ? "; in spans" : "",
       w.ordered ? "; longest first" : "", w.groups > 0 ? fmt::format("; {} groups", w.groups) : "",
       w.limit > 0 ? fmt::format("; the first {} rows first", w.limit) : "",
-      w.classes > 0 ? fmt::format("; {} classes", w.classes) : "",
+      w.classes > 0 ? fmt::format("; {} classes, {} greedy", w.classes, w.greedy) : "",
       w.life > Time{} ? fmt::format("; workers live for {} s", w.life / seconds(1)) : "",
       w.runs == 0 ? ""
                   : fmt::format("; {} runs on a pool of {} workers of {} slots, kill pool {}, kill "

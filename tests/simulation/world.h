@@ -70,6 +70,9 @@ struct World {
   /// Rows ask for so many different things; not every worker has what the largest ask for. 0: for
   /// nothing.
   uint64_t classes = 0;
+  /// Of these rows so many, in 1/1000, end for want of memory until they have as much as the
+  /// largest worker has.
+  uint64_t greedy = 0;
   /// Allocations end after so long, as their scheduler says from time to time; zero: never.
   Time life{};
   /// In 1/1000, at each resume: outcomes are taken back, rows are edited.

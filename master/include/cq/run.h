@@ -97,6 +97,10 @@ struct RunOptions : CommonOptions {
   std::string costs_run;
   /// The column that tells which data set a task needs (`CQ_GROUP`).
   std::string group_column;
+  /// A task that ended for want of memory, or of time, is tried again with so many times as much;
+  /// 1: it is not.
+  double escalate_memory = 1;
+  double escalate_time = 1;
   /// The column that holds each task's own time limit.
   std::string task_timeout_column;
   /// What each task asks of its worker: a value, or a text with columns in it, as in
