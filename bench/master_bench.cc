@@ -234,7 +234,7 @@ int main(int argc, char** argv) {
   }
   close(address[0]);
   Transport transport(server, client.public_key);
-  std::string endpoint = transport.Bind(Transport::Reach::kLoopback, 0).front();
+  std::string endpoint = transport.Bind(Transport::Reach::kLoopback, 0, {}).front();
   endpoint.resize(64, '\0');
   for (left = workers; left > 0; left -= std::min(left, kWorkersOfAProcess)) {
     if (write(address[1], endpoint.data(), endpoint.size()) != 64) return 1;

@@ -11,6 +11,8 @@ extern const Subcommand kResume;
 extern const Subcommand kStatus;
 extern const Subcommand kExplain;
 extern const Subcommand kScale;
+extern const Subcommand kAttach;
+extern const Subcommand kWait;
 extern const Subcommand kLog;
 extern const Subcommand kQuery;
 extern const Subcommand kExport;

@@ -14,6 +14,7 @@
 #include "base/spawn.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/detach.h"
 #include "cli/interrupts.h"
 #include "cli/progress.h"
 #include "cli/run_options.h"
@@ -22,8 +23,6 @@
 #include "protocol/own_program.h"
 #include "protocol/pool_channel.h"
 #include "protocol/pool_file.h"
-
-extern char** environ;
 
 namespace cq {
 namespace {
@@ -51,8 +50,9 @@ constexpr HelpPage kPoolHelp = {
 
 /// Of the options of a run, those that say how workers are started and watched.
 bool IsOfPools(const RunOption& option) {
-  static const std::vector<std::string> kNames = {
-      "slots", "scheduler", "template", "set", "worker-init", "lease", "on-master-loss"};
+  static const std::vector<std::string> kNames = {"slots",     "scheduler",   "template",
+                                                  "set",       "worker-init", "ports",
+                                                  "interface", "lease",       "on-master-loss"};
   return std::find(kNames.begin(), kNames.end(), option.long_name()) != kNames.end();
 }
 
@@ -75,19 +75,8 @@ po::options_description PoolDescription() {
 
 // ---- start ----
 
-// What a pool that nobody looks at says goes to its log, once it has a directory.
-void Detach(const std::string& name, int ready_fd) {
-  const std::string log = PoolDirectory(name) + "/pool.log";
-  const Fd fd(open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
-  if (fd) {
-    dup2(fd.get(), STDOUT_FILENO);
-    dup2(fd.get(), STDERR_FILENO);
-  }
-  WriteAll(ready_fd, "ready\n");
-  close(ready_fd);
-}
-
 int KeepPool(const po::variables_map& values, const std::string& name) {
+  IsToDetach();
   const Fd interrupt = InterruptFd();
   WarmPoolOptions options;
   options.name = name;
@@ -99,9 +88,8 @@ int KeepPool(const po::variables_map& values, const std::string& name) {
         ParseDuration(values["idle-timeout"].as<std::string>(), "--idle-timeout");
   }
   ProgressPrinter printer(false);
-  const bool detached = values.count("ready-fd") > 0;
   options.ready = [&] {
-    if (detached) Detach(name, values["ready-fd"].as<int>());
+    if (IsToDetach()) Detach(PoolDirectory(name) + "/pool.log");
     printer.Say(fmt::format("the pool '{}' is ready: cq run … --on {}", name, name));
   };
   const WarmPoolEnd end = KeepWarmPool(options, printer);
@@ -113,35 +101,13 @@ int KeepPool(const po::variables_map& values, const std::string& name) {
   return end.status;
 }
 
-// The same in a process of its own, which has nothing to do with this terminal. Returns once it is
-// ready, or has failed and said why.
-int StartPool(const CommandLine& line, const std::string& name) {
-  constexpr int kReadyFd = 3;
-  Pipe ready = MakePipe();
-  Fd ready_write(fcntl(ready.write.get(), F_DUPFD_CLOEXEC, 10));
-  ready.write.Close();
-  std::vector<std::string> words = OwnCommand();
-  words.emplace_back("pool");
-  words.insert(words.end(), line.words.begin(), line.words.end());
-  words.insert(words.end(), {"--foreground", "--ready-fd", std::to_string(kReadyFd)});
-  Spawner spawner(Spawner::Group::kOwnSession);
-  spawner.GiveNoInput();
-  spawner.Give(ready_write.get(), kReadyFd);
-  pid_t pid = 0;
-  const int error = spawner.Start(pid, words[0], words, environ);
-  if (error != 0) throw Error(fmt::format("cannot start '{}': {}", words[0], strerror(error)));
-  // It has the other end alone.
-  ready_write.Close();
-  const std::string said = ReadStream(fmt::format("/proc/self/fd/{}", ready.read.get()));
-  if (said == "ready\n") {
-    const PoolFile file = ReadPoolFile(name);
-    fmt::print("the pool '{}' is ready: {} slots, process {}; its log is {}/pool.log\n", name,
-               file.all_slots(), file.pid, PoolDirectory(name));
-    return 0;
-  }
-  int status = 0;
-  WaitFor(pid, status);
-  return WIFEXITED(status) ? std::max(WEXITSTATUS(status), 1) : 3;
+int StartPool(CommandLine line, const std::string& name) {
+  line.words.emplace_back("--foreground");
+  if (const auto ended = StartDetached("pool", line)) return std::max(*ended, 1);
+  const PoolFile file = ReadPoolFile(name);
+  fmt::print("the pool '{}' is ready: {} slots, process {}; its log is {}/pool.log\n", name,
+             file.all_slots(), file.pid, PoolDirectory(name));
+  return 0;
 }
 
 // ---- the others ----
@@ -244,10 +210,8 @@ int StopPool(const std::string& name, bool now) {
 }
 
 int PoolCommandLine(const CommandLine& line) {
-  po::options_description internal;
-  internal.add_options()("ready-fd", po::value<int>());
   po::variables_map values;
-  if (!ParseOptions(line, kPool, values, internal)) return 0;
+  if (!ParseOptions(line, kPool, values)) return 0;
   const auto words = Positional(values);
   const std::string verb = words.empty() ? "" : words[0];
   const bool known = verb == "start" || verb == "list" || verb == "status" || verb == "stop";

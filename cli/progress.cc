@@ -14,6 +14,9 @@
 namespace cq {
 namespace {
 
+// What is detached from it is no longer there.
+bool Terminal() { return isatty(STDERR_FILENO) == 1; }
+
 constexpr auto kDatedEvery = std::chrono::minutes(5);
 
 std::string ShownSeconds(double seconds) {
@@ -62,7 +65,7 @@ std::string OneLine(std::string_view text) {
 }  // namespace
 
 ProgressPrinter::ProgressPrinter(bool quiet, std::string hint)
-    : quiet_(quiet), hint_(std::move(hint)), terminal_(isatty(STDERR_FILENO) == 1) {}
+    : quiet_(quiet), hint_(std::move(hint)) {}
 
 ProgressPrinter::~ProgressPrinter() { Clear(); }
 
@@ -73,7 +76,7 @@ void ProgressPrinter::Clear() {
 
 void ProgressPrinter::Line(const std::string& text) {
   Clear();
-  if (terminal_) {
+  if (Terminal()) {
     cq::Say(stderr, fmt::format("cq: {}\n", PrintableText(text)));
   } else {
     const std::time_t now = std::time(nullptr);
@@ -84,6 +87,7 @@ void ProgressPrinter::Line(const std::string& text) {
 
 void ProgressPrinter::Started(const std::string& pool, unsigned least, unsigned workers,
                               unsigned slots) {
+  if (at_start_) std::exchange(at_start_, {})();
   const auto many = [](unsigned n, const char* what) {
     return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
   };
@@ -97,12 +101,13 @@ void ProgressPrinter::Started(const std::string& pool, unsigned least, unsigned 
 }
 
 void ProgressPrinter::Progress(const RunProgress& progress) {
+  if (notifier_ != nullptr) notifier_->OnProgress(progress);
   const bool new_phase = any_ && progress.phase != last_.phase;
   last_ = progress;
   any_ = true;
   if (quiet_) return;
   const auto now = std::chrono::steady_clock::now();
-  if (!terminal_) {
+  if (!Terminal()) {
     const bool long_step = progress.phase != RunProgress::Phase::kRunning && new_phase;
     if (!long_step && last_dated_ != decltype(last_dated_){} && now - last_dated_ < kDatedEvery) {
       return;
@@ -121,9 +126,14 @@ void ProgressPrinter::Progress(const RunProgress& progress) {
   line_shown_ = true;
 }
 
+void ProgressPrinter::Raw(const std::string& text) {
+  Clear();
+  cq::Say(stderr, PrintableText(text));
+}
+
 void ProgressPrinter::Note(const std::string& text) {
   // On a terminal the line itself shows the workers.
-  if (!quiet_ && !terminal_) Line(text);
+  if (!quiet_ && !Terminal()) Line(text);
 }
 
 void ProgressPrinter::Warning(const std::string& text) { Line(text); }

@@ -1,8 +1,11 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
+#include <utility>
 
+#include "cli/notifier.h"
 #include "cq/run.h"
 
 namespace cq {
@@ -16,11 +19,18 @@ class ProgressPrinter : public RunObserver {
   explicit ProgressPrinter(bool quiet, std::string hint = {});
   ~ProgressPrinter() override;
 
+  /// Called at the start of the run, before a word is said of it.
+  void set_at_start(std::function<void()> at_start) { at_start_ = std::move(at_start); }
+  /// Is told of each progress.
+  void set_notifier(Notifier& notifier) { notifier_ = &notifier; }
+
   void Resumed(const std::string& what) override { Say(what); }
   void Started(const std::string& pool, unsigned least, unsigned workers, unsigned slots) override;
   void Progress(const RunProgress& progress) override;
   void Note(const std::string& text) override;
   void Warning(const std::string& text) override;
+  /// Text that another has made into lines.
+  void Raw(const std::string& text);
   /// A line of the caller's.
   void Say(const std::string& text);
 
@@ -30,7 +40,8 @@ class ProgressPrinter : public RunObserver {
 
   const bool quiet_;
   std::string hint_;
-  const bool terminal_;
+  std::function<void()> at_start_;
+  Notifier* notifier_ = nullptr;
   bool line_shown_ = false;
   RunProgress last_;
   bool any_ = false;

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "cli/commands.h"
 #include "cli/control.h"
+#include "cli/detach.h"
 #include "cli/efficiency.h"
 #include "cli/interrupts.h"
 #include "cli/progress.h"
@@ -105,6 +106,24 @@ void SayEnd(ProgressPrinter& printer, const RunSummary& summary) {
   }
 }
 
+std::string TextOf(const po::variables_map& values, const std::string& option,
+                   const std::string& otherwise = {}) {
+  return values.count(option) > 0 ? values[option].as<std::string>() : otherwise;
+}
+
+// In a process of its own, whose exit status `cq wait` tells.
+int GoDetached(const std::string& subcommand, const CommandLine& line,
+               const po::variables_map& values, const std::string& directory) {
+  if (values.count("json") > 0 || TextOf(values, "output") == "-") {
+    throw UsageError("--detach: nobody reads what --json and -o - would write");
+  }
+  if (const auto ended = StartDetached(subcommand, line)) return *ended;
+  const std::string run = ShellQuote(directory);
+  fmt::print("{}: started\nto follow it: cq attach {}\nto wait for its end: cq wait {}\n",
+             directory, run, run);
+  return 0;
+}
+
 // A run that exists takes every option as last recorded unless it is given again.
 RunSummary Go(const CommandLine& line, const po::variables_map& values, RunOptions options) {
   const Fd interrupt = InterruptFd();
@@ -113,13 +132,20 @@ RunSummary Go(const CommandLine& line, const po::variables_map& values, RunOptio
   const bool hint =
       values.count("scheduler") == 0 && !FindProgram("sbatch", OwnPath(), ".").empty();
   const bool borrows = values.count("on") > 0;
+  const std::string directory =
+      AbsolutePath(options.run_dir.empty() ? DefaultRunDirectory(options.input) : options.run_dir);
+  Notifier notifier(TextOf(values, "on-finish"), directory,
+                    ParseDuration(TextOf(values, "stall-after", "1h"), "--stall-after"));
   ProgressPrinter printer(values.count("quiet") > 0,
                           borrows ? fmt::format("on the pool '{}', as others leave its slots",
                                                 values["on"].as<std::string>())
                           : hint  ? "running on this machine; to run on the cluster: -s slurm -w N"
                                   : "");
+  printer.set_notifier(notifier);
+  if (IsToDetach()) printer.set_at_start([&] { Detach(directory + "/master.log"); });
   const RunSummary summary = Run(options, printer);
   SayEnd(printer, summary);
+  notifier.OnEnd(summary);
   if (values.count("json") > 0) PrintJson(summary);
   return summary;
 }
@@ -166,6 +192,8 @@ int RunCommandLine(const CommandLine& line) {
   const bool dry = values.count("dry-run") > 0;
   const std::string directory =
       AbsolutePath(options.run_dir.empty() ? DefaultRunDirectory(options.input) : options.run_dir);
+  const bool detach = values.count("detach") > 0 && !dry && !IsToDetach();
+  if (detach) return GoDetached("run", line, values, directory);
   const bool exists = !options.fresh && IsRunDirectory(directory);
   if (!exists || HeldByMaster(directory)) {
     RequireRange(values, options);
@@ -195,6 +223,8 @@ int ResumeCommandLine(const CommandLine& line) {
     throw UsageError("--fresh and --run-dir are for 'cq run'");
   }
   const std::string directory = FindRun(Positional(own), true);
+  const bool detach = own.count("detach") > 0 && own.count("dry-run") == 0 && !IsToDetach();
+  if (detach) return GoDetached("resume", line, own, directory);
   CommandLine given = line;
   given.words = OptionsOf(line, shown);
   const CommandLine merged = WithRecorded(directory, given, shown);

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "base/probe.h"
 #include "cq/error.h"
 #include "cq/version.h"
 #include "protocol/codec.h"
@@ -176,6 +177,13 @@ void ServingLoop::Do(Reconnect&) {
 
 void ServingLoop::Do(Exit& exit) {
   if (exit.status != 0) LogError(exit.reason);
+  // Who has to find out why reads this, here or as its master's words of a worker that was lost.
+  if (exit.status == kNoMaster) {
+    for (const std::string& endpoint : file_.endpoints) {
+      const std::string why = WhyNoAnswer(endpoint);
+      LogError(fmt::format("{}: {}", endpoint, why.empty() ? "somebody listens there" : why));
+    }
+  }
   DoExit();
   exit_status_ = exit.status;
 }

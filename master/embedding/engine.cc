@@ -54,6 +54,8 @@ CommonOptions CommonOf(const MasterOptions& options) {
           .max_failures = {},
           .fence = options.fence,
           .chunk = options.chunk,
+          .ports = options.ports,
+          .interface = options.interface,
           .worker_check = options.worker_check,
           .lease = options.lease,
           .on_master_loss = options.on_master_loss};

@@ -17,6 +17,8 @@ constexpr std::pair<const char*, const char*> kOptionNames[] = {
     {"--task-timeout", "`task_timeout`"},
     {"--task-memory", "`task_memory_bytes`"},
     {"--worker-check", "`worker_check`"},
+    {"--ports", "`ports`"},
+    {"--interface", "`interface`"},
     {"--worker-init", "`worker_init`"},
     {"--template", "`template_file`"},
     {"--set", "`template_values`"},

@@ -30,9 +30,13 @@ OrderedJson JsonOf(const RunView::Member& worker) {
 
 OrderedJson Look(Time now, Core& core, const Workforce& workforce, size_t rows) {
   const RunView view = core.Look(now, rows);
-  OrderedJson json = {{"seconds", InSeconds(now)}, {"running", view.running}, {"out", view.out},
-                      {"ready", view.ready},       {"waiting", view.waiting}, {"slots", view.slots},
-                      {"idle", view.idle}};
+  const Counts& counts = core.counts();
+  const uint64_t ok = counts.outcomes[static_cast<size_t>(Outcome::kOk)];
+  OrderedJson json = {{"seconds", InSeconds(now)}, {"tasks", counts.tasks},
+                      {"done", counts.done},       {"failed", counts.done - ok},
+                      {"running", view.running},   {"out", view.out},
+                      {"ready", view.ready},       {"waiting", view.waiting},
+                      {"slots", view.slots},       {"idle", view.idle}};
   if (view.rate) json["rate"] = *view.rate;
   if (view.left) json["left"] = {InSeconds(view.left->first), InSeconds(view.left->second)};
   json["bound"] = view.bound;

@@ -22,9 +22,6 @@ namespace {
 
 // Below the ephemeral range of Linux (32768 on), so that no outgoing connection of this machine
 // takes the port of a master that is about to come back.
-constexpr int kFirstPort = 20'000;
-constexpr int kPorts = 10'000;
-
 // An automatic routing id: a zero byte and a 32-bit number.
 constexpr size_t kRoutingIdBytes = 5;
 
@@ -43,21 +40,37 @@ std::array<uint8_t, kRoutingIdBytes> RoutingIdOf(ConnectionId connection) {
   return id;
 }
 
-// IPv4 addresses of this machine but loopback and link-local ones.
-std::vector<std::string> Addresses() {
-  std::vector<std::string> addresses;
+/// An IPv4 address of this machine, and of which interface it is.
+struct Address {
+  std::string interface;
+  std::string text;
+  bool loopback = false;
+};
+
+std::vector<Address> AllAddresses() {
+  std::vector<Address> addresses;
   ifaddrs* list = nullptr;
   if (getifaddrs(&list) != 0) return addresses;
   for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
     if (entry->ifa_addr == nullptr || entry->ifa_addr->sa_family != AF_INET) continue;
-    if ((entry->ifa_flags & IFF_LOOPBACK) != 0 || (entry->ifa_flags & IFF_UP) == 0) continue;
+    if ((entry->ifa_flags & IFF_UP) == 0) continue;
     const auto* in = reinterpret_cast<const sockaddr_in*>(entry->ifa_addr);
     std::array<char, INET_ADDRSTRLEN> text{};
     inet_ntop(AF_INET, &in->sin_addr, text.data(), text.size());
-    if (std::string(text.data()).starts_with("169.254.")) continue;
-    addresses.emplace_back(text.data());
+    addresses.push_back({entry->ifa_name, text.data(), (entry->ifa_flags & IFF_LOOPBACK) != 0});
   }
   freeifaddrs(list);
+  return addresses;
+}
+
+// Those of this interface; without one, all but loopback and link-local ones.
+std::vector<std::string> Addresses(const std::string& interface) {
+  std::vector<std::string> addresses;
+  for (const Address& address : AllAddresses()) {
+    const bool far = !address.loopback && !address.text.starts_with("169.254.");
+    const bool named = address.interface == interface || address.text == interface;
+    if (interface.empty() ? far : named) addresses.push_back(address.text);
+  }
   return addresses;
 }
 
@@ -116,35 +129,63 @@ Transport::LocalSocket::~LocalSocket() {
   rmdir(directory.c_str());
 }
 
-std::vector<std::string> Transport::Bind(Reach reach, int preferred_port) {
+void Transport::Require(const Where& where) {
+  if (where.interface.empty() || !Addresses(where.interface).empty()) return;
+  std::string all;
+  for (const Address& address : AllAddresses()) {
+    all += fmt::format("{}{} ({})", all.empty() ? "" : ", ", address.interface, address.text);
+  }
+  throw UsageError(fmt::format(
+      "--interface {}: there is no such network here with an IPv4 address; there are: {}",
+      where.interface, all));
+}
+
+std::vector<std::string> Transport::Bind(Reach reach, int preferred_port, const Where& where) {
 #ifndef CQ_BENCH_WITHOUT_CURVE
   // For what is bound from now on.
   router_.set(zmq::sockopt::zap_domain, "cq");
   router_.set(zmq::sockopt::curve_server, 1);
   router_.set(zmq::sockopt::curve_secretkey, server_.secret_key);
 #endif
-  const std::string interface = reach == Reach::kLoopback ? "127.0.0.1" : "*";
+  std::vector<std::string> hosts;
+  if (reach != Reach::kAll) hosts.emplace_back("127.0.0.1");
+  if (reach != Reach::kLoopback) {
+    for (std::string& address : Addresses(where.interface)) {
+      if (hosts.empty() || address != hosts[0]) hosts.push_back(std::move(address));
+    }
+  }
+  if (hosts.empty()) hosts.emplace_back("127.0.0.1");
+  const bool all = reach != Reach::kLoopback && where.interface.empty();
+  const std::vector<std::string> bound = all ? std::vector<std::string>{"*"} : hosts;
   std::random_device random;
-  const bool preferred = preferred_port >= kFirstPort && preferred_port < kFirstPort + kPorts;
-  const int start = preferred ? preferred_port - kFirstPort : static_cast<int>(random() % kPorts);
-  for (int i = 0; i < kPorts; ++i) {
-    const int port = kFirstPort + (start + i) % kPorts;
-    try {
-      router_.bind(fmt::format("tcp://{}:{}", interface, port));
-    } catch (const zmq::error_t& error) {
-      if (error.num() == EADDRINUSE) continue;
-      throw Error(fmt::format("cannot listen on port {}: {}", port, error.what()));
-    }
-    std::vector<std::string> hosts;
-    if (reach != Reach::kAll) hosts.emplace_back("127.0.0.1");
-    if (reach != Reach::kLoopback) {
-      for (std::string& address : Addresses()) hosts.push_back(std::move(address));
-    }
-    if (hosts.empty()) hosts.emplace_back("127.0.0.1");
+  const int ports = where.last_port - where.first_port + 1;
+  const bool preferred = preferred_port >= where.first_port && preferred_port <= where.last_port;
+  const int start = preferred ? preferred_port - where.first_port
+                              : static_cast<int>(random() % static_cast<unsigned>(ports));
+  for (int i = 0; i < ports; ++i) {
+    const int port = where.first_port + (start + i) % ports;
+    if (!BindAll(bound, port)) continue;
     for (std::string& host : hosts) host = fmt::format("tcp://{}:{}", host, port);
     return hosts;
   }
-  throw Error(fmt::format("no free port between {} and {}", kFirstPort, kFirstPort + kPorts - 1));
+  throw Error(fmt::format("no free port between {} and {}", where.first_port, where.last_port));
+}
+
+// All of them, or none: false if another has the port on one.
+bool Transport::BindAll(const std::vector<std::string>& hosts, int port) {
+  std::vector<std::string> bound;
+  for (const std::string& host : hosts) {
+    const std::string address = fmt::format("tcp://{}:{}", host, port);
+    try {
+      router_.bind(address);
+      bound.push_back(address);
+    } catch (const zmq::error_t& error) {
+      for (const std::string& one : bound) router_.unbind(one);
+      if (error.num() == EADDRINUSE) return false;
+      throw Error(fmt::format("cannot listen on {}: {}", address, error.what()));
+    }
+  }
+  return true;
 }
 
 bool Transport::Send(ConnectionId to, SessionId session, const ToWorker& message) {

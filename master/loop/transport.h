@@ -32,9 +32,19 @@ class Transport {
     kAll,            // every address but loopback, unless there is nothing else
     kLoopbackFirst,  // loopback, then every other address
   };
-  /// Binds a port outside the ephemeral range, `preferred_port` if it is one and free, and returns
-  /// the addresses at which workers may reach it. Throws Error.
-  std::vector<std::string> Bind(Reach reach, int preferred_port);
+  /// Where workers may reach the master.
+  struct Where {
+    /// Outside the range of ports that the system gives away.
+    int first_port = 20'000;
+    int last_port = 29'999;
+    /// The name of a network interface, or an address of this machine; empty: all.
+    std::string interface = {};
+  };
+  /// Throws UsageError for an interface that is not there, or has no IPv4 address.
+  static void Require(const Where& where);
+  /// Binds a port, `preferred_port` if it is one of them and free, and returns the addresses at
+  /// which workers may reach it. Throws Error.
+  std::vector<std::string> Bind(Reach reach, int preferred_port, const Where& where);
 
   /// Numbers the messages of each session. False when nobody is at that connection any more.
   bool Send(ConnectionId to, SessionId session, const ToWorker& message);
@@ -55,6 +65,7 @@ class Transport {
   std::vector<bool> Wait(const std::vector<int>& fds, std::chrono::milliseconds timeout);
 
  private:
+  bool BindAll(const std::vector<std::string>& hosts, int port);
   struct Outbound {
     SessionId session = 0;
     uint64_t sent = 0;

@@ -2,10 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <netdb.h>
-#include <poll.h>
 #include <pwd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +16,7 @@
 #include <thread>
 
 #include "base/json.h"
+#include "base/probe.h"
 #include "base/proc.h"
 #include "cq/error.h"
 
@@ -105,26 +103,6 @@ void RemoveAbandoned(const std::string& path) {
   }
 }
 
-// Whether somebody listens at tcp://HOST:PORT.
-bool Answers(const std::string& address) {
-  const size_t colon = address.rfind(':');
-  if (!address.starts_with("tcp://") || colon <= 6) return false;
-  const std::string host = address.substr(6, colon - 6);
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* found = nullptr;
-  if (getaddrinfo(host.c_str(), address.c_str() + colon + 1, &hints, &found) != 0) return false;
-  const Fd socket_fd(socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  const int started = connect(socket_fd.get(), found->ai_addr, found->ai_addrlen);
-  freeaddrinfo(found);
-  if (started == 0) return true;
-  pollfd ready{socket_fd.get(), POLLOUT, 0};
-  int error = 0;
-  socklen_t size = sizeof error;
-  return errno == EINPROGRESS && poll(&ready, 1, 3000) == 1 &&
-         getsockopt(socket_fd.get(), SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0;
-}
-
 // They end within a second of their master.
 void WaitForLocalWorkers(const std::string& path) {
   const Fd fd(open(path.c_str(), O_RDWR | O_CLOEXEC));
@@ -176,7 +154,7 @@ void CheckOwner(const std::string& path, bool take_over) {
   const int64_t now = UnixSeconds();
   // A clock that is wrong, here or there, is as good as one that has stopped.
   const int64_t renewed = number("time");
-  if (std::abs(now - renewed) > 30 && !Answers(field("address"))) return;
+  if (std::abs(now - renewed) > 30 && !WhyNoAnswer(field("address")).empty()) return;
   throw UsageError(fmt::format(
       "the run directory '{}' is in use by a master on {} ({}), which renewed its claim {} s ago; "
       "if it is surely gone: --take-over",

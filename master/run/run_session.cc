@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "base/files.h"
+#include "base/quantities.h"
 #include "base/text.h"
 #include "cq/error.h"
 #include "master/journal/journal.h"
@@ -48,6 +49,22 @@ std::vector<std::pair<std::string, std::string>> ChangedEnvironment() {
   return changed;
 }
 
+Transport::Where WhereOf(const CommonOptions& options) {
+  Transport::Where where;
+  where.interface = options.interface;
+  if (options.ports.empty()) return where;
+  const size_t dash = options.ports.find('-');
+  const std::string first = options.ports.substr(0, dash);
+  const std::string last = dash == std::string::npos ? first : options.ports.substr(dash + 1);
+  where.first_port = static_cast<int>(std::min<uint64_t>(ParseCount(first, "--ports", 1), 65'536));
+  where.last_port = static_cast<int>(std::min<uint64_t>(ParseCount(last, "--ports", 1), 65'536));
+  if (where.first_port > where.last_port || where.last_port > 65'535) {
+    throw UsageError(
+        fmt::format("--ports {}: it must be FIRST-LAST, from 1 to 65535", options.ports));
+  }
+  return where;
+}
+
 void Check(const CommonOptions& options) {
   const auto within = [](const char* name, milliseconds value, milliseconds least) {
     constexpr auto kMost = std::chrono::hours(24 * 36600);  // as ParseDuration
@@ -61,6 +78,7 @@ void Check(const CommonOptions& options) {
     within("on_master_loss", *options.on_master_loss, milliseconds(0));
   }
   if (options.crash_limit == 0) throw UsageError("crash_limit is 0: it must be at least 1");
+  Transport::Require(WhereOf(options));
   if (options.keep && options.rerun) throw UsageError("--keep and --rerun: choose one");
 }
 
@@ -212,7 +230,8 @@ void RunSession::CancelLeft(bool all) {
 
 Transport::Reach RunSession::ReachOfPools() const {
   using Reach = Transport::Reach;
-  Reach reach = Reach::kLoopback;
+  // Somebody may start a worker elsewhere, by hand.
+  Reach reach = options_.interface.empty() ? Reach::kLoopback : Reach::kLoopbackFirst;
   for (const auto& pool : pools_) {
     if (pool->traits().same_host) continue;
     const bool here = pool->ControllerAtLoopback() || reach == Reach::kLoopbackFirst;
@@ -233,7 +252,7 @@ Transport RunSession::Listen(bool lends) {
   const bool keeps_private = keys_->elsewhere().empty();
   std::string socket;
   if (local && keeps_private) socket = transport.BindLocal(directory_->File("local"));
-  auto endpoints = transport.Bind(ReachOfPools(), keys_->port());
+  auto endpoints = transport.Bind(ReachOfPools(), keys_->port(), WhereOf(options_));
   const std::string address = endpoints[0];
   std::map<std::string, Capacity> capacities;
   for (const PoolOptions& plan : plans_) capacities[plan.name] = plan.capacity;

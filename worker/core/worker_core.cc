@@ -512,7 +512,7 @@ bool WorkerCore::MasterLost(Time now) {
   const bool never = !ever_welcomed_ && now - first_connect_ > kFirstAnswer;
   if (!never && (!ever_welcomed_ || silence <= patience)) return false;
   SpoolResults();
-  Leave(5, never ? "no master answered" : "no master was heard for too long");
+  Leave(kNoMaster, never ? "no master answered" : "no master was heard for too long");
   return true;
 }
 

@@ -73,6 +73,8 @@ struct StartUntil {
 struct Spool {
   Results results;
 };
+/// The exit status of a worker that found no master, or lost it.
+inline constexpr int kNoMaster = 5;
 /// End the worker: kill what runs, and exit.
 struct Exit {
   int status = 0;

@@ -46,6 +46,10 @@ struct CommonOptions {
   uint64_t chunk = 0;
 
   // ---- of the workers ----
+  /// Where they reach the master: "FIRST-LAST", and a network interface or an address of this
+  /// machine; empty: 20000-29999, and all.
+  std::string ports;
+  std::string interface;
   /// Shell text that must succeed on a worker before its first task.
   std::string worker_check;
   /// A worker that is silent for so long is lost.

@@ -125,6 +125,10 @@ struct MasterOptions {
   /// How long a scheduler's idle worker waits for a master that is gone; none: 30 min, or 1 min
   /// without `run_dir`, since then no other master can come for it.
   std::optional<std::chrono::milliseconds> on_master_loss = {};
+  /// Where workers reach the master: "FIRST-LAST", and a network interface or an address of this
+  /// machine; empty: 20000-29999, and all.
+  std::string ports = {};
+  std::string interface = {};
   uint64_t task_memory_bytes = 0;
   std::string worker_check = {};
   std::vector<std::pair<std::string, std::string>> env = {};

@@ -42,7 +42,7 @@ class TransportTest : public ::testing::Test {
 };
 
 TEST_F(TransportTest, WhatIsSaidComesAndTheAnswersOfASessionAreNumbered) {
-  const auto addresses = transport_.Bind(Transport::Reach::kLoopback, 0);
+  const auto addresses = transport_.Bind(Transport::Reach::kLoopback, 0, {});
   ASSERT_FALSE(addresses.empty());
   zmq::socket_t worker(context_, zmq::socket_type::dealer);
   Connect(worker, addresses[0], client_);
@@ -66,13 +66,13 @@ TEST_F(TransportTest, WhatIsSaidComesAndTheAnswersOfASessionAreNumbered) {
 }
 
 TEST_F(TransportTest, NobodyIsReachedWhereNobodyEverWas) {
-  transport_.Bind(Transport::Reach::kLoopback, 0);
+  transport_.Bind(Transport::Reach::kLoopback, 0, {});
   EXPECT_FALSE(transport_.Send(12345, 1, Drain{"d"}));
 }
 
 // It is turned away, by its own socket's word, and nothing of what it said is heard.
 TEST_F(TransportTest, AKeyThatIsNotTheRunsIsNotHeard) {
-  const auto addresses = transport_.Bind(Transport::Reach::kLoopback, 0);
+  const auto addresses = transport_.Bind(Transport::Reach::kLoopback, 0, {});
   zmq::socket_t stranger(context_, zmq::socket_type::dealer);
   ASSERT_EQ(zmq_socket_monitor(stranger.handle(), "inproc://stranger",
                                ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_SUCCEEDED),
