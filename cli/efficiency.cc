@@ -17,7 +17,8 @@ namespace cq {
 namespace {
 
 [[noreturn]] void NothingYet(const std::string& run) {
-  throw UsageError(fmt::format("'{}': no task has ended yet that could be accounted for", run));
+  throw UsageError(fmt::format(
+      "'{}': no task has been accounted for yet: that is done every 10 s, and at the end", run));
 }
 
 std::string ShownTime(double seconds) {
@@ -42,10 +43,10 @@ struct Stage {
   const char* about;
 };
 
-// What a task costs beside its own time is what its slot does meanwhile: starting and ending it,
-// and waiting for the next one. The rest goes on beside the slots.
 }  // namespace
 
+// What a task costs beside its own time is what its slot does meanwhile: starting and ending it,
+// and waiting for the next one. The rest goes on beside the slots.
 int ShowOverhead(Database& journal, const std::string& run, bool json) {
   auto row = journal.Prepare(
       "SELECT sum(tasks), sum(idle_us), sum(queue_us), sum(spawn_us), sum(run_us), sum(wire_us),"
@@ -100,6 +101,10 @@ struct Usage {
   uint64_t peak_task = 0;
   /// What 95 % of them had at most.
   uint64_t most_kb = 0;
+  /// How many there are in all, and how many of them ended for want of time, and of memory.
+  uint64_t results = 0;
+  uint64_t late = 0;
+  uint64_t greedy = 0;
 };
 
 Usage UsageOf(Database& journal) {
@@ -117,8 +122,13 @@ Usage UsageOf(Database& journal) {
     ranked.Bind(1, static_cast<int64_t>(rank));
     return ranked.Step() ? std::pair(ranked.Int(0), ranked.Int(1)) : std::pair<int64_t, int64_t>();
   };
+  auto ends = journal.Prepare("SELECT count(*), sum(outcome = 3), sum(outcome = 4) FROM results");
+  ends.Step();
+  usage.results = static_cast<uint64_t>(ends.Int(0));
+  usage.late = static_cast<uint64_t>(ends.Int(1));
+  usage.greedy = static_cast<uint64_t>(ends.Int(2));
   if (usage.tasks == 0) return usage;
-  usage.most_kb = static_cast<uint64_t>(at((usage.tasks - 1) * 95 / 100).first);
+  usage.most_kb = static_cast<uint64_t>(at((usage.tasks * 95 + 99) / 100 - 1).first);
   const auto [kb, task] = at(usage.tasks - 1);
   usage.peak_kb = static_cast<uint64_t>(kb);
   usage.peak_task = static_cast<uint64_t>(task);
@@ -134,6 +144,10 @@ uint64_t WithRoom(uint64_t kb) {
   return static_cast<uint64_t>(std::ceil(bytes / step) * step);
 }
 
+/// A worker's own, which is all that is known of smaller ones.
+constexpr uint64_t kLeastKb = 64 * 1024;
+
+// `memory`: what was asked for, if it was, in the user's words.
 std::vector<std::string> Advice(const SlotTime& time, const Usage& usage, uint64_t tasks,
                                 const std::optional<std::string>& memory) {
   std::vector<std::string> advice;
@@ -142,24 +156,41 @@ std::vector<std::string> Advice(const SlotTime& time, const Usage& usage, uint64
   constexpr double kLongEnough = 0.1;
   const bool measured =
       usage.tasks > 0 && usage.wall / static_cast<double>(usage.tasks) > kLongEnough;
-  if (usage.peak_kb > 0) {
-    advice.push_back(fmt::format("--task-memory {} (the largest had {}{})",
-                                 SizeText(WithRoom(usage.peak_kb)), SizeText(usage.peak_kb * 1024),
-                                 memory ? ", asked for were " + *memory : ""));
+  const bool by_row = memory && memory->find('{') != std::string::npos;
+  if (usage.greedy > 0) {
+    advice.push_back(fmt::format(
+        "--escalate memory=2, or a larger --task-memory: {} rows ended for want of memory",
+        usage.greedy));
+  } else if (usage.peak_kb > kLeastKb && !by_row) {
+    advice.push_back(fmt::format(
+        "--task-memory {}, if each task is one process (the largest had {}; the limit is on all "
+        "processes of a task)",
+        SizeText(WithRoom(usage.peak_kb)), SizeText(usage.peak_kb * 1024)));
+    if (usage.peak_kb > 3 * usage.most_kb) {
+      advice.push_back(fmt::format("or --task-memory {} --escalate memory=2: few need more",
+                                   SizeText(WithRoom(usage.most_kb))));
+    }
+  }
+  if (usage.late > 0) {
+    advice.push_back(fmt::format(
+        "--escalate time=2, or a longer --task-timeout: {} rows ended at their time limit",
+        usage.late));
   }
   if (measured && cpus > 1.25) {
     advice.push_back(fmt::format("--task-cpus {:.0f} (a task had {:.1f} CPUs on average)",
                                  std::ceil(cpus - 0.25), cpus));
   }
-  if (measured && cpus < 0.5 && cpus > 0) {
+  const bool idles = all > 0 && time.idle > 0.3 * all;
+  if (measured && cpus < 0.5 && cpus > 0 && !idles) {
     advice.push_back(
         fmt::format("more slots a worker than CPUs (--slots): a task had {:.2f} of a CPU", cpus));
   }
-  if (all > 0 && time.idle > 0.3 * all) {
-    advice.push_back(fmt::format(
-        "fewer workers, or -w 0:MAX, which lets those without work go: slots idled for {} of the "
-        "time",
-        Percent(time.idle, all)));
+  if (idles) {
+    advice.push_back(
+        fmt::format("fewer workers, or -w 0:MAX, which lets those without work go, or --order lpt, "
+                    "if long rows "
+                    "came last: slots idled for {} of the time",
+                    Percent(time.idle, all)));
   }
   if (time.overhead > 0.2 * time.run && tasks > 0) {
     advice.push_back(fmt::format(
@@ -196,11 +227,9 @@ int ShowEfficiency(Database& journal, const std::string& run, bool json) {
   const auto memory = RecordedOption(journal, "task-memory");
   const auto advice = Advice(time, usage, tasks, memory);
   if (json) {
-    OrderedJson out = {{"tasks", tasks},
-                       {"run_seconds", time.run},
-                       {"overhead_seconds", time.overhead},
-                       {"idle_seconds", time.idle},
-                       {"lost_seconds", time.lost}};
+    OrderedJson out = {{"attempts", tasks},         {"results", usage.results},
+                       {"run_seconds", time.run},   {"overhead_seconds", time.overhead},
+                       {"idle_seconds", time.idle}, {"lost_seconds", time.lost}};
     if (usage.wall > 0) out["cpus_of_task"] = usage.cpu / usage.wall;
     if (usage.peak_kb > 0) {
       out["peak_memory_kb"] = usage.peak_kb;
@@ -213,19 +242,24 @@ int ShowEfficiency(Database& journal, const std::string& run, bool json) {
     return 0;
   }
   const double all = AllOf(time);
-  fmt::print("{}: {} tasks, {} of slots' time\n", run, tasks, ShownTime(all));
+  fmt::print("{}: {} attempts at {} rows, {} of slots' time\n", run, tasks, usage.results,
+             ShownTime(all));
   const auto line = [&](const char* name, double part, const std::string& about) {
     fmt::print("  {:<9}{:>8}{:>7}  {}\n", name, ShownTime(part), Percent(part, all), about);
   };
+  if (usage.results > tasks) {
+    fmt::print("  (what a master that was killed had not written yet is not known)\n");
+  }
   line("tasks", time.run,
        usage.wall > 0 ? fmt::format("with {:.2f} CPUs on average", usage.cpu / usage.wall) : "");
   line("overhead", time.overhead, "to start and end them");
   line("idle", time.idle, "slots without a task");
   line("lost", time.lost, "tasks that ran on workers that were lost");
   if (usage.peak_kb > 0) {
-    fmt::print("  memory: task {} had most, {}; 95 % of tasks had at most {}{}\n", usage.peak_task,
-               SizeText(usage.peak_kb * 1024), SizeText(usage.most_kb * 1024),
-               memory ? "; asked for were " + *memory : "");
+    fmt::print(
+        "  memory: the largest process of task {} had most, {}; those of 95 % had at most {}{}\n",
+        usage.peak_task, SizeText(usage.peak_kb * 1024), SizeText(usage.most_kb * 1024),
+        memory ? "; asked for were " + *memory : "");
   }
   for (const std::string& option : advice) fmt::print("  next time: {}\n", option);
   return 0;

@@ -30,23 +30,6 @@ po::options_description ExplainDescription() {
   return options;
 }
 
-const char* KindOf(int64_t kind) {
-  switch (kind) {
-    case 0:
-      return "was lost, which was not its fault";
-    case 1:
-      return "was lost, and is charged unless the scheduler explains it";
-    case 2:
-      return "was lost, and is charged";
-    case 3:
-      return "failed";
-    case 4:
-      return "took its program with it, and is charged";
-    default:
-      return "did not have enough";
-  }
-}
-
 std::vector<std::string> Attempts(Database& journal, uint64_t task) {
   std::vector<std::string> lines;
   auto rows = journal.Prepare(
@@ -55,14 +38,15 @@ std::vector<std::string> Attempts(Database& journal, uint64_t task) {
       " WHERE f.task = ?1 ORDER BY f.at_us");
   rows.Bind(1, static_cast<int64_t>(task));
   while (rows.Step()) {
-    lines.push_back(fmt::format("{}: an attempt on worker {} on {} {}: {}", rows.Text(0),
-                                rows.Int(2), rows.Text(3), KindOf(rows.Int(1)), rows.Text(4)));
+    lines.push_back(fmt::format("{}: an attempt on worker {} on {}: {}: {}", rows.Text(0),
+                                rows.Int(2), rows.Text(3),
+                                FailureName(static_cast<int>(rows.Int(1))), rows.Text(4)));
   }
   return lines;
 }
 
 std::vector<std::string> Explain(const std::string& run, uint64_t task) {
-  const bool live = HeldByMaster(run);
+  const bool live = MasterMayLive(run);
   // Its master first: what has ended by then is in the journal, or on its way there.
   std::vector<std::string> now;
   if (live) {

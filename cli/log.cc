@@ -100,14 +100,12 @@ void CheckTask(Database& journal, TaskId task) {
 
 // The attempts before the last one.
 void PrintFailures(Database& journal, TaskId task) {
-  constexpr const char* kKinds[] = {"not counted", "lost", "lost", "failed",
-                                    "took its program with it"};
   auto rows = journal.Prepare(
       "SELECT kind, at_us, worker, reason FROM failures WHERE task = ?1 ORDER BY attempt");
   rows.Bind(1, static_cast<int64_t>(task));
   while (rows.Step()) {
     Print("earlier attempt: {} at {:%Y-%m-%d %H:%M:%S} on worker {}: {}\n",
-          kKinds[static_cast<size_t>(rows.Int(0)) % 5],
+          FailureName(static_cast<int>(rows.Int(0))),
           fmt::localtime(static_cast<std::time_t>(rows.Int(1) / 1'000'000)), rows.Int(2),
           rows.Text(3));
   }

@@ -4,7 +4,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <thread>
 #include <utility>
 
@@ -25,11 +27,9 @@ void Notifier::OnProgress(const RunProgress& progress) {
   const bool moved = progress.done != last_.done;
   last_ = progress;
   const auto now = steady_clock::now();
-  if (moved) {
-    moved_ = now;
-    told_stall_ = false;
-  }
-  if (progress.failed > 0 && !std::exchange(told_failure_, true)) Tell("failure", "");
+  if (moved) moved_ = now;
+  const bool failed = progress.failed > progress.failed_before;
+  if (failed && !std::exchange(told_failure_, true)) Tell("failure", "");
   if (now - moved_ >= stall_ && !std::exchange(told_stall_, true)) Tell("stall", "");
 }
 
@@ -42,9 +42,16 @@ void Notifier::OnEnd(const RunSummary& summary) {
   Tell("end", std::to_string(summary.status));
   const auto deadline = steady_clock::now() + std::chrono::minutes(1);
   for (const pid_t pid : started_) {
-    while (waitpid(pid, nullptr, WNOHANG) == 0 && steady_clock::now() < deadline) {
+    int how = 0;
+    pid_t ended = 0;
+    while ((ended = waitpid(pid, &how, WNOHANG)) == 0 && steady_clock::now() < deadline) {
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
+    if (ended == 0) Say(stderr, "cq: a command of --on-finish runs for over a minute\n");
+    if (ended != pid || how == 0) continue;
+    Say(stderr, fmt::format("cq: a command of --on-finish ended with {} {}\n",
+                            WIFEXITED(how) ? "status" : "signal",
+                            WIFEXITED(how) ? WEXITSTATUS(how) : WTERMSIG(how)));
   }
 }
 
@@ -55,8 +62,17 @@ void Notifier::Tell(const char* event, const std::string& status) {
                                   fmt::format("CQ_FAILED={}", last_.failed)};
   if (!status.empty()) own.push_back("CQ_STATUS=" + status);
   std::vector<char*> environment;
-  for (std::string& entry : own) environment.push_back(entry.data());
-  for (char** entry = environ; *entry != nullptr; ++entry) environment.push_back(*entry);
+  // Where this is a task of another run, what is said of that one is not meant.
+  const auto is_own = [&](const char* entry) {
+    return std::any_of(own.begin(), own.end(), [&](const std::string& mine) {
+      return strncmp(entry, mine.c_str(), mine.find('=') + 1) == 0;
+    });
+  };
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    if (!is_own(*entry)) environment.push_back(*entry);
+  }
+  std::transform(own.begin(), own.end(), std::back_inserter(environment),
+                 [](std::string& entry) { return entry.data(); });
   environment.push_back(nullptr);
   Spawner spawner(Spawner::Group::kOwn);
   spawner.GiveNoInput();

@@ -11,10 +11,10 @@
 
 namespace cq {
 
-/// Starts the user's command when a run fails for the first time, when nothing has moved for long,
-/// and at its end, each once. `CQ_EVENT` says which (failure, stall, end), `CQ_RUN_DIR` of which
-/// run, `CQ_TASKS`, `CQ_DONE` and `CQ_FAILED` how far it is, and at the end `CQ_STATUS` its exit
-/// status.
+/// Starts the user's command when a row fails for the first time, when nothing has moved for long,
+/// and at the end, each once a start of the run. `CQ_EVENT` says which (failure, stall, end),
+/// `CQ_RUN_DIR` of which run, `CQ_TASKS`, `CQ_DONE` and `CQ_FAILED` how far it is, and at the end
+/// `CQ_STATUS` its exit status.
 class Notifier {
  public:
   /// An empty command is never started.

@@ -49,6 +49,8 @@ const std::map<std::string, Setter>& Setters() {
                   const std::string& value) { pool.time = ParseDuration(value, name); }},
       {"idle", [](RunPool& pool, const std::string& name,
                   const std::string& value) { pool.idle_timeout = ParseDuration(value, name); }},
+      {"tasks", [](RunPool& pool, const std::string& name,
+                   const std::string& value) { pool.worker_tasks = ParseCount(value, name, 1); }},
       {"scheduler",
        [](RunPool& pool, const std::string&, const std::string& value) { pool.scheduler = value; }},
       {"template", [](RunPool& pool, const std::string&,

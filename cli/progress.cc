@@ -88,6 +88,7 @@ void ProgressPrinter::Line(const std::string& text) {
 void ProgressPrinter::Started(const std::string& pool, unsigned least, unsigned workers,
                               unsigned slots) {
   if (at_start_) std::exchange(at_start_, {})();
+  started_ = true;
   const auto many = [](unsigned n, const char* what) {
     return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
   };

@@ -21,6 +21,7 @@ class ProgressPrinter : public RunObserver {
 
   /// Called at the start of the run, before a word is said of it.
   void set_at_start(std::function<void()> at_start) { at_start_ = std::move(at_start); }
+  bool started() const { return started_; }
   /// Is told of each progress.
   void set_notifier(Notifier& notifier) { notifier_ = &notifier; }
 
@@ -43,6 +44,7 @@ class ProgressPrinter : public RunObserver {
   std::function<void()> at_start_;
   Notifier* notifier_ = nullptr;
   bool line_shown_ = false;
+  bool started_ = false;
   RunProgress last_;
   bool any_ = false;
   std::chrono::steady_clock::time_point last_dated_{};

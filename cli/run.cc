@@ -143,7 +143,15 @@ RunSummary Go(const CommandLine& line, const po::variables_map& values, RunOptio
                                   : "");
   printer.set_notifier(notifier);
   if (IsToDetach()) printer.set_at_start([&] { Detach(directory + "/master.log"); });
-  const RunSummary summary = Run(options, printer);
+  RunSummary summary;
+  try {
+    summary = Run(options, printer);
+  } catch (const std::exception&) {
+    // Of one that never started whoever started it is told.
+    summary.status = 3;
+    if (printer.started()) notifier.OnEnd(summary);
+    throw;
+  }
   SayEnd(printer, summary);
   notifier.OnEnd(summary);
   if (values.count("json") > 0) PrintJson(summary);
@@ -156,6 +164,9 @@ void RequireRange(const po::variables_map& given, const RunOptions& options) {
       options.workers_least ||
       std::any_of(options.pools.begin(), options.pools.end(),
                   [](const RunPool& pool) { return pool.workers_least.has_value(); });
+  if (given.count("stall-after") > 0 && given.count("on-finish") == 0) {
+    throw UsageError("--stall-after is for --on-finish");
+  }
   if (given.count("idle-timeout") > 0 && !range) {
     throw UsageError("--idle-timeout is for --workers MIN:MAX, as in -w 0:50: others stay");
   }

@@ -215,6 +215,11 @@ std::vector<RunOption> OfWorkers() {
       {"idle-timeout", "DURATION",
        "with --workers MIN:MAX: how long a worker stays without work [5m]",
        Duration(&RunOptions::idle_timeout)},
+      {"launch-timeout", "DURATION",
+       "how long a scheduler's job may run before its worker connects [10m]",
+       Duration(&RunOptions::launch_timeout)},
+      {"worker-tasks", "N", "a worker that has run N tasks makes room for a fresh one",
+       Count(&RunOptions::worker_tasks, 1)},
       {"pools",
        "FILE",
        "workers of other kinds, as tables [pool.NAME] of a TOML file, with the keys of --pool",
@@ -330,6 +335,7 @@ std::vector<RunOption> OfTasks() {
 }
 
 void SetEscalation(RunOptions& options, const std::string& option, const std::string& value) {
+  if (value.empty()) throw UsageError(option + ": it must be memory=F, time=F, or both");
   for (const std::string& part : SplitCommas(value)) {
     const auto [name, text] = SplitPair(part, option);
     if (name != "memory" && name != "time") {

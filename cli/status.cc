@@ -37,7 +37,8 @@ constexpr HelpPage kStatusHelp = {
 /// What people are shown; --json has all.
 constexpr size_t kRowsShown = 10;
 constexpr size_t kWorkersShown = 20;
-constexpr size_t kRowsInJson = 1'000'000;
+constexpr size_t kRowsInJson = 100'000;
+constexpr size_t kWorkersInJson = 100'000;
 constexpr std::chrono::seconds kWatchEvery{2};
 
 po::options_description StatusDescription() {
@@ -61,9 +62,10 @@ struct Status {
 };
 
 // What its master says goes on. It may have ended meanwhile, or be one of an older cq.
-OrderedJson LookAt(const std::string& run, size_t rows) {
+OrderedJson LookAt(const std::string& run, size_t rows, size_t workers) {
   try {
-    return ParseJson(AskMaster(run, RequestKind::kLook, fmt::format(R"({{"rows": {}}})", rows)));
+    return ParseJson(AskMaster(run, RequestKind::kLook,
+                               fmt::format(R"({{"rows": {}, "workers": {}}})", rows, workers)));
   } catch (const std::exception& error) {
     return {{"problem", error.what()}};
   }
@@ -82,9 +84,9 @@ OrderedJson WaitingWorkers(Database& journal) {
   return waits;
 }
 
-Status StatusOf(const std::string& run, size_t rows_shown) {
+Status StatusOf(const std::string& run, bool all) {
   // Before the journal is read: a master that ends in between has written everything by then.
-  const bool live = HeldByMaster(run);
+  const bool live = MasterMayLive(run);
   Database journal = OpenToRead(run);
   const RunDefinition definition = ReadDefinition(journal);
   OrderedJson counts = OrderedJson::object();
@@ -110,28 +112,29 @@ Status StatusOf(const std::string& run, size_t rows_shown) {
   if (!live) return status;
   const OrderedJson waits = WaitingWorkers(journal);
   if (!waits.empty()) status.json["waits"] = waits;
-  status.json["live"] = LookAt(run, rows_shown);
+  status.json["live"] =
+      LookAt(run, all ? kRowsInJson : kRowsShown, all ? kWorkersInJson : kWorkersShown);
   return status;
 }
 
 std::string TextOf(const OrderedJson& value) { return PrintableText(value.get<std::string>()); }
 
 void ShowPool(const OrderedJson& pool) {
-  const auto least = pool["least"].get<uint64_t>();
-  const auto most = pool["most"].get<uint64_t>();
+  const auto least = pool.at("least").get<uint64_t>();
+  const auto most = pool.at("most").get<uint64_t>();
   uint64_t pending = 0;
   std::string reasons;
-  for (const auto& [reason, workers] : pool["pending"].items()) {
+  for (const auto& [reason, workers] : pool.at("pending").items()) {
     pending += workers.get<uint64_t>();
     reasons += fmt::format("{}{} {}", reasons.empty() ? "" : ", ", workers.get<uint64_t>(), reason);
   }
-  const auto alive = pool["alive"].get<uint64_t>();
-  std::string text = fmt::format("pool {} ({}): {} of {}{} workers", TextOf(pool["pool"]),
-                                 TextOf(pool["scheduler"]), alive - std::min(alive, pending),
+  const auto alive = pool.at("alive").get<uint64_t>();
+  std::string text = fmt::format("pool {} ({}): {} of {}{} workers", TextOf(pool.at("pool")),
+                                 TextOf(pool.at("scheduler")), alive - std::min(alive, pending),
                                  least < most ? fmt::format("{} to ", least) : "", most);
   if (pending > 0) text += fmt::format(", {} pending ({})", pending, reasons);
   if (pool.contains("stopped")) {
-    text += fmt::format("; no further one is started: {}", pool["stopped"].get<std::string>());
+    text += fmt::format("; no further one is started: {}", pool.at("stopped").get<std::string>());
   }
   fmt::print("  {}\n", PrintableText(text));
 }
@@ -139,63 +142,64 @@ void ShowPool(const OrderedJson& pool) {
 void ShowWorker(const OrderedJson& worker) {
   std::string text =
       fmt::format("worker {} on {} ({}): {} of {} slots busy, {} tasks",
-                  worker["worker"].get<uint64_t>(), worker["host"].get<std::string>(),
-                  worker["allocation"].get<std::string>(), worker["busy"].get<uint64_t>(),
-                  worker["slots"].get<uint64_t>(), worker["tasks"].get<uint64_t>());
+                  worker.at("worker").get<uint64_t>(), worker.at("host").get<std::string>(),
+                  worker.at("allocation").get<std::string>(), worker.at("busy").get<uint64_t>(),
+                  worker.at("slots").get<uint64_t>(), worker.at("tasks").get<uint64_t>());
   if (worker.contains("seconds_left")) {
-    text += fmt::format(", {} left", ShownTime(worker["seconds_left"].get<double>()));
+    text += fmt::format(", {} left", ShownTime(worker.at("seconds_left").get<double>()));
   }
-  if (worker.contains("state")) text += "; " + worker["state"].get<std::string>();
+  if (worker.contains("state")) text += "; " + worker.at("state").get<std::string>();
   fmt::print("  {}\n", PrintableText(text));
 }
 
 void ShowLive(const OrderedJson& live) {
   if (live.contains("problem")) {
-    fmt::print("  {}\n", TextOf(live["problem"]));
+    fmt::print("  {}\n", TextOf(live.at("problem")));
     return;
   }
   if (live.contains("rate")) {
-    const auto rate = live["rate"].get<double>();
+    const auto rate = live.at("rate").get<double>();
     std::string text = fmt::format("{:.{}f} tasks/s", rate, rate < 10 ? 2 : 0);
     if (live.contains("left")) {
       text += fmt::format(", {} to {} left if the rows to come are as the last ones",
-                          ShownTime(live["left"][0].get<double>()),
-                          ShownTime(live["left"][1].get<double>()));
+                          ShownTime(live.at("left").at(0).get<double>()),
+                          ShownTime(live.at("left").at(1).get<double>()));
     }
     fmt::print("  {}\n", text);
   }
-  if (!live["bound"].get<std::string>().empty()) {
-    fmt::print("  waits for {}\n", TextOf(live["bound"]));
+  if (!live.at("bound").get<std::string>().empty()) {
+    fmt::print("  waits for {}\n", TextOf(live.at("bound")));
   }
-  for (const OrderedJson& pool : live["pools"]) ShowPool(pool);
-  size_t workers = 0;
-  for (const OrderedJson& worker : live["workers"]) {
-    if (workers++ < kWorkersShown) ShowWorker(worker);
+  for (const OrderedJson& pool : live.at("pools")) ShowPool(pool);
+  for (const OrderedJson& worker : live.at("workers")) ShowWorker(worker);
+  const auto workers = live.at("workers_here").get<uint64_t>();
+  if (workers > live.at("workers").size()) {
+    fmt::print("  and {} other workers\n", workers - live.at("workers").size());
   }
-  if (workers > kWorkersShown) fmt::print("  and {} other workers\n", workers - kWorkersShown);
-  for (const OrderedJson& row : live["rows"]) {
-    fmt::print("  task {} runs for {} on {} (worker {})\n", row["task"].get<uint64_t>(),
-               ShownTime(row["seconds"].get<double>()), TextOf(row["host"]),
-               row["worker"].get<uint64_t>());
+  for (const OrderedJson& row : live.at("rows")) {
+    fmt::print("  task {} runs for {} on {} (worker {})\n", row.at("task").get<uint64_t>(),
+               ShownTime(row.at("seconds").get<double>()), TextOf(row.at("host")),
+               row.at("worker").get<uint64_t>());
   }
-  const auto running = live["running"].get<uint64_t>();
-  if (running > live["rows"].size()) {
-    fmt::print("  and {} other tasks run\n", running - live["rows"].size());
+  const auto running = live.at("running").get<uint64_t>();
+  if (running > live.at("rows").size()) {
+    fmt::print("  and {} other tasks run\n", running - live.at("rows").size());
   }
 }
 
 void Show(const std::string& run, const OrderedJson& status) {
-  const auto tasks = status["tasks"].get<uint64_t>();
-  const auto done = status["done"].get<uint64_t>();
-  fmt::print("{}: {}, {} of {} tasks done\n", run, status["state"].get<std::string>(), done, tasks);
-  for (const auto& [name, count] : status["outcomes"].items()) {
+  const auto tasks = status.at("tasks").get<uint64_t>();
+  const auto done = status.at("done").get<uint64_t>();
+  fmt::print("{}: {}, {} of {} tasks done\n", run, status.at("state").get<std::string>(), done,
+             tasks);
+  for (const auto& [name, count] : status.at("outcomes").items()) {
     fmt::print("  {:<10} {}\n", name, count.get<uint64_t>());
   }
   if (done < tasks) fmt::print("  {:<10} {}\n", "pending", tasks - done);
   for (const auto& text : status.value("waits", OrderedJson::array())) {
     fmt::print("  {}\n", TextOf(text));
   }
-  if (status.contains("live")) ShowLive(status["live"]);
+  if (status.contains("live")) ShowLive(status.at("live"));
 }
 
 int StatusCommandLine(const CommandLine& line) {
@@ -204,13 +208,16 @@ int StatusCommandLine(const CommandLine& line) {
   const std::string run = FindRun(Positional(values));
   const bool json = values.count("json") > 0;
   if (values.count("overhead") > 0 || values.count("efficiency") > 0) {
+    if (values.count("watch") + values.count("overhead") + values.count("efficiency") > 1) {
+      throw UsageError("--watch, --overhead and --efficiency: choose one");
+    }
     Database journal = OpenToRead(run);
     return values.count("overhead") > 0 ? ShowOverhead(journal, run, json)
                                         : ShowEfficiency(journal, run, json);
   }
   const bool terminal = isatty(STDOUT_FILENO) == 1;
   for (;;) {
-    const Status status = StatusOf(run, json ? kRowsInJson : kRowsShown);
+    const Status status = StatusOf(run, json);
     const bool again = values.count("watch") > 0 && status.code == 4;
     if (json) {
       fmt::print("{}\n", ShownJson(status.json));

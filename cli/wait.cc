@@ -17,6 +17,7 @@
 #include "master/journal/recovery.h"
 #include "master/journal/run_definition.h"
 #include "master/run/run_directory.h"
+#include "protocol/command.h"
 
 namespace cq {
 namespace {
@@ -57,6 +58,7 @@ int HowItEnded(const std::string& run) {
   const auto ok = static_cast<uint64_t>(counts.Int(1));
   fmt::print("{}: {}, {} of {} tasks ok\n", run, done < tasks ? "not finished" : "finished", ok,
              tasks);
+  if (done < tasks) fmt::print("what is done is kept; to go on: cq resume {}\n", ShellQuote(run));
   return done < tasks ? 3 : ok < tasks ? 1 : 0;
 }
 
@@ -87,14 +89,14 @@ class Log {
 RunProgress ProgressOf(const OrderedJson& live) {
   RunProgress progress;
   progress.phase = RunProgress::Phase::kRunning;
-  progress.tasks = live["tasks"].get<uint64_t>();
-  progress.done = live["done"].get<uint64_t>();
-  progress.failed = live["failed"].get<uint64_t>();
-  progress.running = live["running"].get<uint64_t>();
-  progress.workers = live["workers"].size();
-  progress.seconds = live["seconds"].get<double>();
-  for (const OrderedJson& pool : live["pools"]) {
-    for (const auto& [reason, workers] : pool["pending"].items()) {
+  progress.tasks = live.at("tasks").get<uint64_t>();
+  progress.done = live.at("done").get<uint64_t>();
+  progress.failed = live.at("failed").get<uint64_t>();
+  progress.running = live.at("running").get<uint64_t>();
+  progress.workers = live.at("workers_here").get<uint64_t>();
+  progress.seconds = live.at("seconds").get<double>();
+  for (const OrderedJson& pool : live.at("pools")) {
+    for (const auto& [reason, workers] : pool.at("pending").items()) {
       progress.pending_workers += workers.get<uint64_t>();
       progress.pending_reason = reason;
     }
@@ -125,10 +127,10 @@ int AttachCommandLine(const CommandLine& line) {
     show();
     if (terminal) {
       try {
-        printer.Progress(
-            ProgressOf(ParseJson(AskMaster(run, RequestKind::kLook, R"({"rows": 0})"))));
-      } catch (const Error&) {
-        // It is about to end, or very busy.
+        printer.Progress(ProgressOf(
+            ParseJson(AskMaster(run, RequestKind::kLook, R"({"rows": 0, "workers": 0})"))));
+      } catch (const std::exception&) {
+        // It is about to end, very busy, or of another cq.
       }
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(500));

@@ -84,7 +84,9 @@ class Core final : public Employer {
   bool draining() const override { return !drain_reason().empty(); }
   std::string CommonProblem() const override { return parts_->run.CommonProblem(); }
   Ledger ledger() const { return parts_->run.ledger(); }
-  RunView Look(Time now, size_t rows) { return parts_->run.Look(now, rows); }
+  RunView Look(Time now, size_t rows, size_t workers) {
+    return parts_->run.Look(now, rows, workers);
+  }
   std::vector<std::string> Explain(Time now, TaskId task) { return parts_->run.Explain(now, task); }
 
   /// Asserts that its books agree. For tests.

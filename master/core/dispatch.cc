@@ -41,8 +41,9 @@ uint64_t PrefetchPerSlot(nanoseconds mean) {
 // unless they are so short that it does not matter.
 uint64_t Dispatcher::Target(const Worker& worker, uint64_t total_slots) const {
   const uint64_t slots = run_.lane(worker).places;
+  const uint64_t most = std::min({worker.capacity, kHeldMax, run_.TasksLeftTo(worker)});
   if (const uint64_t chunk = run_.options_.text.chunk; chunk > 0) {
-    return std::min<uint64_t>({worker.capacity, slots * chunk, kHeldMax});
+    return std::min(slots * chunk, most);
   }
   uint64_t each = PrefetchPerSlot(run_.mean_task_time());
   each = std::clamp<uint64_t>(kPrefetchInAll / total_slots, 1, each);
@@ -54,7 +55,7 @@ uint64_t Dispatcher::Target(const Worker& worker, uint64_t total_slots) const {
   const nanoseconds mean = run_.mean_task_time();
   const uint64_t least = mean > nanoseconds::zero() ? kLeastWork / mean : 0;
   const uint64_t share = std::max(fair, slots * least);
-  return std::min({worker.capacity, slots + std::min(prefetch, share), kHeldMax});
+  return std::min(slots + std::min(prefetch, share), most);
 }
 
 void Dispatcher::Give() {

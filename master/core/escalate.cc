@@ -74,8 +74,9 @@ std::optional<ClassId> RunCore::WithMoreMemory(ClassId of, uint64_t had) {
 // Its own limit was too short.
 std::optional<ClassId> RunCore::WithMoreTime(ClassId of) {
   TaskRequest request = classes_[of].request;
-  const uint64_t limit = Times(classes_[of].time_permille, options_.escalation.time);
-  if (options_.escalation.time <= 1 || limit > kMostPermille) return std::nullopt;
+  const uint64_t had = classes_[of].time_permille;
+  const uint64_t limit = std::min(Times(had, options_.escalation.time), kMostPermille);
+  if (limit <= had) return std::nullopt;
   const auto largest = Largest(options_.pools, request, [](const PoolKind& pool) {
     return pool.time_ms > 0 ? std::optional(pool.time_ms) : std::nullopt;
   });
@@ -108,9 +109,12 @@ void RunCore::MoveTo(ClassId of, TaskId task) {
 // It ended for want of something; false: nobody has more of it.
 bool RunCore::TryWithMore(const Worker* worker, const TaskResult& result, Work& open,
                           uint64_t had_memory) {
-  const ClassId of = tasks_.ClassOf(result.task);
+  // It may be to have more already, as its scheduler said late of an earlier attempt.
+  const ClassId now = tasks_.ClassOf(result.task);
+  const bool current = open.out() && open.IsOut({result.task, result.attempt});
+  const ClassId of = current ? open.out()->of : now;
   const bool memory = result.outcome == Outcome::kMemory;
-  const auto more = memory ? WithMoreMemory(of, had_memory) : WithMoreTime(of);
+  const auto more = of != now ? now : memory ? WithMoreMemory(of, had_memory) : WithMoreTime(of);
   if (!more) return false;
   const TaskClass& one = classes_[*more];
   const std::string with = memory ? Describe(one.request)

@@ -98,6 +98,8 @@ struct Lane {
   SlotLedger ledger;
   /// A task of it met its memory's limit: a scheduler may say so of the job's end, too.
   bool had_memory = false;
+  /// How many tasks have ended there.
+  uint64_t ended = 0;
   /// It reported what was never given out.
   bool rejected = false;
   /// Tasks in a row that could not be started there, as far as no other worker failed with them,

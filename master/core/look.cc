@@ -45,41 +45,53 @@ std::string RunCore::StateOf(const Worker& worker) const {
   return l.idle;
 }
 
-RunView RunCore::Look(Time now, size_t rows) {
+RunView::Member RunCore::MemberOf(const Worker& worker) const {
+  const Lane& l = lane(worker);
+  RunView::Member member;
+  member.worker = worker.number;
+  member.host = worker.host;
+  member.pool = l.pool ? options_.pools[*l.pool].name : worker.pool;
+  member.allocation = worker.allocation;
+  member.slots = worker.slots;
+  member.busy = l.busy;
+  member.held = l.held.size();
+  if (worker.ends) member.left = std::max(*worker.ends - now_, Time{});
+  member.state = StateOf(worker);
+  return member;
+}
+
+RunView RunCore::Look(Time now, size_t rows, size_t workers) {
   now_ = now;
   RunView view;
   double worked = 0;
+  const auto longer = [](const RunView::Row& a, const RunView::Row& b) {
+    return std::pair(-a.running, a.task) < std::pair(-b.running, b.task);
+  };
+  // The longest of them: the others go as soon as there are twice as many.
+  const auto keep_longest = [&] {
+    const size_t kept = std::min(rows, view.rows.size());
+    std::partial_sort(view.rows.begin(), view.rows.begin() + static_cast<ptrdiff_t>(kept),
+                      view.rows.end(), longer);
+    view.rows.resize(kept);
+  };
   for (const Worker& worker : workers_.all()) {
     if (worker.gone()) continue;
+    if (view.members++ < workers) view.workers.push_back(MemberOf(worker));
     const Lane& l = lane(worker);
-    RunView::Member member;
-    member.worker = worker.number;
-    member.host = worker.host;
-    member.pool = l.pool ? options_.pools[*l.pool].name : worker.pool;
-    member.allocation = worker.allocation;
-    member.slots = worker.slots;
-    member.busy = l.busy;
-    member.held = l.held.size();
-    if (worker.ends) member.left = std::max(*worker.ends - now, Time{});
-    member.state = StateOf(worker);
-    view.workers.push_back(std::move(member));
+    view.running += l.running;
+    if (rows == 0 || l.running == 0) continue;
     for (const Work* open = l.held.newest(); open != nullptr; open = open->out()->older) {
       const auto& run = open->out()->run;
       if (!run) continue;
       const Time running = now - run->since;
       const TaskClass& one = classes_[open->out()->of];
       worked += InSeconds(std::min(running, PaceOf(one).mean)) * SlotsOfTask(one, l.pool);
-      view.rows.push_back({run->at, worker.number, worker.host, running});
+      view.rows.push_back({run->at, worker.number, worker.index, {}, running});
+      if (view.rows.size() >= 2 * rows + 1000) keep_longest();
     }
   }
-  view.running = view.rows.size();
-  const auto longer = [](const RunView::Row& a, const RunView::Row& b) {
-    return std::pair(-a.running, a.task) < std::pair(-b.running, b.task);
-  };
-  const size_t shown = std::min(rows, view.rows.size());
-  std::partial_sort(view.rows.begin(), view.rows.begin() + static_cast<ptrdiff_t>(shown),
-                    view.rows.end(), longer);
-  view.rows.resize(shown);
+  keep_longest();
+  for (RunView::Row& row : view.rows) row.host = workers_[row.index].host;
   view.ready = tasks_.ready();
   view.waiting = tasks_.waiting();
   view.out = tasks_.out();

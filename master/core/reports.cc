@@ -101,8 +101,6 @@ void RunCore::Learn(const TaskResult& result) {
   const auto wall = std::chrono::microseconds(std::min<uint64_t>(result.wall_us, 1ull << 60));
   pace_.Learn(wall, result.count);
   if (tasks_.several()) classes_[tasks_.ClassOf(result.task)].pace.Learn(wall, result.count);
-  cpu_us_ += result.details->user_us + result.details->system_us;
-  peak_kb_ = std::max(peak_kb_, result.details->max_rss_kb);
 }
 
 // Whether it is of the attempt that is out.
@@ -194,13 +192,15 @@ void RunCore::OnEnded(Time now, Worker* worker, TaskResult& result) {
   Work* open = tasks_.Isolate(result.task, result.count);
   const bool current = IsCurrent(worker, result, open);
   const bool error = result.outcome == Outcome::kError;
-  Learn(result);
+  cpu_us_ += result.details->user_us + result.details->system_us;
+  peak_kb_ = std::max(peak_kb_, result.details->max_rss_kb);
   last_end_ = now;
   if (current && open->out()->given != Time{}) {
     turnaround_ += (now - open->out()->given) * static_cast<int64_t>(result.count);
   }
   if (worker != nullptr) {
     MarkDirty(*worker);
+    CountEnded(*worker, result.count);
     lane(*worker).unstartable = 0;
     if (result.outcome == Outcome::kMemory) lane(*worker).had_memory = true;
     static const std::vector<WorkerRef> kNowhere;
@@ -210,10 +210,13 @@ void RunCore::OnEnded(Time now, Worker* worker, TaskResult& result) {
   }
   if (open != nullptr && !open->past->refused.empty()) Refute(*open);
   const bool wanting = result.outcome == Outcome::kMemory || result.outcome == Outcome::kTimeout;
-  if (wanting && TryWithMore(worker, result, tasks_.OpenUp(result.task), MemoryLimitAt(worker))) {
+  if (wanting &&
+      TryWithMore(worker, result, tasks_.OpenUp(result.task), MemoryLimitOf(result.task, worker))) {
     if (worker != nullptr) FindUncommitted(attempt)->worker = worker->ref();
     return;
   }
+  // What was cut off says nothing of how long its like take.
+  Learn(result);
   const bool failed = error || result.outcome == Outcome::kTimeout;
   const bool again =
       options_.retries > 0 && (open == nullptr || open->past->failures < options_.retries);
@@ -229,10 +232,24 @@ void RunCore::OnEnded(Time now, Worker* worker, TaskResult& result) {
          attempts);
 }
 
+// What runs there leaks, perhaps.
+void RunCore::CountEnded(Worker& worker, uint64_t tasks) {
+  Lane& l = lane(worker);
+  l.ended += tasks;
+  if (TasksLeftTo(worker) > 0 || !worker.stays()) return;
+  fleet_.LetGo(worker, fmt::format("it has run {} tasks", l.ended));
+}
+
+uint64_t RunCore::TasksLeftTo(const Worker& worker) const {
+  const Lane& l = lane(worker);
+  const uint64_t most = l.pool ? options_.pools[*l.pool].tasks_of_worker : 0;
+  return most == 0 ? UINT64_MAX : most - std::min(most, l.ended);
+}
+
 // What a task there may have that asks for none.
-uint64_t RunCore::MemoryLimitAt(const Worker* worker) const {
+uint64_t RunCore::MemoryLimitOf(TaskId task, const Worker* worker) const {
   if (worker != nullptr) return worker->has.memory_of_task;
-  const auto& homes = classes_[0].homes;
+  const auto& homes = classes_[tasks_.ClassOf(task)].homes;
   return homes.empty() ? 0 : options_.pools[homes[0]].capacity.memory_of_task;
 }
 

@@ -27,6 +27,8 @@ struct PoolKind {
   uint64_t slots = 1;
   /// How long a worker lives; 0: that was not said.
   uint64_t time_ms = 0;
+  /// After how many tasks a worker makes room for a fresh one; 0: it does not.
+  uint64_t tasks_of_worker = 0;
 };
 
 /// The pools for which such a task is work, in their order: the smallest of those that it fits and

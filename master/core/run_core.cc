@@ -133,6 +133,7 @@ std::vector<std::string> RunCore::Emptiest() const {
   std::stable_sort(workers.begin(), workers.end(),
                    [this](const Worker* a, const Worker* b) { return HasLessToDo(*a, *b); });
   std::vector<std::string> allocations;
+  allocations.reserve(workers.size());
   for (const Worker* worker : workers) allocations.push_back(worker->allocation);
   return allocations;
 }

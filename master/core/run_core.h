@@ -99,8 +99,9 @@ class RunCore final : public Tenant {
   std::vector<std::string> Idle(Time now, Time time) const;
   std::vector<std::string> Emptiest() const;
   Ledger ledger() const;
-  /// What goes on, with so many of the rows that run; and why a task has not ended, in lines.
-  RunView Look(Time now, size_t rows);
+  /// What goes on, with so many of the rows that run and of the workers; and why a task has not
+  /// ended, in lines.
+  RunView Look(Time now, size_t rows, size_t workers);
   std::vector<std::string> Explain(Time now, TaskId task);
   /// Mean run time of a task so far; zero while unknown.
   std::chrono::nanoseconds mean_task_time() const { return pace_.mean; }
@@ -237,7 +238,10 @@ class RunCore final : public Tenant {
   void MoveTo(ClassId of, TaskId task);
   bool TryWithMore(const Worker* worker, const TaskResult& result, Work& open, uint64_t had_memory);
   void Recover(const RaisedTask& raised);
-  uint64_t MemoryLimitAt(const Worker* worker) const;
+  uint64_t MemoryLimitOf(TaskId task, const Worker* worker) const;
+  void CountEnded(Worker& worker, uint64_t tasks);
+  /// How many more it is to run.
+  uint64_t TasksLeftTo(const Worker& worker) const;
 
   // Workers whose time ends (time_left.cc).
   Time Estimate(ClassId of) const;
@@ -257,6 +261,7 @@ class RunCore final : public Tenant {
   std::string NobodySuits() const;
 
   // For people (look.cc, explain.cc).
+  RunView::Member MemberOf(const Worker& worker) const;
   /// Why a worker that is not gone takes nothing, or is not heard; empty: it works.
   std::string StateOf(const Worker& worker) const;
   const Pace& PaceOf(const TaskClass& one) const;

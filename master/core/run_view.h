@@ -19,6 +19,7 @@ struct RunView {
   struct Row {
     TaskId task = 0;
     uint64_t worker = 0;
+    WorkerIndex index = 0;
     std::string host;
     Time running{};
   };
@@ -39,7 +40,9 @@ struct RunView {
   /// Those that have been running for longest, the longest first; and how many run in all.
   std::vector<Row> rows;
   uint64_t running = 0;
+  /// As many of them as were asked for, of so many.
   std::vector<Member> workers;
+  uint64_t members = 0;
   /// Tasks that could go out, that must not yet, that are with workers.
   uint64_t ready = 0;
   uint64_t waiting = 0;

@@ -28,15 +28,21 @@ OrderedJson JsonOf(const RunView::Member& worker) {
   return json;
 }
 
-OrderedJson Look(Time now, Core& core, const Workforce& workforce, size_t rows) {
-  const RunView view = core.Look(now, rows);
+OrderedJson Look(Time now, Core& core, const Workforce& workforce, size_t rows, size_t workers) {
+  const RunView view = core.Look(now, rows, workers);
   const Counts& counts = core.counts();
   const uint64_t ok = counts.outcomes[static_cast<size_t>(Outcome::kOk)];
-  OrderedJson json = {{"seconds", InSeconds(now)}, {"tasks", counts.tasks},
-                      {"done", counts.done},       {"failed", counts.done - ok},
-                      {"running", view.running},   {"out", view.out},
-                      {"ready", view.ready},       {"waiting", view.waiting},
-                      {"slots", view.slots},       {"idle", view.idle}};
+  OrderedJson json = {{"seconds", InSeconds(now)},
+                      {"tasks", counts.tasks},
+                      {"done", counts.done},
+                      {"failed", counts.done - ok},
+                      {"workers_here", view.members},
+                      {"running", view.running},
+                      {"out", view.out},
+                      {"ready", view.ready},
+                      {"waiting", view.waiting},
+                      {"slots", view.slots},
+                      {"idle", view.idle}};
   if (view.rate) json["rate"] = *view.rate;
   if (view.left) json["left"] = {InSeconds(view.left->first), InSeconds(view.left->second)};
   json["bound"] = view.bound;
@@ -71,8 +77,9 @@ OrderedJson Explain(Time now, Core& core, const Workforce& workforce, TaskId tas
 }
 
 Reply Resize(const OrderedJson& how, Workforce& workforce) {
-  const std::string problem = workforce.Resize(
-      how["pool"].get<std::string>(), how["least"].get<unsigned>(), how["most"].get<unsigned>());
+  const std::string problem =
+      workforce.Resize(how.at("pool").get<std::string>(), how.at("least").get<uint64_t>(),
+                       how.at("most").get<uint64_t>());
   return {problem.empty(), false, problem};
 }
 
@@ -83,8 +90,9 @@ Reply AnswerTo(const Request& request, Time now, Core& core, Workforce& workforc
     const OrderedJson what = ParseJson(request.text);
     if (request.kind == RequestKind::kResize) return Resize(what, workforce);
     const OrderedJson answer = request.kind == RequestKind::kLook
-                                   ? Look(now, core, workforce, what["rows"].get<size_t>())
-                                   : Explain(now, core, workforce, what["task"].get<TaskId>());
+                                   ? Look(now, core, workforce, what.at("rows").get<size_t>(),
+                                          what.at("workers").get<size_t>())
+                                   : Explain(now, core, workforce, what.at("task").get<TaskId>());
     return {true, false, ShownJson(answer)};
   } catch (const OrderedJson::exception& error) {
     return {false, false, fmt::format("it cannot be understood: {}", error.what())};

@@ -60,6 +60,8 @@ MasterLoop::~MasterLoop() {
 }
 
 MasterLoop::End MasterLoop::Run() {
+  const Counts& before = core_.counts();
+  failed_before_ = before.done - before.outcomes[static_cast<size_t>(Outcome::kOk)];
   workforce_.Open([this](Workforce::Word word) { mail_.Put(std::move(word)); }, mail_.fd(),
                   [this](JournalRecord record) {
                     Push(std::move(record));
@@ -389,6 +391,7 @@ void MasterLoop::ShowProgress() {
   progress.tasks = counts.tasks;
   progress.done = counts.done;
   progress.failed = counts.done - counts.outcomes[static_cast<size_t>(Outcome::kOk)];
+  progress.failed_before = failed_before_;
   progress.running = counts.running;
   progress.workers = counts.workers;
   progress.pending_workers = workforce_.pending();

@@ -119,6 +119,7 @@ class MasterLoop {
   Mailbox<Mail> mail_;
   std::unique_ptr<RecordWriter> writer_;
 
+  uint64_t failed_before_ = 0;
   std::optional<End> end_;
   bool finished_ = false;
   bool interrupted_ = false;

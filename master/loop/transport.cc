@@ -20,8 +20,6 @@
 namespace cq {
 namespace {
 
-// Below the ephemeral range of Linux (32768 on), so that no outgoing connection of this machine
-// takes the port of a master that is about to come back.
 // An automatic routing id: a zero byte and a 32-bit number.
 constexpr size_t kRoutingIdBytes = 5;
 

@@ -34,7 +34,8 @@ class Transport {
   };
   /// Where workers may reach the master.
   struct Where {
-    /// Outside the range of ports that the system gives away.
+    /// Below the range from which Linux takes ports for outgoing connections (32768 on), so that
+    /// none takes the port of a master that is about to come back.
     int first_port = 20'000;
     int last_port = 29'999;
     /// The name of a network interface, or an address of this machine; empty: all.

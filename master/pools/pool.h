@@ -24,6 +24,9 @@ namespace cq {
 
 class Scheduler;
 
+/// A worker's connection, and what its process costs where it is ours.
+inline constexpr uint64_t kDescriptorsOfWorker = 4;
+
 /// The workers of a pool and where they come from.
 struct PoolOptions {
   /// One of SchedulerNames.
@@ -42,6 +45,13 @@ struct PoolOptions {
   /// one without work stays then.
   std::optional<unsigned> least = {};
   std::chrono::milliseconds idle_timeout = std::chrono::minutes(5);
+  /// How long a job may run before its worker connects. What runs before a worker may be long: a
+  /// container that is fetched, an environment on a slow file system.
+  std::chrono::milliseconds launch_timeout = std::chrono::minutes(10);
+  /// After so many tasks each makes room for a fresh one; 0: it does not.
+  uint64_t tasks_of_worker = 0;
+  /// What each has is its part of this machine, or all of it.
+  bool divided = false;
   /// Of one that lends: no more than that, though it may have more.
   bool at_most = false;
   unsigned slots = 1;

@@ -48,7 +48,7 @@ Scale::Step Scale::Next(Time now, const Demand& demand, const Supply& supply) {
   const uint64_t surplus = there > wanted && supply.starting == 0
                                ? std::min<uint64_t>(there - wanted, supply.pending.size())
                                : 0;
-  const bool at_once = std::exchange(withdraw_now_, false);
+  const bool at_once = std::exchange(withdraw_now_, withdraw_now_ && supply.starting > 0);
   if (surplus == 0) {
     surplus_since_.reset();
     return step;

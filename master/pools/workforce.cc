@@ -6,13 +6,12 @@
 #include <limits>
 #include <utility>
 
+#include "base/files.h"
+#include "cq/error.h"
+
 namespace cq {
 
 namespace {
-
-/// How long a job may run before its worker connects. What runs before a worker may be long: a
-/// container that is fetched, an environment on a slow file system.
-constexpr Time kLaunchTimeout = std::chrono::minutes(10);
 
 Blame BlameOf(JobEnding ending) {
   if (Explains(ending)) return Blame::kNobody;
@@ -27,6 +26,8 @@ Workforce::Workforce(const std::vector<PoolShare>& pools, bool open) {
     member.slots = share.slots;
     member.name = share.name;
     member.idle_timeout_asked = share.idle_timeout;
+    member.launch_timeout = share.launch_timeout;
+    if (share.divided) member.divided_among = share.workers;
     if (share.least) member.idle_timeout = share.idle_timeout;
     member.pool = share.pool;
     member.workers = share.workers;
@@ -183,7 +184,7 @@ void Workforce::LookForSilent(Time now, Member& member, const WorkerJob& job, Em
   if (!life.unheard) life.unheard = now;
   const Time silence = now - *life.unheard;
   const bool never = !core.HasSession(job.allocation) && !life.connected;
-  if (silence < kLaunchTimeout || (!never && core.workers() == 0)) return;
+  if (silence < member.launch_timeout || (!never && core.workers() == 0)) return;
   observer.Warning(fmt::format("{} runs, and its worker {} for {} min: it is ended", job.allocation,
                                never ? "has not connected" : "was not heard",
                                std::chrono::duration_cast<std::chrono::minutes>(silence).count()));
@@ -324,7 +325,9 @@ void Workforce::Steer(Time now, Employer& core) {
     if (std::exchange(member.closed, closed) != closed) core.OnPool(i, closed);
     if (core.draining()) continue;
     const Scale::Demand demand = DemandOf(i, core);
-    Scale::Step step = member.scale.Next(now, demand, member.supply);
+    Scale::Supply supply = member.supply;
+    if (member.resized) supply.alive -= std::min(supply.alive, Leaving(member));
+    Scale::Step step = member.scale.Next(now, demand, supply);
     if (step.start > 0) Start(member, step.start);
     if (!step.withdraw.empty()) member.pool->Withdraw(std::move(step.withdraw));
     LetSomeGo(now, member, demand, core);
@@ -334,8 +337,7 @@ void Workforce::Steer(Time now, Employer& core) {
 // Of more than may be, those with least to do; and who has nothing to do for long, but not who
 // would be missed at once.
 void Workforce::LetSomeGo(Time now, Member& member, const Scale::Demand& demand, Employer& core) {
-  uint64_t leaving = 0;
-  for (const auto& [allocation, life] : member.lives) leaving += life.dismissed ? 1 : 0;
+  const uint64_t leaving = Leaving(member);
   const uint64_t there = member.supply.alive + member.supply.starting;
   const uint64_t running = member.supply.alive - member.supply.pending.size() - member.unlisted;
   const uint64_t most = member.scale.bounds().max;
@@ -363,6 +365,11 @@ void Workforce::LetSomeGo(Time now, Member& member, const Scale::Demand& demand,
   }
 }
 
+uint64_t Workforce::Leaving(const Member& member) {
+  return static_cast<uint64_t>(std::count_if(member.lives.begin(), member.lives.end(),
+                                             [](const auto& l) { return l.second.dismissed; }));
+}
+
 void Workforce::LetGo(Member& member, const std::string& allocation, const std::string& reason,
                       Employer& core) {
   member.lives[allocation].dismissed = true;
@@ -387,7 +394,12 @@ std::vector<PoolView> Workforce::Look() const {
   return views;
 }
 
-std::string Workforce::Resize(const std::string& pool, unsigned least, unsigned most) {
+std::string Workforce::Resize(const std::string& pool, uint64_t least, uint64_t most) {
+  constexpr uint64_t kMost = 1'000'000;
+  if (most == 0 || most > kMost || least > most) {
+    return fmt::format("{} to {} workers: it must be MIN:MAX, and MAX from 1 to {}", least, most,
+                       kMost);
+  }
   std::string names;
   for (const Member& one : members_) names += (names.empty() ? "'" : ", '") + one.name + "'";
   if (pool.empty() && members_.size() > 1) {
@@ -400,12 +412,25 @@ std::string Workforce::Resize(const std::string& pool, unsigned least, unsigned 
   if (member->pool->traits().lends && least < most) {
     return "of a pool's slots it has as many as it can use: -w N says how many at most";
   }
+  if (member->divided_among && most > *member->divided_among) {
+    return fmt::format(
+        "its workers share what this machine has, each a {}th: more would give it away twice; 'cq "
+        "resume' with another -w divides it anew",
+        *member->divided_among);
+  }
+  const uint64_t others = workers_ - member->workers;
+  try {
+    RequireDescriptors(kDescriptorsOfWorker * (others + most), "fewer workers");
+  } catch (const Error& error) {
+    return error.what();
+  }
   if (member->pool->traits().lends) member->at_most = true;
-  workers_ += most - member->workers;
-  member->workers = most;
+  workers_ = others + most;
+  member->workers = static_cast<unsigned>(most);
+  member->resized = true;
   member->idle_timeout.reset();
   if (least < most) member->idle_timeout = member->idle_timeout_asked;
-  member->scale.SetBounds(least, most);
+  member->scale.SetBounds(static_cast<unsigned>(least), static_cast<unsigned>(most));
   return {};
 }
 

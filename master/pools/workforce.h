@@ -23,6 +23,10 @@ struct PoolShare {
   // As PoolOptions.
   std::optional<unsigned> least = {};
   Time idle_timeout{};
+  Time launch_timeout = std::chrono::minutes(10);
+  /// What its workers have is theirs by their number at the start: of this machine each has its
+  /// part.
+  bool divided = false;
   bool at_most = false;
 };
 
@@ -68,7 +72,7 @@ class Workforce {
   /// From now on this pool has so many workers; an empty name is that of the only one. Of more that
   /// run, those with least to do finish what they have and leave. Returns what is wrong, if it
   /// cannot be.
-  std::string Resize(const std::string& pool, unsigned least, unsigned most);
+  std::string Resize(const std::string& pool, uint64_t least, uint64_t most);
 
   /// Jobs that live, or are being submitted.
   uint64_t jobs() const;
@@ -109,6 +113,11 @@ class Workforce {
     /// None: those without work stay. What it is if that changes.
     std::optional<Time> idle_timeout;
     Time idle_timeout_asked{};
+    Time launch_timeout{};
+    /// Not more than that, if what they have was divided among so many.
+    std::optional<unsigned> divided_among;
+    /// The user changed its bounds: those that leave are replaced at once.
+    bool resized = false;
     /// Its jobs as last heard: those that have not ended; and workers that it was asked for and has
     /// not answered about.
     Scale::Supply supply;
@@ -133,6 +142,7 @@ class Workforce {
   void Start(Member& member, unsigned workers);
   void Lend(Member& member, uint64_t workers);
   void LetSomeGo(Time now, Member& member, const Scale::Demand& demand, Employer& core);
+  static uint64_t Leaving(const Member& member);
   static void LetGo(Member& member, const std::string& allocation, const std::string& reason,
                     Employer& core);
   void LookForSilent(Time now, Member& member, const WorkerJob& job, Employer& core,

@@ -41,7 +41,8 @@ EarlierCosts::EarlierCosts(const std::string& run_dir, const std::vector<std::st
       earlier.push_back(static_cast<size_t>(found - names.begin()));
     }
     if (places_.empty()) refuse("that run has none of the columns of this input");
-    auto took = journal.Prepare("SELECT wall_us FROM results WHERE task = ?1 AND wall_us > 0");
+    auto took = journal.Prepare(
+        "SELECT wall_us FROM results WHERE task = ?1 AND wall_us > 0 AND outcome IN (0, 3, 4)");
     const std::string rows = RowsOf(journal, run_dir);
     CsvReader reader(OpenRows(rows), rows);
     CsvRow row;

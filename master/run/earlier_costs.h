@@ -16,8 +16,8 @@ class EarlierCosts {
   /// has none of the columns, or no row of it has ended.
   EarlierCosts(const std::string& run_dir, const std::vector<std::string>& columns);
 
-  /// How long the row took that has the same values, in seconds: the mean of those that have. Of
-  /// one that is new it is the mean of all.
+  /// How long the row took that has the same values, in seconds: the mean of those that have, and
+  /// were ok or cut off at a limit. Of others it is the mean of all.
   double Of(const std::vector<std::string>& fields);
   /// How many rows were asked for and were known.
   uint64_t known() const { return known_; }

@@ -239,6 +239,14 @@ class LineWriter {
 
 }  // namespace
 
+const char* FailureName(int kind) {
+  constexpr const char* kNames[] = {
+      "lost, and not counted", "lost", "lost", "failed", "took its program with it",
+      "did not have enough"};
+  const auto index = static_cast<size_t>(kind);
+  return index < std::size(kNames) ? kNames[index] : "ended in a way that this cq does not know";
+}
+
 const char* OutcomeName(int outcome) {
   constexpr const char* kNames[] = {"ok",     "error",     "crashed", "timeout",
                                     "memory", "cancelled", "skipped"};

@@ -17,5 +17,7 @@ void ExportResults(Database journal, const std::string& run_dir, const std::stri
 
 /// The name of an outcome as `cq_status` shows it.
 const char* OutcomeName(int outcome);
+/// What became of an attempt that another followed (`failures.kind`), for people.
+const char* FailureName(int kind);
 
 }  // namespace cq

@@ -56,6 +56,7 @@ void FillCapacity(PoolOptions& plan) {
   Capacity& has = plan.capacity;
   if (TraitsOf(plan.scheduler).same_host) {
     // They share the machine.
+    plan.divided = true;
     if (!has.cpus) has.cpus = std::max(UsableCpus() / plan.workers, 1u);
     if (!has.memory_bytes) has.memory_bytes = UsableMemory() / plan.workers;
     const uint64_t gpus = VisibleGpus(true).size();
@@ -104,6 +105,7 @@ PoolOptions PlanNamed(const RunOptions& options, const RunPool& pool) {
   own.slots = pool.slots;
   if (!own.slots && pool.cpus) own.slots = static_cast<unsigned>(*pool.cpus);
   if (pool.idle_timeout) own.idle_timeout = *pool.idle_timeout;
+  if (pool.worker_tasks) own.worker_tasks = *pool.worker_tasks;
   if (!pool.template_file.empty()) own.template_file = pool.template_file;
   if (!pool.worker_init.empty()) own.worker_init = pool.worker_init;
   for (const auto& [key, value] : pool.template_values) {
@@ -175,6 +177,8 @@ PoolOptions PlanPool(const RunOptions& options) {
   pool.workers = options.workers.value_or(traits.lends ? traits.lent_at_most : 1);
   pool.least = options.workers_least;
   pool.idle_timeout = options.idle_timeout;
+  pool.launch_timeout = options.launch_timeout;
+  pool.tasks_of_worker = options.worker_tasks;
   pool.at_most = options.workers.has_value();
   pool.slots = options.slots.value_or(one ? 1 : UsableCpus());
   pool.program = options.worker_program.empty() ? OwnCommand()
@@ -212,8 +216,8 @@ std::vector<PoolKind> KindsOf(const std::vector<PoolOptions>& plans) {
   std::vector<PoolKind> kinds;
   kinds.reserve(plans.size());
   for (const PoolOptions& plan : plans) {
-    kinds.push_back(
-        {plan.name, plan.capacity, plan.slots, static_cast<uint64_t>(plan.time.count())});
+    kinds.push_back({plan.name, plan.capacity, plan.slots, static_cast<uint64_t>(plan.time.count()),
+                     plan.tasks_of_worker});
   }
   return kinds;
 }

@@ -12,6 +12,7 @@
 #include "base/quantities.h"
 #include "base/text.h"
 #include "cq/error.h"
+#include "master/run/earlier_costs.h"
 #include "master/run/output_file.h"
 #include "master/run/pool_plan.h"
 #include "master/run/run_directory.h"
@@ -189,6 +190,7 @@ std::string DryRun(const RunOptions& options) {
   const CompiledCommand command =
       CompileCommand(options.command, summary.columns, options.constants, options.shell);
   ColumnIndices(options.seed_by, "--seed-by", summary.columns);
+  if (!options.costs_run.empty()) EarlierCosts(options.costs_run, summary.columns);
   const std::string cwd = TasksDirectory(options);
   CheckOutputOf(options);
 

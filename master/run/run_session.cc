@@ -56,9 +56,13 @@ Transport::Where WhereOf(const CommonOptions& options) {
   const size_t dash = options.ports.find('-');
   const std::string first = options.ports.substr(0, dash);
   const std::string last = dash == std::string::npos ? first : options.ports.substr(dash + 1);
-  where.first_port = static_cast<int>(std::min<uint64_t>(ParseCount(first, "--ports", 1), 65'536));
-  where.last_port = static_cast<int>(std::min<uint64_t>(ParseCount(last, "--ports", 1), 65'536));
-  if (where.first_port > where.last_port || where.last_port > 65'535) {
+  const auto number = [](const std::string& text) {
+    const bool digits = text.find_first_not_of("0123456789") == std::string::npos;
+    return digits && !text.empty() && text.size() <= 5 ? std::stoi(text) : 0;
+  };
+  where.first_port = number(first);
+  where.last_port = number(last);
+  if (where.first_port == 0 || where.first_port > where.last_port || where.last_port > 65'535) {
     throw UsageError(
         fmt::format("--ports {}: it must be FIRST-LAST, from 1 to 65535", options.ports));
   }
@@ -114,7 +118,7 @@ RunSession::RunSession(const CommonOptions& options, std::vector<PoolOptions> pl
     }
     pools_.push_back(std::make_unique<Pool>(plan));
     shares_.push_back({pools_.back().get(), plan.name, plan.workers, plan.slots, plan.least,
-                       plan.idle_timeout, plan.at_most});
+                       plan.idle_timeout, plan.launch_timeout, plan.divided, plan.at_most});
   }
   MakeRoom(shares_);
 }

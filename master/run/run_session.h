@@ -22,7 +22,6 @@ namespace cq {
 /// What the master has open besides its workers; of each a connection, and what a local worker's
 /// guardian takes.
 inline constexpr uint64_t kOwnDescriptors = 128;
-inline constexpr uint64_t kDescriptorsOfWorker = 4;
 
 /// A run from its directory to its loop, wherever its tasks come from: directory, keys, journal,
 /// transport, workers. The functions are called in the order in which they stand here.

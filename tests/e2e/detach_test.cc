@@ -89,6 +89,14 @@ TEST_F(DetachTest, ACommandIsToldOfTheFirstFailureAStallAndTheEndEachOnce) {
   EXPECT_NE(told.find("end 3/3 3 1 " + run + "\n"), std::string::npos) << told;
   EXPECT_EQ(told.find("failure "), told.rfind("failure ")) << told;
   EXPECT_EQ(std::count(told.begin(), told.end(), '\n'), 3) << told;
+  // What failed before is no news; and of another run that this is a task of nothing is meant.
+  std::filesystem::remove(directory_.File("told"));
+  const Ended again =
+      Cq({"resume", "in.cq", "--on-finish", "echo $CQ_EVENT $CQ_RUN_DIR >> told; exit 3"},
+         directory_.path(), {{"CQ_RUN_DIR", "other"}, {"CQ_EVENT", "other"}});
+  EXPECT_EQ(Slurp(directory_.File("told")), "end " + run + "\n");
+  EXPECT_NE(again.err.find("a command of --on-finish ended with status 3"), std::string::npos)
+      << again.err;
 }
 
 TEST_F(DetachTest, WhereWorkersReachTheMasterMayBeSaid) {

@@ -252,5 +252,21 @@ TEST_F(RequestTest, WhatEndsAtItsTimeLimitIsTriedWithMore) {
   }
 }
 
+TEST_F(RequestTest, AWorkerThatHasRunItsTasksMakesRoomForAFreshOne) {
+  std::string csv = "a\n";
+  for (int i = 0; i < 20; ++i) csv += "1\n";
+  for (const Words& options : {Words{"-w", "1", "--worker-tasks", "5"},
+                               Words{"--fresh", "--pool", "leaky:workers=1,slots=1,tasks=5"}}) {
+    const Ended ended = Run(csv, options, {"sh", "-c", "echo $PPID"});
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    std::map<std::string, int> tasks;
+    for (const std::string& worker : Column("cq_stdout")) ++tasks[worker];
+    EXPECT_EQ(tasks.size(), 4u) << ended.err;
+    for (const auto& [worker, count] : tasks) EXPECT_EQ(count, 5) << worker;
+    EXPECT_EQ(Column("cq_attempts"), Words(20, "1"));
+    EXPECT_NE(ended.err.find("left: it has run 5 tasks"), std::string::npos) << ended.err;
+  }
+}
+
 }  // namespace
 }  // namespace cq

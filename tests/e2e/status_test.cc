@@ -2,6 +2,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "cli/control.h"
+#include "cq/error.h"
 #include "tests/e2e/run_fixture.h"
 
 namespace cq {
@@ -140,16 +142,47 @@ TEST_F(StatusTest, WhatBecameOfTheSlotsTimeIsToldWithWhatToAskForNextTime) {
             0);
   const auto json =
       nlohmann::json::parse(CqHere({"status", "in.cq", "--efficiency", "--json"}).out);
-  EXPECT_EQ(json["tasks"], 2);
+  EXPECT_EQ(json["attempts"], 2);
+  EXPECT_EQ(json["results"], 2);
   EXPECT_NEAR(json["run_seconds"], 1.6, 0.4);
   EXPECT_GT(json["idle_seconds"], 1.0);
   EXPECT_EQ(json["task_memory"], "1G");
   EXPECT_GT(json["peak_memory_kb"], 100);
   EXPECT_LT(json["peak_memory_kb"], 100'000);
   const Ended text = CqHere({"status", "in.cq", "--efficiency"});
-  EXPECT_NE(text.out.find("next time: --task-memory "), std::string::npos) << text.out;
   EXPECT_NE(text.out.find("asked for were 1G"), std::string::npos) << text.out;
   EXPECT_NE(text.out.find("slots idled for"), std::string::npos) << text.out;
+}
+
+// Who holds the run's keys may still send nonsense.
+TEST_F(StatusTest, QuestionsThatMakeNoSenseAreRefusedAndTheRunGoesOn) {
+  Begin("a\n1\n", {});
+  ASSERT_TRUE(Becomes([](const auto& live) { return Staying(live) == 1; }));
+  const std::string run = directory_.File("in.cq");
+  for (const auto kind : {RequestKind::kLook, RequestKind::kWhy, RequestKind::kResize}) {
+    for (const char* text :
+         {"", "{}", "[]", "7", "{\"rows\": -1}", "{\"task\": \"x\"}",
+          R"({"pool": "", "least": 5, "most": 0})", R"({"pool": "", "least": 0, "most": 0})",
+          R"({"pool": "", "least": 0, "most": 99999999999})"}) {
+      EXPECT_THROW(AskMaster(run, kind, text), Error) << text;
+    }
+  }
+  EXPECT_EQ(CqHere({"scale", "in.cq", "-w", "900000"}).status, 3) << "too many descriptors";
+  EXPECT_EQ(Live()["pools"][0]["most"], 1);
+  EXPECT_EQ(End(), 0);
+}
+
+// What they have of this machine is theirs by their number at the start.
+TEST_F(StatusTest, WorkersThatShareThisMachineDoNotBecomeMore) {
+  Begin("a\n1\n1\n1\n", {"-w", "2", "--task-memory", "{a}G"});
+  ASSERT_TRUE(Becomes([](const auto& live) { return Staying(live) == 2; }));
+  const Ended more = CqHere({"scale", "in.cq", "-w", "3"});
+  EXPECT_EQ(more.status, 3);
+  EXPECT_NE(more.err.find("its workers share what this machine has"), std::string::npos)
+      << more.err;
+  EXPECT_EQ(CqHere({"scale", "in.cq", "-w", "1"}).status, 0);
+  EXPECT_EQ(CqHere({"scale", "in.cq", "-w", "2"}).status, 0);
+  EXPECT_EQ(End(), 0);
 }
 
 }  // namespace

@@ -189,7 +189,7 @@ void SimRun::StepMaster() {
 // What people are told agrees with the books, and to ask for it changes nothing.
 void SimRun::CheckLook() {
   if (++looks_ % 64 != 0) return;
-  const RunView view = core_->Look(MasterNow(), 3);
+  const RunView view = core_->Look(MasterNow(), 3, 2);
   CQ_ASSERT(view.rows.size() <= 3 && view.running >= view.rows.size() && view.out >= view.running,
             "{} rows run and {} are out, {} are shown", view.running, view.out, view.rows.size());
   CQ_ASSERT(!view.left || view.left->first <= view.left->second, "at least {}, at most {}",

@@ -29,6 +29,7 @@ struct RunPool {
   std::map<std::string, uint64_t> resources;
   std::chrono::milliseconds time{};
   std::optional<std::chrono::milliseconds> idle_timeout;
+  std::optional<uint64_t> worker_tasks;
   std::string template_file;
   std::map<std::string, std::string> template_values;
   std::string worker_init;
@@ -73,6 +74,10 @@ struct RunOptions : CommonOptions {
   /// many. And how long one without work stays then.
   std::optional<unsigned> workers_least;
   std::chrono::milliseconds idle_timeout = std::chrono::minutes(5);
+  /// How long a job may run before its worker connects.
+  std::chrono::milliseconds launch_timeout = std::chrono::minutes(10);
+  /// After so many tasks a worker makes room for a fresh one; 0: it does not.
+  uint64_t worker_tasks = 0;
   std::string template_file;
   std::map<std::string, std::string> template_values;
   std::string worker_init;

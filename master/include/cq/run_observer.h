@@ -11,8 +11,9 @@ struct RunProgress {
   Phase phase = Phase::kReading;
   uint64_t tasks = 0;
   uint64_t done = 0;
-  /// Done but not ok.
+  /// Done but not ok; and how many were so when this master started.
   uint64_t failed = 0;
+  uint64_t failed_before = 0;
   uint64_t running = 0;
   uint64_t workers = 0;
   uint64_t pending_workers = 0;

@@ -87,6 +87,26 @@ TEST_F(EscalateTest, ATimeLimitIsRaisedToThirtyTwoTimesAtMost) {
   EXPECT_EQ(End(1, Outcome::kTimeout).task, 0u);
 }
 
+TEST_F(EscalateTest, ATimeLimitIsRaisedToTheMostAndNotBySoLittleThatItIsNone) {
+  options_.escalation.time = 40;
+  Start(1);
+  Come(1, "small", 4);
+  EXPECT_EQ(End(1, Outcome::kTimeout).time_permille, 32'000u);
+  EXPECT_EQ(End(1, Outcome::kTimeout).task, 0u);
+  options_.escalation.time = 1.0005;
+  Start(1);
+  Come(1, "small", 4);
+  EXPECT_EQ(End(1, Outcome::kTimeout).task, 0u);
+}
+
+// How long a row takes is not known from one that was cut off.
+TEST_F(EscalateTest, WhatWasCutOffSaysNothingOfHowLongItsLikeTake) {
+  Start(20);
+  Come(1, "small", 4);
+  for (int i = 0; i < 6; ++i) End(1, Outcome::kMemory);
+  EXPECT_FALSE(core_->Look(now_, 10, 10).left);
+}
+
 TEST_F(EscalateTest, WhatFailedForAnotherReasonIsNotTried) {
   Start(2);
   Come(1, "small", 4);

@@ -6,7 +6,7 @@ namespace {
 
 class LookTest : public CoreTest {
  protected:
-  RunView Look(size_t rows = 100) { return core_->Look(now_, rows); }
+  RunView Look(size_t rows = 100) { return core_->Look(now_, rows, 100); }
   bool Says(TaskId task, const std::string& text) {
     const auto lines = core_->Explain(now_, task);
     const bool any = std::any_of(lines.begin(), lines.end(), [&](const std::string& line) {

@@ -66,6 +66,8 @@ TEST(ScaleTest, WhenTheUserWantsFewerThoseThatWaitGoAtOnce) {
   const Scale::Supply supply{4, 0, {"a", "b"}};
   EXPECT_TRUE(scale.Next(seconds(1), {100, {}}, supply).withdraw.empty());
   scale.SetBounds(1, 3);
+  // Once the scheduler has answered about others.
+  EXPECT_TRUE(scale.Next(seconds(2), {100, {}}, {3, 1, {"a", "b"}}).withdraw.empty());
   EXPECT_EQ(scale.Next(seconds(2), {100, {}}, supply).withdraw, std::vector<std::string>{"b"});
 }
 
