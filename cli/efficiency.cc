@@ -145,7 +145,7 @@ uint64_t WithRoom(uint64_t kb) {
 }
 
 /// A worker's own, which is all that is known of smaller ones.
-constexpr uint64_t kLeastKb = 64 * 1024;
+constexpr uint64_t kLeastKb = 65'536;
 
 // `memory`: what was asked for, if it was, in the user's words.
 std::vector<std::string> Advice(const SlotTime& time, const Usage& usage, uint64_t tasks,

@@ -452,7 +452,8 @@ TEST_F(RunTest, TheOverheadOfEachTaskIsAccountedFor) {
   const Ended none = Run("a\n", {"--fresh", "--quiet"}, {"true"});
   ASSERT_EQ(none.status, 0);
   EXPECT_NE(none.err.find("the input has no rows"), std::string::npos) << none.err;
-  EXPECT_NE(Cq({"status", "in.cq", "--overhead"}, directory_.path()).err.find("no task has ended"),
+  EXPECT_NE(Cq({"status", "in.cq", "--overhead"}, directory_.path())
+                .err.find("no task has been accounted for yet"),
             std::string::npos);
 }
 
