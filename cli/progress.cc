@@ -32,8 +32,9 @@ std::string RunningText(const RunProgress& p) {
   if (p.done > 0 && p.seconds > 0) {
     const double rate = static_cast<double>(p.done) / p.seconds;
     text += fmt::format(", {:.{}f}/s", rate, rate < 10 ? 1 : 0);
-    if (p.done < p.tasks) {
-      text += fmt::format(", {} left", ShownSeconds(static_cast<double>(p.tasks - p.done) / rate));
+    if (p.done < p.tasks && p.left) {
+      text +=
+          fmt::format(", {} to {} left", ShownSeconds(p.left->first), ShownSeconds(p.left->second));
     }
   }
   text += fmt::format(", {} workers", p.workers);

@@ -95,6 +95,10 @@ RunProgress ProgressOf(const OrderedJson& live) {
   progress.running = live.at("running").get<uint64_t>();
   progress.workers = live.at("workers_here").get<uint64_t>();
   progress.seconds = live.at("seconds").get<double>();
+  if (live.contains("left")) {
+    progress.left =
+        std::pair(live.at("left").at(0).get<double>(), live.at("left").at(1).get<double>());
+  }
   for (const OrderedJson& pool : live.at("pools")) {
     for (const auto& [reason, workers] : pool.at("pending").items()) {
       progress.pending_workers += workers.get<uint64_t>();

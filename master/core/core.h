@@ -2,7 +2,9 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "master/core/employer.h"
@@ -87,6 +89,7 @@ class Core final : public Employer {
   RunView Look(Time now, size_t rows, size_t workers) {
     return parts_->run.Look(now, rows, workers);
   }
+  std::optional<std::pair<Time, Time>> Left() const { return parts_->run.Left(); }
   std::vector<std::string> Explain(Time now, TaskId task) { return parts_->run.Explain(now, task); }
 
   /// Asserts that its books agree. For tests.

@@ -103,6 +103,8 @@ class RunCore final : public Tenant {
   /// ended, in lines.
   RunView Look(Time now, size_t rows, size_t workers);
   std::vector<std::string> Explain(Time now, TaskId task);
+  /// As RunView::left, but for what those that run have behind them.
+  std::optional<std::pair<Time, Time>> Left() const { return TimeToEnd(0); }
   /// Mean run time of a task so far; zero while unknown.
   std::chrono::nanoseconds mean_task_time() const { return pace_.mean; }
 

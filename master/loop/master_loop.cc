@@ -23,6 +23,7 @@ using std::chrono::seconds;
 
 constexpr milliseconds kProgressEvery{100};
 constexpr seconds kKeepAliveEvery{10};
+constexpr seconds kLeftEvery{1};
 /// Frames handled before the core may act on them: keeps batches whole, and the journal and the
 /// clock from starving.
 constexpr int kFramesAtOnce = 1000;
@@ -386,6 +387,12 @@ void MasterLoop::ShowProgress() {
   if (now - last_progress_ < kProgressEvery && !end_) return;
   last_progress_ = now;
   const Counts& counts = core_.counts();
+  if (now - last_left_ >= kLeftEvery) {
+    last_left_ = now;
+    const auto left = core_.Left();
+    left_.reset();
+    if (left) left_ = std::pair(InSeconds(left->first), InSeconds(left->second));
+  }
   RunProgress progress;
   progress.phase = RunProgress::Phase::kRunning;
   progress.tasks = counts.tasks;
@@ -396,7 +403,8 @@ void MasterLoop::ShowProgress() {
   progress.workers = counts.workers;
   progress.pending_workers = workforce_.pending();
   progress.pending_reason = workforce_.pending_reason();
-  progress.seconds = std::chrono::duration<double>(now).count();
+  progress.seconds = InSeconds(now);
+  progress.left = left_;
   observer_.Progress(progress);
 }
 

@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -128,6 +129,9 @@ class MasterLoop {
   std::chrono::nanoseconds first_result_{};
   std::chrono::nanoseconds last_progress_{};
   std::chrono::nanoseconds last_keep_alive_{};
+  /// As RunProgress::left, and when that was.
+  std::optional<std::pair<double, double>> left_;
+  std::chrono::nanoseconds last_left_{};
   std::set<std::string> spool_read_;
   /// Copies of the journal that are being made, and who waits for them.
   std::map<std::string, ConnectionId> copies_;

@@ -77,7 +77,7 @@ TEST_F(DetachTest, ACommandIsToldOfTheFirstFailureAStallAndTheEndEachOnce) {
   Go();
   const Ended ended =
       Run("a\n2\n2\n2\n",
-          {"--slots", "1", "--stall-after", "300ms", "--on-finish",
+          {"--slots", "1", "--stall-after", "3s", "--on-finish",
            "echo $CQ_EVENT $CQ_DONE/$CQ_TASKS $CQ_FAILED $CQ_STATUS $CQ_RUN_DIR >> told"},
           {"sh", "-c",
            "[ $CQ_TASK != 3 ] || until [ -e told ] && grep -q stall told; do sleep 0.02; "

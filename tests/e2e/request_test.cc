@@ -226,8 +226,10 @@ TEST_F(RequestTest, WhatEndsForWantOfMemoryIsTriedWithMore) {
           {"--pool", "small:slots=1,memory=200M", "--pool", "large:slots=1,memory=400M",
            "--task-memory", "100M", "--escalate", "memory=2"},
           {"python3", "-c",
-           "import sys, os; b = bytes(range(256)) * (int(sys.argv[1]) * 4096); print(os.environ['"
-           "CQ_POOL'], os.environ['CQ_MEMORY']); sys.exit(len(b) == 0)",
+           // Its memory is looked at now and then.
+           "import sys, os, time; b = bytes(range(256)) * (int(sys.argv[1]) * 4096); "
+           "time.sleep(2 if len(b) > 0 else 0); "
+           "print(os.environ['CQ_POOL'], os.environ['CQ_MEMORY']); sys.exit(len(b) == 0)",
            "{mb}"});
   EXPECT_EQ(ended.status, 1) << ended.err;
   EXPECT_EQ(Column("cq_status"), (Words{"ok", "ok", "memory", "error"}));

@@ -144,7 +144,7 @@ TEST_F(StatusTest, WhatBecameOfTheSlotsTimeIsToldWithWhatToAskForNextTime) {
       nlohmann::json::parse(CqHere({"status", "in.cq", "--efficiency", "--json"}).out);
   EXPECT_EQ(json["attempts"], 2);
   EXPECT_EQ(json["results"], 2);
-  EXPECT_NEAR(json["run_seconds"], 1.6, 0.4);
+  EXPECT_GE(json["run_seconds"], 1.6);
   EXPECT_GT(json["idle_seconds"], 1.0);
   EXPECT_EQ(json["task_memory"], "1G");
   EXPECT_GT(json["peak_memory_kb"], 100);

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
 
 namespace cq {
 
@@ -19,6 +21,9 @@ struct RunProgress {
   uint64_t pending_workers = 0;
   std::string pending_reason;
   double seconds = 0;
+  /// How many seconds it takes still, at least and at most, if the rows that are left are as the
+  /// last ones were; none: nobody can tell.
+  std::optional<std::pair<double, double>> left;
 };
 
 /// Gets what a user may want to see; called from the thread that runs.
