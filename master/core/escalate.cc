@@ -139,7 +139,7 @@ bool RunCore::TryWithMore(const Worker* worker, const TaskResult& result, Work& 
 }
 
 // What an earlier master found out; more counts that is asked for now.
-void RunCore::Recover(const RaisedTask& raised) {
+void RunCore::Recover(const RaisedRecord& raised) {
   if (!tasks_.several() || tasks_.Done(raised.task) || !tasks_.Exists(raised.task)) return;
   TaskRequest request = classes_[tasks_.ClassOf(raised.task)].request;
   request.memory_bytes = std::max(request.memory_bytes, raised.memory_bytes);

@@ -114,7 +114,7 @@ std::string Dispatcher::WhyNot(const Worker& worker, const Work* open, ClassId o
     return fmt::format("too small for it: has {}", Describe(worker.has));
   }
   if (!run_.Suits(worker, of)) {
-    return fmt::format("lives {:.0f} s in all, which is too short for it", InSeconds(worker.lives));
+    return "its time is too short for it, even if all of it were left";
   }
   if (OnProbation(lane) && AnotherMayDoBetter(worker)) return "tasks could not be started there";
   if (open != nullptr && run_.Refused(*open, worker)) return "its host could not start it";

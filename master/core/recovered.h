@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "master/core/records.h"
 #include "master/core/task_table.h"
 #include "protocol/messages.h"
 
@@ -31,14 +32,6 @@ struct TriedTask {
   std::vector<AttemptId> charged;
 };
 
-/// A task without outcome that is to have more than its like.
-struct RaisedTask {
-  TaskId task = 0;
-  uint64_t memory_bytes = 0;
-  uint64_t time_ms = 0;
-  uint64_t time_permille = 1000;
-};
-
 /// A worker of an earlier master that may still live.
 struct KnownWorker {
   uint64_t number = 0;
@@ -60,7 +53,8 @@ struct Recovered {
   /// Those of them that have an outcome, by outcome.
   std::array<uint64_t, kOutcomes> outcomes{};
   std::vector<TriedTask> tried;
-  std::vector<RaisedTask> raised;
+  /// Of tasks without outcome.
+  std::vector<RaisedRecord> raised;
   /// Tasks without outcome that nobody may want any more: they go out once they are wanted; what a
   /// worker reports of them counts.
   std::vector<TaskId> held_back;

@@ -43,7 +43,7 @@ void RunCore::Recover(Recovered& recovered) {
     past.given_up = tried.given_up;
     past.over = tried.over;
   }
-  for (const RaisedTask& raised : recovered.raised) Recover(raised);
+  for (const RaisedRecord& raised : recovered.raised) Recover(raised);
   for (const TaskId task : recovered.held_back) tasks_.HoldBack(task);
   if (fleet_.awaiting() > 0) {
     tasks_.Withhold(recovered.mark);

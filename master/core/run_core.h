@@ -239,7 +239,7 @@ class RunCore final : public Tenant {
   std::optional<ClassId> WithLongerLife(ClassId of);
   void MoveTo(ClassId of, TaskId task);
   bool TryWithMore(const Worker* worker, const TaskResult& result, Work& open, uint64_t had_memory);
-  void Recover(const RaisedTask& raised);
+  void Recover(const RaisedRecord& raised);
   uint64_t MemoryLimitOf(TaskId task, const Worker* worker) const;
   void CountEnded(Worker& worker, uint64_t tasks);
   /// How many more it is to run.

@@ -74,7 +74,6 @@ TEST_F(DetachTest, OneThatIsCancelledWasNotFinished) {
 }
 
 TEST_F(DetachTest, ACommandIsToldOfTheFirstFailureAStallAndTheEndEachOnce) {
-  Go();
   const Ended ended =
       Run("a\n2\n2\n2\n",
           {"--slots", "1", "--stall-after", "3s", "--on-finish",
