@@ -346,7 +346,7 @@ void SetEscalation(RunOptions& options, const std::string& option, const std::st
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), factor);
     if (error != std::errc() || end != text.data() + text.size() ||
         !(factor > 1 && factor <= 100)) {
-      throw UsageError(fmt::format("{} {}: {} times as much must be a number above 1, up to 100",
+      throw UsageError(fmt::format("{} {}: F is '{}', and must be a number above 1, up to 100",
                                    option, value, text));
     }
     (name == "memory" ? options.escalate_memory : options.escalate_time) = factor;
