@@ -155,11 +155,26 @@ void RunCore::OnExplained(Time now, const Worker& worker, Blame blame) {
     settled.push_back(charge);
     return true;
   });
+  const bool memory = blame == Blame::kMemory;
   for (const Provisional& charge : settled) {
-    const bool memory = blame == Blame::kMemory && charge.alone;
-    Settle(now, charge, memory || blame == Blame::kNobody);
+    // As where that is known at once: of several each is tried alone.
     Work* open = tasks_.Find(charge.ref.task);
-    if (memory && open != nullptr) OnMemory(*open, charge.ref.attempt, worker, charge.reason);
+    if (memory && !charge.alone && open != nullptr && !open->out()) {
+      open->past.Edit().suspect = charge.ref.attempt;
+    }
+    Settle(now, charge, memory || blame == Blame::kNobody);
+    open = tasks_.Find(charge.ref.task);
+    if (memory && charge.alone && open != nullptr) {
+      OnMemory(*open, charge.ref.attempt, worker, charge.reason);
+    }
+  }
+}
+
+// It was out of reach, and nothing more: of whatever it dies later, that is no proof against what
+// it held then.
+void RunCore::AcquitOfMemory(const Worker& worker) {
+  for (Provisional& charge : provisional_) {
+    if (charge.worker.number == worker.number) charge.alone = false;
   }
 }
 

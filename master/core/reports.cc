@@ -347,6 +347,7 @@ void RunCore::OnHello(Worker& worker, const Hello& hello) {
   CountCommitted(worker);
   CountBusy(worker);
   Reconcile(worker, hello.held);
+  AcquitOfMemory(worker);
   // The fleet tells it.
   if (!lane(worker).pool) {
     worker.let_go = fmt::format("its pool '{}' is none of this run any more", worker.pool);

@@ -191,6 +191,7 @@ class RunCore final : public Tenant {
   };
   void Charge(Time now, Worker& worker, Work& open, const Loss& loss, Time release_at, bool alone);
   void Settle(Time now, const Provisional& charge, bool explained);
+  void AcquitOfMemory(const Worker& worker);
   void TakeBackCharge(Worker& worker, AttemptRef ref, Work& open);
   void OnMemory(Work& open, AttemptId attempt, const Worker& worker, const std::string& reason);
   void SetAside(TaskId task, Work& open, std::optional<WorkerRef> worker,

@@ -85,7 +85,9 @@ bool RunCore::EndsAtWall(const Worker& worker, Work& open) {
   const Time ran = std::min(now_, *worker.ends + kWall) - open.out()->run->since;
   // Each time it is tried where there is twice as much, until nobody has that.
   const Time estimate = 2 * std::max(ran, open.past->estimate);
-  const bool had_all = ran >= longest.all / 20 * 17 || open.past->estimate >= longest.all;
+  // When its end is noticed says little: what it had of its worker's time is what counts.
+  const Time had = *worker.ends - open.out()->run->since;
+  const bool had_all = had >= longest.all / 20 * 17 || open.past->estimate >= longest.all;
   const auto longer = had_all ? WithLongerLife(tasks_.ClassOf(open.task)) : std::nullopt;
   if (longer) MoveTo(*longer, open.task);
   if (longer || !had_all) {

@@ -56,7 +56,7 @@ MasterLoop::MasterLoop(Options options, Core core, Transport transport, TaskSour
 
 // The pools' threads write to our mailbox and journal until they are closed.
 MasterLoop::~MasterLoop() {
-  workforce_.Close(Pool::End::kNow);
+  workforce_.Close(WorkerSource::End::kNow);
   workforce_.Wait();
 }
 
@@ -83,7 +83,7 @@ MasterLoop::End MasterLoop::Run() {
   workforce_.Close(leave_);
   port_.Close();
   // One that nobody else can read must be closed before the export.
-  if (leave_ != Pool::End::kTold || writer_->exclusive()) Close();
+  if (leave_ != WorkerSource::End::kTold || writer_->exclusive()) Close();
   return *end_;
 }
 
@@ -195,7 +195,7 @@ void MasterLoop::OnSignals() {
                !finished_) {
       // As if we had died, which the end of a terminal often means: nobody is told.
       end_ = End{130, "hung up (SIGHUP): the workers finish what they have, and wait"};
-      leave_ = Pool::End::kStay;
+      leave_ = WorkerSource::End::kStay;
       finished_ = true;
     } else {
       StopNow(fmt::format("stopped by SIG{}", name));
@@ -210,7 +210,7 @@ void MasterLoop::DrainNow(const std::string& reason) {
 
 void MasterLoop::StopNow(const std::string& reason) {
   end_ = End{130, reason};
-  leave_ = Pool::End::kNow;
+  leave_ = WorkerSource::End::kNow;
   finished_ = true;
   core_.OnStop(Now(), "stopped");
   Act();
@@ -356,7 +356,7 @@ void MasterLoop::Do(Note& note) {
 void MasterLoop::Do(Finished&) {
   finished_ = true;
   if (end_) return;
-  leave_ = Pool::End::kTold;
+  leave_ = WorkerSource::End::kTold;
   end_ = End{interrupted_ ? 130 : 0, core_.drain_reason()};
 }
 

@@ -125,7 +125,7 @@ class MasterLoop {
   bool finished_ = false;
   bool interrupted_ = false;
   /// kTold once the core came to its end by itself.
-  Pool::End leave_ = Pool::End::kNow;
+  WorkerSource::End leave_ = WorkerSource::End::kNow;
   std::chrono::nanoseconds first_result_{};
   std::chrono::nanoseconds last_progress_{};
   std::chrono::nanoseconds last_keep_alive_{};

@@ -16,6 +16,7 @@
 #include "base/mailbox.h"
 #include "master/core/open_allocation.h"
 #include "master/core/records.h"
+#include "master/pools/worker_source.h"
 #include "protocol/task_request.h"
 #include "schedulers/traits.h"
 #include "schedulers/worker_job.h"
@@ -23,9 +24,6 @@
 namespace cq {
 
 class Scheduler;
-
-/// A worker's connection, and what its process costs where it is ours.
-inline constexpr uint64_t kDescriptorsOfWorker = 4;
 
 /// The workers of a pool and where they come from.
 struct PoolOptions {
@@ -69,45 +67,6 @@ struct PoolOptions {
   int64_t priority = 0;
 };
 
-/// What the event loop learns of its workers' jobs.
-struct JobStates {
-  std::vector<WorkerJob> jobs;
-  /// The end of the log of each that has ended, by its allocation.
-  std::map<std::string, std::string> last_words;
-  // As LendingTerms.
-  std::string allocations;
-  std::optional<uint64_t> limit;
-  std::vector<std::string> spared;
-  uint64_t slots = 0;
-  std::string waits;
-  std::string over;
-};
-/// The answer to Start: of the workers that were wanted, so many are on their way; the others were
-/// adopted and live, or could not be submitted.
-struct Submitted {
-  unsigned wanted = 0;
-  unsigned workers = 0;
-  /// Why a submission failed; empty if none did.
-  std::string problem;
-  enum class Refusal {
-    kForGood,
-    /// It may be taken later.
-    kForNow,
-    /// It may have been taken.
-    kUncertain,
-  };
-  Refusal refusal = Refusal::kForGood;
-};
-/// The scheduler has not answered several times in a row.
-struct QueryFailed {
-  std::string reason;
-};
-/// Something that the user should know.
-struct PoolNotice {
-  std::string text;
-};
-using PoolEvent = std::variant<JobStates, Submitted, QueryFailed, PoolNotice>;
-
 /// Cancels one submission of an earlier master of the run in this directory. False if there is
 /// nothing of it any more. Waits, and says so, while it may still come. Throws Error.
 bool CancelAllocation(OpenAllocation left, const std::string& run_dir,
@@ -115,26 +74,18 @@ bool CancelAllocation(OpenAllocation left, const std::string& run_dir,
 
 /// The carrier of one pool of workers: asks the scheduler, on a thread of its own since schedulers
 /// take their time, and reports. The only place of the master that knows schedulers.
-class Pool {
+class Pool final : public WorkerSource {
  public:
-  struct Callbacks {
-    std::function<void(PoolEvent)> event;
-    /// What `event` writes to.
-    int event_fd = -1;
-    /// Writes a record; returns once it is durable. False when the journal has failed.
-    std::function<bool(JournalRecord)> write_durably;
-  };
-
   /// Throws UsageError for a launch that cannot work. Starts nothing.
   explicit Pool(const PoolOptions& options);
-  ~Pool();
+  ~Pool() override;
 
   /// The submission script for so many workers, as filled; empty where there is none.
   std::string Script(unsigned workers) const;
   /// Whether the workers' side of the scheduler is at this machine's loopback.
   bool ControllerAtLoopback();
-  const SchedulerTraits& traits() const { return traits_; }
-  const std::string& scheduler() const { return name_; }
+  const SchedulerTraits& traits() const override { return traits_; }
+  const std::string& scheduler() const override { return name_; }
   unsigned place() const { return place_; }
   /// Before Open.
   void set_place(unsigned place) { place_ = place; }
@@ -147,34 +98,19 @@ class Pool {
   /// Before Open.
   void KeepDescriptorLimit(uint64_t limit);
   /// Starts the thread.
-  void Open(Callbacks callbacks);
-  /// Brings this many workers, less those of adopted submissions that live; `known` of these have
-  /// been told of already.
-  void Start(unsigned workers, uint64_t known);
+  void Open(Callbacks callbacks) override;
+  void Start(unsigned workers, uint64_t known) override;
   /// Takes over a submission of an earlier master. Before the first Start.
   void Adopt(OpenAllocation left);
-  void PollSoon();
-  /// For how many workers there is work, if that is to be known.
-  void Want(uint64_t workers);
-  /// Ends the job of a worker that was lost by its silence, if it answers to nobody else.
-  void EndSilent(const std::string& allocation);
-  /// Ends this job; those of these that have not started.
-  void EndJob(const std::string& allocation);
-  void Withdraw(std::vector<std::string> allocations);
-  /// No further worker goes to this host.
-  void Avoid(const std::string& host);
-  /// Whether a job that lives has not said hello yet: its early death is to be noticed soon.
-  void Expect(bool expecting) { expecting_ = expecting; }
-  enum class End {
-    /// The workers were told to, and leave.
-    kTold,
-    kNow,
-    /// Those that live without us stay, for whoever goes on with the run.
-    kStay,
-  };
-  /// Wait returns when none is left that does not stay, with what went wrong, if anything.
-  void Close(End how);
-  std::string Wait();
+  void PollSoon() override;
+  void Want(uint64_t workers) override;
+  void EndSilent(const std::string& allocation) override;
+  void EndJob(const std::string& allocation) override;
+  void Withdraw(std::vector<std::string> allocations) override;
+  void Avoid(const std::string& host) override;
+  void Expect(bool expecting) override { expecting_ = expecting; }
+  void Close(End how) override;
+  std::string Wait() override;
 
  private:
   struct StartCommand {

@@ -13,6 +13,9 @@ namespace cq {
 
 namespace {
 
+/// So many times the launch time-out.
+constexpr int kUnreached = 3;
+
 Blame BlameOf(JobEnding ending) {
   if (Explains(ending)) return Blame::kNobody;
   return ending == JobEnding::kMemory ? Blame::kMemory : Blame::kFinal;
@@ -40,7 +43,7 @@ Workforce::Workforce(const std::vector<PoolShare>& pools, bool open) {
 void Workforce::Open(const std::function<void(Word)>& say, int say_fd,
                      const std::function<bool(JournalRecord)>& write_durably) {
   for (size_t i = 0; i < members_.size(); ++i) {
-    Pool::Callbacks callbacks;
+    WorkerSource::Callbacks callbacks;
     callbacks.event = [say, i](PoolEvent event) { say({i, std::move(event)}); };
     callbacks.event_fd = say_fd;
     callbacks.write_durably = write_durably;
@@ -92,14 +95,16 @@ std::optional<std::string> Workforce::OnSubmitted(Time now, Member& member,
                                                   RunObserver& observer) {
   member.supply.starting -= std::min<uint64_t>(member.supply.starting, submitted.wanted);
   member.supply.alive += submitted.workers;
+  began_ = began_ || submitted.workers > 0;
   member.unlisted += submitted.workers;
   if (submitted.problem.empty()) {
     if (submitted.workers > 0) member.scale.OnAccepted();
     return std::nullopt;
   }
   last_death_ = submitted.problem;
-  const bool uncertain = submitted.refusal == Submitted::Refusal::kUncertain && jobs() > 0;
-  if (uncertain || submitted.refusal == Submitted::Refusal::kForNow) {
+  // Where nothing has ever come of it, that is no hiccup.
+  const bool uncertain = submitted.refusal == Submitted::Refusal::kUncertain;
+  if ((uncertain && began_) || submitted.refusal == Submitted::Refusal::kForNow) {
     const Time until = member.scale.OnRefused(now, submitted.wanted);
     const auto seconds = std::chrono::ceil<std::chrono::seconds>(until - now).count();
     observer.Warning(fmt::format("{}; asked again in {} s", submitted.problem, seconds));
@@ -127,6 +132,7 @@ std::optional<std::string> Workforce::OnStates(Time now, Member& member, const J
   }
   for (const WorkerJob& job : states.jobs) {
     if (job.ended()) continue;
+    began_ = true;
     ++member.supply.alive;
     Life& life = member.lives[job.allocation];
     if (!job.waits()) {
@@ -172,7 +178,7 @@ void Workforce::TellOfWaiting(Time now, Member& member, const std::string& waits
 }
 
 // One that runs and is not heard is no worker: its place is another's, after a while. If nobody is
-// heard, it may be us whom nobody reaches.
+// heard, it may be us whom nobody reaches: that may take longer, and not for ever.
 void Workforce::LookForSilent(Time now, Member& member, const WorkerJob& job, Employer& core,
                               RunObserver& observer) {
   Life& life = member.lives[job.allocation];
@@ -184,7 +190,8 @@ void Workforce::LookForSilent(Time now, Member& member, const WorkerJob& job, Em
   if (!life.unheard) life.unheard = now;
   const Time silence = now - *life.unheard;
   const bool never = !core.HasSession(job.allocation) && !life.connected;
-  if (silence < member.launch_timeout || (!never && core.workers() == 0)) return;
+  const bool nobody = !never && core.workers() == 0;
+  if (silence < member.launch_timeout * (nobody ? kUnreached : 1)) return;
   observer.Warning(fmt::format("{} runs, and its worker {} for {} min: it is ended", job.allocation,
                                never ? "has not connected" : "was not heard",
                                std::chrono::duration_cast<std::chrono::minutes>(silence).count()));
@@ -471,7 +478,7 @@ bool Workforce::Avoid(const std::string& host) {
   return elsewhere;
 }
 
-void Workforce::Close(Pool::End how) {
+void Workforce::Close(WorkerSource::End how) {
   for (const Member& member : members_) member.pool->Close(how);
 }
 

@@ -9,14 +9,14 @@
 
 #include "cq/run_observer.h"
 #include "master/core/employer.h"
-#include "master/pools/pool.h"
 #include "master/pools/scale.h"
+#include "master/pools/worker_source.h"
 
 namespace cq {
 
 /// A pool, and how many workers it is to have.
 struct PoolShare {
-  Pool* pool = nullptr;
+  WorkerSource* pool = nullptr;
   std::string name = "default";
   unsigned workers = 1;
   unsigned slots = 1;
@@ -87,7 +87,7 @@ class Workforce {
   /// No further worker goes to this host. False if all of them run on this machine.
   bool Avoid(const std::string& host);
   /// As the pools' own.
-  void Close(Pool::End how);
+  void Close(WorkerSource::End how);
   std::string Wait();
 
  private:
@@ -105,7 +105,7 @@ class Workforce {
   };
   struct Member {
     explicit Member(Scale of) : scale(std::move(of)) {}
-    Pool* pool = nullptr;
+    WorkerSource* pool = nullptr;
     std::string name;
     unsigned workers = 0;
     unsigned slots = 1;
@@ -164,6 +164,8 @@ class Workforce {
   std::vector<Member> members_;
   uint64_t workers_ = 0;
   std::string pending_reason_;
+  /// There was a job.
+  bool began_ = false;
   uint64_t deaths_in_a_row_ = 0;
   uint64_t done_at_last_death_ = 0;
   std::string last_death_;

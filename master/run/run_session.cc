@@ -87,9 +87,10 @@ void Check(const CommonOptions& options) {
 }
 
 // Room for the descriptors of so many workers.
-void MakeRoom(const std::vector<PoolShare>& pools) {
+void MakeRoom(const std::vector<PoolShare>& shares,
+              const std::vector<std::unique_ptr<Pool>>& pools) {
   uint64_t workers = 0;
-  for (const PoolShare& share : pools) workers += share.workers;
+  for (const PoolShare& share : shares) workers += share.workers;
   try {
     RequireDescriptors(kOwnDescriptors + kDescriptorsOfWorker * workers, "fewer workers");
   } catch (const Error& error) {
@@ -98,7 +99,7 @@ void MakeRoom(const std::vector<PoolShare>& pools) {
   }
   // Strangers may hold connections open without speaking: the more the better.
   const uint64_t before = RaiseDescriptorLimit();
-  for (const PoolShare& share : pools) share.pool->KeepDescriptorLimit(before);
+  for (const auto& pool : pools) pool->KeepDescriptorLimit(before);
 }
 
 }  // namespace
@@ -120,7 +121,7 @@ RunSession::RunSession(const CommonOptions& options, std::vector<PoolOptions> pl
     shares_.push_back({pools_.back().get(), plan.name, plan.workers, plan.slots, plan.least,
                        plan.idle_timeout, plan.launch_timeout, plan.divided, plan.at_most});
   }
-  MakeRoom(shares_);
+  MakeRoom(shares_, pools_);
 }
 
 // ---- directory and journal ----

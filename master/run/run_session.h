@@ -12,6 +12,7 @@
 #include "master/journal/recovery.h"
 #include "master/journal/run_definition.h"
 #include "master/loop/master_loop.h"
+#include "master/pools/pool.h"
 #include "master/pools/workforce.h"
 #include "master/run/fingerprints.h"
 #include "master/run/run_directory.h"

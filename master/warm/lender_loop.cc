@@ -39,7 +39,7 @@ LenderLoop::LenderLoop(Options options, LenderCore core, Transport transport, Wo
 
 // The pools' threads write to our mailbox and journal until they are closed.
 LenderLoop::~LenderLoop() {
-  workforce_.Close(Pool::End::kNow);
+  workforce_.Close(WorkerSource::End::kNow);
   workforce_.Wait();
 }
 
@@ -59,9 +59,9 @@ LenderLoop::End LenderLoop::Run() {
     }
   }
   if (options_.ending && !end_->stays) options_.ending(end_->reason);
-  workforce_.Close(end_->stays         ? Pool::End::kStay
-                   : end_->status == 0 ? Pool::End::kTold
-                                       : Pool::End::kNow);
+  workforce_.Close(end_->stays         ? WorkerSource::End::kStay
+                   : end_->status == 0 ? WorkerSource::End::kTold
+                                       : WorkerSource::End::kNow);
   port_.Close();
   if (const std::string left = workforce_.Wait(); !left.empty()) {
     // What could not be cancelled is known by the journal alone.

@@ -30,11 +30,22 @@ SimRun::SimRun(const World& world, RunId id, Timeline& timeline, const Trace& tr
            [this](SimWorker& w) { WakeWorker(w); },
            [this](const std::string& line) { Say(line); }}),
       journal_(world.embedding ? 0 : world.tasks),
-      rows_(world_) {}
+      rows_(world_),
+      observer_([this](const std::string& line) { Say(line); }) {
+  if (!world_.scaled) return;
+  SimBatch::Hooks hooks;
+  hooks.start = [this](const std::string& allocation) -> SimWorker& {
+    return MakeWorker(allocation);
+  };
+  hooks.kill = [this](SimWorker& w) { KillWorker(w, Blame::kNobody); };
+  hooks.say = [this](const std::string& line) { Say(line); };
+  batch_ = std::make_unique<SimBatch>(world_, random_, timeline_, std::move(hooks));
+}
 
 void SimRun::Begin() {
+  if (batch_ != nullptr) batch_->Begin();
   StartMaster();
-  for (uint64_t i = 0; i < world_.workers && lender_ == nullptr; ++i) StartWorker();
+  for (uint64_t i = 0; i < world_.workers && starts_workers(); ++i) StartWorker();
   At(seconds(1), [this] { Trouble(); });
 }
 
@@ -59,6 +70,10 @@ void SimRun::StartMaster() {
     options.tasks = std::max(options.tasks, range.task + range.rows - 1);
   options.order = rows_.Order();
   options.requests = rows_.Requests();
+  if (batch_ != nullptr) {
+    options.pools[0].capacity = SimRows::CapacityOf(world_, true);
+    options.pools[0].slots = world_.slots;
+  }
   options.lease = std::chrono::duration_cast<milliseconds>(world_.lease);
   options.remembered = world_.remembered;
   options.crash_limit = world_.crash_limit;
@@ -92,12 +107,13 @@ void SimRun::StartMaster() {
   if (lender_ != nullptr) lender_->OnMaster(*this, true);
   // What is known to be dead.
   for (const auto& w : workers_) {
-    if (w->alive || w->machine != nullptr) continue;
+    if (w->alive || w->machine != nullptr || batch_ != nullptr) continue;
     const auto blamed = blamed_.find(w->number);
     core_->OnAllocationEnded(MasterNow(), w->allocation, "its job ended",
                              blamed == blamed_.end() ? Blame::kFinal : blamed->second);
   }
   for (const Results& results : spool_) core_->OnSpooled(MasterNow(), results);
+  if (batch_ != nullptr) OpenWorkforce();
   StepMaster();
   Tick(master_);
   if (world_.embedding) SubmitCalls(master_);
@@ -170,6 +186,10 @@ void SimRun::StepMaster() {
     core_->OnMessage(MasterNow(), incoming.from, incoming.envelope, std::move(incoming.message));
     core_->CheckInvariants();
   }
+  if (workforce_ != nullptr) {
+    OnMail();
+    if (core_ == nullptr) return;
+  }
   core_->OnExpected(
       static_cast<uint64_t>(std::count_if(workers_.begin(), workers_.end(), [this](const auto& w) {
         return w->alive && !w->hangs() && !core_->HasSession(w->allocation);
@@ -183,7 +203,8 @@ void SimRun::StepMaster() {
     std::visit([this](auto& a) { Do(a); }, action);
     if (core_ == nullptr) return;
   }
-  if (lender_ != nullptr) lender_->OnDemand(*this, core_->demand(0).slots);
+  if (workforce_ != nullptr && !over_) Steer();
+  if (core_ != nullptr && lender_ != nullptr) lender_->OnDemand(*this, core_->demand(0).slots);
 }
 
 // What people are told agrees with the books, and to ask for it changes nothing.
@@ -342,12 +363,14 @@ void SimRun::Do(Finished&) {
 
 // The rows beyond a limit are for a resume.
 void SimRun::EndRun() {
+  if (workforce_ != nullptr) workforce_->Close(WorkerSource::End::kTold);
   if (rows_.LiftLimit()) {
     KillMaster();
     return;
   }
   finished_ = true;
   over_ = true;
+  if (batch_ != nullptr) batch_->Finish();
   if (lender_ != nullptr) lender_->OnMaster(*this, false);
   if (!world_.scheduled) EndLocalWorkers();
 }
@@ -364,6 +387,9 @@ void SimRun::EndLocalWorkers() {
 void SimRun::KillMaster() {
   Say("the master dies");
   core_.reset();
+  workforce_.reset();
+  mail_.clear();
+  if (batch_ != nullptr) batch_->OnMasterGone();
   pending_.clear();
   committing_ = 0;
   for (Results& results : std::exchange(taken_, {})) spool_.push_back(std::move(results));
@@ -383,7 +409,7 @@ void SimRun::KillMaster() {
       if (w->hangs())
         After(random_.Within(minutes(4)), [this, &w = *w] { KillWorker(w, Blame::kNobody); });
     }
-    if (lender_ != nullptr || over_) return;
+    if (!starts_workers() || over_) return;
     while (AliveWorkers() < (world_.scheduled ? 1 : world_.workers) || !LargeIsAlive()) {
       StartWorker();
     }
@@ -407,7 +433,7 @@ void SimRun::CheckAcknowledged() const {
 
 // As a scheduler's poll does, once its master looks.
 void SimRun::TellTimes() {
-  if (core_ == nullptr || now_ < master_stopped_until_) return;
+  if (core_ == nullptr || now_ < master_stopped_until_ || batch_ != nullptr) return;
   for (const auto& w : workers_) {
     if (!w->alive || w->ends == Time::max()) continue;
     core_->OnTimeLeft(MasterNow(), w->allocation, std::max(w->ends - now_, Time{}), world_.life);
@@ -419,8 +445,9 @@ void SimRun::TellTimes() {
 void SimRun::Trouble() {
   if (over_) return;
   TellTimes();
+  if (batch_ != nullptr) CheckEnough();
   if (now_ >= world_.quiet_after) {
-    if (core_ != nullptr && !LargeIsAlive() && lender_ == nullptr) StartWorker();
+    if (core_ != nullptr && !LargeIsAlive() && starts_workers()) StartWorker();
     CheckAcknowledged();
     After(seconds(10), [this] { Trouble(); });
     return;

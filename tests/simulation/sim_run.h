@@ -8,7 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "cq/run_observer.h"
 #include "master/core/core.h"
+#include "master/pools/workforce.h"
+#include "tests/simulation/sim_batch.h"
 #include "tests/simulation/sim_journal.h"
 #include "tests/simulation/sim_program.h"
 #include "tests/simulation/sim_rows.h"
@@ -33,6 +36,16 @@ class SimLender {
   virtual void OnAvoid(SimRun& run, const std::string& host) = 0;
   /// The master has not heard it for long.
   virtual void OnSilent(SimRun& run, const std::string& allocation) = 0;
+};
+
+/// What a master tells its user.
+class SimObserver final : public RunObserver {
+ public:
+  explicit SimObserver(std::function<void(const std::string&)> say) : say_(std::move(say)) {}
+  void Warning(const std::string& text) override { say_("warning: " + text); }
+
+ private:
+  const std::function<void(const std::string&)> say_;
 };
 
 /// A run in the simulated world: its masters, one after another, its workers, and the network
@@ -63,6 +76,8 @@ class SimRun {
   bool has_master() const { return core_ != nullptr; }
   /// It asks nobody for workers any more.
   bool alone() const { return lender_ == nullptr; }
+  /// Its workers start by themselves, as if somebody saw to that.
+  bool starts_workers() const { return lender_ == nullptr && batch_ == nullptr; }
   const World& world() const { return world_; }
 
  private:
@@ -122,6 +137,12 @@ class SimRun {
   void ReadSpool();
   void StepMaster();
   void CheckLook();
+  // With a workforce (sim_scaled.cc).
+  void OpenWorkforce();
+  void OnMail();
+  void Steer();
+  void CheckEnough();
+  void GoesNotOn(const std::string& problem);
   void Do(Send& send);
   void Do(struct Give& give);
   static Task RowsOf(const AttemptSpan& span);
@@ -177,6 +198,12 @@ class SimRun {
   Time disk_full_until_{};
   SimJournal journal_;
   SimRows rows_;
+  // With a workforce.
+  SimObserver observer_;
+  std::unique_ptr<SimBatch> batch_;
+  std::unique_ptr<Workforce> workforce_;
+  std::deque<Workforce::Word> mail_;
+  Time last_problem_{};
   /// Of this master.
   std::set<TaskId> wanted_;
 };

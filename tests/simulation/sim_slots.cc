@@ -113,7 +113,7 @@ bool SimSlots::Calm() const {
   return world_.drop + world_.repeat + world_.delay + world_.cut + world_.partition +
                  world_.kill_worker + world_.stop_worker + world_.tell_worker + world_.stop_master +
                  world_.deadly + world_.lethal + world_.cancel + world_.rerun + world_.kill_host +
-                 world_.mute ==
+                 world_.mute + world_.meddle ==
 
              0 &&
          !world_.black_hole && world_.scheduled && world_.life == Time{};

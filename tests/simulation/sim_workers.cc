@@ -37,7 +37,7 @@ SimWorker& SimRun::MakeWorker(const std::string& allocation, SimMachine* machine
   options.allocation = w.allocation;
   options.slots = w.slots.size();
   options.local = !world_.scheduled;
-  const bool large = w.number % 3 != 0;
+  const bool large = world_.scaled || w.number % 3 != 0;
   options.has = SimRows::CapacityOf(world_, large);
   w.large = world_.classes == 0 || (large && !w.bad_host);
   w.has = options.has;
@@ -83,6 +83,12 @@ void SimRun::KillWorker(SimWorker& w, Blame blame) {
   }
   blamed_[w.number] = blame;
   Dies(w);
+  if (batch_ != nullptr) {
+    batch_->OnWorkerGone(w, blame == Blame::kNobody   ? JobEnding::kNode
+                            : blame == Blame::kMemory ? JobEnding::kMemory
+                                                      : JobEnding::kItself);
+    return;
+  }
   // Its scheduler tells the master, if there is one then, sooner or later.
   const Time told = world_.scheduled ? random_.Within(seconds(100)) : random_.Within(seconds(1));
   TellEndedLater(w.allocation, blame, told);
@@ -240,6 +246,8 @@ void SimRun::Do(SimWorker& w, Exit& exit) {
   Dies(w);
   if (w.machine != nullptr) {
     w.machine->ended(w, true);
+  } else if (batch_ != nullptr) {
+    batch_->OnWorkerGone(w, JobEnding::kLeft);
   } else if (!over_ && !finished_) {
     TellEndedLater(w.allocation, Blame::kNobody, random_.Within(seconds(2)));
     After(random_.Within(seconds(5)), [this] {

@@ -128,6 +128,26 @@ World DrawPool(uint64_t seed) {
   return world;
 }
 
+World DrawScaled(uint64_t seed) {
+  World world = Draw(seed);
+  Random random(seed * 37 + 11);
+  world.scaled = world.scheduled = true;
+  world.workers = 1 + random.Below(6);
+  world.least = random.Chance(500) ? world.workers : random.Below(world.workers + 1);
+  world.remembered += kExplainWithin;
+  const auto some = [&](uint64_t chance, uint64_t most) {
+    return random.Chance(chance) ? random.Below(most + 1) : 0;
+  };
+  world.refuse = some(400, 500);
+  world.uncertain = some(200, 300);
+  world.dead_launch = some(300, 300);
+  world.meddle = some(400, 50);
+  world.queue_wait = random.Chance(500) ? Time(seconds(2)) : Time(seconds(100));
+  world.idle_timeout = seconds(random.Chance(300) ? 0 : random.Below(60));
+  world.launch_timeout = seconds(30 + random.Below(300));
+  return world;
+}
+
 World RunOfPool(const World& world, uint64_t run) {
   World own = world;
   Random random(world.seed * 131 + run);
@@ -162,7 +182,7 @@ std::string Describe(const World& w) {
       "kill master {}, "
       "stop master {}, full disk {}, cancel {}; tasks: failing {}, flaky {}, deadly {}, lethal {}; "
       "at a resume: rerun {}, edit {}{}{}{}{}{}{}{}{}"
-      "{}{}",
+      "{}{}{}",
       w.seed, w.tasks, w.workers, w.scheduled ? "scheduled " : "", w.slots,
       w.lease / milliseconds(1), w.crash_limit, w.retries, w.fence ? ", fenced" : "", w.drop,
       w.repeat, w.delay, w.cut, w.partition, w.kill_worker, w.stop_worker, w.tell_worker,
@@ -173,6 +193,12 @@ std::string Describe(const World& w) {
       w.limit > 0 ? fmt::format("; the first {} rows first", w.limit) : "",
       w.classes > 0 ? fmt::format("; {} classes, {} greedy", w.classes, w.greedy) : "",
       w.life > Time{} ? fmt::format("; workers live for {} s", w.life / seconds(1)) : "",
+      !w.scaled
+          ? ""
+          : fmt::format("; at least {} workers, who go after {} s, jobs wait for {} s, refuse "
+                        "{}, uncertain {}, dead launches {}, meddle {}",
+                        w.least, w.idle_timeout / seconds(1), w.queue_wait / seconds(1), w.refuse,
+                        w.uncertain, w.dead_launch, w.meddle),
       w.runs == 0 ? ""
                   : fmt::format("; {} runs on a pool of {} workers of {} slots, kill pool {}, kill "
                                 "its worker {}{}{}{}",

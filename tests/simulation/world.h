@@ -77,6 +77,13 @@ struct World {
   Time life{};
   /// In 1/1000, at each resume: outcomes are taken back, rows are edited.
   uint64_t rerun = 0, edit = 0;
+  /// Its workers are jobs of a batch system (`workers` at most, so many at least) that the master's
+  /// own workforce asks for. In 1/1000, a submission is refused, or not answered; a job's worker
+  /// never comes; for each second, somebody cancels a job, or it is requeued.
+  bool scaled = false;
+  uint64_t least = 0;
+  uint64_t refuse = 0, uncertain = 0, dead_launch = 0, meddle = 0;
+  Time queue_wait{}, idle_timeout{}, launch_timeout{};
   /// Its run borrows its workers of a warm pool; which of several runs it is, for the trace.
   bool pooled = false;
   int64_t priority = 0;
@@ -98,6 +105,8 @@ World Draw(uint64_t seed);
 /// Several runs on a warm pool; and each of them.
 World DrawPool(uint64_t seed);
 World RunOfPool(const World& world, uint64_t run);
+/// One run whose workers a batch system brings.
+World DrawScaled(uint64_t seed);
 std::string Describe(const World& world);
 
 }  // namespace cq::sim

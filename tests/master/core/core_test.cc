@@ -220,6 +220,50 @@ TEST_F(CoreTest, AWorkerThatFellSilentBeforeItsMemoryWasBlamed) {
   EXPECT_EQ(Only<Cancel>(actions).to, 2u);
 }
 
+TEST_F(CoreTest, OfAWorkerThatCameBackOnlyWhatItHeldThenIsToBlameForItsMemory) {
+  options_.explained_late = true;
+  options_.crash_limit = 1;
+  Start(2);
+  Join(1, 1, 1);
+  const AttemptRef first = held_[1].at(0);
+  Report(1, Started{kRun, {{first.task, first.attempt, 0}}});
+  Pass(seconds(31));
+  // It was out of reach, and has nothing any more; the other task takes its memory.
+  Join(2, 1, 1);
+  const AttemptRef second = held_[2].at(0);
+  ASSERT_NE(second.task, first.task);
+  Report(2, Started{kRun, {{second.task, second.attempt, 0}}});
+  Pass(seconds(31));
+  core_->OnAllocationEnded(now_, "local 1", "OUT_OF_MEMORY", Blame::kMemory);
+  const auto results = Written<ResultRecord>(Take());
+  ASSERT_EQ(results.size(), 1u);
+  EXPECT_EQ(results[0].result.task, second.task);
+  EXPECT_EQ(results[0].result.outcome, Outcome::kMemory);
+  Join(3, 3, 1);
+  ASSERT_EQ(held_[3].size(), 1u);
+  EXPECT_EQ(held_[3][0].task, first.task);
+}
+
+// As where its scheduler says so at once.
+TEST_F(CoreTest, OfSeveralOnAWorkerThatFellSilentNoneIsChargedForItsMemory) {
+  options_.explained_late = true;
+  options_.crash_limit = 1;
+  Start(6);
+  Join(1, 1, 2);
+  const auto held = held_[1];
+  Report(1,
+         Started{kRun, {{held[0].task, held[0].attempt, 0}, {held[1].task, held[1].attempt, 1}}});
+  Pass(seconds(31));
+  core_->OnAllocationEnded(now_, "local 1", "OUT_OF_MEMORY", Blame::kMemory);
+  const auto lost = Take();
+  EXPECT_TRUE(Written<ResultRecord>(lost).empty());
+  for (const FailureRecord& failure : Written<FailureRecord>(lost)) {
+    EXPECT_EQ(failure.kind, FailureKind::kTakenBack);
+  }
+  Join(2, 2, 2);
+  ASSERT_EQ(held_[2].size(), 1u) << "each is tried alone";
+}
+
 TEST_F(CoreTest, WhatMayHaveKilledItsWorkerUnreportedIsTriedAloneAndThenCharged) {
   Start(4);
   const auto given = Given(Join(1, 1, 1), 1);

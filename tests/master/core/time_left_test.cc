@@ -150,6 +150,24 @@ TEST_F(TimeLeftTest, ARowThatTakesMoreThanAnyWorkerHasEndsAsTimeout) {
             "it ran for 99 s until its worker's time was over, and no worker has more than 100 s");
 }
 
+// When that is noticed, it is later still.
+TEST_F(TimeLeftTest, WhatHadOnlyPartOfItsWorkersTimeIsNotSaidToHaveHadAllOfIt) {
+  options_.text.chunk = 1;
+  Start(2);
+  Come(1, seconds(100));
+  RunFor(1, seconds(30));
+  const AttemptRef ref = held_[1].back();
+  Report(1, Started{kRun, {{ref.task, ref.attempt, 0}}});
+  Alive(seconds(70));
+  gone_.insert(1);
+  Pass(seconds(29));
+  core_->OnAllocationEnded(now_, "local 1", "TIMEOUT", Blame::kNobody);
+  EXPECT_TRUE(Written<ResultRecord>(Take()).empty());
+  Come(2, seconds(100));
+  ASSERT_EQ(held_[2].size(), 1u);
+  EXPECT_EQ(held_[2][0].task, ref.task);
+}
+
 // It was begun late in its worker's time, and needs most of one: a worker that is not fresh is
 // none.
 TEST_F(TimeLeftTest, ARowThatTheWallEndedIsTriedWhereThereIsMoreTime) {

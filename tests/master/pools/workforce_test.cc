@@ -7,8 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "tests/support/temporary_directory.h"
-
 namespace cq {
 namespace {
 
@@ -60,6 +58,32 @@ class Core final : public Employer {
   std::string problem;
 };
 
+/// Of a scheduler of this name; what it would say, the test says.
+class Source final : public WorkerSource {
+ public:
+  explicit Source(std::string scheduler)
+      : scheduler_(std::move(scheduler)), traits_(TraitsOf(scheduler_)) {}
+  const SchedulerTraits& traits() const override { return traits_; }
+  const std::string& scheduler() const override { return scheduler_; }
+  void Open(Callbacks) override {}
+  void Start(unsigned, uint64_t) override {}
+  void PollSoon() override {}
+  void Want(uint64_t) override {}
+  void EndSilent(const std::string&) override {}
+  void EndJob(const std::string& allocation) override { ended.insert(allocation); }
+  void Withdraw(std::vector<std::string>) override {}
+  void Avoid(const std::string&) override {}
+  void Expect(bool) override {}
+  void Close(End) override {}
+  std::string Wait() override { return {}; }
+
+  std::set<std::string> ended;
+
+ private:
+  const std::string scheduler_;
+  const SchedulerTraits traits_;
+};
+
 class Observer final : public RunObserver {
  public:
   void Warning(const std::string& text) override { warnings.push_back(text); }
@@ -68,15 +92,9 @@ class Observer final : public RunObserver {
 
 class WorkforceTest : public ::testing::Test {
  protected:
-  // Of pools whose threads are never started: what they would say, the test says.
   void Make(const std::string& scheduler, unsigned workers, std::optional<unsigned> least = {}) {
-    PoolOptions options;
-    options.scheduler = scheduler;
-    options.workers = workers;
-    options.program = {"/bin/false"};
-    options.run_dir = directory_.path();
-    pool_ = std::make_unique<Pool>(options);
-    workforce_ = std::make_unique<Workforce>(std::vector<PoolShare>{{.pool = pool_.get(),
+    source_ = std::make_unique<Source>(scheduler);
+    workforce_ = std::make_unique<Workforce>(std::vector<PoolShare>{{.pool = source_.get(),
                                                                      .workers = workers,
                                                                      .least = least,
                                                                      .idle_timeout = seconds(300)}},
@@ -113,8 +131,7 @@ class WorkforceTest : public ::testing::Test {
   }
 
   bool open_ = false;
-  TemporaryDirectory directory_;
-  std::unique_ptr<Pool> pool_;
+  std::unique_ptr<Source> source_;
   std::unique_ptr<Workforce> workforce_;
   Core core_;
   Observer observer_;
@@ -135,6 +152,42 @@ TEST_F(WorkforceTest, WhatWasSubmittedIsOnItsWayUntilItsJobsAreTold) {
 TEST_F(WorkforceTest, WhenNothingCouldBeSubmittedAndNobodyIsThereItIsOver) {
   Make("slurm", 2);
   EXPECT_EQ(Say(Submitted{2, 0, "no such partition"}), "no such partition");
+}
+
+// The controller is away for a moment: no reason to end a run that was under way.
+TEST_F(WorkforceTest, ASubmissionThatIsNotAnsweredEndsOnlyARunThatHadNoWorkerYet) {
+  const Submitted unanswered{2, 0, "Socket timed out", Submitted::Refusal::kUncertain};
+  Make("slurm", 2);
+  EXPECT_EQ(Say(unanswered), "Socket timed out");
+  Make("slurm", 2);
+  Say(Submitted{2, 2, {}});
+  core_.sessions = {"slurm 1_1", "slurm 1_2"};
+  ++core_.done;
+  Jobs({Ended("slurm 1_1", "TIMEOUT", true), Ended("slurm 1_2", "TIMEOUT", true)});
+  EXPECT_FALSE(Say(unanswered));
+  EXPECT_EQ(workforce_->Problem(core_, false), std::nullopt);
+  EXPECT_EQ(Started(), 0u);
+  now_ += std::chrono::minutes(1);
+  EXPECT_EQ(Started(), 1u) << "half of them";
+}
+
+// Its machine hangs, or is cut off; or we are.
+TEST_F(WorkforceTest, AJobWhoseWorkerIsNotHeardIsEndedAndLaterIfNobodyIs) {
+  Make("slurm", 2);
+  core_.sessions = {"slurm 1_1", "slurm 1_2"};
+  core_.connected = 2;
+  Jobs({Running("slurm 1_1"), Running("slurm 1_2")});
+  core_.connected = 0;
+  const auto unheard = [this](std::chrono::minutes time) {
+    for (const Time until = now_ + time; now_ < until; now_ += seconds(30)) {
+      Jobs({Running("slurm 1_1"), Running("slurm 1_2")});
+    }
+    return source_->ended.size();
+  };
+  EXPECT_EQ(unheard(std::chrono::minutes(29)), 0u);
+  EXPECT_EQ(unheard(std::chrono::minutes(2)), 2u);
+  EXPECT_NE(observer_.warnings.at(0).find("its worker was not heard for 30 min"),
+            std::string::npos);
 }
 
 TEST_F(WorkforceTest, AWorkerThatDiesBeforeItConnectsIsTold) {
