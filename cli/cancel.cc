@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/control.h"
 #include "cli/run_lookup.h"
+#include "master/run/master_job.h"
 #include "master/run/run_directory.h"
 
 namespace cq {
@@ -46,7 +47,10 @@ int CancelCommandLine(const CommandLine& line) {
     fmt::print("{}\n", text);
     std::fflush(stdout);
   };
-  const auto cancelled = CancelLeftJobs(run, say);
+  // First: it is not to begin while its workers' jobs are cancelled.
+  const auto master = CancelMasterJob(run);
+  auto cancelled = CancelLeftJobs(run, say);
+  if (master) cancelled.insert(cancelled.begin(), *master);
   if (cancelled.empty()) fmt::print("{}: nothing of it is left to cancel\n", run);
   for (const std::string& job : cancelled) fmt::print("{}: cancelled {}\n", run, job);
   return 0;

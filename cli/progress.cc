@@ -93,6 +93,7 @@ void ProgressPrinter::Started(const std::string& pool, unsigned least, unsigned 
   const auto many = [](unsigned n, const char* what) {
     return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
   };
+  if (workers == 0) return;
   const std::string from = least < workers ? fmt::format("{} to ", least) : "";
   const std::string most = least < workers ? "at most " : "";
   const std::string name = pool.empty() ? "" : pool + ": ";

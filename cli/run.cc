@@ -14,6 +14,7 @@
 #include "cli/detach.h"
 #include "cli/efficiency.h"
 #include "cli/interrupts.h"
+#include "cli/master_job.h"
 #include "cli/progress.h"
 #include "cli/recorded.h"
 #include "cli/run_lookup.h"
@@ -196,6 +197,21 @@ int ShowWhatWouldRun(const std::string& directory, RunOptions options) {
   return 0;
 }
 
+bool IsToBeJob(const po::variables_map& values) {
+  if (values.count("master-job") == 0) {
+    if (values.count("set-master") > 0) throw UsageError("--set-master is for --master-job");
+    return false;
+  }
+  if (values.count("detach") > 0) throw UsageError("--detach and --master-job: choose one");
+  return values.count("dry-run") == 0;
+}
+
+int Submit(const CommandLine& line, const po::variables_map& values, RunOptions options,
+           const std::string& directory) {
+  ProgressPrinter printer(values.count("quiet") > 0);
+  return GoAsJob(line, values, std::move(options), directory, printer);
+}
+
 int RunCommandLine(const CommandLine& line) {
   po::variables_map values;
   if (!ParseOptions(line, kRun, values)) return 0;
@@ -208,8 +224,12 @@ int RunCommandLine(const CommandLine& line) {
   const bool exists = !options.fresh && IsRunDirectory(directory);
   if (!exists || HeldByMaster(directory)) {
     RequireRange(values, options);
+    if (IsToBeJob(values)) return Submit(line, values, std::move(options), directory);
     if (!dry) return Go(line, values, std::move(options)).status;
     fmt::print("{}", DryRun(options));
+    if (values.count("master-job") > 0) {
+      fmt::print("the master's job:\n{}", MasterScript(line, options, directory));
+    }
     return 0;
   }
   const CommandLine merged = WithRecorded(directory, line, RunOptionsDescription());
@@ -219,6 +239,7 @@ int RunCommandLine(const CommandLine& line) {
   RequireRange(values, options);
   if (dry) return ShowWhatWouldRun(directory, std::move(options));
   options.run_dir = directory;
+  if (IsToBeJob(values)) return Submit(line, values, std::move(options), directory);
   options.resume = true;
   return Go(merged, all, std::move(options)).status;
 }
@@ -246,6 +267,7 @@ int ResumeCommandLine(const CommandLine& line) {
   if (own.count("dry-run") > 0) return ShowWhatWouldRun(directory, std::move(options));
   if (options.input == "-") options.input.clear();
   options.run_dir = directory;
+  if (IsToBeJob(own)) return Submit(given, own, std::move(options), directory);
   options.resume = true;
   return Go(merged, all, std::move(options)).status;
 }

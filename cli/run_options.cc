@@ -133,7 +133,7 @@ void SetPriority(RunOptions& o, const std::string& option, const std::string& va
 }
 
 void SetWorkers(RunOptions& o, const std::string& option, const std::string& value) {
-  const WorkerRange range = ParseWorkers(value, option);
+  const WorkerRange range = value == "0" ? WorkerRange{0, {}} : ParseWorkers(value, option);
   o.workers = range.most;
   o.workers_least = range.least;
 }
@@ -210,7 +210,7 @@ std::vector<RunOption> OfWorkers() {
       {"workers,w", "N|MIN:MAX",
        "how many workers, which are replaced when they end; or as many as there is work for, "
        "within "
-       "these bounds [1; a scheduler needs it]",
+       "these bounds; 0: none, you start them yourself [1; a scheduler needs it]",
        SetWorkers},
       {"idle-timeout", "DURATION",
        "with --workers MIN:MAX: how long a worker stays without work [5m]",
@@ -447,6 +447,15 @@ std::vector<RunOption> OfResume() {
        nullptr,
        {},
        kOneStart},
+      {"master-job",
+       nullptr,
+       "the master is a job of the batch system itself, and this one returns (cq attach, cq wait)",
+       nullptr,
+       {},
+       kOneStart},
+      {"set-master", "KEY=VALUE",
+       "fill a key of that job's template, as in --set-master time=2-00:00 (repeatable)",
+       Pair(&RunOptions::master_values), kList, kOneStart},
       {"on-finish", "COMMAND",
        "shell text that is run at the end, at the first failure, and when nothing moves for long; "
        "CQ_EVENT (end, failure, stall), CQ_RUN_DIR, CQ_STATUS, … say of what",

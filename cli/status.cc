@@ -17,6 +17,7 @@
 #include "master/journal/recovery.h"
 #include "master/journal/run_definition.h"
 #include "master/run/export.h"
+#include "master/run/master_job.h"
 #include "master/run/run_directory.h"
 
 namespace cq {
@@ -100,15 +101,18 @@ Status StatusOf(const std::string& run, bool all) {
     if (rows.Int(0) == 0) ok = count;
   }
   const uint64_t tasks = definition.tasks();
+  const auto job = live || done == tasks ? std::nullopt : MasterJobOf(run);
   Status status;
-  status.code = live ? 4 : done < tasks ? 5 : ok < tasks ? 1 : 0;
+  status.code = live || job ? 4 : done < tasks ? 5 : ok < tasks ? 1 : 0;
   status.json = {{"run_dir", JsonOfBytes(run)},
                  {"state", live           ? "running"
+                           : job          ? "queued"
                            : done < tasks ? "interrupted"
                                           : "finished"},
                  {"tasks", tasks},
                  {"done", done},
                  {"outcomes", counts}};
+  if (job) status.json["waits"] = {"its master is a job: " + *job};
   if (!live) return status;
   const OrderedJson waits = WaitingWorkers(journal);
   if (!waits.empty()) status.json["waits"] = waits;

@@ -11,12 +11,12 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/control.h"
+#include "cli/master_job.h"
 #include "cli/progress.h"
 #include "cli/run_lookup.h"
 #include "cq/error.h"
 #include "master/journal/recovery.h"
 #include "master/journal/run_definition.h"
-#include "master/run/run_directory.h"
 #include "protocol/command.h"
 
 namespace cq {
@@ -112,7 +112,8 @@ int WaitCommandLine(const CommandLine& line) {
   po::variables_map values;
   if (!ParseOptions(line, kWait, values)) return 0;
   const std::string run = FindRun(Positional(values));
-  while (MasterMayLive(run)) std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  MasterWatch master(run);
+  while (master.Lives()) std::this_thread::sleep_for(std::chrono::milliseconds(200));
   return HowItEnded(run);
 }
 
@@ -120,14 +121,21 @@ int AttachCommandLine(const CommandLine& line) {
   po::variables_map values;
   if (!ParseOptions(line, kAttach, values)) return 0;
   const std::string run = FindRun(Positional(values));
-  Log log(run + "/master.log");
+  MasterWatch master(run);
   ProgressPrinter printer(false);
+  std::string told;
+  while (master.Lives() && master.job()) {
+    if (*master.job() != told) printer.Say("its master is a job: " + *master.job());
+    told = *master.job();
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  }
+  Log log(run + "/master.log");
   if (!log.there()) printer.Warning("it was not detached: what it says is where it was started");
   const auto show = [&] {
     for (std::string text = log.Read(); !text.empty(); text = log.Read()) printer.Raw(text);
   };
   const bool terminal = isatty(STDERR_FILENO) == 1;
-  while (MasterMayLive(run)) {
+  while (master.Lives()) {
     show();
     if (terminal) {
       try {

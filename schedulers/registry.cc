@@ -21,9 +21,10 @@ struct Kind {
   std::unique_ptr<Scheduler> (*make)(WorkerLaunch);
 };
 
-constexpr std::array<Kind, 2> kKinds = {{
+constexpr std::array<Kind, 3> kKinds = {{
     {"local", {.ends_silent = true, .same_host = true}, MakeLocalScheduler},
     {"slurm", {.outlives_master = true, .explains_late = true}, MakeSlurmScheduler},
+    {kByHand, {.by_hand = true}, MakeByHand},
 }};
 
 /// Before the name of a warm pool.
@@ -51,7 +52,9 @@ const Kind& Find(const std::string& name) {
 std::vector<std::string> SchedulerNames() {
   std::vector<std::string> names;
   names.reserve(std::size(kKinds));
-  for (const Kind& kind : kKinds) names.emplace_back(kind.name);
+  for (const Kind& kind : kKinds) {
+    if (!kind.traits.by_hand) names.emplace_back(kind.name);
+  }
   return names;
 }
 

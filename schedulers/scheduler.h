@@ -16,6 +16,8 @@ namespace cq {
 
 /// What starting workers takes, whatever the scheduler.
 struct WorkerLaunch {
+  /// The job is to be no worker but a run's master: `program` is all of its command.
+  bool of_master = false;
   /// The program `cq`, as the workers' machines see it, or one that embeds the master; the words
   /// that follow are those of `cq`'s command line.
   std::vector<std::string> program;
@@ -144,6 +146,8 @@ class Scheduler {
 /// Throws UsageError for a template or a value that cannot be used; nothing is started.
 std::unique_ptr<Scheduler> MakeLocalScheduler(WorkerLaunch launch);
 std::unique_ptr<Scheduler> MakeSlurmScheduler(WorkerLaunch launch);
+
+std::unique_ptr<Scheduler> MakeByHand(WorkerLaunch launch);
 
 /// The last lines of a log file, indented; or why there is none.
 std::string LogTail(const std::string& path);

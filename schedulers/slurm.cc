@@ -13,6 +13,7 @@
 
 #include "base/text.h"
 #include "cq/error.h"
+#include "generated/slurm_master_template.h"
 #include "generated/slurm_template.h"
 #include "protocol/command.h"
 #include "schedulers/scheduler.h"
@@ -192,7 +193,7 @@ std::string FilledSlurmTemplate(const WorkerLaunch& launch, unsigned workers) {
       {"pool", launch.pool.empty() ? "default" : ShellQuote(launch.pool)},
       {"cpus", cpus},
       {"cores", cpus},
-      {"log_file", OutputPath(launch.log_dir, "slurm-%A_%a.log")},
+      {"log_file", OutputPath(launch.log_dir, launch.of_master ? "master.log" : "slurm-%A_%a.log")},
       {"connect", ShellQuote(launch.connection_file)},
       {"run_dir", launch.run_dir},
       {"cq", ProgramText(launch.program)},
@@ -204,10 +205,14 @@ std::string FilledSlurmTemplate(const WorkerLaunch& launch, unsigned workers) {
     user_set.insert(name);
   }
   const bool own = launch.template_text.empty();
-  const std::string filled =
-      FillTemplate(own ? std::string_view(kSlurmTemplate) : launch.template_text,
-                   own ? "slurm.tmpl" : launch.template_name, values, kKeys, user_set, "#SBATCH");
-  const std::string_view text = own ? std::string_view(kSlurmTemplate) : launch.template_text;
+  const std::string_view text = !own               ? std::string_view(launch.template_text)
+                                : launch.of_master ? kSlurmMasterTemplate
+                                                   : kSlurmTemplate;
+  const std::string name = !own               ? launch.template_name
+                           : launch.of_master ? "slurm_master.tmpl"
+                                              : "slurm.tmpl";
+  const std::string filled = FillTemplate(text, name, values, kKeys, user_set, "#SBATCH",
+                                          launch.of_master ? "--set-master" : "--set");
   if (text.find("workers") == std::string_view::npos &&
       text.find("n_jobs") == std::string_view::npos) {
     throw UsageError(

@@ -18,8 +18,12 @@ std::string_view Trim(std::string_view text) {
 class Filler {
  public:
   Filler(std::string name, const std::map<std::string, std::string>& values,
-         const std::set<std::string>& known, std::string_view directive)
-      : name_(std::move(name)), values_(values), known_(known), directive_(directive) {}
+         const std::set<std::string>& known, std::string_view directive, std::string_view option)
+      : name_(std::move(name)),
+        values_(values),
+        known_(known),
+        directive_(directive),
+        option_(option) {}
 
   void Line(std::string_view line) {
     ++number_;
@@ -58,9 +62,9 @@ class Filler {
                        Joined(known_, ", ")));
     }
     Fail(
-        fmt::format("key '{}' has no value: give one with --set {}=VALUE, or a default in the "
+        fmt::format("key '{}' has no value: give one with {} {}=VALUE, or a default in the "
                     "template, as in {{{{ {} | VALUE }}}}",
-                    key, key, key));
+                    key, option_, key, key));
   }
 
   // In a line that the scheduler reads, not a shell: # and blanks end what is not in quotes.
@@ -88,6 +92,7 @@ class Filler {
   const std::map<std::string, std::string>& values_;
   const std::set<std::string>& known_;
   const std::string_view directive_;
+  const std::string_view option_;
   int number_ = 0;
   std::set<std::string> used_;
   std::string result_;
@@ -98,8 +103,8 @@ class Filler {
 std::string FillTemplate(std::string_view text, const std::string& name,
                          const std::map<std::string, std::string>& values,
                          const std::set<std::string>& known, const std::set<std::string>& user_set,
-                         std::string_view directive) {
-  Filler filler(name, values, known, directive);
+                         std::string_view directive, std::string_view option) {
+  Filler filler(name, values, known, directive, option);
   while (!text.empty()) {
     const size_t end = text.find('\n');
     filler.Line(text.substr(0, end));
@@ -108,8 +113,8 @@ std::string FillTemplate(std::string_view text, const std::string& name,
   for (const std::string& key : user_set) {
     if (filler.used().contains(key)) continue;
     const std::string near = Nearest(key, filler.used());
-    throw UsageError(fmt::format("--set {}: the template '{}' has no key '{}'{}; it has: {}", key,
-                                 name, key,
+    throw UsageError(fmt::format("{} {}: the template '{}' has no key '{}'{}; it has: {}", option,
+                                 key, name, key,
                                  near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near),
                                  Joined(filler.used(), ", ")));
   }

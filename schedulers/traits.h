@@ -19,9 +19,14 @@ struct SchedulerTraits {
   /// Workers come and go as others need their slots: as many as there is work for are asked for
   /// (Scheduler::Want), and having none is no failure.
   bool lends = false;
+  /// Nobody starts workers: they come by themselves, from anywhere.
+  bool by_hand = false;
   /// So many workers at most.
   unsigned lent_at_most = 0;
 };
+
+/// Of runs without workers of their own (--workers 0).
+inline constexpr const char* kByHand = "by hand";
 
 /// The schedulers that there are (registry.cc). Besides them, `pool:NAME` is the warm pool of that
 /// name.

@@ -59,7 +59,8 @@ WorkerLaunch LaunchOf(const PoolOptions& options) {
 }
 
 std::unique_ptr<Scheduler> CheckedScheduler(const PoolOptions& options) {
-  if (options.workers == 0 || options.slots == 0) {
+  const bool by_hand = TraitsOf(options.scheduler).by_hand;
+  if ((options.workers == 0 && !by_hand) || options.slots == 0) {
     throw UsageError("--workers and --slots are at least 1");
   }
   if (options.slots > kSlotsMax) {

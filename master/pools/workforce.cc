@@ -279,7 +279,8 @@ std::optional<std::string> Workforce::OnEnded(Time now, Member& member, const Wo
 
 std::optional<std::string> Workforce::Problem(Employer& core, bool interrupted) const {
   const bool may_come = std::any_of(members_.begin(), members_.end(), [](const Member& member) {
-    return member.pool->traits().lends ? member.over.empty() : !member.scale.stopped();
+    const SchedulerTraits& traits = member.pool->traits();
+    return traits.by_hand || (traits.lends ? member.over.empty() : !member.scale.stopped());
   });
   if (jobs() == 0 && core.workers() == 0 && !may_come && !interrupted) {
     std::string text = "no worker is left";
@@ -416,6 +417,9 @@ std::string Workforce::Resize(const std::string& pool, uint64_t least, uint64_t 
     return pool.empty() || one.name == pool;
   });
   if (member == members_.end()) return fmt::format("it has no pool '{}', it has {}", pool, names);
+  if (member->pool->traits().by_hand) {
+    return "its workers are started by hand: cq worker --connect, as often as you like";
+  }
   if (member->pool->traits().lends && least < most) {
     return "of a pool's slots it has as many as it can use: -w N says how many at most";
   }

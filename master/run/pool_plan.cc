@@ -54,6 +54,8 @@ std::optional<uint64_t> TemplateCpus(const PoolOptions& plan) {
 // What was not said of a pool where tasks ask for something.
 void FillCapacity(PoolOptions& plan) {
   Capacity& has = plan.capacity;
+  // Each says it itself.
+  if (TraitsOf(plan.scheduler).by_hand) return;
   if (TraitsOf(plan.scheduler).same_host) {
     // They share the machine.
     plan.divided = true;
@@ -187,6 +189,15 @@ PoolOptions PlanPool(const RunOptions& options) {
   pool.worker_init = options.worker_init;
   pool.template_file = options.template_file;
   pool.template_values = options.template_values;
+  if (pool.workers == 0) {
+    if (!traits.same_host || traits.lends) {
+      throw UsageError(
+          fmt::format("--workers 0 is for workers that are started by hand, and no matter of {}: "
+                      "with --workers 0:N there are some while there is work",
+                      options.scheduler));
+    }
+    pool.scheduler = kByHand;
+  }
   return pool;
 }
 

@@ -54,6 +54,10 @@ class RowsRun {
     CheckOutputOf(options_);
     const std::string cwd = TasksDirectory(options_);
     session_.Exists() ? Resume(cwd) : Begin(cwd);
+    if (options_.prepare_only) {
+      session_.directory().Keep();
+      return Summary();
+    }
     Recovered recovered = Recover(*session_.journal(), ranges_, definition_.limit);
     uint64_t done = 0;
     for (const uint64_t count : recovered.outcomes) done += count;
@@ -524,8 +528,24 @@ class RowsRun {
     return time;
   }
 
+  // How those are started that it does not start itself.
+  std::string WorkersLine(const PoolOptions& plan) {
+    std::string program;
+    for (const std::string& word : plan.program) program += ShellQuote(word) + " ";
+    return fmt::format(
+        "it starts no worker; each of yours, on any machine that sees this directory: {}worker "
+        "--connect {}{}",
+        program, ShellQuote(session_.directory().path() + "/connect.json"),
+        plan.slots > 1 ? fmt::format(" --slots {}", plan.slots) : "");
+  }
+
   void TellStart() {
     for (const PoolOptions& plan : plans_) {
+      if (plan.workers == 0) {
+        observer_.Started("", 0, 0, plan.slots);
+        observer_.Resumed(WorkersLine(plan));
+        continue;
+      }
       observer_.Started(plan.named ? plan.name : "", plan.least.value_or(plan.workers),
                         plan.workers, plan.slots);
       if (requests_.vary() || requests_.empty()) continue;

@@ -148,6 +148,21 @@ int RunPendingScenario() {
   return 0;
 }
 
+// A burst of work, a pause in which all workers leave, and another burst.
+int RunBurstsScenario() {
+  cq::WorkerPool pool = cq::Slurm(3);
+  pool.workers_least = 0;
+  pool.idle_timeout = seconds(1);
+  cq::Master master({.pools = {pool}});
+  double sum = 0;
+  for (int burst = 1; burst <= 2; ++burst) {
+    for (const auto& one : master.map(slowly, std::vector<double>(12, 0.5))) sum += *one;
+    cq::Eventually([&] { return master.status().workers == 0; }, seconds(60));
+  }
+  std::printf("%g\n", sum);
+  return 0;
+}
+
 TEST_F(EmbedTest, ASubmittedTaskHasTheFunctionsValue) {
   cq::Master master({.pools = {cq::Local(2)}});
   const cq::Future<double> one = master.submit(twice, 21);
@@ -565,7 +580,10 @@ TEST_F(EmbedTest, AMasterThatWasKilledGoesOnWhereItWas) {
 int main(int argc, char** argv) {
   cq::Runtime runtime(argc, argv);
   if (argc == 4 && std::string(argv[1]) == "--scenario") {
-    return argv[3] == std::string("pending") ? RunPendingScenario() : RunScenario(argv[2], argv[3]);
+    const std::string which = argv[3];
+    return which == "pending"  ? RunPendingScenario()
+           : which == "bursts" ? RunBurstsScenario()
+                               : RunScenario(argv[2], which);
   }
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();

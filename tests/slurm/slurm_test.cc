@@ -518,5 +518,69 @@ TEST_F(SlurmTest, AProgramThatEmbedsItsMasterIsToldWhyItsPoolWaits) {
   EXPECT_TRUE(QueueEmpties());
 }
 
+// What a cluster's other users see of an adaptive program: two arrays, and no more than a second
+// one each while the first jobs come.
+TEST_F(SlurmTest, ABurstAPauseAndABurstTakeFewSubmissionsAndNobodyStaysInBetween) {
+  const Ended ended = TestProcess({CQ_EMBED_TEST, "--scenario", directory_.path(), "bursts"},
+                                  directory_.path(), environment_)
+                          .Wait();
+  EXPECT_EQ(ended.out, "12\n") << ended.err;
+  const int submissions = std::stoi(Shell("wc -l < '" + directory_.File("sbatch.calls") + "'"));
+  EXPECT_GE(submissions, 2);
+  EXPECT_LE(submissions, 4);
+  EXPECT_TRUE(QueueEmpties());
+}
+
+TEST_F(SlurmTest, TheMasterIsAJobItselfAndGoesOnWhenThatIsRequeued) {
+  Words words = Command({"-w", "2", "--master-job", "--set-master", "time=5"}, UntilGo());
+  const Ended submitted = TestProcess(words, directory_.path(), environment_).Wait();
+  ASSERT_EQ(submitted.status, 0) << submitted.err;
+  EXPECT_NE(submitted.out.find("its master is the job slurm "), std::string::npos);
+  TestProcess waiting({CQ_PROGRAM, "wait", "in.cq"}, directory_.path(), environment_);
+  ASSERT_TRUE(Started(2)) << Slurp(directory_.File("in.cq/master.log"));
+  // There is one master, whoever wants another.
+  const Ended other = TestProcess(words, directory_.path(), environment_).Wait();
+  EXPECT_EQ(other.status, 2);
+  EXPECT_NE(other.err.find("has a master already"), std::string::npos) << other.err;
+  Shell("scontrol requeue $(squeue -h -n cq-master -o %i)");
+  const auto status = [&] {
+    return TestProcess({CQ_PROGRAM, "status", "in.cq"}, directory_.path(), environment_).Wait();
+  };
+  EXPECT_TRUE(Eventually([&] { return status().out.find("queued") != std::string::npos; }));
+  EXPECT_EQ(status().status, 4);
+  WriteFile(directory_.File("go"), "");
+  // It starts again when Slurm thinks it right, which takes half a minute.
+  const Ended waited = waiting.Wait();
+  EXPECT_EQ(waited.status, 0) << waited.out << Slurp(directory_.File("in.cq/master.log"));
+  EXPECT_EQ(Column("cq_status"), Words(40, "ok"));
+}
+
+TEST_F(SlurmTest, AMasterThatWaitsInTheQueueIsKnownAndCancelled) {
+  const auto cq = [&](const Words& more) {
+    Words words = {CQ_PROGRAM};
+    words.insert(words.end(), more.begin(), more.end());
+    return TestProcess(words, directory_.path(), environment_).Wait();
+  };
+  // All CPUs are taken.
+  const std::string job =
+      Shell("sbatch --parsable -o /dev/null -N 4 --exclusive --wrap 'sleep 600'");
+  ASSERT_TRUE(Eventually([] { return JobsRunning().size() == 1; }));
+  Words words = Command({"-w", "1", "--master-job"}, {"true"});
+  ASSERT_EQ(TestProcess(words, directory_.path(), environment_).Wait().status, 0);
+  EXPECT_TRUE(Eventually([&] {
+    return cq({"status", "in.cq"}).out.find("waits (Resources)") != std::string::npos;
+  })) << cq({"status", "in.cq"}).out;
+  const Ended second = cq({"resume", "in.cq", "--master-job"});
+  EXPECT_EQ(second.status, 2);
+  EXPECT_NE(second.err.find("is a job already"), std::string::npos) << second.err;
+  const Ended cancelled = cq({"cancel", "in.cq"});
+  EXPECT_NE(cancelled.out.find("cancelled slurm "), std::string::npos) << cancelled.out;
+  EXPECT_EQ(cq({"wait", "in.cq"}).status, 3);
+  EXPECT_EQ(cq({"status", "in.cq"}).status, 5);
+  // The run is as it was made, for any master.
+  Shell("scancel " + job);
+  EXPECT_EQ(cq({"resume", "in.cq"}).status, 0);
+}
+
 }  // namespace
 }  // namespace cq

@@ -1,0 +1,130 @@
+#include "master/run/master_job.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <memory>
+#include <random>
+
+#include "base/files.h"
+#include "base/json.h"
+#include "cq/error.h"
+#include "schedulers/registry.h"
+#include "schedulers/scheduler.h"
+
+namespace cq {
+namespace {
+
+constexpr const char* kFile = "/master-job.json";
+
+WorkerLaunch LaunchOf(const MasterJob& job) {
+  WorkerLaunch launch;
+  launch.of_master = true;
+  launch.program = job.command;
+  launch.run_dir = job.run_dir;
+  launch.log_dir = job.run_dir;
+  launch.slots = job.cpus;
+  launch.set = job.set;
+  return launch;
+}
+
+/// Its job lives on when we let it go.
+class Left {
+ public:
+  Left(const std::string& scheduler, WorkerLaunch launch)
+      : scheduler_(MakeScheduler(scheduler, std::move(launch))) {}
+  ~Left() { scheduler_->LetGo(); }
+  Left(const Left&) = delete;
+  Left& operator=(const Left&) = delete;
+  Scheduler* operator->() const { return scheduler_.get(); }
+
+ private:
+  std::unique_ptr<Scheduler> scheduler_;
+};
+
+struct Known {
+  std::string scheduler;
+  LeftSubmission submission;
+};
+
+std::optional<Known> Read(const std::string& run_dir) {
+  const std::string path = run_dir + kFile;
+  if (access(path.c_str(), F_OK) != 0) return std::nullopt;
+  const OrderedJson file = TryParseJson(ReadStream(path));
+  Known known;
+  try {
+    known.scheduler = file.at("scheduler").get<std::string>();
+    known.submission.job = file.at("job").get<std::string>();
+    known.submission.token = file.at("token").get<std::string>();
+  } catch (const OrderedJson::exception& error) {
+    throw Error(
+        fmt::format("'{}' does not say which job the run's master is: {}", path, error.what()));
+  }
+  known.submission.workers = 1;
+  // Longer than any submission takes.
+  known.submission.age = std::chrono::hours(1);
+  return known;
+}
+
+// Its job as it stands, of one that waits or runs.
+std::optional<WorkerJob> Look(const Left& scheduler, const Known& known) {
+  if (scheduler->Adopt(known.submission) != Scheduler::Adopted::kYes) return std::nullopt;
+  for (WorkerJob& job : scheduler->Poll()) {
+    if (!job.ended()) return std::move(job);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::string ScriptOf(const MasterJob& job) {
+  if (!TraitsOf(job.scheduler).outlives_master) {
+    throw UsageError(fmt::format(
+        "--master-job: '{}' has no jobs that live by themselves; --detach leaves this terminal",
+        job.scheduler));
+  }
+  const Left scheduler(job.scheduler, LaunchOf(job));
+  return scheduler->Script(1);
+}
+
+std::string SubmitMasterJob(const MasterJob& job) {
+  std::random_device random;
+  const std::string token = fmt::format("cq-{:08x}{:08x}", random(), random());
+  const Left scheduler(job.scheduler, LaunchOf(job));
+  try {
+    const std::string id = scheduler->Submit(1, token);
+    const OrderedJson file = {{"scheduler", job.scheduler}, {"job", id}, {"token", token}};
+    ReplaceFile(job.run_dir + kFile, JsonText(file), 0600);
+    return fmt::format("{} {}", job.scheduler, id);
+  } catch (const UncertainSubmission&) {
+    scheduler->CancelSubmission(token);
+    throw;
+  }
+}
+
+std::optional<std::string> MasterJobOf(const std::string& run_dir) {
+  const auto known = Read(run_dir);
+  if (!known) return std::nullopt;
+  MasterJob of;
+  of.run_dir = run_dir;
+  const Left scheduler(known->scheduler, LaunchOf(of));
+  const auto job = Look(scheduler, *known);
+  if (!job) return std::nullopt;
+  if (!job->waits()) return job->allocation + " runs";
+  return fmt::format("{} waits{}", job->allocation,
+                     job->reason.empty() ? "" : fmt::format(" ({})", job->reason));
+}
+
+std::optional<std::string> CancelMasterJob(const std::string& run_dir) {
+  const auto known = Read(run_dir);
+  if (!known) return std::nullopt;
+  MasterJob of;
+  of.run_dir = run_dir;
+  const Left scheduler(known->scheduler, LaunchOf(of));
+  const auto job = Look(scheduler, *known);
+  if (!job) return std::nullopt;
+  scheduler->CancelAll();
+  return job->allocation;
+}
+
+}  // namespace cq
