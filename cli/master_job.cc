@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <set>
+#include <utility>
 
 #include "base/files.h"
 #include "cli/recorded.h"
@@ -13,7 +13,6 @@
 #include "master/run/run_directory.h"
 #include "protocol/command.h"
 #include "protocol/own_program.h"
-#include "schedulers/traits.h"
 
 namespace cq {
 namespace {
@@ -21,16 +20,6 @@ namespace {
 namespace po = boost::program_options;
 
 constexpr std::chrono::seconds kAskEvery{5};
-
-// Its workers' scheduler, if that has jobs that live by themselves.
-std::string SchedulerOf(const RunOptions& options) {
-  std::vector<std::string> names = {options.scheduler};
-  for (const RunPool& pool : options.pools) names.push_back(pool.scheduler);
-  const auto found = std::find_if(names.begin(), names.end(), [](const std::string& name) {
-    return !name.empty() && TraitsOf(name).outlives_master;
-  });
-  return found == names.end() ? "slurm" : *found;
-}
 
 // What its own command line says beside what the run's directory has: of a new run that is all but
 // what is of this start alone.
@@ -49,19 +38,11 @@ std::vector<std::string> WordsOf(const CommandLine& line, bool is_new) {
 }
 
 MasterJob JobOf(const CommandLine& line, const RunOptions& options, const std::string& directory) {
-  MasterJob job;
-  job.scheduler = SchedulerOf(options);
-  job.run_dir = directory;
-  job.set = options.master_values;
-  // Workers that live where it does share what it has.
-  if (!TraitsOf(options.scheduler).outlives_master && options.workers) {
-    job.cpus = std::max(1u, *options.workers * options.slots.value_or(1));
-  }
-  job.command = OwnCommand();
-  job.command.insert(job.command.end(), {"resume", directory});
+  std::vector<std::string> command = OwnCommand();
+  command.insert(command.end(), {"resume", directory});
   const auto words = WordsOf(line, options.fresh || !IsRunDirectory(directory));
-  job.command.insert(job.command.end(), words.begin(), words.end());
-  return job;
+  command.insert(command.end(), words.begin(), words.end());
+  return PlanMasterJob(options, directory, std::move(command));
 }
 
 }  // namespace

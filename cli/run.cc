@@ -130,8 +130,8 @@ RunSummary Go(const CommandLine& line, const po::variables_map& values, RunOptio
   const Fd interrupt = InterruptFd();
   options.signal_fd = interrupt.get();
   options.record = RecordOf(line, options);
-  const bool hint =
-      values.count("scheduler") == 0 && !FindProgram("sbatch", OwnPath(), ".").empty();
+  const bool here = values.count("scheduler") == 0 && options.pools.empty() && options.workers != 0;
+  const bool hint = here && !FindProgram("sbatch", OwnPath(), ".").empty();
   const bool borrows = values.count("on") > 0;
   const std::string directory =
       AbsolutePath(options.run_dir.empty() ? DefaultRunDirectory(options.input) : options.run_dir);

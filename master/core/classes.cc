@@ -230,6 +230,14 @@ std::string RunCore::NobodySuits() const {
       Describe(left->request), largest->host, Describe(largest->has));
 }
 
+// A task that takes more than a slot counts as several.
+double RunCore::SlotsOfTask(const TaskClass& one, std::optional<size_t> pool) const {
+  if (!pool) return 1;
+  const PoolKind& kind = options_.pools[*pool];
+  const uint64_t places = kind.capacity.Places(one.request, kind.slots);
+  return static_cast<double>(kind.slots) / static_cast<double>(std::max<uint64_t>(places, 1));
+}
+
 WorkLeft RunCore::demand(size_t pool) {
   WorkLeft left;
   double slots = 0;

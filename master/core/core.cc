@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "master/core/onlooker.h"
+
 namespace cq {
 namespace {
 
@@ -97,6 +99,18 @@ void Core::OnStop(Time, const std::string& reason) {
   run.OnStop();
   fleet.Stop(reason);
   out.Add(Finished{});
+}
+
+RunView Core::Look(Time now, size_t rows, size_t workers) {
+  return Onlooker(parts_->run, now).Look(rows, workers);
+}
+
+std::optional<std::pair<Time, Time>> Core::Left(Time now) {
+  return Onlooker(parts_->run, now).TimeToEnd(0);
+}
+
+std::vector<std::string> Core::Explain(Time now, TaskId task) {
+  return Onlooker(parts_->run, now).Explain(task);
 }
 
 void Core::OnTick(Time now) {

@@ -86,11 +86,10 @@ class Core final : public Employer {
   bool draining() const override { return !drain_reason().empty(); }
   std::string CommonProblem() const override { return parts_->run.CommonProblem(); }
   Ledger ledger() const { return parts_->run.ledger(); }
-  RunView Look(Time now, size_t rows, size_t workers) {
-    return parts_->run.Look(now, rows, workers);
-  }
-  std::optional<std::pair<Time, Time>> Left() const { return parts_->run.Left(); }
-  std::vector<std::string> Explain(Time now, TaskId task) { return parts_->run.Explain(now, task); }
+  // As Onlooker; the second as RunView::left, but for what those that run have behind them.
+  RunView Look(Time now, size_t rows, size_t workers);
+  std::optional<std::pair<Time, Time>> Left(Time now);
+  std::vector<std::string> Explain(Time now, TaskId task);
 
   /// Asserts that its books agree. For tests.
   void CheckInvariants();

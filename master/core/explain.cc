@@ -6,15 +6,14 @@
 #include <map>
 
 #include "master/core/dispatch.h"
-#include "master/core/run_core.h"
+#include "master/core/onlooker.h"
 
 namespace cq {
 
-std::vector<std::string> RunCore::Explain(Time now, TaskId task) {
-  now_ = now;
-  if (!tasks_.Exists(task)) return {"there is no such task"};
-  if (tasks_.Done(task)) return {"it has ended"};
-  const Work* open = tasks_.Containing(task);
+std::vector<std::string> Onlooker::Explain(TaskId task) {
+  if (!run_.tasks_.Exists(task)) return {"there is no such task"};
+  if (run_.tasks_.Done(task)) return {"it has ended"};
+  const Work* open = run_.tasks_.Containing(task);
   std::vector<std::string> lines;
   if (open != nullptr && open->out()) {
     ExplainOut(task, *open, lines);
@@ -26,9 +25,9 @@ std::vector<std::string> RunCore::Explain(Time now, TaskId task) {
   return lines;
 }
 
-void RunCore::ExplainOut(TaskId task, const Work& open, std::vector<std::string>& lines) const {
+void Onlooker::ExplainOut(TaskId task, const Work& open, std::vector<std::string>& lines) const {
   const Work::Out& out = *open.out();
-  const Worker& worker = workers_[out.worker];
+  const Worker& worker = run_.workers_[out.worker];
   const std::string who = fmt::format("worker {} on {}", worker.number, worker.host);
   const bool runs = out.run && out.run->at == task;
   if (runs) {
@@ -37,23 +36,23 @@ void RunCore::ExplainOut(TaskId task, const Work& open, std::vector<std::string>
   } else if (out.run && task < out.run->at) {
     lines.push_back(fmt::format("it ran on {}, and its result is on its way", who));
   } else {
-    const uint64_t places = PlacesOf(worker);
+    const uint64_t places = run_.PlacesOf(worker);
     lines.push_back(fmt::format(
         "it was given to {}, which has {} tasks for {} places and has not said that it runs", who,
-        lane(worker).held.size(), places));
+        run_.lane(worker).held.size(), places));
   }
   if (out.retracting) lines.emplace_back("it was asked back, for a worker that has nothing to do");
   if (!worker.here()) {
     lines.push_back(fmt::format("{} is not heard: if that lasts, its tasks go to others", who));
   }
-  const Time estimate = open.past->estimate > Time{} ? open.past->estimate : Estimate(out.of);
+  const Time estimate = open.past->estimate > Time{} ? open.past->estimate : run_.Estimate(out.of);
   if (runs && estimate > Time{}) {
     lines.push_back(
         fmt::format("such rows take {:.1f} s or less, as it seems", InSeconds(estimate)));
   }
 }
 
-void RunCore::ExplainWaiting(const Work& open, std::vector<std::string>& lines) const {
+void Onlooker::ExplainWaiting(const Work& open, std::vector<std::string>& lines) const {
   const Work::Past& past = *open.past;
   if (past.held_back) lines.emplace_back("it is held back: nobody has asked for it yet");
   if (past.not_before > now_) {
@@ -61,7 +60,7 @@ void RunCore::ExplainWaiting(const Work& open, std::vector<std::string>& lines) 
         fmt::format("it was tried {} times, and waits for {:.1f} s before it is tried again",
                     open.attempts, InSeconds(past.not_before - now_)));
   }
-  if (MayBeExplained(open)) {
+  if (run_.MayBeExplained(open)) {
     lines.push_back(fmt::format(
         "{} workers were lost with it: it waits for the scheduler's word about the last of them",
         past.charged.size()));
@@ -69,32 +68,32 @@ void RunCore::ExplainWaiting(const Work& open, std::vector<std::string>& lines) 
   if (lines.empty()) lines.emplace_back("it waits to be tried again");
 }
 
-void RunCore::ExplainReady(TaskId task, const Work* open, std::vector<std::string>& lines) {
-  const ClassId of = tasks_.ClassOf(task);
-  if (drained_) {
-    lines.push_back(fmt::format("nothing more is started: {}", *drained_));
+void Onlooker::ExplainReady(TaskId task, const Work* open, std::vector<std::string>& lines) {
+  const ClassId of = run_.tasks_.ClassOf(task);
+  if (run_.drained_) {
+    lines.push_back(fmt::format("nothing more is started: {}", *run_.drained_));
     return;
   }
-  if (fleet_.awaiting() > 0 && open == nullptr && task <= mark_asked_) {
+  if (run_.fleet_.awaiting() > 0 && open == nullptr && task <= run_.mark_asked_) {
     lines.push_back(fmt::format("{} workers of an earlier master may run it: they are waited for",
-                                fleet_.awaiting()));
+                                run_.fleet_.awaiting()));
     return;
   }
-  lines.push_back(fmt::format("it waits for a slot, as do {} others", tasks_.ready() - 1));
-  if (!tasks_.ordered() && open == nullptr && task > tasks_.next_fresh()) {
-    lines.push_back(fmt::format("{} stand before it", task - tasks_.next_fresh()));
+  lines.push_back(fmt::format("it waits for a slot, as do {} others", run_.tasks_.ready() - 1));
+  if (!run_.tasks_.ordered() && open == nullptr && task > run_.tasks_.next_fresh()) {
+    lines.push_back(fmt::format("{} stand before it", task - run_.tasks_.next_fresh()));
   }
-  if (tasks_.several()) {
+  if (run_.tasks_.several()) {
     std::string homes;
-    for (const size_t home : classes_[of].homes) {
-      homes += fmt::format("{}'{}'", homes.empty() ? "" : ", ", options_.pools[home].name);
+    for (const size_t home : run_.classes_[of].homes) {
+      homes += fmt::format("{}'{}'", homes.empty() ? "" : ", ", run_.options_.pools[home].name);
     }
     lines.push_back(fmt::format("it asks for {}, and is work for the pool {}",
-                                Describe(classes_[of].request), homes));
+                                Describe(run_.classes_[of].request), homes));
   }
   std::map<std::string, uint64_t> reasons;
-  Dispatcher dispatcher(*this);
-  for (const Worker& worker : workers_.all()) {
+  Dispatcher dispatcher(run_);
+  for (const Worker& worker : run_.workers_.all()) {
     if (!worker.gone()) ++reasons[dispatcher.WhyNot(worker, open, of)];
   }
   if (reasons.empty()) lines.emplace_back("no worker is here");
@@ -105,7 +104,7 @@ void RunCore::ExplainReady(TaskId task, const Work* open, std::vector<std::strin
 
 std::string Dispatcher::WhyNot(const Worker& worker, const Work* open, ClassId of) {
   const Lane& lane = run_.lane(worker);
-  if (std::string state = run_.StateOf(worker); !state.empty()) return state;
+  if (std::string state = Onlooker(run_, run_.now_).StateOf(worker); !state.empty()) return state;
   const TaskRequest& request = run_.classes_[of].request;
   if (!request.pool.empty() && request.pool != run_.options_.pools[*lane.pool].name) {
     return fmt::format("of the pool '{}'", run_.options_.pools[*lane.pool].name);

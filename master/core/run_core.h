@@ -99,12 +99,6 @@ class RunCore final : public Tenant {
   std::vector<std::string> Idle(Time now, Time time) const;
   std::vector<std::string> Emptiest() const;
   Ledger ledger() const;
-  /// What goes on, with so many of the rows that run and of the workers; and why a task has not
-  /// ended, in lines.
-  RunView Look(Time now, size_t rows, size_t workers);
-  std::vector<std::string> Explain(Time now, TaskId task);
-  /// As RunView::left, but for what those that run have behind them.
-  std::optional<std::pair<Time, Time>> Left() const { return TimeToEnd(0); }
   /// Mean run time of a task so far; zero while unknown.
   std::chrono::nanoseconds mean_task_time() const { return pace_.mean; }
 
@@ -113,6 +107,7 @@ class RunCore final : public Tenant {
 
  private:
   friend class Dispatcher;
+  friend class Onlooker;
   struct Uncommitted {
     AttemptSpan attempts;
     /// To whom the acknowledgement goes; none for what came from a file.
@@ -231,6 +226,7 @@ class RunCore final : public Tenant {
   };
   Room RoomFor(const Worker& worker, ClassId of) const;
   bool IsHome(const Worker& worker, ClassId of) const;
+  double SlotsOfTask(const TaskClass& one, std::optional<size_t> pool) const;
 
   // What ended for want of something (escalate.cc).
   bool MayGrow() const;
@@ -262,18 +258,6 @@ class RunCore final : public Tenant {
   uint64_t PlacesOf(const Worker& worker) const;
   void KeepForWaiting();
   std::string NobodySuits() const;
-
-  // For people (look.cc, explain.cc).
-  RunView::Member MemberOf(const Worker& worker) const;
-  /// Why a worker that is not gone takes nothing, or is not heard; empty: it works.
-  std::string StateOf(const Worker& worker) const;
-  const Pace& PaceOf(const TaskClass& one) const;
-  double SlotsOfTask(const TaskClass& one, std::optional<size_t> pool) const;
-  std::optional<std::pair<Time, Time>> TimeToEnd(double worked) const;
-  std::string Bound(const RunView& view) const;
-  void ExplainOut(TaskId task, const Work& open, std::vector<std::string>& lines) const;
-  void ExplainWaiting(const Work& open, std::vector<std::string>& lines) const;
-  void ExplainReady(TaskId task, const Work* open, std::vector<std::string>& lines);
 
   // Workers.
   /// It has room for tasks of this run, now or soon.

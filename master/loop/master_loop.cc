@@ -389,7 +389,7 @@ void MasterLoop::ShowProgress() {
   const Counts& counts = core_.counts();
   if (now - last_left_ >= kLeftEvery) {
     last_left_ = now;
-    const auto left = core_.Left();
+    const auto left = core_.Left(now);
     left_.reset();
     if (left) left_ = std::pair(InSeconds(left->first), InSeconds(left->second));
   }

@@ -3,14 +3,17 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 #include <random>
+#include <utility>
 
 #include "base/files.h"
 #include "base/json.h"
 #include "cq/error.h"
 #include "schedulers/registry.h"
 #include "schedulers/scheduler.h"
+#include "schedulers/traits.h"
 
 namespace cq {
 namespace {
@@ -75,14 +78,33 @@ std::optional<WorkerJob> Look(const Left& scheduler, const Known& known) {
   return std::nullopt;
 }
 
+// Its workers' scheduler, if that has jobs that live by themselves.
+std::string SchedulerOf(const RunOptions& options) {
+  std::vector<std::string> names = {options.scheduler};
+  for (const RunPool& pool : options.pools) names.push_back(pool.scheduler);
+  const auto found = std::find_if(names.begin(), names.end(), [](const std::string& name) {
+    return !name.empty() && TraitsOf(name).outlives_master;
+  });
+  return found == names.end() ? "slurm" : *found;
+}
+
 }  // namespace
 
-std::string ScriptOf(const MasterJob& job) {
-  if (!TraitsOf(job.scheduler).outlives_master) {
-    throw UsageError(fmt::format(
-        "--master-job: '{}' has no jobs that live by themselves; --detach leaves this terminal",
-        job.scheduler));
+MasterJob PlanMasterJob(const RunOptions& options, std::string run_dir,
+                        std::vector<std::string> command) {
+  MasterJob job;
+  job.scheduler = SchedulerOf(options);
+  job.run_dir = std::move(run_dir);
+  job.command = std::move(command);
+  job.set = options.master_values;
+  // Workers that live where it does share what it has.
+  if (TraitsOf(options.scheduler).same_host && options.workers) {
+    job.cpus = std::max(1u, *options.workers * options.slots.value_or(1));
   }
+  return job;
+}
+
+std::string ScriptOf(const MasterJob& job) {
   const Left scheduler(job.scheduler, LaunchOf(job));
   return scheduler->Script(1);
 }

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "cq/run.h"
+
 namespace cq {
 
 /// A run's master as a job of a batch system, which goes on with the run when it starts.
@@ -19,6 +21,9 @@ struct MasterJob {
   std::map<std::string, std::string> set;
 };
 
+/// That of a run with these options, which its `command` goes on with.
+MasterJob PlanMasterJob(const RunOptions& options, std::string run_dir,
+                        std::vector<std::string> command);
 /// The submission script, as filled. Throws UsageError for one that could not be submitted.
 std::string ScriptOf(const MasterJob& job);
 /// Submits it, and notes that in the run's directory. Returns what it is called. Throws Error.

@@ -1,10 +1,9 @@
-// What goes on in a run, for people who ask.
+#include "master/core/onlooker.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
-
-#include "master/core/run_core.h"
 
 namespace cq {
 namespace {
@@ -34,8 +33,8 @@ std::optional<double> Tempo::Rate(Time now, uint64_t done) const {
   return static_cast<double>(done - std::min(done, before)) / InSeconds(now - since);
 }
 
-std::string RunCore::StateOf(const Worker& worker) const {
-  const Lane& l = lane(worker);
+std::string Onlooker::StateOf(const Worker& worker) const {
+  const Lane& l = run_.lane(worker);
   if (worker.awaited()) return "of an earlier master, not heard yet";
   if (!worker.here()) return "its connection is gone";
   if (!worker.let_go.empty()) return "it leaves: " + worker.let_go;
@@ -45,12 +44,12 @@ std::string RunCore::StateOf(const Worker& worker) const {
   return l.idle;
 }
 
-RunView::Member RunCore::MemberOf(const Worker& worker) const {
-  const Lane& l = lane(worker);
+RunView::Member Onlooker::MemberOf(const Worker& worker) const {
+  const Lane& l = run_.lane(worker);
   RunView::Member member;
   member.worker = worker.number;
   member.host = worker.host;
-  member.pool = l.pool ? options_.pools[*l.pool].name : worker.pool;
+  member.pool = l.pool ? run_.options_.pools[*l.pool].name : worker.pool;
   member.allocation = worker.allocation;
   member.slots = worker.slots;
   member.busy = l.busy;
@@ -60,8 +59,7 @@ RunView::Member RunCore::MemberOf(const Worker& worker) const {
   return member;
 }
 
-RunView RunCore::Look(Time now, size_t rows, size_t workers) {
-  now_ = now;
+RunView Onlooker::Look(size_t rows, size_t workers) const {
   RunView view;
   double worked = 0;
   const auto longer = [](const RunView::Row& a, const RunView::Row& b) {
@@ -74,69 +72,61 @@ RunView RunCore::Look(Time now, size_t rows, size_t workers) {
                       view.rows.end(), longer);
     view.rows.resize(kept);
   };
-  for (const Worker& worker : workers_.all()) {
+  for (const Worker& worker : run_.workers_.all()) {
     if (worker.gone()) continue;
     if (view.members++ < workers) view.workers.push_back(MemberOf(worker));
-    const Lane& l = lane(worker);
+    const Lane& l = run_.lane(worker);
     view.running += l.running;
     if (rows == 0 || l.running == 0) continue;
     for (const Work* open = l.held.newest(); open != nullptr; open = open->out()->older) {
       const auto& run = open->out()->run;
       if (!run) continue;
-      const Time running = now - run->since;
-      const TaskClass& one = classes_[open->out()->of];
-      worked += InSeconds(std::min(running, PaceOf(one).mean)) * SlotsOfTask(one, l.pool);
+      const Time running = now_ - run->since;
+      const TaskClass& one = run_.classes_[open->out()->of];
+      worked += InSeconds(std::min(running, PaceOf(one).mean)) * run_.SlotsOfTask(one, l.pool);
       view.rows.push_back({run->at, worker.number, worker.index, {}, running});
       if (view.rows.size() >= 2 * rows + 1000) keep_longest();
     }
   }
   keep_longest();
-  for (RunView::Row& row : view.rows) row.host = workers_[row.index].host;
-  view.ready = tasks_.ready();
-  view.waiting = tasks_.waiting();
-  view.out = tasks_.out();
-  view.slots = busy_ + idle_;
-  view.idle = idle_;
-  view.rate = tempo_.Rate(now, tasks_.done_count());
+  for (RunView::Row& row : view.rows) row.host = run_.workers_[row.index].host;
+  view.ready = run_.tasks_.ready();
+  view.waiting = run_.tasks_.waiting();
+  view.out = run_.tasks_.out();
+  view.slots = run_.busy_ + run_.idle_;
+  view.idle = run_.idle_;
+  view.rate = run_.tempo_.Rate(now_, run_.tasks_.done_count());
   view.left = TimeToEnd(worked);
   view.bound = Bound(view);
   return view;
 }
 
-const Pace& RunCore::PaceOf(const TaskClass& one) const {
-  return tasks_.several() && one.pace.ended >= kResultsForMean ? one.pace : pace_;
-}
-
-// A task that takes more than a slot counts as several.
-double RunCore::SlotsOfTask(const TaskClass& one, std::optional<size_t> pool) const {
-  if (!pool) return 1;
-  const PoolKind& kind = options_.pools[*pool];
-  const uint64_t places = kind.capacity.Places(one.request, kind.slots);
-  return static_cast<double>(kind.slots) / static_cast<double>(std::max<uint64_t>(places, 1));
+const Pace& Onlooker::PaceOf(const TaskClass& one) const {
+  return run_.tasks_.several() && one.pace.ended >= kResultsForMean ? one.pace : run_.pace_;
 }
 
 // `worked`: what those that run have behind them, in seconds of a slot.
-std::optional<std::pair<Time, Time>> RunCore::TimeToEnd(double worked) const {
-  std::vector<double> slots(options_.pools.size());
+std::optional<std::pair<Time, Time>> Onlooker::TimeToEnd(double worked) const {
+  std::vector<double> slots(run_.options_.pools.size());
   double all_slots = 0;
-  for (const Worker& worker : workers_.all()) {
-    const auto& pool = lane(worker).pool;
+  for (const Worker& worker : run_.workers_.all()) {
+    const auto& pool = run_.lane(worker).pool;
     if (!worker.Takes() || !pool) continue;
     slots[*pool] += static_cast<double>(worker.slots);
     all_slots += static_cast<double>(worker.slots);
   }
-  std::vector<double> most(options_.pools.size());
+  std::vector<double> most(run_.options_.pools.size());
   double least = -worked;
   Time longest{};
-  for (ClassId of = 0; of < classes_.size(); ++of) {
-    const TaskClass& one = classes_[of];
-    const uint64_t left = tasks_.left_of(of);
+  for (ClassId of = 0; of < run_.classes_.size(); ++of) {
+    const TaskClass& one = run_.classes_[of];
+    const uint64_t left = run_.tasks_.left_of(of);
     if (left == 0) continue;
     const Pace& pace = PaceOf(one);
     if (pace.ended < kResultsForMean || one.homes.empty()) return std::nullopt;
     const double mean = InSeconds(pace.mean);
     const double error = 2 * pace.Error();
-    const double in_slots = static_cast<double>(left) * SlotsOfTask(one, one.homes[0]);
+    const double in_slots = static_cast<double>(left) * run_.SlotsOfTask(one, one.homes[0]);
     least += in_slots * std::max(mean - error, 0.0);
     most[one.homes[0]] += in_slots * (mean + error);
     longest = std::max(longest, pace.Most());
@@ -151,14 +141,14 @@ std::optional<std::pair<Time, Time>> RunCore::TimeToEnd(double worked) const {
   return std::pair(TimeOf(least / all_slots), TimeOf(last) + longest);
 }
 
-std::string RunCore::Bound(const RunView& view) const {
-  if (drained_) return fmt::format("nothing more is started: {}", *drained_);
-  if (fleet_.awaiting() > 0) {
+std::string Onlooker::Bound(const RunView& view) const {
+  if (run_.drained_) return fmt::format("nothing more is started: {}", *run_.drained_);
+  if (run_.fleet_.awaiting() > 0) {
     return fmt::format("{} workers of an earlier master, who may run some of its rows",
-                       fleet_.awaiting());
+                       run_.fleet_.awaiting());
   }
   if (view.ready + view.waiting + view.out == 0) return {};
-  if (workers_.here() == 0) return "workers: none is here";
+  if (run_.workers_.here() == 0) return "workers: none is here";
   const bool is_last = view.ready == 0 && view.waiting == 0;
   if (is_last && !view.rows.empty()) {
     return fmt::format(
@@ -169,11 +159,11 @@ std::string RunCore::Bound(const RunView& view) const {
   if (view.idle == 0 && view.ready > 0) {
     return fmt::format("slots: {} rows wait for one of {}", view.ready, view.slots);
   }
-  for (ClassId of = 0; tasks_.several() && of < classes_.size(); ++of) {
-    if (tasks_.ready_of(of) == 0) continue;
+  for (ClassId of = 0; run_.tasks_.several() && of < run_.classes_.size(); ++of) {
+    if (run_.tasks_.ready_of(of) == 0) continue;
     return fmt::format(
         "what rows ask for: {} slots idle, and {} rows wait that ask for {}, or for more",
-        view.idle, view.ready, Describe(classes_[of].request));
+        view.idle, view.ready, Describe(run_.classes_[of].request));
   }
   if (view.ready > 0) {
     return fmt::format("{} slots idle, and {} rows may not go there ('cq explain' says why)",
