@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "master/core/run_core.h"
 
@@ -45,14 +46,26 @@ bool RunCore::MayGrow() const {
 
 // The class of such tasks, made if it is new; none: no pool has what they ask for.
 std::optional<ClassId> RunCore::FindClass(const TaskRequest& request, uint64_t time_permille) {
-  for (ClassId of = 0; of < classes_.size(); ++of) {
-    if (classes_[of].request == request && classes_[of].time_permille == time_permille) return of;
+  // Since it was last asked, others may have come.
+  for (size_t of = class_of_.size(); of < classes_.size(); ++of) {
+    class_of_.emplace(std::pair(classes_[of].request, classes_[of].time_permille), of);
   }
+  const auto known = class_of_.find(std::pair(request, time_permille));
+  if (known != class_of_.end()) return known->second;
   TaskClass one;
   one.request = request;
   one.time_permille = time_permille;
   one.homes = HomesOf(request, options_.pools, closed_pools_);
-  if (one.homes.empty() || classes_.size() >= kClassesInAll) return std::nullopt;
+  if (one.homes.empty()) return std::nullopt;
+  if (classes_.size() >= kClassesInAll) {
+    if (!std::exchange(told_full_, true)) {
+      out_.Add(Note{Note::Kind::kWarning,
+                    fmt::format("rows ask for {} different things, and no more can be told apart: "
+                                "others that end for want of something are not tried with more",
+                                kClassesInAll)});
+    }
+    return std::nullopt;
+  }
   classes_.push_back(std::move(one));
   tasks_.AddClass();
   return static_cast<ClassId>(classes_.size() - 1);

@@ -291,6 +291,9 @@ class RunCore final : public Tenant {
   Outbox& out_;
   TaskTable tasks_;
   std::vector<TaskClass> classes_;
+  /// By what they ask for and their time limit, those that FindClass has seen.
+  std::map<std::pair<TaskRequest, uint64_t>, ClassId> class_of_;
+  bool told_full_ = false;
   std::vector<bool> closed_pools_;
   /// By pool.
   std::vector<LongestLife> longest_;

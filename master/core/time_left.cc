@@ -82,12 +82,12 @@ bool RunCore::IsAtItsWall(const Worker& worker) const {
 bool RunCore::EndsAtWall(const Worker& worker, Work& open) {
   if (!IsAtItsWall(worker) || !open.out()->run) return false;
   const LongestLife longest = LongestOf(open.out()->of);
-  const Time ran = std::min(now_, *worker.ends + kWall) - open.out()->run->since;
+  // Of its worker's time, as far as anybody knows: one that was not heard any more may have been
+  // done with it, and its end is noticed when it is noticed.
+  const Time ran = std::min(worker.last_heard, *worker.ends) - open.out()->run->since;
   // Each time it is tried where there is twice as much, until nobody has that.
   const Time estimate = 2 * std::max(ran, open.past->estimate);
-  // When its end is noticed says little: what it had of its worker's time is what counts.
-  const Time had = *worker.ends - open.out()->run->since;
-  const bool had_all = had >= longest.all / 20 * 17 || open.past->estimate >= longest.all;
+  const bool had_all = ran >= longest.all / 20 * 17 || open.past->estimate >= longest.all;
   const auto longer = had_all ? WithLongerLife(tasks_.ClassOf(open.task)) : std::nullopt;
   if (longer) MoveTo(*longer, open.task);
   if (longer || !had_all) {

@@ -168,6 +168,22 @@ TEST_F(TimeLeftTest, WhatHadOnlyPartOfItsWorkersTimeIsNotSaidToHaveHadAllOfIt) {
   EXPECT_EQ(held_[2][0].task, ref.task);
 }
 
+// It may have ended, and its result be lost on the way.
+TEST_F(TimeLeftTest, WhatRanOnAWorkerThatWasNotHeardBeforeItsEndIsNotSaidToHaveHadAllOfItsTime) {
+  options_.text.chunk = 1;
+  Start(1);
+  Come(1, seconds(40));
+  const AttemptRef ref = held_[1].back();
+  Report(1, Started{kRun, {{ref.task, ref.attempt, 0}}});
+  Alive(seconds(10));
+  gone_.insert(1);
+  EXPECT_TRUE(Written<ResultRecord>(Pass(seconds(35))).empty());
+  core_->OnAllocationEnded(now_, "local 1", "TIMEOUT", Blame::kNobody);
+  EXPECT_TRUE(Written<ResultRecord>(Take()).empty());
+  Come(2, seconds(40));
+  EXPECT_EQ(held_[2].size(), 1u);
+}
+
 // It was begun late in its worker's time, and needs most of one: a worker that is not fresh is
 // none.
 TEST_F(TimeLeftTest, ARowThatTheWallEndedIsTriedWhereThereIsMoreTime) {
