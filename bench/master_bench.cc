@@ -1,6 +1,9 @@
-// master_bench [N [WORKERS [SLOTS]]]: how many tasks a second the master's core, codec and socket
-// take through, with simulated workers that answer at once and nothing kept: from when all workers
-// are there to the last result.
+// master_bench [N [WORKERS [SLOTS [SPAN_US [AHEAD]]]]]: how many tasks a second the master's core,
+// codec and socket take through, with simulated workers that answer at once and nothing kept: from
+// when all workers are there to the last result. SPAN_US: fresh tasks go in spans of about so long
+// [1000]; 0: each by itself. AHEAD: what a worker takes for each slot [8193]; with 1 every
+// message is about one task. With N 0 it waits a minute, and says what workers that have nothing to
+// do cost.
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -38,8 +41,8 @@ constexpr unsigned kWorkersOfAProcess = 2500;
 class SimulatedWorker {
  public:
   SimulatedWorker(zmq::context_t& context, const std::string& endpoint, const KeyPair& client,
-                  const std::string& server, uint64_t slots)
-      : socket_(context, zmq::socket_type::dealer), slots_(slots) {
+                  const std::string& server, uint64_t slots, uint64_t ahead)
+      : socket_(context, zmq::socket_type::dealer), slots_(slots), ahead_(ahead) {
     socket_.set(zmq::sockopt::linger, 0);
     socket_.set(zmq::sockopt::sndhwm, 0);
     socket_.set(zmq::sockopt::rcvhwm, 0);
@@ -65,6 +68,8 @@ class SimulatedWorker {
         SayHello();
       } else if (const auto* assign = std::get_if<Assign>(&message)) {
         Answer(*assign);
+      } else if (std::holds_alternative<MasterHeartbeat>(message)) {
+        Send({session_, ++sent_}, WorkerHeartbeat{0, slots_ * ahead_, {}});
       }
     }
   }
@@ -76,7 +81,7 @@ class SimulatedWorker {
     hello.worker = id_;
     hello.host = "simulated";
     hello.slots = slots_;
-    hello.capacity = slots_ * 8193;
+    hello.capacity = slots_ * ahead_;
     Send({session_, 0}, std::move(hello));
   }
 
@@ -108,6 +113,7 @@ class SimulatedWorker {
 
   zmq::socket_t socket_;
   uint64_t slots_;
+  uint64_t ahead_;
   WorkerId id_{};
   SessionId session_ = 0;
   uint64_t sent_ = 0;
@@ -115,14 +121,14 @@ class SimulatedWorker {
 };
 
 [[noreturn]] void Simulate(unsigned count, const std::string& endpoint, const KeyPair& client,
-                           const std::string& server, uint64_t slots) {
+                           const std::string& server, uint64_t slots, uint64_t ahead) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   zmq::context_t context(1);
   context.set(zmq::ctxopt::max_sockets, static_cast<int>(count) + 16);
   std::deque<SimulatedWorker> workers;
   const int poll = epoll_create1(EPOLL_CLOEXEC);
   for (unsigned i = 0; i < count; ++i) {
-    SimulatedWorker& worker = workers.emplace_back(context, endpoint, client, server, slots);
+    SimulatedWorker& worker = workers.emplace_back(context, endpoint, client, server, slots, ahead);
     epoll_event event{EPOLLIN | EPOLLET, {.ptr = &worker}};
     epoll_ctl(poll, EPOLL_CTL_ADD, worker.fd(), &event);
     worker.Serve();
@@ -205,12 +211,21 @@ class BareMaster {
   Committed committed_;
 };
 
+// Of this process, whose workers are others.
+double CpuSeconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+         static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const uint64_t count = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 2'000'000;
   const auto workers = static_cast<unsigned>(argc > 2 ? std::atoi(argv[2]) : 4);
   const uint64_t slots = argc > 3 ? std::strtoull(argv[3], nullptr, 10) : 1;
+  const uint64_t ahead = argc > 5 ? std::strtoull(argv[5], nullptr, 10) : 8193;
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = limit.rlim_max;
@@ -230,7 +245,7 @@ int main(int argc, char** argv) {
     std::string endpoint(64, '\0');
     endpoint.resize(
         static_cast<size_t>(std::max<ssize_t>(read(address[0], endpoint.data(), 64), 0)));
-    Simulate(some, endpoint.c_str(), client, server.public_key, slots);
+    Simulate(some, endpoint.c_str(), client, server.public_key, slots, ahead);
   }
   close(address[0]);
   Transport transport(server, client.public_key);
@@ -243,18 +258,31 @@ int main(int argc, char** argv) {
   CoreOptions options;
   options.text.run = kRun;
   options.open = true;
-  options.lease = std::chrono::hours(1);
+  if (count > 0) options.lease = std::chrono::hours(1);
   options.expected_slots = workers * slots;
-  options.span_time = std::chrono::milliseconds(1);
+  options.span_time = std::chrono::microseconds(argc > 4 ? std::atoi(argv[4]) : 1000);
   BareMaster master(Core(options), std::move(transport));
   while (master.core().counts().workers < workers) master.Turn();
+  if (count == 0) {
+    const double before = CpuSeconds();
+    const auto until = Clock::now() + std::chrono::minutes(1);
+    while (Clock::now() < until) master.Turn();
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    std::printf("%u idle workers: %.4f of a CPU, %ld MB\n", workers, (CpuSeconds() - before) / 60,
+                usage.ru_maxrss / 1024);
+    std::fflush(stdout);
+    _exit(0);
+  }
   const auto begin = Clock::now();
+  const double cpu = CpuSeconds();
   master.core().OnAdded(count);
   while (master.core().counts().done < count) master.Turn();
   const double took = std::chrono::duration<double>(Clock::now() - begin).count();
-  std::printf("%llu tasks, %u workers: %.3f s, %.0f tasks/s\n",
-              static_cast<unsigned long long>(count), workers, took,
-              static_cast<double>(count) / took);
+  const auto tasks = static_cast<double>(count);
+  std::printf("%llu tasks, %u workers: %.3f s, %.0f tasks/s, %.2f us of CPU a task\n",
+              static_cast<unsigned long long>(count), workers, took, tasks / took,
+              (CpuSeconds() - cpu) / tasks * 1e6);
   std::fflush(stdout);
   // Their parent's end ends them.
   _exit(0);

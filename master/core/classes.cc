@@ -32,11 +32,11 @@ void Pace::Learn(std::chrono::microseconds wall, uint64_t count) {
 
 std::chrono::nanoseconds Pace::Most() const {
   const auto count = static_cast<ptrdiff_t>(std::min<uint64_t>(ended, last.size()));
-  if (count < 5) return {};
+  if (count < 5 || std::exchange(most_of, ended) == ended) return most;
   auto sorted = last;
-  const auto most = sorted.begin() + (count - 1) * 95 / 100;
-  std::nth_element(sorted.begin(), most, sorted.begin() + count);
-  return *most;
+  const auto at = sorted.begin() + (count - 1) * 95 / 100;
+  std::nth_element(sorted.begin(), at, sorted.begin() + count);
+  return most = *at;
 }
 
 double Pace::Error() const {

@@ -12,6 +12,9 @@ namespace {
 
 using std::chrono::nanoseconds;
 
+/// Where there are more, what takes a look at all of them waits so long for each.
+constexpr size_t kFewWorkers = 256;
+constexpr Time kForEachWorker = std::chrono::microseconds(1);
 constexpr nanoseconds kWorkAtHand = std::chrono::milliseconds(50);
 /// Less than that is not worth a message, even at the end of a run.
 constexpr nanoseconds kLeastWork = std::chrono::milliseconds(1);
@@ -58,6 +61,14 @@ uint64_t Dispatcher::Target(const Worker& worker, uint64_t total_slots) const {
   return std::min(slots + std::min(prefetch, share), most);
 }
 
+// What takes a look at all workers is done less often where there are thousands.
+bool Dispatcher::IsTimeForAll(Time& last) const {
+  const auto workers = run_.workers_.all().size();
+  if (workers > kFewWorkers && run_.now_ - last < workers * kForEachWorker) return false;
+  last = run_.now_;
+  return true;
+}
+
 void Dispatcher::Give() {
   std::vector<WorkerIndex> dirty;
   dirty.swap(run_.dirty_);
@@ -73,8 +84,8 @@ void Dispatcher::Give() {
     run_.all_dirty_ = true;
     return;
   }
-  const uint64_t total =
-      std::max({run_.workers_.live_slots(), run_.options_.expected_slots, uint64_t{1}});
+  if (IsTimeForAll(run_.slots_counted_)) run_.live_slots_ = run_.workers_.live_slots();
+  const uint64_t total = std::max({run_.live_slots_, run_.options_.expected_slots, uint64_t{1}});
   // Those with most idle slots first: at the tail the few that are left go where slots idle, and
   // what was asked back for one does not return to whom it was taken from.
   std::vector<std::pair<int64_t, WorkerIndex>> by_surplus;
@@ -327,6 +338,7 @@ void Dispatcher::Assign(Worker& worker, AttemptSpan tasks, struct Give& give) {
 
 void Dispatcher::Retract() {
   if (run_.idle_ == 0 || run_.drained_ || run_.finished_) return;
+  if (!IsTimeForAll(run_.retracted_)) return;
   uint64_t idle = 0;
   uint64_t coming = 0;
   uint64_t most = 0;
@@ -384,8 +396,18 @@ bool Dispatcher::SomebodyTakes(const Work& open, const std::vector<const Worker*
 
 // What waits there behind others would not end in its worker's time.
 void Dispatcher::RetractLate() {
+  // What takes longest, and whether nobody knows of some how long they take.
+  Time longest{};
+  bool unknown = false;
+  for (ClassId of = 0; of < run_.classes_.size(); ++of) {
+    const Time estimate = run_.Estimate(of);
+    unknown = unknown || estimate <= Time{};
+    longest = std::max(longest, std::min(estimate, run_.LongestOf(of).left / 10 * 9));
+  }
   for (Worker& worker : run_.workers_.all()) {
     if (!worker.here() || !worker.ends || Surplus(worker) == 0) continue;
+    const Time left = *worker.ends - run_.now_;
+    if (left >= longest && (!unknown || left >= worker.lives / 2)) continue;
     RetractFrom(worker, Surplus(worker), [&](const Work& open) {
       return !run_.IsInTime(worker, open.out()->of, run_.Estimate(open.out()->of), 1);
     });

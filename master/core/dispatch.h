@@ -26,6 +26,7 @@ class Dispatcher {
   std::string WhyNot(const Worker& worker, const Work* open, ClassId of);
 
  private:
+  bool IsTimeForAll(Time& last) const;
   uint64_t Surplus(const Worker& worker) const;
   uint64_t Target(const Worker& worker, uint64_t total_slots) const;
   void GiveTo(Worker& worker, uint64_t total_slots);

@@ -121,7 +121,9 @@ RunCore::Verdict RunCore::Judge(const Worker* worker, const TaskResult& result) 
   if (!Plausible(result.task, result.attempt)) return Verdict::kTooLate;
   if (IsAwaited({result.task, result.attempt})) return Verdict::kRepetition;
   const bool cancelled = result.outcome == Outcome::kCancelled;
-  if (beyond_.Contains(result.task) && !cancelled && !result.unstartable) return Verdict::kBeyond;
+  // Whatever else it ended as is tried again by whoever wants the row.
+  const bool ok = result.outcome == Outcome::kOk && !result.unstartable;
+  if (beyond_.Contains(result.task)) return ok ? Verdict::kBeyond : Verdict::kTooLate;
   if (tasks_.Done(result.task)) return Verdict::kTooLate;
   const Work* open = tasks_.Containing(result.task);
   const bool current = IsCurrent(worker, result, open);

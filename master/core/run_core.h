@@ -134,7 +134,7 @@ class RunCore final : public Tenant {
     kTooLate,
     /// Of what the journal is about to commit.
     kRepetition,
-    /// Of a row that is not wanted now (Recovered::beyond): it counts all the same.
+    /// The `ok` of a row that is not wanted now (Recovered::beyond): it counts all the same.
     kBeyond,
     /// It did not run, for no reason of its own.
     kNoChance,
@@ -325,6 +325,11 @@ class RunCore final : public Tenant {
   bool all_dirty_ = false;
   bool thorough_ = false;
   uint64_t next_attempt_ = 1;
+  /// The slots of workers that take tasks, and when that was counted; when it was last looked who
+  /// could give some back.
+  uint64_t live_slots_ = 0;
+  Time slots_counted_{};
+  Time retracted_{};
   Pace pace_;
   Tempo tempo_;
   /// When a task ended last.

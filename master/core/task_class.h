@@ -18,6 +18,9 @@ struct Pace {
   /// The last ones, and how many there were.
   std::array<std::chrono::nanoseconds, 64> last{};
   uint64_t ended = 0;
+  /// What Most said last, and of how many: it is asked of every worker.
+  mutable std::chrono::nanoseconds most{};
+  mutable uint64_t most_of = 0;
 
   /// So many took so long together.
   void Learn(std::chrono::microseconds wall, uint64_t count);

@@ -15,6 +15,8 @@ namespace {
 
 /// So many times the launch time-out.
 constexpr int kUnreached = 3;
+constexpr size_t kFew = 256;
+constexpr Time kLookEvery = std::chrono::milliseconds(100);
 
 Blame BlameOf(JobEnding ending) {
   if (Explains(ending)) return Blame::kNobody;
@@ -235,6 +237,7 @@ std::optional<std::string> Workforce::OnEnded(Time now, Member& member, const Wo
                                               RunObserver& observer) {
   const Life life = std::exchange(member.lives[job.allocation], {});
   member.lives.erase(job.allocation);
+  if (life.dismissed) --member.leaving;
   const bool lends = member.pool->traits().lends;
   const bool connected = core.HasSession(job.allocation) || life.connected;
   const bool explained = Explains(job.ending);
@@ -333,9 +336,10 @@ void Workforce::Steer(Time now, Employer& core) {
     if (std::exchange(member.closed, closed) != closed) core.OnPool(i, closed);
     if (core.draining()) continue;
     const Scale::Demand demand = DemandOf(i, core);
-    Scale::Supply supply = member.supply;
-    if (member.resized) supply.alive -= std::min(supply.alive, Leaving(member));
-    Scale::Step step = member.scale.Next(now, demand, supply);
+    const uint64_t gone = member.resized ? std::min(member.supply.alive, member.leaving) : 0;
+    member.supply.alive -= gone;
+    Scale::Step step = member.scale.Next(now, demand, member.supply);
+    member.supply.alive += gone;
     if (step.start > 0) Start(member, step.start);
     if (!step.withdraw.empty()) member.pool->Withdraw(std::move(step.withdraw));
     LetSomeGo(now, member, demand, core);
@@ -345,7 +349,10 @@ void Workforce::Steer(Time now, Employer& core) {
 // Of more than may be, those with least to do; and who has nothing to do for long, but not who
 // would be missed at once.
 void Workforce::LetSomeGo(Time now, Member& member, const Scale::Demand& demand, Employer& core) {
-  const uint64_t leaving = Leaving(member);
+  // Of thousands that takes a while: not at every turn.
+  if (member.looked && member.lives.size() > kFew && now - *member.looked < kLookEvery) return;
+  member.looked = now;
+  const uint64_t leaving = member.leaving;
   const uint64_t there = member.supply.alive + member.supply.starting;
   const uint64_t running = member.supply.alive - member.supply.pending.size() - member.unlisted;
   const uint64_t most = member.scale.bounds().max;
@@ -373,14 +380,10 @@ void Workforce::LetSomeGo(Time now, Member& member, const Scale::Demand& demand,
   }
 }
 
-uint64_t Workforce::Leaving(const Member& member) {
-  return static_cast<uint64_t>(std::count_if(member.lives.begin(), member.lives.end(),
-                                             [](const auto& l) { return l.second.dismissed; }));
-}
-
 void Workforce::LetGo(Member& member, const std::string& allocation, const std::string& reason,
                       Employer& core) {
-  member.lives[allocation].dismissed = true;
+  if (std::exchange(member.lives[allocation].dismissed, true)) return;
+  ++member.leaving;
   core.OnDismissed(allocation, reason);
 }
 

@@ -126,6 +126,9 @@ class Workforce {
     /// Jobs that were submitted and not told of yet.
     uint64_t unlisted = 0;
     std::map<std::string, Life> lives;
+    /// Of these, those whose workers were told to go; and when it was last looked who could be.
+    uint64_t leaving = 0;
+    std::optional<Time> looked;
     /// Of one that lends: for how many there was work when it was last told, and why no more will
     /// come, if so.
     uint64_t wanted = 0;
@@ -142,7 +145,6 @@ class Workforce {
   void Start(Member& member, unsigned workers);
   void Lend(Member& member, uint64_t workers);
   void LetSomeGo(Time now, Member& member, const Scale::Demand& demand, Employer& core);
-  static uint64_t Leaving(const Member& member);
   static void LetGo(Member& member, const std::string& allocation, const std::string& reason,
                     Employer& core);
   void LookForSilent(Time now, Member& member, const WorkerJob& job, Employer& core,

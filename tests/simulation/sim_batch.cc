@@ -269,12 +269,12 @@ void SimBatch::HappenToOne() {
   if (jobs_.empty() || !random_.Chance(world_.meddle)) return;
   Job& job = jobs_[random_.Below(jobs_.size())];
   if (job.ended()) return;
+  ++gone_;
   if (job.state == Job::State::kPending || random_.Chance(500)) {
     hooks_.say(fmt::format("somebody cancels {}", job.allocation));
     return Kill(job, JobEnding::kCancelled);
   }
   hooks_.say(fmt::format("{} is requeued", job.allocation));
-  ++gone_;
   SimWorker* worker = std::exchange(job.worker, nullptr);
   job.state = Job::State::kPending;
   job.starts = now_ + seconds(10) + random_.Within(world_.queue_wait);
