@@ -1,9 +1,9 @@
-// master_bench [N [WORKERS [SLOTS [SPAN_US [AHEAD]]]]]: how many tasks a second the master's core,
-// codec and socket take through, with simulated workers that answer at once and nothing kept: from
-// when all workers are there to the last result. SPAN_US: fresh tasks go in spans of about so long
-// [1000]; 0: each by itself. AHEAD: what a worker takes for each slot [8193]; with 1 every
-// message is about one task. With N 0 it waits a minute, and says what workers that have nothing to
-// do cost.
+// master_bench [N [WORKERS [SLOTS [SPAN_US [AHEAD [IDLE]]]]]]: how many tasks a second the master's
+// core, codec and socket take through, with simulated workers that answer at once and nothing kept:
+// from when all workers are there to the last result. SPAN_US: fresh tasks go in spans of about so
+// long [1000]; 0: each by itself. AHEAD: what a worker takes for each slot [8193]; with 1 every
+// message is about one task. IDLE: so many more workers that take no task. With N 0 it waits a
+// minute, and says what workers that have nothing to do cost.
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -121,14 +121,16 @@ class SimulatedWorker {
 };
 
 [[noreturn]] void Simulate(unsigned count, const std::string& endpoint, const KeyPair& client,
-                           const std::string& server, uint64_t slots, uint64_t ahead) {
+                           const std::string& server, uint64_t slots, uint64_t ahead,
+                           unsigned idle) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   zmq::context_t context(1);
   context.set(zmq::ctxopt::max_sockets, static_cast<int>(count) + 16);
   std::deque<SimulatedWorker> workers;
   const int poll = epoll_create1(EPOLL_CLOEXEC);
   for (unsigned i = 0; i < count; ++i) {
-    SimulatedWorker& worker = workers.emplace_back(context, endpoint, client, server, slots, ahead);
+    SimulatedWorker& worker =
+        workers.emplace_back(context, endpoint, client, server, slots, i < idle ? 0 : ahead);
     epoll_event event{EPOLLIN | EPOLLET, {.ptr = &worker}};
     epoll_ctl(poll, EPOLL_CTL_ADD, worker.fd(), &event);
     worker.Serve();
@@ -235,7 +237,8 @@ int main(int argc, char** argv) {
   // Workers are processes of their own; they are made before this one has threads.
   std::array<int, 2> address{};
   if (pipe(address.data()) != 0) return 1;
-  unsigned left = workers;
+  const auto idle = static_cast<unsigned>(argc > 6 ? std::atoi(argv[6]) : 0);
+  unsigned left = workers + idle;
   while (left > 0) {
     const unsigned some = std::min(left, kWorkersOfAProcess);
     left -= some;
@@ -245,13 +248,14 @@ int main(int argc, char** argv) {
     std::string endpoint(64, '\0');
     endpoint.resize(
         static_cast<size_t>(std::max<ssize_t>(read(address[0], endpoint.data(), 64), 0)));
-    Simulate(some, endpoint.c_str(), client, server.public_key, slots, ahead);
+    Simulate(some, endpoint.c_str(), client, server.public_key, slots, ahead,
+             left < idle ? idle - left : 0);
   }
   close(address[0]);
   Transport transport(server, client.public_key);
   std::string endpoint = transport.Bind(Transport::Reach::kLoopback, 0, {}).front();
   endpoint.resize(64, '\0');
-  for (left = workers; left > 0; left -= std::min(left, kWorkersOfAProcess)) {
+  for (left = workers + idle; left > 0; left -= std::min(left, kWorkersOfAProcess)) {
     if (write(address[1], endpoint.data(), endpoint.size()) != 64) return 1;
   }
 
@@ -262,15 +266,15 @@ int main(int argc, char** argv) {
   options.expected_slots = workers * slots;
   options.span_time = std::chrono::microseconds(argc > 4 ? std::atoi(argv[4]) : 1000);
   BareMaster master(Core(options), std::move(transport));
-  while (master.core().counts().workers < workers) master.Turn();
+  while (master.core().counts().workers < workers + idle) master.Turn();
   if (count == 0) {
     const double before = CpuSeconds();
     const auto until = Clock::now() + std::chrono::minutes(1);
     while (Clock::now() < until) master.Turn();
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
-    std::printf("%u idle workers: %.4f of a CPU, %ld MB\n", workers, (CpuSeconds() - before) / 60,
-                usage.ru_maxrss / 1024);
+    std::printf("%u idle workers: %.4f of a CPU, %ld MB\n", workers + idle,
+                (CpuSeconds() - before) / 60, usage.ru_maxrss / 1024);
     std::fflush(stdout);
     _exit(0);
   }
@@ -280,8 +284,8 @@ int main(int argc, char** argv) {
   while (master.core().counts().done < count) master.Turn();
   const double took = std::chrono::duration<double>(Clock::now() - begin).count();
   const auto tasks = static_cast<double>(count);
-  std::printf("%llu tasks, %u workers: %.3f s, %.0f tasks/s, %.2f us of CPU a task\n",
-              static_cast<unsigned long long>(count), workers, took, tasks / took,
+  std::printf("%llu tasks, %u workers and %u idle: %.3f s, %.0f tasks/s, %.2f us of CPU a task\n",
+              static_cast<unsigned long long>(count), workers, idle, took, tasks / took,
               (CpuSeconds() - cpu) / tasks * 1e6);
   std::fflush(stdout);
   // Their parent's end ends them.

@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/control.h"
 #include "cli/run_lookup.h"
+#include "cq/error.h"
 #include "master/run/master_job.h"
 #include "master/run/run_directory.h"
 
@@ -40,15 +41,28 @@ int CancelCommandLine(const CommandLine& line) {
   const std::string run = FindRun(Positional(values));
   if (MasterMayLive(run)) {
     const bool drain = values.count("drain") > 0;
-    fmt::print("{}: {}\n", run, AskMaster(run, drain ? RequestKind::kDrain : RequestKind::kStop));
-    return 0;
+    try {
+      fmt::print("{}: {}\n", run, AskMaster(run, drain ? RequestKind::kDrain : RequestKind::kStop));
+      return 0;
+    } catch (const Error&) {
+      // Of a job that nobody reaches its batch system is told; told to end, it ends its workers.
+      const auto job = drain ? std::nullopt : CancelMasterJob(run);
+      if (!job) throw;
+      fmt::print("{}: cancelled its master, {}\n", run, *job);
+      return 0;
+    }
   }
   const auto say = [](const std::string& text) {
     fmt::print("{}\n", text);
     std::fflush(stdout);
   };
   // First: it is not to begin while its workers' jobs are cancelled.
-  const auto master = CancelMasterJob(run);
+  std::optional<std::string> master;
+  try {
+    master = CancelMasterJob(run);
+  } catch (const Error& error) {
+    say(fmt::format("whether its master is a job that waits is not known: {}", error.what()));
+  }
   auto cancelled = CancelLeftJobs(run, say);
   if (master) cancelled.insert(cancelled.begin(), *master);
   if (cancelled.empty()) fmt::print("{}: nothing of it is left to cancel\n", run);

@@ -9,9 +9,17 @@
 
 namespace cq {
 
-/// Submits the master of a run as a job, by the words of a command line that ask for it
-/// (--master-job), and says how to follow it. The run in `directory`, if there is one already, goes
-/// on; else it is made. `observer`: of that. Returns the exit status. Throws UsageError.
+/// Whether this process is the master of a run as a job. First asked before it starts others, which
+/// are not.
+bool IsMasterJob();
+/// Before a start of the run in `directory`: throws UsageError if its master is a job that waits,
+/// or runs, and this is not it. As that job it waits until an earlier master is known to have
+/// ended.
+void RequireNoMasterJob(const std::string& directory);
+
+/// Prepares a run as a start would, by the words of a command line that ask for its master to be a
+/// job (--master-job), submits that, and says how to follow it. `observer`: of the first. Returns
+/// the exit status. Throws UsageError.
 int GoAsJob(const CommandLine& line, const boost::program_options::variables_map& values,
             RunOptions options, const std::string& directory, RunObserver& observer);
 

@@ -21,6 +21,7 @@
 #include "cli/run_options.h"
 #include "cq/error.h"
 #include "master/run/export.h"
+#include "master/run/master_job.h"
 #include "master/run/run_directory.h"
 #include "protocol/command.h"
 
@@ -144,6 +145,7 @@ RunSummary Go(const CommandLine& line, const po::variables_map& values, RunOptio
                                   : "");
   printer.set_notifier(notifier);
   if (IsToDetach()) printer.set_at_start([&] { Detach(directory + "/master.log"); });
+  options.elsewhere = IsMasterJob();
   RunSummary summary;
   try {
     summary = Run(options, printer);
@@ -153,6 +155,8 @@ RunSummary Go(const CommandLine& line, const po::variables_map& values, RunOptio
     if (printer.started()) notifier.OnEnd(summary);
     throw;
   }
+  // Whoever asks where its master is need not ask the batch system.
+  if (options.elsewhere && summary.status < 2) ForgetMasterJob(directory);
   SayEnd(printer, summary);
   notifier.OnEnd(summary);
   if (values.count("json") > 0) PrintJson(summary);
@@ -188,28 +192,40 @@ std::string ResultsSoFar(const std::string& directory, const RunOptions& options
                      kept);
 }
 
-int ShowWhatWouldRun(const std::string& directory, RunOptions options) {
-  options.run_dir = directory;
+void ShowWhatWouldRun(const std::string& directory, RunOptions options) {
   if (options.input.empty() || options.input == "-" || !std::filesystem::exists(options.input)) {
     options.input = directory + "/params.csv";
   }
   fmt::print("{}{}", DryRun(options), ResultsSoFar(directory, options));
-  return 0;
 }
 
 bool IsToBeJob(const po::variables_map& values) {
-  if (values.count("master-job") == 0) {
-    if (values.count("set-master") > 0) throw UsageError("--set-master is for --master-job");
-    return false;
-  }
+  const bool so = values.count("master-job") > 0;
+  if (!so && values.count("set-master") > 0) throw UsageError("--set-master is for --master-job");
+  if (!so) return false;
   if (values.count("detach") > 0) throw UsageError("--detach and --master-job: choose one");
-  return values.count("dry-run") == 0;
+  if (values.count("on") > 0) {
+    throw UsageError(
+        "--on and --master-job: a warm pool is reached from where it is: --detach leaves this "
+        "terminal");
+  }
+  return true;
 }
 
-int Submit(const CommandLine& line, const po::variables_map& values, RunOptions options,
-           const std::string& directory) {
+int Start(const CommandLine& line, const po::variables_map& values, RunOptions options,
+          const std::string& directory) {
+  RequireNoMasterJob(directory);
+  if (!IsToBeJob(values)) return Go(line, values, std::move(options)).status;
   ProgressPrinter printer(values.count("quiet") > 0);
   return GoAsJob(line, values, std::move(options), directory, printer);
+}
+
+int ShowMasterJob(const CommandLine& line, const po::variables_map& values,
+                  const RunOptions& options, const std::string& directory) {
+  if (IsToBeJob(values)) {
+    fmt::print("the master's job:\n{}", MasterScript(line, options, directory));
+  }
+  return 0;
 }
 
 int RunCommandLine(const CommandLine& line) {
@@ -224,24 +240,20 @@ int RunCommandLine(const CommandLine& line) {
   const bool exists = !options.fresh && IsRunDirectory(directory);
   if (!exists || HeldByMaster(directory)) {
     RequireRange(values, options);
-    if (IsToBeJob(values)) return Submit(line, values, std::move(options), directory);
-    if (!dry) return Go(line, values, std::move(options)).status;
+    if (!dry) return Start(line, values, std::move(options), directory);
     fmt::print("{}", DryRun(options));
-    if (values.count("master-job") > 0) {
-      fmt::print("the master's job:\n{}", MasterScript(line, options, directory));
-    }
-    return 0;
+    return ShowMasterJob(line, values, options, directory);
   }
   const CommandLine merged = WithRecorded(directory, line, RunOptionsDescription());
   po::variables_map all;
   ParseOptions(merged, kRun, all);
   options = TranslateRunOptions(merged, all);
   RequireRange(values, options);
-  if (dry) return ShowWhatWouldRun(directory, std::move(options));
   options.run_dir = directory;
-  if (IsToBeJob(values)) return Submit(line, values, std::move(options), directory);
   options.resume = true;
-  return Go(merged, all, std::move(options)).status;
+  if (!dry) return Start(merged, all, std::move(options), directory);
+  ShowWhatWouldRun(directory, options);
+  return ShowMasterJob(merged, all, options, directory);
 }
 
 int ResumeCommandLine(const CommandLine& line) {
@@ -264,12 +276,12 @@ int ResumeCommandLine(const CommandLine& line) {
   ParseOptions(merged, kResume, all);
   RunOptions options = TranslateRunOptions(merged, all);
   RequireRange(own, options);
-  if (own.count("dry-run") > 0) return ShowWhatWouldRun(directory, std::move(options));
   if (options.input == "-") options.input.clear();
   options.run_dir = directory;
-  if (IsToBeJob(own)) return Submit(given, own, std::move(options), directory);
   options.resume = true;
-  return Go(merged, all, std::move(options)).status;
+  if (own.count("dry-run") == 0) return Start(merged, all, std::move(options), directory);
+  ShowWhatWouldRun(directory, options);
+  return ShowMasterJob(merged, all, options, directory);
 }
 
 }  // namespace

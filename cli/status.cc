@@ -32,7 +32,10 @@ constexpr HelpPage kStatusHelp = {
     "make it faster, its pools, workers and longest rows. RUN is the run's directory; without it, "
     "the only *.cq\n"
     "here, or the newest.\n"
-    "Exit status: 0 finished, all ok; 1 finished with failures; 4 running; 5 interrupted.",
+    "Exit status: 0 finished, all ok; 1 finished with failures; 4 running, or its master waits as "
+    "a "
+    "job; 5\n"
+    "interrupted.",
     "cq status params.cq --watch"};
 
 /// What people are shown; --json has all.
@@ -41,6 +44,8 @@ constexpr size_t kWorkersShown = 20;
 constexpr size_t kRowsInJson = 100'000;
 constexpr size_t kWorkersInJson = 100'000;
 constexpr std::chrono::seconds kWatchEvery{2};
+/// That asks a batch system.
+constexpr std::chrono::seconds kWatchQueuedEvery{10};
 
 po::options_description StatusDescription() {
   po::options_description options("options", 100, 60);
@@ -101,7 +106,13 @@ Status StatusOf(const std::string& run, bool all) {
     if (rows.Int(0) == 0) ok = count;
   }
   const uint64_t tasks = definition.tasks();
-  const auto job = live || done == tasks ? std::nullopt : MasterJobOf(run);
+  std::optional<std::string> job;
+  std::string unknown;
+  try {
+    if (!live) job = MasterJobOf(run);
+  } catch (const Error& error) {
+    unknown = fmt::format("whether its master is a job that waits is not known: {}", error.what());
+  }
   Status status;
   status.code = live || job ? 4 : done < tasks ? 5 : ok < tasks ? 1 : 0;
   status.json = {{"run_dir", JsonOfBytes(run)},
@@ -113,6 +124,7 @@ Status StatusOf(const std::string& run, bool all) {
                  {"done", done},
                  {"outcomes", counts}};
   if (job) status.json["waits"] = {"its master is a job: " + *job};
+  if (!unknown.empty()) status.json["waits"] = {unknown};
   if (!live) return status;
   const OrderedJson waits = WaitingWorkers(journal);
   if (!waits.empty()) status.json["waits"] = waits;
@@ -131,6 +143,11 @@ void ShowPool(const OrderedJson& pool) {
   for (const auto& [reason, workers] : pool.at("pending").items()) {
     pending += workers.get<uint64_t>();
     reasons += fmt::format("{}{} {}", reasons.empty() ? "" : ", ", workers.get<uint64_t>(), reason);
+  }
+  if (most == 0) {
+    fmt::print("  pool {}: its workers are started {}\n", TextOf(pool.at("pool")),
+               TextOf(pool.at("scheduler")));
+    return;
   }
   const auto alive = pool.at("alive").get<uint64_t>();
   std::string text = fmt::format("pool {} ({}): {} of {}{} workers", TextOf(pool.at("pool")),
@@ -232,7 +249,8 @@ int StatusCommandLine(const CommandLine& line) {
     }
     std::fflush(stdout);
     if (!again) return status.code;
-    std::this_thread::sleep_for(kWatchEvery);
+    const bool queued = status.json.at("state") == "queued";
+    std::this_thread::sleep_for(queued ? kWatchQueuedEvery : kWatchEvery);
   }
 }
 

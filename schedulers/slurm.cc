@@ -213,6 +213,7 @@ std::string FilledSlurmTemplate(const WorkerLaunch& launch, unsigned workers) {
                                               : "slurm.tmpl";
   const std::string filled = FillTemplate(text, name, values, kKeys, user_set, "#SBATCH",
                                           launch.of_master ? "--set-master" : "--set");
+  if (launch.of_master) return filled;
   if (text.find("workers") == std::string_view::npos &&
       text.find("n_jobs") == std::string_view::npos) {
     throw UsageError(
@@ -519,9 +520,16 @@ class SlurmScheduler : public Scheduler {
     } catch (const Error&) {
       certain = false;
     }
-    const std::string refused = fmt::format("sbatch refused the workers: {}", said);
+    const std::string refused = fmt::format("sbatch refused the {}: {}",
+                                            launch_.of_master ? "master's job" : "workers", said);
     if (certain && IsTemporary(said)) throw TemporaryRefusal(refused);
     if (certain) throw Error(refused);
+    if (launch_.of_master) {
+      throw UncertainSubmission(fmt::format(
+          "sbatch {}: {}; if it has submitted the master's job all the same, that begins the run, "
+          "and 'cq cancel' cancels it",
+          done.status == 0 ? "printed no job id" : "failed", said));
+    }
     throw UncertainSubmission(
         fmt::format("sbatch {}: {}; if it has submitted workers all the same, they leave at once "
                     "when nobody wants them any more, and 'cq cancel' cancels them before",

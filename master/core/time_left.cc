@@ -84,8 +84,9 @@ bool RunCore::EndsAtWall(const Worker& worker, Work& open) {
   const LongestLife longest = LongestOf(open.out()->of);
   // Of its worker's time, as far as anybody knows: one that was not heard any more may have been
   // done with it, and its end is noticed when it is noticed.
-  const Time ran = std::min(worker.last_heard, *worker.ends) - open.out()->run->since;
+  Time ran = std::min(worker.last_heard, *worker.ends) - open.out()->run->since;
   // Each time it is tried where there is twice as much, until nobody has that.
+  ran = std::max(ran, longest.all / 32);
   const Time estimate = 2 * std::max(ran, open.past->estimate);
   const bool had_all = ran >= longest.all / 20 * 17 || open.past->estimate >= longest.all;
   const auto longer = had_all ? WithLongerLife(tasks_.ClassOf(open.task)) : std::nullopt;

@@ -296,7 +296,11 @@ std::optional<std::string> Workforce::Problem(Employer& core, bool interrupted) 
     }
     return text;
   }
+  const bool by_hand = std::any_of(members_.begin(), members_.end(), [](const Member& member) {
+    return member.pool->traits().by_hand;
+  });
   // One that has not connected yet may still be a better one.
+  if (by_hand) return std::nullopt;
   const std::string problem = core.CommonProblem();
   if (!problem.empty() && core.workers() >= jobs()) {
     return fmt::format("no worker can take a task: {}", problem);
@@ -458,8 +462,10 @@ void Workforce::Lend(Member& member, uint64_t workers) {
 }
 
 bool Workforce::outlives() const {
-  return std::all_of(members_.begin(), members_.end(),
-                     [](const Member& member) { return member.pool->traits().outlives_master; });
+  return std::all_of(members_.begin(), members_.end(), [](const Member& member) {
+    const SchedulerTraits& traits = member.pool->traits();
+    return traits.outlives_master || traits.by_hand;
+  });
 }
 
 void Workforce::PollSoon() {

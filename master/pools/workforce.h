@@ -50,6 +50,9 @@ class Workforce {
   /// `open`: work may come at any time, so that workers are kept up whatever there is to do.
   Workforce(const std::vector<PoolShare>& pools, bool open);
 
+  /// The run had workers before, under another master.
+  void OnEarlierMaster() { began_ = true; }
+
   /// What a pool has to say; handed to On.
   struct Word {
     size_t pool = 0;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ctime>
 #include <memory>
 #include <random>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "base/files.h"
 #include "base/json.h"
 #include "cq/error.h"
+#include "master/run/pool_plan.h"
 #include "schedulers/registry.h"
 #include "schedulers/scheduler.h"
 #include "schedulers/traits.h"
@@ -57,25 +59,38 @@ std::optional<Known> Read(const std::string& run_dir) {
   Known known;
   try {
     known.scheduler = file.at("scheduler").get<std::string>();
-    known.submission.job = file.at("job").get<std::string>();
     known.submission.token = file.at("token").get<std::string>();
+    known.submission.age = std::chrono::seconds(
+        std::max<int64_t>(time(nullptr) - file.at("submitted").get<int64_t>(), 0));
   } catch (const OrderedJson::exception& error) {
     throw Error(
         fmt::format("'{}' does not say which job the run's master is: {}", path, error.what()));
   }
   known.submission.workers = 1;
-  // Longer than any submission takes.
-  known.submission.age = std::chrono::hours(1);
   return known;
 }
 
-// Its job as it stands, of one that waits or runs.
+// Its job as it stands, of one that waits or runs, or may still come. By its token alone: ids are
+// used again.
 std::optional<WorkerJob> Look(const Left& scheduler, const Known& known) {
-  if (scheduler->Adopt(known.submission) != Scheduler::Adopted::kYes) return std::nullopt;
+  switch (scheduler->Adopt(known.submission)) {
+    case Scheduler::Adopted::kGone:
+      return std::nullopt;
+    case Scheduler::Adopted::kUnknown:
+      return WorkerJob{known.scheduler, WorkerJob::State::kPending, "it was just submitted"};
+    case Scheduler::Adopted::kYes:
+      break;
+  }
   for (WorkerJob& job : scheduler->Poll()) {
     if (!job.ended()) return std::move(job);
   }
   return std::nullopt;
+}
+
+void Remember(const MasterJob& job, const std::string& token) {
+  const OrderedJson file = {
+      {"scheduler", job.scheduler}, {"token", token}, {"submitted", time(nullptr)}};
+  ReplaceFile(job.run_dir + kFile, JsonText(file), 0600);
 }
 
 // Its workers' scheduler, if that has jobs that live by themselves.
@@ -83,7 +98,9 @@ std::string SchedulerOf(const RunOptions& options) {
   std::vector<std::string> names = {options.scheduler};
   for (const RunPool& pool : options.pools) names.push_back(pool.scheduler);
   const auto found = std::find_if(names.begin(), names.end(), [](const std::string& name) {
-    return !name.empty() && TraitsOf(name).outlives_master;
+    if (name.empty()) return false;
+    const SchedulerTraits traits = TraitsOf(name);
+    return traits.outlives_master && !traits.lends;
   });
   return found == names.end() ? "slurm" : *found;
 }
@@ -98,31 +115,43 @@ MasterJob PlanMasterJob(const RunOptions& options, std::string run_dir,
   job.command = std::move(command);
   job.set = options.master_values;
   // Workers that live where it does share what it has.
-  if (TraitsOf(options.scheduler).same_host && options.workers) {
-    job.cpus = std::max(1u, *options.workers * options.slots.value_or(1));
+  uint64_t cpus = 0;
+  for (const PoolOptions& plan : PlanPools(options)) {
+    const bool said = options.workers || options.slots || plan.named;
+    if (!said || !TraitsOf(plan.scheduler).same_host) continue;
+    cpus += plan.workers * std::max<uint64_t>(plan.slots, plan.capacity.cpus.value_or(0));
   }
+  job.cpus = static_cast<unsigned>(std::clamp<uint64_t>(cpus, 1, 100'000));
   return job;
 }
 
 std::string ScriptOf(const MasterJob& job) {
+  for (const char* ours : {"cq", "log_file", "workers"}) {
+    if (job.set.contains(ours)) {
+      throw UsageError(fmt::format("--set-master {}: that is not yours to say", ours));
+    }
+  }
   const Left scheduler(job.scheduler, LaunchOf(job));
   return scheduler->Script(1);
 }
 
+// Noted before it is submitted: whoever asks finds it by its token, whatever becomes of us.
 std::string SubmitMasterJob(const MasterJob& job) {
   std::random_device random;
   const std::string token = fmt::format("cq-{:08x}{:08x}", random(), random());
   const Left scheduler(job.scheduler, LaunchOf(job));
+  Remember(job, token);
   try {
-    const std::string id = scheduler->Submit(1, token);
-    const OrderedJson file = {{"scheduler", job.scheduler}, {"job", id}, {"token", token}};
-    ReplaceFile(job.run_dir + kFile, JsonText(file), 0600);
-    return fmt::format("{} {}", job.scheduler, id);
+    return fmt::format("{} {}", job.scheduler, scheduler->Submit(1, token));
   } catch (const UncertainSubmission&) {
-    scheduler->CancelSubmission(token);
+    throw;
+  } catch (const Error&) {
+    ForgetMasterJob(job.run_dir);
     throw;
   }
 }
+
+void ForgetMasterJob(const std::string& run_dir) { unlink((run_dir + kFile).c_str()); }
 
 std::optional<std::string> MasterJobOf(const std::string& run_dir) {
   const auto known = Read(run_dir);

@@ -9,6 +9,9 @@
 
 namespace cq {
 
+/// Set in the environment of a master that is a job.
+inline constexpr const char* kMasterJobVariable = "CQ_MASTER_JOB";
+
 /// A run's master as a job of a batch system, which goes on with the run when it starts.
 struct MasterJob {
   /// One whose jobs outlive whoever submits them (SchedulerTraits).
@@ -31,6 +34,8 @@ std::string SubmitMasterJob(const MasterJob& job);
 /// Of the run's last one that is in its scheduler's queue, or runs: which it is and how it stands,
 /// as "slurm 12_1 waits (Priority)"; none: there is none. Asks the scheduler. Throws Error.
 std::optional<std::string> MasterJobOf(const std::string& run_dir);
+/// It has done what there was to do.
+void ForgetMasterJob(const std::string& run_dir);
 /// Cancels it. Returns what it is called; none: there is none. Throws Error.
 std::optional<std::string> CancelMasterJob(const std::string& run_dir);
 

@@ -196,6 +196,11 @@ PoolOptions PlanPool(const RunOptions& options) {
                       "with --workers 0:N there are some while there is work",
                       options.scheduler));
     }
+    if (!pool.template_values.empty() || !pool.template_file.empty() || !pool.worker_init.empty()) {
+      throw UsageError(
+          "--set, --template and --worker-init are for workers that cq starts, and --workers 0 "
+          "starts none");
+    }
     pool.scheduler = kByHand;
   }
   return pool;

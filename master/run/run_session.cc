@@ -236,11 +236,12 @@ void RunSession::CancelLeft(bool all) {
 Transport::Reach RunSession::ReachOfPools() const {
   using Reach = Transport::Reach;
   // Somebody may start a worker elsewhere, by hand.
-  Reach reach = options_.interface.empty() ? Reach::kLoopback : Reach::kLoopbackFirst;
+  const bool here = options_.interface.empty() && !others_;
+  Reach reach = here ? Reach::kLoopback : Reach::kLoopbackFirst;
   for (const auto& pool : pools_) {
     if (pool->traits().same_host) continue;
-    const bool here = pool->ControllerAtLoopback() || reach == Reach::kLoopbackFirst;
-    reach = here ? Reach::kLoopbackFirst : Reach::kAll;
+    const bool first = pool->ControllerAtLoopback() || reach == Reach::kLoopbackFirst;
+    reach = first ? Reach::kLoopbackFirst : Reach::kAll;
   }
   return reach;
 }
@@ -356,6 +357,7 @@ Transport RunSession::Wire(Recovered& recovered, bool open, bool lends) {
   for (const auto& pool : pools_) pool->HoldOpen(directory_->workers_lock());
   if (journal_) TakeOver(recovered);
   workforce_ = std::make_unique<Workforce>(shares_, open);
+  if (epoch_ > 1) workforce_->OnEarlierMaster();
   return transport;
 }
 

@@ -67,6 +67,9 @@ WarmPoolEnd KeepWarmPool(const WarmPoolOptions& options, RunObserver& observer) 
   RequireWorkers(master);
   RequireNone(options.name);
   master.run_dir = PoolDirectory(options.name);
+  if (master.workers && *master.workers == 0) {
+    throw UsageError("--workers 0: a warm pool without workers has nothing to lend");
+  }
   if (master.workers_least) {
     throw UsageError("--workers MIN:MAX: a warm pool keeps the workers that it has: --workers N");
   }

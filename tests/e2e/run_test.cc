@@ -268,7 +268,10 @@ TEST_F(RunTest, BadOptionsAreToldBeforeAnythingStarts) {
   ExpectRefused(Run("a\n1\n", {"--chunk", "0"}, {"true"}), "--chunk");
   ExpectRefused(Run("a,b\n1,2\n", {"--wrokers", "2"}, {"echo"}), "did you mean '--workers'");
   ExpectRefused(Run("a,b\n1,2\n", {"-w", "none"}, {"echo"}), "--workers 'none'");
-  ExpectRefused(Run("a,b\n1,2\n", {"-w", "0"}, {"echo"}), "at least 1");
+  ExpectRefused(Run("a,b\n1,2\n", {"-w", "0", "--set", "x=1"}, {"echo"}),
+                "--workers 0 starts none");
+  ExpectRefused(Run("a,b\n1,2\n", {"--master-job", "--detach"}, {"echo"}), "choose one");
+  ExpectRefused(Run("a,b\n1,2\n", {"--set-master", "time=1"}, {"echo"}), "is for --master-job");
   ExpectRefused(Run("a,b\n1,2\n", {"-s", "pigeon"}, {"echo"}), "unknown scheduler 'pigeon'");
   ExpectRefused(Run("a,b\n1,2\n", {"-s", "slurm"}, {"echo"}), "--workers");
   ExpectRefused(Run("a,b\n1,2\n", {"--shell"}, {"echo", "x"}), "--shell takes one argument");
@@ -498,7 +501,7 @@ TEST_F(RunTest, DryRunShowsAndStartsNothing) {
 }
 
 TEST_F(RunTest, BoundsOfWorkersAreCheckedAndShown) {
-  for (const char* bad : {"2:", ":3", "1:2:3", "0", "0:0", "a", "-1:3"}) {
+  for (const char* bad : {"2:", ":3", "1:2:3", "0:0", "a", "-1:3"}) {
     const Ended ended = Run("a\n1\n", {"-w", bad}, {"true"});
     EXPECT_EQ(ended.status, 2) << bad;
     EXPECT_NE(ended.err.find("N, or MIN:MAX"), std::string::npos) << ended.err;
@@ -643,6 +646,30 @@ TEST_F(RunTest, WhereThePathIsTooLongForASocketLocalWorkersUseTcp) {
   std::filesystem::create_directories(directory_.File(deep));
   EXPECT_EQ(Run("a,b\n1,2\n", {"--run-dir", deep + "/run"}, {"echo", "{a}"}).status, 0);
   EXPECT_EQ(ReadConnectionFile(directory_.File(deep + "/run/connect.json")).local, "");
+}
+
+TEST_F(RunTest, WithoutWorkersOfItsOwnItWaitsForThoseThatOthersStart) {
+  WriteFile(directory_.File("in.csv"), "a\n1\n2\n3\n");
+  TestProcess run({CQ_PROGRAM, "run", "in.csv", "-w", "0", "--task-cpus", "2", "--", "echo", "{a}"},
+                  directory_.path());
+  ASSERT_TRUE(Eventually([&] { return run.Err().find("worker --connect") != std::string::npos; }))
+      << run.Err();
+  const auto work = [&](const char* cpus) {
+    return TestProcess({"taskset", "-c", cpus, CQ_PROGRAM, "worker", "--connect",
+                        "in.cq/connect.json", "--slots", "2"},
+                       directory_.path());
+  };
+  // One that is too small ends nothing: another may come.
+  TestProcess small = work("0");
+  ASSERT_TRUE(Eventually([&] { return run.Err().find("worker 1 on") != std::string::npos; }))
+      << run.Err();
+  EXPECT_EQ(Cq({"scale", "in.cq", "-w", "2"}, directory_.path()).status, 3);
+  TestProcess large = work("0-1");
+  const Ended ended = run.Wait();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("cq_worker"), Words(3, "2"));
+  EXPECT_EQ(large.Wait().status, 0);
+  EXPECT_EQ(small.Wait().status, 0);
 }
 
 TEST_F(RunTest, AFullDiskEndsTheRunAndSaysSo) {

@@ -570,16 +570,30 @@ TEST_F(SlurmTest, AMasterThatWaitsInTheQueueIsKnownAndCancelled) {
   EXPECT_TRUE(Eventually([&] {
     return cq({"status", "in.cq"}).out.find("waits (Resources)") != std::string::npos;
   })) << cq({"status", "in.cq"}).out;
-  const Ended second = cq({"resume", "in.cq", "--master-job"});
-  EXPECT_EQ(second.status, 2);
-  EXPECT_NE(second.err.find("is a job already"), std::string::npos) << second.err;
+  // Nobody goes on with the run, or puts another in its place, until that is clear.
+  for (const Words& again : {Words{"resume", "in.cq", "--master-job"}, Words{"resume", "in.cq"},
+                             Words{"run", "in.csv", "--fresh", "--", "true"}}) {
+    const Ended second = cq(again);
+    EXPECT_EQ(second.status, 2);
+    EXPECT_NE(second.err.find("is a job already"), std::string::npos) << second.err;
+  }
   const Ended cancelled = cq({"cancel", "in.cq"});
   EXPECT_NE(cancelled.out.find("cancelled slurm "), std::string::npos) << cancelled.out;
   EXPECT_EQ(cq({"wait", "in.cq"}).status, 3);
   EXPECT_EQ(cq({"status", "in.cq"}).status, 5);
-  // The run is as it was made, for any master.
+  // The run is as it was made, for any master; and no other command's, though its job says none.
   Shell("scancel " + job);
+  const Ended other =
+      cq({"run", "in.csv", "-s", "slurm", "-w", "1", "--master-job", "--", "echo", "other"});
+  EXPECT_EQ(other.status, 2);
+  EXPECT_NE(other.err.find("is another one"), std::string::npos) << other.err;
   EXPECT_EQ(cq({"resume", "in.cq"}).status, 0);
+  // What a resume changes happens once, before the job.
+  EXPECT_EQ(cq({"resume", "in.cq", "--rerun", "--master-job"}).status, 0);
+  EXPECT_NE(cq({"status", "in.cq"}).status, 0);
+  EXPECT_EQ(cq({"wait", "in.cq"}).status, 0);
+  EXPECT_EQ(Column("cq_status"), Words(40, "ok"));
+  EXPECT_FALSE(std::filesystem::exists(directory_.File("in.cq/master-job.json")));
 }
 
 }  // namespace
