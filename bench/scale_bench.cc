@@ -600,9 +600,9 @@ void Cluster::Report() const {
       options_.tasks, options_.mean, options_.nodes, options_.slots, options_.trace,
       options_.cost_us, options_.failures, took, bound, took / bound, work_ / allocated_,
       batch_.submissions, batch_.submitted, failed_nodes_, lost_ / work_, tasks / took,
-      core_seconds_ / tasks * 1e6, turns_, core_seconds_ / took, (core_seconds_ + busy_seconds_) / took,
-      static_cast<double>(in_) / tasks, static_cast<double>(out_) / tasks,
-      static_cast<double>(usage.ru_maxrss) / 1024);
+      core_seconds_ / tasks * 1e6, turns_, core_seconds_ / took,
+      (core_seconds_ + busy_seconds_) / took, static_cast<double>(in_) / tasks,
+      static_cast<double>(out_) / tasks, static_cast<double>(usage.ru_maxrss) / 1024);
 }
 
 }  // namespace

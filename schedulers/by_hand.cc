@@ -20,6 +20,9 @@ class ByHand : public Scheduler {
 
 }  // namespace
 
-std::unique_ptr<Scheduler> MakeByHand(WorkerLaunch) { return std::make_unique<ByHand>(); }
+// As the others are made. NOLINTNEXTLINE(performance-unnecessary-value-param)
+std::unique_ptr<Scheduler> MakeByHand(WorkerLaunch /*launch*/) {
+  return std::make_unique<ByHand>();
+}
 
 }  // namespace cq

@@ -1,6 +1,7 @@
 #include "master/run/master_job.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,6 +22,14 @@ namespace cq {
 namespace {
 
 constexpr const char* kFile = "/master-job.json";
+/// Longer than any submission takes.
+constexpr std::chrono::hours kLong{1};
+
+std::chrono::seconds AgeOf(const std::string& path) {
+  struct stat status {};
+  if (stat(path.c_str(), &status) != 0) return kLong;
+  return std::chrono::seconds(std::max<int64_t>(time(nullptr) - status.st_mtime, 0));
+}
 
 WorkerLaunch LaunchOf(const MasterJob& job) {
   WorkerLaunch launch;
@@ -60,8 +69,8 @@ std::optional<Known> Read(const std::string& run_dir) {
   try {
     known.scheduler = file.at("scheduler").get<std::string>();
     known.submission.token = file.at("token").get<std::string>();
-    known.submission.age = std::chrono::seconds(
-        std::max<int64_t>(time(nullptr) - file.at("submitted").get<int64_t>(), 0));
+    // One that is known to have come does not come later.
+    known.submission.age = file.at("submitted").get<bool>() ? kLong : AgeOf(path);
   } catch (const OrderedJson::exception& error) {
     throw Error(
         fmt::format("'{}' does not say which job the run's master is: {}", path, error.what()));
@@ -87,9 +96,10 @@ std::optional<WorkerJob> Look(const Left& scheduler, const Known& known) {
   return std::nullopt;
 }
 
-void Remember(const MasterJob& job, const std::string& token) {
+// `submitted`: its scheduler has said so.
+void Remember(const MasterJob& job, const std::string& token, bool submitted) {
   const OrderedJson file = {
-      {"scheduler", job.scheduler}, {"token", token}, {"submitted", time(nullptr)}};
+      {"scheduler", job.scheduler}, {"token", token}, {"submitted", submitted}};
   ReplaceFile(job.run_dir + kFile, JsonText(file), 0600);
 }
 
@@ -140,15 +150,18 @@ std::string SubmitMasterJob(const MasterJob& job) {
   std::random_device random;
   const std::string token = fmt::format("cq-{:08x}{:08x}", random(), random());
   const Left scheduler(job.scheduler, LaunchOf(job));
-  Remember(job, token);
+  Remember(job, token, false);
+  std::string id;
   try {
-    return fmt::format("{} {}", job.scheduler, scheduler->Submit(1, token));
+    id = scheduler->Submit(1, token);
   } catch (const UncertainSubmission&) {
     throw;
   } catch (const Error&) {
     ForgetMasterJob(job.run_dir);
     throw;
   }
+  Remember(job, token, true);
+  return fmt::format("{} {}", job.scheduler, id);
 }
 
 void ForgetMasterJob(const std::string& run_dir) { unlink((run_dir + kFile).c_str()); }
@@ -175,6 +188,7 @@ std::optional<std::string> CancelMasterJob(const std::string& run_dir) {
   const auto job = Look(scheduler, *known);
   if (!job) return std::nullopt;
   scheduler->CancelAll();
+  ForgetMasterJob(run_dir);
   return job->allocation;
 }
 
