@@ -145,7 +145,7 @@ RunSummary Go(const CommandLine& line, const po::variables_map& values, RunOptio
                                   : "");
   printer.set_notifier(notifier);
   if (IsToDetach()) printer.set_at_start([&] { Detach(directory + "/master.log"); });
-  options.elsewhere = IsMasterJob();
+  options.asked_from_elsewhere = IsMasterJob();
   RunSummary summary;
   try {
     summary = Run(options, printer);
@@ -156,7 +156,7 @@ RunSummary Go(const CommandLine& line, const po::variables_map& values, RunOptio
     throw;
   }
   // Whoever asks where its master is need not ask the batch system.
-  if (options.elsewhere && summary.status < 2) ForgetMasterJob(directory);
+  if (options.asked_from_elsewhere && summary.status < 2) ForgetMasterJob(directory);
   SayEnd(printer, summary);
   notifier.OnEnd(summary);
   if (values.count("json") > 0) PrintJson(summary);

@@ -32,10 +32,9 @@ constexpr HelpPage kStatusHelp = {
     "make it faster, its pools, workers and longest rows. RUN is the run's directory; without it, "
     "the only *.cq\n"
     "here, or the newest.\n"
-    "Exit status: 0 finished, all ok; 1 finished with failures; 4 running, or its master waits as "
-    "a "
-    "job; 5\n"
-    "interrupted.",
+    "Exit status: 0 finished, all ok; 1 finished with failures; 4 running, or queued (its master "
+    "is a job that\n"
+    "waits); 5 interrupted.",
     "cq status params.cq --watch"};
 
 /// What people are shown; --json has all.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cq/error.h"
+#include "schedulers/lending_terms.h"
 #include "schedulers/worker_job.h"
 
 namespace cq {
@@ -39,22 +40,6 @@ struct WorkerLaunch {
   std::string template_name;
   /// Template values: `--set`.
   std::map<std::string, std::string> set;
-};
-
-/// How a scheduler that lends stands to us (SchedulerTraits).
-struct LendingTerms {
-  /// Workers whose allocations begin so are its loans; of them it wants back all but so many; none:
-  /// it wants none back.
-  std::string allocations;
-  std::optional<uint64_t> limit;
-  /// None of those on these machines, which are of no use to others.
-  std::vector<std::string> spared;
-  /// It could lend this many now.
-  uint64_t slots = 0;
-  /// What is being waited for, if anything is.
-  std::string waits;
-  /// No more will come, for this reason; empty: they may.
-  std::string over;
 };
 
 /// A submission that an earlier master made, or was about to make.

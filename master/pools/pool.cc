@@ -407,13 +407,7 @@ std::optional<unsigned> Pool::Report() {
     changed_ = std::chrono::steady_clock::now();
     polls_unchanged_ = 0;
   }
-  LendingTerms terms = scheduler_->Terms();
-  states.allocations = std::move(terms.allocations);
-  states.limit = terms.limit;
-  states.spared = std::move(terms.spared);
-  states.slots = terms.slots;
-  states.waits = std::move(terms.waits);
-  states.over = std::move(terms.over);
+  states.terms = scheduler_->Terms();
   const auto alive = std::count_if(states.jobs.begin(), states.jobs.end(),
                                    [](const WorkerJob& job) { return !job.ended(); });
   callbacks_.event(std::move(states));

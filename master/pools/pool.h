@@ -73,7 +73,8 @@ bool CancelAllocation(OpenAllocation left, const std::string& run_dir,
                       const std::function<void(const std::string&)>& say);
 
 /// The carrier of one pool of workers: asks the scheduler, on a thread of its own since schedulers
-/// take their time, and reports. The only place of the master that knows schedulers.
+/// take their time, and reports. With a run's own job (master/run/master_job.h)
+/// the only place of the master that knows schedulers.
 class Pool final : public WorkerSource {
  public:
   /// Throws UsageError for a launch that cannot work. Starts nothing.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "master/core/records.h"
+#include "schedulers/lending_terms.h"
 #include "schedulers/traits.h"
 #include "schedulers/worker_job.h"
 
@@ -22,13 +23,7 @@ struct JobStates {
   std::vector<WorkerJob> jobs;
   /// The end of the log of each that has ended, by its allocation.
   std::map<std::string, std::string> last_words;
-  // As LendingTerms.
-  std::string allocations;
-  std::optional<uint64_t> limit;
-  std::vector<std::string> spared;
-  uint64_t slots = 0;
-  std::string waits;
-  std::string over;
+  LendingTerms terms;
 };
 /// The answer to Start: of the workers that were wanted, so many are on their way; the others were
 /// adopted and live, or could not be submitted.

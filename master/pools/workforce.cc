@@ -124,13 +124,14 @@ std::optional<std::string> Workforce::OnStates(Time now, Member& member, const J
   member.supply.pending.clear();
   member.reasons.clear();
   member.unlisted = 0;
-  pending_reason_ = states.waits;
-  member.over = states.over;
-  member.lends = states.slots;
-  if (!states.over.empty()) last_death_ = states.over;
-  if (!states.allocations.empty()) {
-    core.OnLimit(states.allocations, states.limit.value_or(std::numeric_limits<uint64_t>::max()),
-                 states.spared);
+  pending_reason_ = states.terms.waits;
+  member.over = states.terms.over;
+  member.lends = states.terms.slots;
+  if (!states.terms.over.empty()) last_death_ = states.terms.over;
+  if (!states.terms.allocations.empty()) {
+    core.OnLimit(states.terms.allocations,
+                 states.terms.limit.value_or(std::numeric_limits<uint64_t>::max()),
+                 states.terms.spared);
   }
   for (const WorkerJob& job : states.jobs) {
     if (job.ended()) continue;
@@ -153,7 +154,7 @@ std::optional<std::string> Workforce::OnStates(Time now, Member& member, const J
     if (job.reason != "None") pending_reason_ = job.reason;
   }
   if (!over) LookForHopeless(now, member, states.jobs, observer);
-  if (!over) TellOfWaiting(now, member, states.waits, observer);
+  if (!over) TellOfWaiting(now, member, states.terms.waits, observer);
   for (const WorkerJob& job : states.jobs) {
     if (!job.ended() || over) continue;
     const std::string& last_words = states.last_words.at(job.allocation);

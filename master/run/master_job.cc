@@ -79,19 +79,26 @@ std::optional<Known> Read(const std::string& run_dir) {
   return known;
 }
 
-// Its job as it stands, of one that waits or runs, or may still come. By its token alone: ids are
-// used again.
-std::optional<WorkerJob> Look(const Left& scheduler, const Known& known) {
-  switch (scheduler->Adopt(known.submission)) {
+// What `then` says of the run's job, if that waits, runs, or may still come. By its token alone:
+// ids are used again.
+template <class F>
+std::optional<std::string> OfJob(const std::string& run_dir, const F& then) {
+  const auto known = Read(run_dir);
+  if (!known) return std::nullopt;
+  MasterJob of;
+  of.run_dir = run_dir;
+  const Left scheduler(known->scheduler, LaunchOf(of));
+  switch (scheduler->Adopt(known->submission)) {
     case Scheduler::Adopted::kGone:
       return std::nullopt;
     case Scheduler::Adopted::kUnknown:
-      return WorkerJob{known.scheduler, WorkerJob::State::kPending, "it was just submitted"};
+      return then(scheduler,
+                  WorkerJob{known->scheduler, WorkerJob::State::kPending, "it was just submitted"});
     case Scheduler::Adopted::kYes:
       break;
   }
-  for (WorkerJob& job : scheduler->Poll()) {
-    if (!job.ended()) return std::move(job);
+  for (const WorkerJob& job : scheduler->Poll()) {
+    if (!job.ended()) return then(scheduler, job);
   }
   return std::nullopt;
 }
@@ -167,29 +174,19 @@ std::string SubmitMasterJob(const MasterJob& job) {
 void ForgetMasterJob(const std::string& run_dir) { unlink((run_dir + kFile).c_str()); }
 
 std::optional<std::string> MasterJobOf(const std::string& run_dir) {
-  const auto known = Read(run_dir);
-  if (!known) return std::nullopt;
-  MasterJob of;
-  of.run_dir = run_dir;
-  const Left scheduler(known->scheduler, LaunchOf(of));
-  const auto job = Look(scheduler, *known);
-  if (!job) return std::nullopt;
-  if (!job->waits()) return job->allocation + " runs";
-  return fmt::format("{} waits{}", job->allocation,
-                     job->reason.empty() ? "" : fmt::format(" ({})", job->reason));
+  return OfJob(run_dir, [](const Left&, const WorkerJob& job) {
+    if (!job.waits()) return job.allocation + " runs";
+    const std::string why = job.reason.empty() ? "" : fmt::format(" ({})", job.reason);
+    return fmt::format("{} waits{}", job.allocation, why);
+  });
 }
 
 std::optional<std::string> CancelMasterJob(const std::string& run_dir) {
-  const auto known = Read(run_dir);
-  if (!known) return std::nullopt;
-  MasterJob of;
-  of.run_dir = run_dir;
-  const Left scheduler(known->scheduler, LaunchOf(of));
-  const auto job = Look(scheduler, *known);
-  if (!job) return std::nullopt;
-  scheduler->CancelAll();
-  ForgetMasterJob(run_dir);
-  return job->allocation;
+  return OfJob(run_dir, [&](const Left& scheduler, const WorkerJob& job) {
+    scheduler->CancelAll();
+    ForgetMasterJob(run_dir);
+    return job.allocation;
+  });
 }
 
 }  // namespace cq

@@ -53,7 +53,6 @@ class RowsRun {
   RunSummary Run() {
     CheckOutputOf(options_);
     const std::string cwd = TasksDirectory(options_);
-    if (options_.elsewhere) session_.ExpectOthers();
     session_.Exists() ? Resume(cwd) : Begin(cwd);
     if (options_.prepare_only) {
       session_.directory().Keep();

@@ -236,7 +236,7 @@ void RunSession::CancelLeft(bool all) {
 Transport::Reach RunSession::ReachOfPools() const {
   using Reach = Transport::Reach;
   // Somebody may start a worker elsewhere, by hand.
-  const bool here = options_.interface.empty() && !others_;
+  const bool here = options_.interface.empty() && !options_.asked_from_elsewhere;
   Reach reach = here ? Reach::kLoopback : Reach::kLoopbackFirst;
   for (const auto& pool : pools_) {
     if (pool->traits().same_host) continue;

@@ -31,8 +31,6 @@ class RunSession {
   /// Makes room for the descriptors of the workers. `plans`, of which there is at least one, say
   /// where the run directory is. Throws UsageError for what cannot work; starts nothing.
   RunSession(const CommonOptions& options, std::vector<PoolOptions> plans, RunObserver& observer);
-  /// It is spoken to from other machines, wherever its workers are.
-  void ExpectOthers() { others_ = true; }
 
   /// Whether there is a run to go on with.
   bool Exists() const { return IsRunDirectory(run_dir_) && !options_.fresh; }
@@ -104,7 +102,6 @@ class RunSession {
   RunObserver& observer_;
   const std::vector<PoolOptions> plans_;
   const std::string run_dir_;
-  bool others_ = false;
   std::vector<std::unique_ptr<Pool>> pools_;
   std::vector<PoolShare> shares_;
   RunDefinition definition_;

@@ -70,8 +70,7 @@ void SimBatch::Open(Callbacks callbacks) {
   enough_at_ = now_;
   taken_back_ = gone_ = 0;
   for (Job& job : jobs_) {
-    job.told = false;
-    job.old = job.ended();
+    job.news = job.ended() ? Job::News::kOld : Job::News::kNews;
   }
   PollForEver(master_);
 }
@@ -187,8 +186,9 @@ uint64_t SimBatch::Report() {
                      std::chrono::duration_cast<seconds>(world_.life)};
       }
     } else {
-      if (std::exchange(job.told, true)) continue;
-      told.state = job.old ? WorkerJob::State::kOver : WorkerJob::State::kEnded;
+      const auto news = std::exchange(job.news, Job::News::kTold);
+      if (news == Job::News::kTold) continue;
+      told.state = news == Job::News::kOld ? WorkerJob::State::kOver : WorkerJob::State::kEnded;
       told.ending = job.ending;
       told.reason = "its job ended";
       states.last_words[job.allocation] = "";

@@ -61,9 +61,9 @@ class SimBatch final : public WorkerSource {
     JobEnding ending = JobEnding::kItself;
     /// When the batch system says that it has ended.
     Time known{};
-    /// It had ended before the present master began; and that was told that.
-    bool old = false;
-    bool told = false;
+    /// What the present master is told of its end: that it ended before that master began, or as
+    /// news; once.
+    enum class News { kOld, kNews, kTold } news = News::kNews;
     SimWorker* worker = nullptr;
     bool ended() const { return state == State::kEnded; }
   };

@@ -9,6 +9,15 @@ namespace cq::sim {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
+namespace {
+
+// In so many of 1000 worlds some of it, at most so much.
+uint64_t Some(Random& random, uint64_t chance, uint64_t most) {
+  return random.Chance(chance) ? random.Below(most + 1) : 0;
+}
+
+}  // namespace
+
 World Draw(uint64_t seed) {
   Random random(seed);
   World world;
@@ -22,9 +31,7 @@ World Draw(uint64_t seed) {
   world.retries = static_cast<uint32_t>(random.Below(3));
   world.scheduled = random.Chance(600);
   world.fence = random.Chance(200);
-  const auto some = [&](uint64_t chance, uint64_t most) {
-    return random.Chance(chance) ? random.Below(most + 1) : 0;
-  };
+  const auto some = [&](uint64_t chance, uint64_t most) { return Some(random, chance, most); };
   world.drop = some(400, 100);
   world.repeat = some(300, 100);
   world.delay = some(300, 200);
@@ -135,9 +142,7 @@ World DrawScaled(uint64_t seed) {
   world.workers = 1 + random.Below(6);
   world.least = random.Chance(500) ? world.workers : random.Below(world.workers + 1);
   world.remembered += kExplainWithin;
-  const auto some = [&](uint64_t chance, uint64_t most) {
-    return random.Chance(chance) ? random.Below(most + 1) : 0;
-  };
+  const auto some = [&](uint64_t chance, uint64_t most) { return Some(random, chance, most); };
   world.refuse = some(400, 500);
   world.uncertain = some(200, 300);
   world.dead_launch = some(300, 300);

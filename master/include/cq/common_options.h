@@ -50,6 +50,8 @@ struct CommonOptions {
   /// machine; empty: 20000-29999, and all.
   std::string ports;
   std::string interface;
+  /// Those who ask how it goes are on other machines, wherever its workers are.
+  bool asked_from_elsewhere = false;
   /// Shell text that must succeed on a worker before its first task.
   std::string worker_check;
   /// A worker that is silent for so long is lost.

@@ -84,8 +84,6 @@ struct RunOptions : CommonOptions {
   /// Makes the run, or looks at the one that exists as a resume does, and starts nothing: a resume
   /// goes on with it.
   bool prepare_only = false;
-  /// Those who ask how it goes are on other machines, wherever its workers are.
-  bool elsewhere = false;
   /// For the job that does so, as --set-master of `cq run`.
   std::map<std::string, std::string> master_values;
   /// More pools; the fields above are of the one named "default", which there is if `workers` is

@@ -453,9 +453,9 @@ TEST_F(WorkforceTest, AnEndOfTheRunAsksForNoWord) {
 TEST_F(WorkforceTest, LimitsAndWaitingAreThoseOfASchedulerThatLends) {
   Make("local", 1);
   JobStates states;
-  states.allocations = "pool p ";
-  states.limit = 2;
-  states.waits = "no slot free";
+  states.terms.allocations = "pool p ";
+  states.terms.limit = 2;
+  states.terms.waits = "no slot free";
   Say(states);
   EXPECT_EQ(core_.Told(), std::vector<std::string>{"pool p 2"});
   EXPECT_EQ(workforce_->pending_reason(), "no slot free");
