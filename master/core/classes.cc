@@ -20,58 +20,7 @@ constexpr int64_t kPatienceInMeans = 10;
 
 }  // namespace
 
-void Pace::Learn(std::chrono::microseconds wall, uint64_t count) {
-  const auto each = wall / static_cast<int64_t>(count);
-  tasks = std::min<uint64_t>(tasks + count, 1000);
-  const double weight =
-      static_cast<double>(std::min<uint64_t>(count, 1000)) / static_cast<double>(tasks);
-  const auto off = std::max<std::chrono::nanoseconds>(each, std::chrono::microseconds(1)) - mean;
-  mean += std::chrono::duration_cast<std::chrono::nanoseconds>(off * weight);
-  last[ended++ % last.size()] = each;
-}
-
-std::chrono::nanoseconds Pace::Most() const {
-  const auto count = static_cast<ptrdiff_t>(std::min<uint64_t>(ended, last.size()));
-  if (count < 5 || std::exchange(most_of, ended) == ended) return most;
-  auto sorted = last;
-  const auto at = sorted.begin() + (count - 1) * 95 / 100;
-  std::nth_element(sorted.begin(), at, sorted.begin() + count);
-  return most = *at;
-}
-
-double Pace::Error() const {
-  const auto count = std::min<uint64_t>(ended, last.size());
-  if (count < 2) return 0;
-  const auto n = static_cast<double>(count);
-  double sum = 0;
-  double squares = 0;
-  for (uint64_t i = 0; i < count; ++i) {
-    const double seconds = std::chrono::duration<double>(last[i]).count();
-    sum += seconds;
-    squares += seconds * seconds;
-  }
-  return std::sqrt(std::max(squares - sum * sum / n, 0.0) / (n - 1) / n);
-}
-
-void RunCore::OpenClasses(std::vector<TaskRequest> requests) {
-  for (TaskRequest& request : requests) classes_.push_back({std::move(request), {}, {}, {}, 0});
-  longest_.resize(options_.pools.size());
-  closed_pools_.resize(options_.pools.size());
-  FindHomes();
-}
-
-void RunCore::FindHomes() {
-  for (TaskClass& one : classes_) {
-    one.homes = HomesOf(one.request, options_.pools, closed_pools_);
-    // Whoever is still there, or may still come, is all that there is.
-    if (one.homes.empty()) one.homes = HomesOf(one.request, options_.pools);
-  }
-}
-
-void RunCore::OnPool(size_t pool, bool closed) {
-  closed_pools_[pool] = closed;
-  FindHomes();
-}
+void RunCore::OnPool(size_t pool, bool closed) { classes_.SetClosed(pool, closed); }
 
 // In a session that begins: of which pool it is, and how many tasks it runs at a time.
 void RunCore::Admit(Worker& worker) {
@@ -94,7 +43,7 @@ void RunCore::Admit(Worker& worker) {
   };
   const bool cpus = learn(known.cpus, worker.has.cpus);
   const bool memory = learn(known.memory_bytes, worker.has.memory_bytes);
-  if (cpus || memory) FindHomes();
+  if (cpus || memory) classes_.FindHomes();
   for (const auto& [name, count] : known.needs) {
     const auto has = worker.has.needs.find(name);
     const uint64_t there = has == worker.has.needs.end() ? 0 : has->second;
@@ -132,7 +81,7 @@ bool RunCore::Suits(const Worker& worker, ClassId of) const {
          worker.has.Holds(request);
 }
 
-RunCore::Room RunCore::RoomFor(const Worker& worker, ClassId of) const {
+Room RunCore::RoomFor(const Worker& worker, ClassId of) const {
   if (worker.ends && !HasTimeFor(worker, of)) return Room::kNone;
   if (!tasks_.several()) return Room::kNow;
   const Lane& l = lane(worker);
@@ -207,7 +156,7 @@ std::string RunCore::NobodySuits() const {
     // Of a pool that nobody is here of, somebody may come.
     const bool may_come = std::any_of(left->homes.begin(), left->homes.end(), [&](size_t home) {
       const auto& all = workers_.all();
-      return !closed_pools_[home] &&
+      return !classes_.closed(home) &&
              std::none_of(all.begin(), all.end(), [&](const Worker& worker) {
                return worker.here() && lane(worker).pool == home;
              });
@@ -230,14 +179,6 @@ std::string RunCore::NobodySuits() const {
       Describe(left->request), largest->host, Describe(largest->has));
 }
 
-// A task that takes more than a slot counts as several.
-double RunCore::SlotsOfTask(const TaskClass& one, std::optional<size_t> pool) const {
-  if (!pool) return 1;
-  const PoolKind& kind = options_.pools[*pool];
-  const uint64_t places = kind.capacity.Places(one.request, kind.slots);
-  return static_cast<double>(kind.slots) / static_cast<double>(std::max<uint64_t>(places, 1));
-}
-
 WorkLeft RunCore::demand(size_t pool) {
   WorkLeft left;
   double slots = 0;
@@ -248,7 +189,7 @@ WorkLeft RunCore::demand(size_t pool) {
     const uint64_t tasks = tasks_.left_of(of);
     const bool home = std::find(one.homes.begin(), one.homes.end(), pool) != one.homes.end();
     if (!home || tasks == 0) continue;
-    const double each = SlotsOfTask(one, pool);
+    const double each = classes_.SlotsOf(one, pool);
     left.tasks += tasks;
     slots += static_cast<double>(tasks) * each;
     if (one.homes.size() > 1) {

@@ -1,7 +1,6 @@
 // What is on its way into the journal, and its acknowledgement.
 #include <algorithm>
 
-#include "base/assert.h"
 #include "master/core/run_core.h"
 #include "protocol/limits.h"
 
@@ -15,46 +14,15 @@ constexpr size_t kAcksAtOnce = 256;
 
 void RunCore::OnCommitted(Time now, const Committed& committed) {
   for (const AttemptSpan& attempts : committed.attempts) {
-    const auto found = uncommitted_.find(attempts.attempt + attempts.count - 1);
-    if (found == uncommitted_.end() || found->second.attempts != attempts) continue;
-    if (found->second.worker) Acknowledge(workers_.Find(*found->second.worker), attempts);
-    recording_ += (now - found->second.since) * static_cast<int64_t>(attempts.count);
-    uncommitted_tasks_ -= attempts.count;
-    uncommitted_.erase(found);
+    const auto entry = uncommitted_.Take(attempts);
+    if (!entry) continue;
+    if (entry->worker) Acknowledge(workers_.Find(*entry->worker), attempts);
+    spent_.recording += (now - entry->since) * static_cast<int64_t>(attempts.count);
   }
   if (committed.mark > tasks_.mark()) {
     tasks_.set_mark(committed.mark);
     all_dirty_ = true;
   }
-}
-
-// A report of these is on its way into the journal.
-void RunCore::AwaitCommit(const AttemptSpan& attempts, std::optional<WorkerRef> worker) {
-  CQ_ASSERT(attempts.count >= 1 && attempts.task >= 1, "{} reports of task {} are written",
-            attempts.count, attempts.task);
-  const AttemptId last = attempts.attempt + attempts.count - 1;
-  // An attempt that ended twice (cancelled here, and there by itself) is still one.
-  if (const auto found = uncommitted_.find(last); found != uncommitted_.end()) {
-    uncommitted_tasks_ -= found->second.attempts.count;
-  }
-  uncommitted_[last] = {attempts, worker, now_};
-  uncommitted_tasks_ += attempts.count;
-}
-
-RunCore::Uncommitted* RunCore::FindUncommitted(AttemptId attempt) {
-  const auto found = uncommitted_.lower_bound(attempt);
-  if (found == uncommitted_.end() || found->first - attempt >= found->second.attempts.count) {
-    return nullptr;
-  }
-  return &found->second;
-}
-
-bool RunCore::IsAwaited(AttemptRef ref) const {
-  const auto found = uncommitted_.lower_bound(ref.attempt);
-  if (found == uncommitted_.end()) return false;
-  const AttemptSpan& span = found->second.attempts;
-  const uint64_t at = ref.attempt - span.attempt;
-  return at < span.count && span.task + at == ref.task;
 }
 
 void RunCore::Acknowledge(Worker* worker, const AttemptSpan& attempts) {

@@ -48,14 +48,14 @@ uint64_t Dispatcher::Target(const Worker& worker, uint64_t total_slots) const {
   if (const uint64_t chunk = run_.options_.text.chunk; chunk > 0) {
     return std::min(slots * chunk, most);
   }
-  uint64_t each = PrefetchPerSlot(run_.mean_task_time());
+  uint64_t each = PrefetchPerSlot(run_.pace_.mean);
   each = std::clamp<uint64_t>(kPrefetchInAll / total_slots, 1, each);
   // Another group's task at a slot that has run out of its own costs more than one that waits.
   if (run_.tasks_.grouped()) each = std::max(each, kPrefetchOfGroup);
   const uint64_t prefetch = slots * each;
   const uint64_t left = run_.tasks_.ready() + run_.lane(worker).held.size();
   const uint64_t fair = (left * slots + 2 * total_slots - 1) / (2 * total_slots);
-  const nanoseconds mean = run_.mean_task_time();
+  const nanoseconds mean = run_.pace_.mean;
   const uint64_t least = mean > nanoseconds::zero() ? kLeastWork / mean : 0;
   const uint64_t share = std::max(fair, slots * least);
   return std::min(slots + std::min(prefetch, share), most);
@@ -79,7 +79,7 @@ void Dispatcher::Give() {
   }
   run_.all_dirty_ = false;
   if (run_.tasks_.ready() == 0 || run_.drained_ || run_.finished_) return;
-  if (run_.uncommitted_tasks_ > kUncommittedMax) {
+  if (run_.uncommitted_.tasks() > kUncommittedMax) {
     // The journal is behind: results must not pile up in memory faster than they can be written.
     run_.all_dirty_ = true;
     return;
@@ -142,7 +142,7 @@ void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
 
 // How many fresh tasks go out together.
 uint64_t Dispatcher::SpanLength() const {
-  const nanoseconds mean = run_.mean_task_time();
+  const nanoseconds mean = run_.pace_.mean;
   const bool alike = run_.options_.text.chunk == 0 && !run_.tasks_.several();
   if (mean <= nanoseconds::zero() || !alike) return 1;
   return std::clamp<uint64_t>(static_cast<uint64_t>(run_.options_.span_time / mean), 1, kSpanMax);
@@ -159,14 +159,14 @@ void Dispatcher::Send(Worker& worker, struct Give& give) {
 AttemptSpan Dispatcher::PopFor(Worker& worker, uint64_t most) {
   constexpr AttemptSpan kNothing{0, 0, 0};
   // Of one class what is true of one is true of all.
-  if (!run_.tasks_.several() && run_.RoomFor(worker, 0) == RunCore::Room::kNone) return kNothing;
+  if (!run_.tasks_.several() && run_.RoomFor(worker, 0) == Room::kNone) return kNothing;
   if (const auto task = PopTried(worker)) return {*task, 0};
   if (run_.tasks_.sections() > 0) {
     const auto task = PopOfSection(worker);
     return task ? AttemptSpan{*task, 0} : kNothing;
   }
   // All of these are of the first class.
-  if (run_.RoomFor(worker, 0) == RunCore::Room::kNone) return kNothing;
+  if (run_.RoomFor(worker, 0) == Room::kNone) return kNothing;
   const AttemptSpan fresh = run_.tasks_.PopFresh(most);
   CQ_ASSERT(fresh.count == 0 || fresh.last().task <= run_.tasks_.mark(),
             "task {} goes out above the mark {}", fresh.last().task, run_.tasks_.mark());
@@ -175,7 +175,7 @@ AttemptSpan Dispatcher::PopFor(Worker& worker, uint64_t most) {
 
 bool Dispatcher::RoomFor(const Worker& worker, const Work& open) const {
   return run_.HasTimeFor(worker, open) &&
-         run_.RoomFor(worker, run_.tasks_.ClassOf(open.task)) != RunCore::Room::kNone;
+         run_.RoomFor(worker, run_.tasks_.ClassOf(open.task)) != Room::kNone;
 }
 
 std::optional<TaskId> Dispatcher::PopTried(const Worker& worker) {
@@ -215,21 +215,21 @@ std::optional<uint32_t> Dispatcher::PickClass(const Worker& worker) const {
   auto first = kNone;
   auto first_with_room = kNone;
   std::optional<uint32_t> best;
-  RunCore::Room room = RunCore::Room::kNone;
+  Room room = Room::kNone;
   for (uint32_t section = 0; section < tasks.sections(); ++section) {
     const ClassId of = tasks.ClassOfSection(section);
     if (tasks.left_in(section) == 0 || !run_.Suits(worker, of)) continue;
     const auto rank = std::pair(run_.IsHome(worker, of) ? 0 : 1, tasks.next_rank(section));
     first = std::min(first, rank);
     if (rank >= first_with_room) continue;
-    const RunCore::Room here = run_.RoomFor(worker, of);
-    if (here == RunCore::Room::kNone) continue;
+    const Room here = run_.RoomFor(worker, of);
+    if (here == Room::kNone) continue;
     first_with_room = rank;
     best = section;
     room = here;
   }
   // Nothing waits there behind its like while another's turn comes, unless that is soon.
-  if (room != RunCore::Room::kBehind || first == first_with_room) return best;
+  if (room != Room::kBehind || first == first_with_room) return best;
   const nanoseconds mean = run_.classes_[tasks.ClassOfSection(*best)].pace.mean;
   return mean < kWorkAtHand ? best : std::nullopt;
 }
@@ -283,7 +283,7 @@ std::optional<uint32_t> Dispatcher::PickGroup(Worker& worker) {
     return count == run_.lane(worker).held_of_group.end() ? 0 : count->second;
   };
   const auto room = [&](uint32_t group) {
-    return run_.RoomFor(worker, tasks.ClassOfSection(group)) != RunCore::Room::kNone;
+    return run_.RoomFor(worker, tasks.ClassOfSection(group)) != Room::kNone;
   };
   std::vector<uint32_t> mine;
   std::copy_if(run_.lane(worker).groups.begin(), run_.lane(worker).groups.end(),
@@ -377,7 +377,7 @@ void Dispatcher::Retract() {
 // Something is ready that this worker could begin.
 bool Dispatcher::HasWork(const Worker& worker) const {
   for (ClassId of = 0; run_.tasks_.several() && of < run_.tasks_.classes(); ++of) {
-    if (run_.tasks_.ready_of(of) > 0 && run_.RoomFor(worker, of) == RunCore::Room::kNow) {
+    if (run_.tasks_.ready_of(of) > 0 && run_.RoomFor(worker, of) == Room::kNow) {
       return true;
     }
   }
@@ -390,7 +390,7 @@ bool Dispatcher::SomebodyTakes(const Work& open, const std::vector<const Worker*
   return (any && !run_.tasks_.several()) ||
          std::any_of(idlers.begin(), idlers.end(), [&](const Worker* idler) {
            return !run_.Refused(open, *idler) && MayTryHere(*idler, open) &&
-                  run_.RoomFor(*idler, open.out()->of) == RunCore::Room::kNow;
+                  run_.RoomFor(*idler, open.out()->of) == Room::kNow;
          });
 }
 

@@ -143,7 +143,7 @@ std::string Dispatcher::WhyNot(const Worker& worker, const Work* open, ClassId o
     return "it failed there: others are tried first, for a while";
   }
   const uint64_t held = lane.held.size() + lane.stale.size();
-  if (run_.RoomFor(worker, of) == RunCore::Room::kNone || held >= run_.PlacesOf(worker)) {
+  if (run_.RoomFor(worker, of) == Room::kNone || held >= run_.PlacesOf(worker)) {
     return fmt::format("busy: it has {} tasks for {} places", held, run_.PlacesOf(worker));
   }
   return "could take it: it is given out in a moment, or others come first";

@@ -203,7 +203,7 @@ void RunCore::CheckWaiting() {
 // What was reported, until it is durable and acknowledged.
 void RunCore::CheckReports() {
   uint64_t uncommitted = 0;
-  for (const auto& [last, entry] : uncommitted_) {
+  for (const auto& [last, entry] : uncommitted_.entries()) {
     uncommitted += entry.attempts.count;
     for (uint64_t i = 0; i < entry.attempts.count; ++i) {
       const TaskId task = entry.attempts.task + i;
@@ -214,8 +214,8 @@ void RunCore::CheckReports() {
                 entry.attempts.attempt + i, task);
     }
   }
-  CQ_ASSERT(uncommitted == uncommitted_tasks_, "{} tasks wait for their commit, counted are {}",
-            uncommitted, uncommitted_tasks_);
+  CQ_ASSERT(uncommitted == uncommitted_.tasks(), "{} tasks wait for their commit, counted are {}",
+            uncommitted, uncommitted_.tasks());
   const std::set<WorkerIndex> acknowledged(acknowledged_.begin(), acknowledged_.end());
   for (const Worker& worker : workers_.all()) {
     uint64_t acked = 0;

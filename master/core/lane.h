@@ -16,6 +16,14 @@
 
 namespace cq {
 
+/// Whether a worker has room for a task.
+enum class Room {
+  kNone,
+  kNow,
+  /// Behind others of its class, as whose place becomes free it begins.
+  kBehind,
+};
+
 /// The tasks that are out with a worker, in the order of their assignment: a list through their own
 /// states.
 class HeldTasks {

@@ -40,7 +40,7 @@ uint64_t RunCore::OnLost(Time now, Worker& worker, const Loss& loss) {
     const auto& run = open.out()->run;
     const bool began = run.has_value();
     const bool was_running = (run && ran[run->slot] == open.attempt) || open.past->suspect != 0;
-    if (run && was_running) lost_ += now - run->since;
+    if (run && was_running) spent_.lost += now - run->since;
     // Of several that may have taken the memory each is tried alone, and none is charged.
     const bool unknown = !began && unreported > 0;
     if (open.past->suspect == 0 && (unknown || (memory && was_running))) {

@@ -83,7 +83,7 @@ RunView Onlooker::Look(size_t rows, size_t workers) const {
       if (!run) continue;
       const Time running = now_ - run->since;
       const TaskClass& one = run_.classes_[open->out()->of];
-      worked += InSeconds(std::min(running, PaceOf(one).mean)) * run_.SlotsOfTask(one, l.pool);
+      worked += InSeconds(std::min(running, PaceOf(one).mean)) * run_.classes_.SlotsOf(one, l.pool);
       view.rows.push_back({run->at, worker.number, worker.index, {}, running});
       if (view.rows.size() >= 2 * rows + 1000) keep_longest();
     }
@@ -126,7 +126,7 @@ std::optional<std::pair<Time, Time>> Onlooker::TimeToEnd(double worked) const {
     if (pace.ended < kResultsForMean || one.homes.empty()) return std::nullopt;
     const double mean = InSeconds(pace.mean);
     const double error = 2 * pace.Error();
-    const double in_slots = static_cast<double>(left) * run_.SlotsOfTask(one, one.homes[0]);
+    const double in_slots = static_cast<double>(left) * run_.classes_.SlotsOf(one, one.homes[0]);
     least += in_slots * std::max(mean - error, 0.0);
     most[one.homes[0]] += in_slots * (mean + error);
     longest = std::max(longest, pace.Most());

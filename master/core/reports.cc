@@ -116,10 +116,10 @@ bool RunCore::IsOutAsOne(const Worker* worker, const TaskResult& result) {
          tasks_.Isolate(result.task, result.count) != nullptr;
 }
 
-RunCore::Verdict RunCore::Judge(const Worker* worker, const TaskResult& result) const {
+Verdict RunCore::Judge(const Worker* worker, const TaskResult& result) const {
   if (!GivenOut(result.task, result.attempt)) return Verdict::kNeverGivenOut;
   if (!Plausible(result.task, result.attempt)) return Verdict::kTooLate;
-  if (IsAwaited({result.task, result.attempt})) return Verdict::kRepetition;
+  if (uncommitted_.Has({result.task, result.attempt})) return Verdict::kRepetition;
   const bool cancelled = result.outcome == Outcome::kCancelled;
   // Whatever else it ended as is tried again by whoever wants the row.
   const bool ok = result.outcome == Outcome::kOk && !result.unstartable;
@@ -157,11 +157,11 @@ void RunCore::OnResult(Time now, Worker* worker, TaskResult& result) {
     case Verdict::kRepetition:
       // Acknowledged once that is durable, and to this worker.
       ++counts_.dropped;
-      if (by) FindUncommitted(ref.attempt)->worker = by;
+      if (by) uncommitted_.Find(ref.attempt)->worker = by;
       return;
     case Verdict::kBeyond:
       beyond_.Erase(ref.task);
-      AwaitCommit({ref.task, ref.attempt}, by);
+      uncommitted_.Add({ref.task, ref.attempt}, by, now_);
       return Record(ResultRecord{std::move(result), 1, worker == nullptr ? 0 : worker->number});
     case Verdict::kNoChance:
       return OnNoChance(worker, result);
@@ -171,7 +171,7 @@ void RunCore::OnResult(Time now, Worker* worker, TaskResult& result) {
     }
     case Verdict::kSlotCrash:
       OnSlotCrash(result, tasks_.OpenUp(ref.task));
-      if (by) FindUncommitted(ref.attempt)->worker = by;
+      if (by) uncommitted_.Find(ref.attempt)->worker = by;
       return;
     case Verdict::kEnded:
       return OnEnded(now, worker, result);
@@ -194,11 +194,11 @@ void RunCore::OnEnded(Time now, Worker* worker, TaskResult& result) {
   Work* open = tasks_.Isolate(result.task, result.count);
   const bool current = IsCurrent(worker, result, open);
   const bool error = result.outcome == Outcome::kError;
-  cpu_us_ += result.details->user_us + result.details->system_us;
-  peak_kb_ = std::max(peak_kb_, result.details->max_rss_kb);
+  spent_.cpu_us += result.details->user_us + result.details->system_us;
+  spent_.peak_kb = std::max(spent_.peak_kb, result.details->max_rss_kb);
   last_end_ = now;
   if (current && open->out()->given != Time{}) {
-    turnaround_ += (now - open->out()->given) * static_cast<int64_t>(result.count);
+    spent_.turnaround += (now - open->out()->given) * static_cast<int64_t>(result.count);
   }
   if (worker != nullptr) {
     MarkDirty(*worker);
@@ -214,7 +214,7 @@ void RunCore::OnEnded(Time now, Worker* worker, TaskResult& result) {
   const bool wanting = result.outcome == Outcome::kMemory || result.outcome == Outcome::kTimeout;
   if (wanting &&
       TryWithMore(worker, result, tasks_.OpenUp(result.task), MemoryLimitOf(result.task, worker))) {
-    if (worker != nullptr) FindUncommitted(attempt)->worker = worker->ref();
+    if (worker != nullptr) uncommitted_.Find(attempt)->worker = worker->ref();
     return;
   }
   // What was cut off says nothing of how long its like take.
@@ -226,7 +226,7 @@ void RunCore::OnEnded(Time now, Worker* worker, TaskResult& result) {
       current && worker != nullptr && !again && error && MayBeItsHosts(*worker, *open);
   if (failed && (again || elsewhere)) {
     Retry(now, worker, result, tasks_.OpenUp(result.task));
-    if (worker != nullptr) FindUncommitted(attempt)->worker = worker->ref();
+    if (worker != nullptr) uncommitted_.Find(attempt)->worker = worker->ref();
     return;
   }
   const uint64_t attempts = open == nullptr ? 1 : std::max<uint64_t>(open->attempts, 1);
@@ -261,7 +261,7 @@ void RunCore::Retry(Time now, const Worker* worker, TaskResult& result, Work& op
   ++open.past.Edit().failures;
   open.past.Edit().over = std::max(open.past->over, result.attempt);
   const uint64_t number = open.out() ? workers_[open.out()->worker].number : 0;
-  AwaitCommit({result.task, result.attempt}, std::nullopt);
+  uncommitted_.Add({result.task, result.attempt}, std::nullopt, now_);
   const std::string reason = fmt::format(
       "{}: {}", result.outcome == Outcome::kTimeout ? "timeout" : "error", result.details->error);
   Record(FailureRecord{{result.task, result.attempt}, number, FailureKind::kRetried, reason});
@@ -298,7 +298,7 @@ void RunCore::OnSlotCrash(TaskResult& result, Work& open) {
     error = fmt::format("{} (charged {} times)", error, past.charged.size());
     return Finish(std::move(result), by, std::max<uint64_t>(open.attempts, 1));
   }
-  AwaitCommit({result.task, result.attempt}, std::nullopt);
+  uncommitted_.Add({result.task, result.attempt}, std::nullopt, now_);
   Record(FailureRecord{result.first(), by ? by->number : 0, FailureKind::kSlotCrashed,
                        result.details->error});
   TryAgain({}, result.attempt, open);
@@ -337,7 +337,7 @@ void RunCore::OnForgotten(const Worker& worker) {
   Lane& l = lane(worker);
   CQ_ASSERT(l.held.empty() && l.busy == 0 && l.idle_slots == 0,
             "worker {} is forgotten and holds {} tasks", worker.number, l.held.size());
-  earlier_ += l.ledger;
+  spent_.earlier += l.ledger;
   l = {};
 }
 

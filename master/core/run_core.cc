@@ -17,13 +17,15 @@ RunCore::RunCore(CoreOptions options, Recovered recovered, Fleet& fleet, Outbox&
       workers_(fleet.workers()),
       out_(out),
       tasks_(options_.tasks, std::move(recovered.closed), recovered.closed_count),
+      classes_(options_.pools, options_.escalation),
       lanes_(workers_.all().size()) {
   Recover(recovered);
 }
 
 void RunCore::Recover(Recovered& recovered) {
-  OpenClasses(std::move(options_.requests.classes));
-  tasks_.set_classes(std::move(options_.requests.of), classes_.size(), MayGrow());
+  classes_.Open(std::move(options_.requests.classes));
+  longest_.resize(options_.pools.size());
+  tasks_.set_classes(std::move(options_.requests.of), classes_.size(), classes_.MayGrow());
   tasks_.set_order(std::move(options_.order));
   counts_.outcomes = recovered.outcomes;
   uint64_t done = 0;
@@ -111,8 +113,8 @@ void RunCore::CountBusy(const Worker& worker) {
 
 // Up to now, before the number of idle slots changes.
 void RunCore::CountVacant() {
-  vacant_ += static_cast<int64_t>(idle_) * (now_ - vacant_until_);
-  vacant_until_ = now_;
+  spent_.vacant += static_cast<int64_t>(idle_) * (now_ - spent_.vacant_until);
+  spent_.vacant_until = now_;
 }
 
 std::vector<std::string> RunCore::Idle(Time now, Time time) const {
@@ -155,7 +157,7 @@ std::string RunCore::CommonProblem() const {
 
 Ledger RunCore::ledger() const {
   const auto us = [](Time time) { return static_cast<uint64_t>(time.count() / 1000); };
-  SlotLedger slots = earlier_;
+  SlotLedger slots = spent_.earlier;
   for (const Lane& lane : lanes_) slots += lane.ledger;
   Ledger sum;
   sum.tasks = slots.tasks;
@@ -164,12 +166,12 @@ Ledger RunCore::ledger() const {
   sum.spawn_us = slots.spawn_us;
   sum.run_us = slots.run_us;
   const uint64_t there = sum.queue_us + sum.spawn_us + sum.run_us;
-  sum.wire_us = us(turnaround_) - std::min(us(turnaround_), there);
-  sum.record_us = us(recording_);
-  sum.vacant_us = us(vacant_ + static_cast<int64_t>(idle_) * (now_ - vacant_until_));
-  sum.cpu_us = cpu_us_;
-  sum.lost_us = us(lost_);
-  sum.peak_kb = peak_kb_;
+  sum.wire_us = us(spent_.turnaround) - std::min(us(spent_.turnaround), there);
+  sum.record_us = us(spent_.recording);
+  sum.vacant_us = us(spent_.vacant + static_cast<int64_t>(idle_) * (now_ - spent_.vacant_until));
+  sum.cpu_us = spent_.cpu_us;
+  sum.lost_us = us(spent_.lost);
+  sum.peak_kb = spent_.peak_kb;
   return sum;
 }
 
@@ -238,7 +240,7 @@ void RunCore::OnStop() {
 }
 
 void RunCore::RecordLedger() {
-  if (turnaround_ > Time{}) Record(LedgerRecord{options_.epoch, ledger()});
+  if (spent_.turnaround > Time{}) Record(LedgerRecord{options_.epoch, ledger()});
 }
 
 void RunCore::OnTick(Time now) {
@@ -394,7 +396,7 @@ void RunCore::Finish(TaskResult&& result, std::optional<WorkerRef> worker, uint6
   // Of several that are out together there was no other attempt.
   CancelOthers(task, result.attempt);
   refused_.erase(task);
-  AwaitCommit(result, worker);
+  uncommitted_.Add(result, worker, now_);
   counts_.outcomes[static_cast<size_t>(result.outcome)] += count;
   const bool failed = result.outcome != Outcome::kOk && result.outcome != Outcome::kCancelled;
   Record(ResultRecord{std::move(result), attempts, worker ? worker->number : 0});

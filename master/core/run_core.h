@@ -1,8 +1,5 @@
 #pragma once
 
-#include <algorithm>
-#include <array>
-#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -13,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "master/core/awaited_commits.h"
+#include "master/core/class_table.h"
 #include "master/core/core_options.h"
 #include "master/core/employer.h"
 #include "master/core/fleet.h"
@@ -21,8 +20,9 @@
 #include "master/core/outbox.h"
 #include "master/core/recovered.h"
 #include "master/core/run_view.h"
-#include "master/core/task_class.h"
+#include "master/core/spent.h"
 #include "master/core/task_table.h"
+#include "master/core/verdict.h"
 
 namespace cq {
 
@@ -99,22 +99,12 @@ class RunCore final : public Tenant {
   std::vector<std::string> Idle(Time now, Time time) const;
   std::vector<std::string> Emptiest() const;
   Ledger ledger() const;
-  /// Mean run time of a task so far; zero while unknown.
-  std::chrono::nanoseconds mean_task_time() const { return pace_.mean; }
-
   /// Asserts that its books agree. For tests.
   void CheckInvariants();
 
  private:
   friend class Dispatcher;
   friend class Onlooker;
-  struct Uncommitted {
-    AttemptSpan attempts;
-    /// To whom the acknowledgement goes; none for what came from a file.
-    std::optional<WorkerRef> worker;
-    Time since{};
-  };
-
   Lane& lane(const Worker& worker) { return lanes_[worker.index]; }
   const Lane& lane(const Worker& worker) const { return lanes_[worker.index]; }
 
@@ -126,22 +116,6 @@ class RunCore final : public Tenant {
 
   // Reports.
   void Runs(Worker& worker, Work& open, Work::Out::Run run);
-  /// What a report of an attempt's end says of its task.
-  enum class Verdict {
-    /// By this run.
-    kNeverGivenOut,
-    /// The task has its outcome, or another attempt at it is the one that counts.
-    kTooLate,
-    /// Of what the journal is about to commit.
-    kRepetition,
-    /// The `ok` of a row that is not wanted now (Recovered::beyond): it counts all the same.
-    kBeyond,
-    /// It did not run, for no reason of its own.
-    kNoChance,
-    kNotStarted,
-    kSlotCrash,
-    kEnded,
-  };
   Verdict Judge(const Worker* worker, const TaskResult& result) const;
   bool IsCurrent(const Worker* worker, const TaskResult& result, const Work* open) const;
   void OnResult(Time now, Worker* worker, TaskResult& result);
@@ -211,29 +185,16 @@ class RunCore final : public Tenant {
   void SendTo(const Worker& worker, ToWorker message) { out_.SendTo(worker, std::move(message)); }
 
   // Classes.
-  void OpenClasses(std::vector<TaskRequest> requests);
-  void FindHomes();
   void Admit(Worker& worker);
   void Commit(const Worker& worker, const Work& open);
   void CountCommitted(const Worker& worker);
   /// Whether the worker could hold such tasks if it held nothing else.
   bool Suits(const Worker& worker, ClassId of) const;
-  enum class Room {
-    kNone,
-    kNow,
-    /// Behind others of its class, as whose place becomes free it begins.
-    kBehind,
-  };
   Room RoomFor(const Worker& worker, ClassId of) const;
   bool IsHome(const Worker& worker, ClassId of) const;
-  double SlotsOfTask(const TaskClass& one, std::optional<size_t> pool) const;
 
   // What ended for want of something (escalate.cc).
-  bool MayGrow() const;
-  std::optional<ClassId> FindClass(const TaskRequest& request, uint64_t time_permille);
-  std::optional<ClassId> WithMoreMemory(ClassId of, uint64_t had);
-  std::optional<ClassId> WithMoreTime(ClassId of);
-  std::optional<ClassId> WithLongerLife(ClassId of);
+  void SetClass(TaskId task, ClassId of);
   void MoveTo(ClassId of, TaskId task);
   bool TryWithMore(const Worker* worker, const TaskResult& result, Work& open, uint64_t had_memory);
   void Recover(const RaisedRecord& raised);
@@ -269,10 +230,6 @@ class RunCore final : public Tenant {
   void Admit();
   void AskForMark();
   void Acknowledge(Worker* worker, const AttemptSpan& attempts);
-  void AwaitCommit(const AttemptSpan& attempts, std::optional<WorkerRef> worker);
-  Uncommitted* FindUncommitted(AttemptId attempt);
-  /// Whether a report of just this is on its way into the journal.
-  bool IsAwaited(AttemptRef ref) const;
   /// It may take tasks, or other than before.
   void MarkDirty(const Worker& worker);
   void LetGoBeyondLimits();
@@ -290,24 +247,16 @@ class RunCore final : public Tenant {
   WorkerTable& workers_;
   Outbox& out_;
   TaskTable tasks_;
-  std::vector<TaskClass> classes_;
-  /// By what they ask for and their time limit, those that FindClass has seen.
-  std::map<std::pair<TaskRequest, uint64_t>, ClassId> class_of_;
+  ClassTable classes_;
   bool told_full_ = false;
-  std::vector<bool> closed_pools_;
   /// By pool.
   std::vector<LongestLife> longest_;
   /// By worker.
   std::vector<Lane> lanes_;
-  /// Of those that are forgotten.
-  SlotLedger earlier_;
   uint64_t busy_ = 0;
   uint64_t idle_ = 0;
   Counts counts_;
-  /// Reports that are on their way into the journal, by the last of their attempts; and how many
-  /// tasks they are about.
-  std::map<AttemptId, Uncommitted> uncommitted_;
-  uint64_t uncommitted_tasks_ = 0;
+  AwaitedCommits uncommitted_;
   /// Whom acknowledgements are for, and for whom there are enough of them to be sent.
   std::vector<WorkerIndex> acknowledged_;
   std::vector<WorkerIndex> acknowledged_enough_;
@@ -340,15 +289,7 @@ class RunCore final : public Tenant {
   uint64_t failed_ = 0;
   /// The newest time that an event has told: for the ledger.
   Time now_{};
-  /// Of results so far: from giving their tasks out, and until they were durable.
-  Time turnaround_{};
-  Time recording_{};
-  /// Of the idle slots, until when it is counted.
-  Time vacant_{};
-  Time vacant_until_{};
-  uint64_t cpu_us_ = 0;
-  uint64_t peak_kb_ = 0;
-  Time lost_{};
+  Spent spent_;
   /// How many workers it may keep of those whose allocations begin so.
   std::map<std::string, WorkerLimit> limits_;
   std::optional<std::string> drained_;

@@ -89,7 +89,7 @@ bool RunCore::EndsAtWall(const Worker& worker, Work& open) {
   ran = std::max(ran, longest.all / 32);
   const Time estimate = 2 * std::max(ran, open.past->estimate);
   const bool had_all = ran >= longest.all / 20 * 17 || open.past->estimate >= longest.all;
-  const auto longer = had_all ? WithLongerLife(tasks_.ClassOf(open.task)) : std::nullopt;
+  const auto longer = had_all ? classes_.WithLongerLife(tasks_.ClassOf(open.task)) : std::nullopt;
   if (longer) MoveTo(*longer, open.task);
   if (longer || !had_all) {
     open.past.Edit().estimate = estimate;
