@@ -1,6 +1,7 @@
 #include "cli/control.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -11,6 +12,7 @@
 #include "master/run/run_directory.h"
 #include "protocol/codec.h"
 #include "protocol/connection_file.h"
+#include "protocol/pool_channel.h"
 #include "worker/link.h"
 
 namespace cq {
@@ -43,6 +45,21 @@ std::string AskMaster(const std::string& run_dir, RequestKind kind, const std::s
   }
   throw Error(fmt::format("the master of '{}' does not answer at {}", run_dir,
                           Joined(file.endpoints, ", ")));
+}
+
+std::optional<OrderedJson> AskPool(const PoolFile& pool, const OrderedJson& question) {
+  auto channel = ConnectToPool(pool.socket);
+  if (!channel) return std::nullopt;
+  channel->Send(question);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (!channel->broken() && std::chrono::steady_clock::now() < deadline) {
+    pollfd readable{channel->fd(), POLLIN, 0};
+    poll(&readable, 1, 1000);
+    while (auto message = channel->Receive()) {
+      if ((*message)["say"] == question["say"]) return message;
+    }
+  }
+  return std::nullopt;
 }
 
 Database OpenToRead(const std::string& run_dir, bool tell_loss) {

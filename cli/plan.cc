@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cq/error.h"
+#include "master/input/columns.h"
 #include "master/input/input.h"
 #include "master/run/schedule.h"
 
@@ -90,9 +91,10 @@ class CostReader {
     options.path = path;
     options.look = [this](const std::vector<std::string>& columns) {
       columns_ = columns;
-      const size_t cost = IndexOf(cost_, "--cost");
-      const auto pool =
-          pool_.empty() ? std::nullopt : std::optional(IndexOf(pool_, "--pool-column"));
+      const size_t cost = ColumnIndex(cost_, "--cost", columns_);
+      const auto pool = pool_.empty()
+                            ? std::nullopt
+                            : std::optional(ColumnIndex(pool_, "--pool-column", columns_));
       return [this, cost, pool](const std::vector<std::string>& fields) {
         ++row_;
         // As in the results of a run that is not over.
@@ -123,13 +125,6 @@ class CostReader {
  private:
   static std::string Text(const po::variables_map& values, const char* name) {
     return values[name].as<std::string>();
-  }
-
-  size_t IndexOf(const std::string& name, const char* option) const {
-    const auto found = std::find(columns_.begin(), columns_.end(), name);
-    if (found != columns_.end()) return static_cast<size_t>(found - columns_.begin());
-    throw UsageError(fmt::format("{}: there is no column '{}'; the columns are: {}", option, name,
-                                 Joined(columns_, ", ")));
   }
 
   double CostOf(const std::string& text) const {

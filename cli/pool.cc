@@ -14,6 +14,7 @@
 #include "base/spawn.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/control.h"
 #include "cli/detach.h"
 #include "cli/interrupts.h"
 #include "cli/progress.h"
@@ -43,6 +44,7 @@ constexpr HelpPage kPoolHelp = {
     "  list    your pools\n"
     "  status  one of them: its workers, and the runs that are on it. Exit status: 0 there, 5 its "
     "master is gone\n"
+    "          cq scale NAME -w N|MIN:MAX gives it other numbers of workers\n"
     "  stop    ends it when what runs there has ended; what is left of its runs goes on elsewhere "
     "with 'cq resume'",
     "cq pool start mine -s slurm -w 20 --slots 4 && cq run params.csv --on mine -- ./simulate "
@@ -50,17 +52,20 @@ constexpr HelpPage kPoolHelp = {
 
 /// Of the options of a run, those that say how workers are started and watched.
 bool IsOfPools(const RunOption& option) {
-  static const std::vector<std::string> kNames = {"slots",     "scheduler",   "template",
-                                                  "set",       "worker-init", "ports",
-                                                  "interface", "lease",       "on-master-loss"};
+  static const std::vector<std::string> kNames = {
+      "slots",     "scheduler", "template",       "set",           "worker-init", "ports",
+      "interface", "lease",     "on-master-loss", "launch-timeout"};
   return std::find(kNames.begin(), kNames.end(), option.long_name()) != kNames.end();
 }
 
 po::options_description PoolDescription() {
   po::options_description start("options of start", 100, 60);
   start.add_options()(
-      "workers,w", po::value<std::string>()->value_name("N"),
-      "how many workers, which are replaced when they end [1; a scheduler needs it]");
+      "workers,w", po::value<std::string>()->value_name("N|MIN:MAX"),
+      "how many workers, which are replaced when they end; or as many as runs ask for, within "
+      "these bounds [1; a scheduler needs it]")(
+      "worker-idle-timeout", po::value<std::string>()->value_name("DURATION"),
+      "with --workers MIN:MAX: how long a worker of which nobody has a slot stays [5m]");
   AddRunOptions(start, IsOfPools);
   start.add_options()("idle-timeout", po::value<std::string>()->value_name("DURATION"),
                       "end the pool when no run has asked for a slot for so long; 0s: never [30m]")(
@@ -82,6 +87,15 @@ int KeepPool(const po::variables_map& values, const std::string& name) {
   options.name = name;
   SetRunOptions(options.master, values);
   options.master.signal_fd = interrupt.get();
+  // Of a run that is its workers'.
+  options.master.idle_timeout = RunOptions{}.idle_timeout;
+  if (values.count("worker-idle-timeout") > 0) {
+    if (!options.master.workers_least) {
+      throw UsageError("--worker-idle-timeout is for --workers MIN:MAX");
+    }
+    options.master.idle_timeout =
+        ParseDuration(values["worker-idle-timeout"].as<std::string>(), "--worker-idle-timeout");
+  }
   options.idle_timeout = std::chrono::minutes(30);
   if (values.count("idle-timeout") > 0) {
     options.idle_timeout =
@@ -101,32 +115,17 @@ int KeepPool(const po::variables_map& values, const std::string& name) {
   return end.status;
 }
 
-int StartPool(CommandLine line, const std::string& name) {
+// `varies`: it has as many workers as runs ask for.
+int StartPool(CommandLine line, const std::string& name, bool varies) {
   line.words.emplace_back("--foreground");
   if (const auto ended = StartDetached("pool", line)) return std::max(*ended, 1);
   const PoolFile file = ReadPoolFile(name);
-  fmt::print("the pool '{}' is ready: {} slots, process {}; its log is {}/pool.log\n", name,
-             file.all_slots(), file.pid, PoolDirectory(name));
+  fmt::print("the pool '{}' is ready: {}{} slots, process {}; its log is {}/pool.log\n", name,
+             varies ? "up to " : "", file.all_slots(), file.pid, PoolDirectory(name));
   return 0;
 }
 
 // ---- the others ----
-
-// The answer to a question, of a pool that is there.
-std::optional<OrderedJson> Ask(const PoolFile& file, const OrderedJson& question) {
-  auto channel = ConnectToPool(file.socket);
-  if (!channel) return std::nullopt;
-  channel->Send(question);
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  while (!channel->broken() && std::chrono::steady_clock::now() < deadline) {
-    pollfd readable{channel->fd(), POLLIN, 0};
-    poll(&readable, 1, 1000);
-    while (auto message = channel->Receive()) {
-      if ((*message)["say"] == question["say"]) return message;
-    }
-  }
-  return std::nullopt;
-}
 
 OrderedJson StatusOf(const PoolFile& file) {
   OrderedJson gone = {{"name", file.name},
@@ -134,7 +133,7 @@ OrderedJson StatusOf(const PoolFile& file) {
                       {"state", "gone"},
                       {"reason", WhyUnreachable(file)}};
   if (!gone["reason"].get<std::string>().empty()) return gone;
-  auto status = Ask(file, {{"say", "status"}});
+  auto status = AskPool(file, {{"say", "status"}});
   if (!status) {
     gone["state"] = "silent";
     gone["reason"] = fmt::format("the pool '{}' does not answer (process {})", file.name, file.pid);
@@ -151,9 +150,12 @@ std::string Shown(const OrderedJson& status) {
   }
   const auto pending = status["pending_workers"].get<uint64_t>();
   const auto reason = status["pending_reason"].get<std::string>();
+  const auto most = status.value("workers_most", uint64_t{0});
+  const auto least = status.value("workers_least", most);
   std::string text =
-      fmt::format("{}: {}, {} workers ({}), {} of {} slots lent, {} runs", name,
+      fmt::format("{}: {}, {} workers{} ({}), {} of {} slots lent, {} runs", name,
                   status["state"].get<std::string>(), status["workers"].get<uint64_t>(),
+                  least < most ? fmt::format(" of {} to {}", least, most) : "",
                   status["scheduler"].get<std::string>(), status["lent"].get<uint64_t>(),
                   status["slots"].get<uint64_t>(), status["runs"].size());
   if (pending > 0) {
@@ -233,7 +235,10 @@ int PoolCommandLine(const CommandLine& line) {
   PoolDirectory(words[1]);
   if (verb == "status") return ShowPool(words[1], json);
   if (verb == "stop") return StopPool(words[1], values.count("now") > 0);
-  return values.count("foreground") > 0 ? KeepPool(values, words[1]) : StartPool(line, words[1]);
+  if (values.count("foreground") > 0) return KeepPool(values, words[1]);
+  const bool varies = values.count("workers") > 0 &&
+                      values["workers"].as<std::string>().find(':') != std::string::npos;
+  return StartPool(line, words[1], varies);
 }
 
 }  // namespace

@@ -321,6 +321,10 @@ std::vector<RunOption> OfTasks() {
        "so "
        "long",
        Text(&RunOptions::task_time)},
+      {"kind", "COLUMNS",
+       "columns that say how long rows take: those that agree in them are thought to take as long "
+       "as their like that have ended [all rows are alike]",
+       [](RunOptions& o, const std::string&, const std::string& v) { o.kind = SplitCommas(v); }},
       {"task-need", "NAME=N|TEXT",
        "how much a task takes of a resource of its pool, as in gpu=1 (CUDA_VISIBLE_DEVICES) "
        "(repeatable)",

@@ -21,6 +21,8 @@ struct TaskRequest {
   uint64_t time_ms = 0;
   /// The pool that it goes to; empty: any that it fits.
   std::string pool = {};
+  /// Tasks of one kind take about as long; empty: of none. Nobody who has to give anything asks.
+  std::string kind = {};
 
   auto operator<=>(const TaskRequest&) const = default;
   /// It takes nothing from a worker but a slot.
@@ -73,6 +75,8 @@ std::string Describe(const Capacity& capacity);
 /// The extra of a run's text in which tasks ask for something: who does not know it would not keep
 /// to it.
 inline constexpr const char* kRequests = "!requests";
+/// The extra of a run's text in which some tasks ask for GPUs: those that ask for none see none.
+inline constexpr const char* kGpusAsked = "gpus asked";
 
 /// As extras of a run's text, and of a task's details: what it takes of a worker.
 void PutRequest(Extras& extras, const TaskRequest& request);

@@ -15,7 +15,9 @@ struct LendingTerms {
   std::optional<uint64_t> limit;
   /// None of those on these machines, which are of no use to others.
   std::vector<std::string> spared;
-  /// It could lend this many now.
+  /// These loans are to be emptied: the workers that they are on leave.
+  std::vector<std::string> leaving;
+  /// It could lend this many, now or once it has more workers.
   uint64_t slots = 0;
   /// What is being waited for, if anything is.
   std::string waits;

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <map>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "base/proc.h"
@@ -83,6 +84,9 @@ class WarmScheduler final : public Scheduler {
     terms.allocations = allocations_;
     terms.limit = limit_;
     terms.spared = spared_;
+    for (const LoanId id : leaving_) {
+      if (loans_.contains(id)) terms.leaving.push_back(AllocationOf(id));
+    }
     terms.slots = slots_;
     terms.over = over_;
     if (!over_.empty()) return terms;
@@ -227,6 +231,8 @@ class WarmScheduler final : public Scheduler {
     } else if (say == "ended") {
       OnEnded(message.at("loan").get<LoanId>(), message.at("reason").get<std::string>(),
               message.at("explained").get<bool>());
+    } else if (say == "leave") {
+      leaving_.insert(message.at("loan").get<LoanId>());
     } else if (say == "limit") {
       const auto slots = message.at("slots").get<int64_t>();
       limit_ = slots < 0 ? std::nullopt : std::optional<uint64_t>(slots);
@@ -258,6 +264,7 @@ class WarmScheduler final : public Scheduler {
     job.log_file = loan->second;
     ended_.push_back(std::move(job));
     loans_.erase(loan);
+    leaving_.erase(id);
   }
 
   void OnGone() {
@@ -323,6 +330,8 @@ class WarmScheduler final : public Scheduler {
   std::vector<std::string> avoided_;
   /// With their logs.
   std::map<LoanId, std::string> loans_;
+  /// Of these, those that are to be emptied.
+  std::set<LoanId> leaving_;
   /// What Poll has to tell still.
   std::vector<WorkerJob> ended_;
   std::string over_;

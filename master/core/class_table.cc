@@ -45,10 +45,16 @@ void Pace::Learn(std::chrono::microseconds wall, uint64_t count) {
 std::chrono::nanoseconds Pace::Most() const {
   const auto count = static_cast<ptrdiff_t>(std::min<uint64_t>(ended, last.size()));
   if (count < 5 || std::exchange(most_of, ended) == ended) return most;
-  auto sorted = last;
-  const auto at = sorted.begin() + (count - 1) * 95 / 100;
-  std::nth_element(sorted.begin(), at, sorted.begin() + count);
+  std::vector<std::chrono::nanoseconds> all(last.begin(), last.begin() + count);
+  all.insert(all.end(), running.begin(), running.end());
+  const auto at = all.begin() + static_cast<ptrdiff_t>(all.size() * 95 - 1) / 100;
+  std::nth_element(all.begin(), at, all.end());
   return most = *at;
+}
+
+void Pace::SetRunning(std::vector<std::chrono::nanoseconds> longer) {
+  running = std::move(longer);
+  most_of = 0;
 }
 
 double Pace::Error() const {

@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "master/core/dispatch.h"
+#include "master/core/reserver.h"
 #include "master/core/run_core.h"
 
 namespace cq {
@@ -13,10 +14,6 @@ namespace {
 
 /// A class of longer tasks gets none ahead: whoever waits then gains nothing worth the order.
 constexpr Time kShort = std::chrono::seconds(1);
-/// A class of which none was given out for so long, and for so many times its mean, has a worker
-/// kept for it.
-constexpr Time kPatienceOfClass = std::chrono::minutes(1);
-constexpr int64_t kPatienceInMeans = 10;
 
 }  // namespace
 
@@ -85,7 +82,7 @@ Room RunCore::RoomFor(const Worker& worker, ClassId of) const {
   if (worker.ends && !HasTimeFor(worker, of)) return Room::kNone;
   if (!tasks_.several()) return Room::kNow;
   const Lane& l = lane(worker);
-  if ((l.reserved && *l.reserved != of) || !Suits(worker, of)) return Room::kNone;
+  if (!Suits(worker, of) || !Reserver(*this).LetsBy(worker, of)) return Room::kNone;
   const TaskClass& one = classes_[of];
   const uint64_t held = l.held.size() + l.stale.size();
   const bool leaves = l.committed.Leaves(worker.has, worker.has.Share(one.request));
@@ -105,44 +102,6 @@ uint64_t RunCore::PlacesOf(const Worker& worker) const {
   const Lane& l = lane(worker);
   if (l.held_of_class.size() != 1) return l.places;
   return worker.has.Places(classes_[l.held_of_class.begin()->first].request, worker.slots);
-}
-
-// Whoever asks for much would wait for ever where those who ask for little always fit.
-void RunCore::KeepForWaiting() {
-  if (!tasks_.several() || drained_ || finished_ || fleet_.awaiting() > 0) return;
-  for (ClassId of = 0; of < classes_.size(); ++of) {
-    TaskClass& waiting = classes_[of];
-    const bool waits = tasks_.ready_of(of) > 0;
-    if (!waits) waiting.waits_since.reset();
-    if (waits && !waiting.waits_since) waiting.waits_since = now_;
-    const Time patience = std::max(kPatienceOfClass, kPatienceInMeans * waiting.pace.mean);
-    const Time waited = waits ? now_ - *waiting.waits_since : Time{};
-    const auto keeps = [&](const Worker& worker) { return lane(worker).reserved == of; };
-    auto& all = workers_.all();
-    const auto kept = std::find_if(all.begin(), all.end(), keeps);
-    // It may be that none of them can be started there: then another worker is kept.
-    const bool in_vain = kept != all.end() && waited > 3 * patience;
-    if (kept != all.end() && (waited < patience || in_vain || !kept->Takes())) {
-      lane(*kept).reserved.reset();
-      all_dirty_ = true;
-      if (in_vain) waiting.waits_since = now_;
-      continue;
-    }
-    if (kept != all.end() || waited < patience) continue;
-    Worker* emptiest = nullptr;
-    for (Worker& worker : all) {
-      if (!worker.Takes() || lane(worker).reserved || !Suits(worker, of)) continue;
-      if (OnProbation(lane(worker))) continue;
-      const auto rank = [&](const Worker& w) {
-        return std::pair(w.number == waiting.kept, lane(w).held.size());
-      };
-      if (emptiest == nullptr || rank(worker) < rank(*emptiest)) emptiest = &worker;
-    }
-    if (emptiest == nullptr) continue;
-    lane(*emptiest).reserved = of;
-    waiting.kept = emptiest->number;
-    MarkDirty(*emptiest);
-  }
 }
 
 // Nothing can ever go out: whoever is here is too small for what is left, and nobody else comes.

@@ -394,6 +394,29 @@ bool Dispatcher::SomebodyTakes(const Work& open, const std::vector<const Worker*
          });
 }
 
+void Dispatcher::CountRunning() {
+  if (!IsTimeForAll(run_.pace_.counted)) return;
+  const bool several = run_.tasks_.several();
+  std::vector<Time> all;
+  std::vector<std::vector<Time>> of_class(run_.classes_.size());
+  const auto forget = [](Pace& pace) { pace.SetRunning({}); };
+  forget(run_.pace_);
+  for (ClassId of = 0; of < run_.classes_.size(); ++of) forget(run_.classes_[of].pace);
+  for (const Worker& worker : run_.workers_.all()) {
+    for (const Work* open : run_.lane(worker).held.All()) {
+      const Work::Out& out = *open->out();
+      if (!out.run) continue;
+      const Time ran = run_.now_ - out.run->since;
+      if (ran > run_.pace_.Most()) all.push_back(ran);
+      if (several && ran > run_.classes_[out.of].pace.Most()) of_class[out.of].push_back(ran);
+    }
+  }
+  run_.pace_.SetRunning(std::move(all));
+  for (ClassId of = 0; of < of_class.size(); ++of) {
+    run_.classes_[of].pace.SetRunning(std::move(of_class[of]));
+  }
+}
+
 // What waits there behind others would not end in its worker's time.
 void Dispatcher::RetractLate() {
   // What takes longest, and whether nobody knows of some how long they take.

@@ -22,6 +22,9 @@ class Dispatcher {
   void Retract();
   /// The same of what would not end before its worker's time is over.
   void RetractLate();
+  /// Those that run for longer than their like took say how long that takes, too: the short ones
+  /// end first.
+  void CountRunning();
   /// Why this worker has not been given a task that is ready (`open`: its state, if it was tried).
   std::string WhyNot(const Worker& worker, const Work* open, ClassId of);
 

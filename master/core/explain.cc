@@ -7,6 +7,7 @@
 
 #include "master/core/dispatch.h"
 #include "master/core/onlooker.h"
+#include "master/core/reserver.h"
 
 namespace cq {
 
@@ -128,7 +129,7 @@ std::string Dispatcher::WhyNot(const Worker& worker, const Work* open, ClassId o
         InSeconds(estimate));
   }
   if (!in_time) return "less than half of its time is left, and nobody knows what such rows take";
-  if (lane.reserved && *lane.reserved != of) {
+  if (!Reserver(run_).LetsBy(worker, of)) {
     return fmt::format("kept for rows that ask for {} and have waited for long",
                        Describe(run_.classes_[*lane.reserved].request));
   }

@@ -33,8 +33,9 @@ void Lender::OnBorrower(BorrowerId borrower, RunId run, int64_t priority) {
   Borrower& made = borrowers_[borrower];
   made.run = run;
   made.priority = priority;
-  for (const auto& [id, loan] : loans_) {
+  for (auto& [id, loan] : loans_) {
     if (loan.run == run && !loan.lost && !loan.unwanted) actions_.emplace_back(Lent{borrower, id});
+    if (loan.run == run) loan.leaves = false;
   }
 }
 
@@ -174,6 +175,14 @@ void Lender::OnExplained(Time, const Worker& worker, Blame blame) {
 
 void Lender::OnTick(Time now) {
   if (now - ranked_ >= kRankEvery) Rank(now);
+  const std::vector<uint64_t> lent = LoansByWorker();
+  for (const Worker& worker : fleet_.workers().all()) {
+    if (worker.gone() || lent[worker.index] > 0) {
+      unlent_since_.erase(worker.index);
+    } else {
+      unlent_since_.try_emplace(worker.index, now);
+    }
+  }
   for (auto at = loans_.begin(); at != loans_.end();) {
     const auto loan = at++;
     const auto& lost = loan->second.lost;
@@ -232,16 +241,69 @@ uint64_t Lender::wanted() const {
   return slots;
 }
 
-// By worker. A loan that is lost takes no slot: its worker is gone.
+// A loan that is lost takes no slot: its worker is gone.
+std::vector<uint64_t> Lender::LoansByWorker() const {
+  std::vector<uint64_t> loans(fleet_.workers().all().size());
+  for (const auto& [id, loan] : loans_) {
+    if (!loan.lost) ++loans[*loan.worker];
+  }
+  return loans;
+}
+
+// By worker.
 std::vector<uint64_t> Lender::FreeSlots() const {
   std::vector<uint64_t> free;
+  const std::vector<uint64_t> lent = LoansByWorker();
   for (const Worker& worker : fleet_.workers().all()) {
-    free.push_back(worker.Takes() ? worker.slots : 0);
-  }
-  for (const auto& [id, loan] : loans_) {
-    if (!loan.lost && free[*loan.worker] > 0) --free[*loan.worker];
+    const uint64_t slots = worker.Takes() ? worker.slots : 0;
+    free.push_back(slots - std::min(slots, lent[worker.index]));
   }
   return free;
+}
+
+// What is on a worker that leaves is about to end, and its slot is nobody's afterwards.
+bool Lender::Stays(const Loan& loan) const {
+  return !loan.lost && fleet_.workers().all()[*loan.worker].stays();
+}
+
+void Lender::TellWhoLeaves() {
+  for (auto& [id, loan] : loans_) {
+    if (loan.lost || loan.unwanted) continue;
+    if (fleet_.workers()[*loan.worker].let_go.empty()) continue;
+    const auto borrower = BorrowerOf(loan.run);
+    if (!borrower) continue;
+    if (borrowers_.at(*borrower).mute) {
+      Cancel(id, loan);
+    } else if (!std::exchange(loan.leaves, true)) {
+      actions_.emplace_back(Leave{*borrower, id});
+    }
+  }
+}
+
+std::vector<std::string> Lender::Idle(Time now, Time time) const {
+  std::vector<std::string> idle;
+  const std::vector<uint64_t> lent = LoansByWorker();
+  for (const auto& [index, since] : unlent_since_) {
+    const Worker& worker = fleet_.workers().all()[index];
+    const bool unlent = worker.here() && worker.stays() && lent[index] == 0;
+    if (unlent && now - since >= time) idle.push_back(worker.allocation);
+  }
+  return idle;
+}
+
+std::vector<std::string> Lender::Emptiest() const {
+  std::vector<const Worker*> workers;
+  const std::vector<uint64_t> lent = LoansByWorker();
+  for (const Worker& worker : fleet_.workers().all()) {
+    if (worker.here() && worker.stays()) workers.push_back(&worker);
+  }
+  std::stable_sort(workers.begin(), workers.end(), [&](const Worker* a, const Worker* b) {
+    return lent[a->index] < lent[b->index];
+  });
+  std::vector<std::string> allocations;
+  allocations.reserve(workers.size());
+  for (const Worker* worker : workers) allocations.push_back(worker->allocation);
+  return allocations;
 }
 
 std::vector<Lender::Account> Lender::Accounts() {
@@ -257,7 +319,7 @@ std::vector<Lender::Account> Lender::Accounts() {
   // What others have, who are not there, is not to be shared.
   uint64_t taken = 0;
   for (const auto& [id, loan] : loans_) {
-    if (loan.lost) continue;
+    if (!Stays(loan)) continue;
     const auto found = by_run.find(loan.run);
     if (found == by_run.end()) {
       ++taken;
@@ -281,6 +343,7 @@ std::vector<Lender::Account> Lender::Accounts() {
 void Lender::Flush() {
   if (closing_) WithdrawFromMute();
   if (borrowers_.empty() || closing_) return;
+  TellWhoLeaves();
   std::vector<Account> accounts = Accounts();
   std::vector<uint64_t> free = FreeSlots();
   // The next one goes to whom most of its share is missing; of equals, to the one of the higher
@@ -330,6 +393,7 @@ bool Lender::Open(Account& account, std::vector<uint64_t>& free) {
   if (best == nullptr) return false;
   CQ_ASSERT(best->here() != nullptr, "worker {} is lent and not here", best->number);
   --free[best->index];
+  unlent_since_.erase(best->index);
   ++account.loans;
   const LoanId id = MakeSerial(epoch_, next_loan_++);
   Loan& loan = loans_[id];
@@ -344,8 +408,8 @@ bool Lender::Open(Account& account, std::vector<uint64_t>& free) {
 void Lender::AskBack(std::vector<Account>& accounts, uint64_t missing,
                      const std::set<std::string>& spared) {
   auto asked =
-      static_cast<uint64_t>(std::count_if(loans_.begin(), loans_.end(), [](const auto& entry) {
-        return entry.second.unwanted && !entry.second.lost;
+      static_cast<uint64_t>(std::count_if(loans_.begin(), loans_.end(), [this](const auto& entry) {
+        return entry.second.unwanted && Stays(entry.second);
       }));
   for (const Account& account : accounts) asked += account.loans - account.after();
   for (Account& account : accounts) {

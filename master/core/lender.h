@@ -50,7 +50,12 @@ struct Limit {
   /// What it has there is of no use to those who are to have it.
   std::set<std::string> spared = {};
 };
-using LenderAction = std::variant<Lend, Lent, LoanEnded, Limit>;
+/// Tell a run to empty this loan, and to let it go: the worker that it is on leaves.
+struct Leave {
+  BorrowerId borrower = 0;
+  LoanId loan = 0;
+};
+using LenderAction = std::variant<Lend, Lent, LoanEnded, Limit, Leave>;
 
 /// Whom a warm pool lends its slots to. It takes nothing away from a run: it asks a run that has
 /// more than its share to let go, when another has less.
@@ -84,7 +89,7 @@ class Lender final : public Tenant {
   // ---- what the fleet tells ----
   uint64_t OnLost(Time now, Worker& worker, const Loss& loss) override;
   void OnExplained(Time now, const Worker& worker, Blame blame) override;
-  void OnForgotten(const Worker&) override {}
+  void OnForgotten(const Worker& worker) override { unlent_since_.erase(worker.index); }
   void OnHello(Worker& worker, const Hello& hello) override;
   void OnWelcome(const Worker& worker) override { out_.SendTo(worker, text_); }
   void OnMayTake(const Worker&) override {}
@@ -101,6 +106,9 @@ class Lender final : public Tenant {
   uint64_t loans() const { return loans_.size(); }
   /// How many slots runs want, those included that they have.
   uint64_t wanted() const;
+  /// As Employer.
+  std::vector<std::string> Idle(Time now, Time time) const;
+  std::vector<std::string> Emptiest() const;
   /// Those of a borrower.
   uint64_t LoansOf(BorrowerId borrower) const;
   /// Loans that have ended so far.
@@ -128,6 +136,8 @@ class Lender final : public Tenant {
     std::optional<Lost> lost;
     /// It is to end.
     bool unwanted = false;
+    /// Its run was told to empty it.
+    bool leaves = false;
   };
   struct Borrower {
     RunId run = 0;
@@ -159,6 +169,9 @@ class Lender final : public Tenant {
                bool with_worker = false);
   std::vector<Account> Accounts();
   std::vector<uint64_t> FreeSlots() const;
+  std::vector<uint64_t> LoansByWorker() const;
+  bool Stays(const Loan& loan) const;
+  void TellWhoLeaves();
   bool Open(Account& account, std::vector<uint64_t>& free);
   void AskBack(std::vector<Account>& accounts, uint64_t missing,
                const std::set<std::string>& spared);
@@ -175,6 +188,8 @@ class Lender final : public Tenant {
   /// Whose loans were that ended with a worker: should it come back, they are theirs again. The
   /// newest of them.
   std::map<LoanId, RunId> given_up_;
+  /// Since when workers have lent nothing, as of the last tick.
+  std::map<WorkerIndex, Time> unlent_since_;
   uint64_t next_loan_ = 1;
   Time ranked_{};
   uint64_t ended_ = 0;

@@ -55,10 +55,13 @@ class LenderCore final : public Employer {
   uint64_t progress() override { return parts_->lender.ended(); }
   uint64_t workers() override { return parts_->fleet.workers().here(); }
   uint64_t staying() const override { return parts_->fleet.staying(); }
-  // A warm pool keeps what it has.
-  std::vector<std::string> Idle(Time, Time) const override { return {}; }
-  std::vector<std::string> Emptiest() const override { return {}; }
-  void OnDismissed(const std::string&, const std::string&) override {}
+  std::vector<std::string> Idle(Time now, Time time) const override {
+    return parts_->lender.Idle(now, time);
+  }
+  std::vector<std::string> Emptiest() const override { return parts_->lender.Emptiest(); }
+  void OnDismissed(const std::string& allocation, const std::string& reason) override {
+    parts_->fleet.OnDismissed(allocation, reason);
+  }
   bool draining() const override { return parts_->lender.closing(); }
   std::string CommonProblem() const override { return {}; }
   /// Workers end now, and what they have lent.

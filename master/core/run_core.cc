@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "master/core/dispatch.h"
+#include "master/core/reserver.h"
 
 namespace cq {
 
@@ -256,7 +257,7 @@ void RunCore::OnTick(Time now) {
 void RunCore::LookAgain() {
   tempo_.Note(now_, tasks_.done_count());
   LetGoBeyondLimits();
-  KeepForWaiting();
+  Reserver::Keep(*this);
   LetSpentGo();
   // Not all of them may have been looked at.
   if (tasks_.choosy() == 0 && !tasks_.several() && !KnowsEnds()) return;
@@ -297,6 +298,7 @@ void RunCore::Flush(Time now) {
   // What is ready may be nothing for those that idle: that is looked at now and then.
   const bool all_out = tasks_.ready() <= tasks_.choosy();
   if (all_out || (tasks_.several() && thorough)) dispatcher.Retract();
+  if (thorough && KnowsEnds()) dispatcher.CountRunning();
   if (thorough && KnowsEnds()) dispatcher.RetractLate();
 }
 

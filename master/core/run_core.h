@@ -105,6 +105,7 @@ class RunCore final : public Tenant {
  private:
   friend class Dispatcher;
   friend class Onlooker;
+  friend class Reserver;
   Lane& lane(const Worker& worker) { return lanes_[worker.index]; }
   const Lane& lane(const Worker& worker) const { return lanes_[worker.index]; }
 
@@ -217,7 +218,6 @@ class RunCore final : public Tenant {
   bool HasNothingFor(const Worker& worker);
   /// How many of the tasks that it holds run at a time.
   uint64_t PlacesOf(const Worker& worker) const;
-  void KeepForWaiting();
   std::string NobodySuits() const;
 
   // Workers.

@@ -21,10 +21,15 @@ struct Pace {
   /// What Most said last, and of how many: it is asked of every worker.
   mutable std::chrono::nanoseconds most{};
   mutable uint64_t most_of = 0;
+  /// How long those have run so far that run longer than most took; and when that was looked at.
+  std::vector<std::chrono::nanoseconds> running;
+  std::chrono::nanoseconds counted{};
 
   /// So many took so long together.
   void Learn(std::chrono::microseconds wall, uint64_t count);
-  /// What 95 % of the last ones took at most; zero: there are fewer than five.
+  void SetRunning(std::vector<std::chrono::nanoseconds> longer);
+  /// What 95 % of the last ones took at most, those that still run counted as far as they are;
+  /// zero: fewer than five have ended.
   std::chrono::nanoseconds Most() const;
   /// The standard error of their mean, in seconds.
   double Error() const;

@@ -32,7 +32,7 @@ Time RunCore::Estimate(ClassId of) const {
   const TaskClass& one = classes_[of];
   if (one.request.time_ms > 0) return std::chrono::milliseconds(one.request.time_ms);
   const Time own = tasks_.several() ? one.pace.Most() : Time{};
-  return own > Time{} ? own : pace_.Most();
+  return own > Time{} || !one.request.kind.empty() ? own : pace_.Most();
 }
 
 // Of the pools for which such tasks are work; of all, if they are no pool's.

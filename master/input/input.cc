@@ -18,6 +18,7 @@
 #include "base/quantities.h"
 #include "base/text.h"
 #include "cq/error.h"
+#include "master/input/columns.h"
 #include "master/input/decompress.h"
 #include "master/input/input_stream.h"
 #include "protocol/column_types.h"
@@ -135,12 +136,7 @@ InputSummary ReadInput(const InputOptions& options) {
   if (rewrite) copy_row(header, false);
   std::vector<std::pair<size_t, const RowCheck*>> checks;
   for (const RowCheck& check : options.checks) {
-    const auto found = std::find(summary.columns.begin(), summary.columns.end(), check.column);
-    if (found == summary.columns.end()) {
-      throw UsageError(fmt::format("{}: there is no column '{}'; the columns are: {}", check.option,
-                                   check.column, Joined(summary.columns, ", ")));
-    }
-    checks.emplace_back(found - summary.columns.begin(), &check);
+    checks.emplace_back(ColumnIndex(check.column, check.option, summary.columns), &check);
   }
   const auto look = options.look ? options.look(summary.columns) : InputOptions::LookAtRow();
   std::vector<TypeFinder> finders(options.find_types ? summary.columns.size() : 0);

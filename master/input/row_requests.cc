@@ -7,6 +7,7 @@
 
 #include "base/quantities.h"
 #include "cq/error.h"
+#include "master/input/columns.h"
 
 namespace cq {
 namespace {
@@ -30,9 +31,10 @@ uint64_t RoundedTime(uint64_t ms) {
 }  // namespace
 
 bool RequestTexts::vary() const {
-  return HasColumn(cpus) || HasColumn(memory) || HasColumn(time) || HasColumn(pool) ||
-         std::any_of(needs.begin(), needs.end(),
-                     [](const auto& need) { return HasColumn(need.second); });
+  return !kind.empty() || HasColumn(cpus) || HasColumn(memory) || HasColumn(time) ||
+         HasColumn(pool) || std::any_of(needs.begin(), needs.end(), [](const auto& need) {
+           return HasColumn(need.second);
+         });
 }
 
 RowRequests::RowRequests(const RequestTexts& texts, const std::vector<std::string>& columns) {
@@ -51,6 +53,7 @@ RowRequests::RowRequests(const RequestTexts& texts, const std::vector<std::strin
   for (const auto& [name, text] : texts.needs) {
     needs_.emplace(name, *compile(text, "--task-need"));
   }
+  kind_ = ColumnIndices(texts.kind, "--kind", columns);
 }
 
 std::string RowRequests::Fill(const Text& text, const std::vector<std::string>& fields) {
@@ -88,6 +91,10 @@ TaskRequest RowRequests::Of(const std::vector<std::string>& fields) const {
     const std::string option = fmt::format("{} {}", text.name, name);
     const uint64_t wanted = count.empty() ? 0 : ParseCount(count, option, 0);
     if (wanted > 0) request.needs[name] = wanted;
+  }
+  for (const size_t column : kind_) {
+    const std::string& value = fields.at(column);
+    request.kind += fmt::format("{}:{}", value.size(), value);
   }
   return request;
 }
@@ -136,8 +143,8 @@ RequestClasses ClassFinder::Take() {
   }
   if (classes.classes.size() > kClassesMax) {
     throw UsageError(
-        fmt::format("the rows ask for {} different things; at most {}: round what "
-                    "--task-memory and its like say",
+        fmt::format("the rows ask for {} different things, or are of as many kinds; at most {}: "
+                    "round what --task-memory and its like say, and name fewer columns as --kind",
                     classes.classes.size() - 1, kClassesMax - 1));
   }
   classes.of.assign(of_.begin(), of_.end());

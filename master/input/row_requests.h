@@ -20,9 +20,12 @@ struct RequestTexts {
   std::string time;
   std::string pool;
   std::map<std::string, std::string> needs;
+  /// Columns: rows that agree in them are of one kind.
+  std::vector<std::string> kind = {};
 
   bool empty() const {
-    return cpus.empty() && memory.empty() && time.empty() && pool.empty() && needs.empty();
+    return cpus.empty() && memory.empty() && time.empty() && pool.empty() && needs.empty() &&
+           kind.empty();
   }
   /// Whether rows may ask for different things.
   bool vary() const;
@@ -48,6 +51,7 @@ class RowRequests {
 
   std::optional<Text> cpus_, memory_, time_, pool_;
   std::map<std::string, Text> needs_;
+  std::vector<size_t> kind_;
 };
 
 /// Finds the classes of many requests. The first asks for nothing. Memory is taken as it is where

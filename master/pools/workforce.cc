@@ -153,6 +153,12 @@ std::optional<std::string> Workforce::OnStates(Time now, Member& member, const J
     }
     if (job.reason != "None") pending_reason_ = job.reason;
   }
+  for (const std::string& allocation : states.terms.leaving) {
+    // One that has not said hello is told at a later look.
+    if (member.lives.contains(allocation) && core.HasSession(allocation)) {
+      LetGo(member, allocation, "the worker of the pool that it is on leaves", core);
+    }
+  }
   if (!over) LookForHopeless(now, member, states.jobs, observer);
   if (!over) TellOfWaiting(now, member, states.terms.waits, observer);
   for (const WorkerJob& job : states.jobs) {

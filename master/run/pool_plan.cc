@@ -163,6 +163,9 @@ void RequireNoneOfLent(const RunOptions& options) {
         "differs from row to row are for a run's own workers: what a warm pool (--on) lends are "
         "single slots");
   }
+  if (!options.kind.empty()) {
+    throw UsageError("--kind is for a run's own workers, whose time left is known to it");
+  }
   if (!options.pools.empty()) throw UsageError("--on and --pool: choose one");
 }
 
@@ -239,8 +242,8 @@ std::vector<PoolKind> KindsOf(const std::vector<PoolOptions>& plans) {
 }
 
 RequestTexts RequestsOf(const RunOptions& options, const std::vector<PoolOptions>& plans) {
-  RequestTexts texts{options.task_cpus, options.task_memory, options.task_time, options.task_pool,
-                     options.task_needs};
+  RequestTexts texts{options.task_cpus, options.task_memory, options.task_time,
+                     options.task_pool, options.task_needs,  options.kind};
   const bool counted =
       std::any_of(options.pools.begin(), options.pools.end(),
                   [](const RunPool& pool) { return pool.memory_bytes.has_value(); }) ||

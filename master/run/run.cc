@@ -16,6 +16,7 @@
 
 #include "base/text.h"
 #include "cq/error.h"
+#include "master/input/columns.h"
 #include "master/input/input.h"
 #include "master/input/row_matching.h"
 #include "master/journal/journal.h"
@@ -126,7 +127,7 @@ class RowsRun {
 
   std::optional<size_t> ColumnOf(const std::string& name, const char* option) const {
     if (name.empty()) return std::nullopt;
-    return ColumnIndices({name}, option, definition_.columns)[0];
+    return ColumnIndex(name, option, definition_.columns);
   }
 
   // Everything but what makes the run that run.
@@ -418,6 +419,7 @@ class RowsRun {
     if (!requests_.empty() || plans_[0].named || escalates) {
       text.extras.emplace_back(kRequests, requests_.vary() || escalates);
     }
+    if (requests_.needs.contains("gpu")) text.extras.emplace_back(kGpusAsked, true);
     if (!requests_.vary()) PutRequest(text.extras, ConstantRequest(requests_, plans_));
     text.tasks = tasks;
     if (!served()) return text;

@@ -12,6 +12,7 @@
 #include "base/quantities.h"
 #include "base/text.h"
 #include "cq/error.h"
+#include "master/input/columns.h"
 #include "master/run/earlier_costs.h"
 #include "master/run/output_file.h"
 #include "master/run/pool_plan.h"
@@ -92,20 +93,6 @@ void CheckOutputOf(const RunOptions& options) {
   CheckOutput(options.output, options.input, options.depends);
 }
 
-std::vector<size_t> ColumnIndices(const std::vector<std::string>& names, const char* option,
-                                  const std::vector<std::string>& columns) {
-  std::vector<size_t> indices;
-  for (const std::string& name : names) {
-    const auto found = std::find(columns.begin(), columns.end(), name);
-    if (found == columns.end()) {
-      throw UsageError(fmt::format("{}: there is no column '{}'; the columns are: {}", option, name,
-                                   Joined(columns, ", ")));
-    }
-    indices.push_back(static_cast<size_t>(found - columns.begin()));
-  }
-  return indices;
-}
-
 std::string TasksDirectory(const RunOptions& options) {
   const std::string cwd = AbsolutePath(options.cwd.empty() ? "." : options.cwd);
   struct stat status {};
@@ -152,7 +139,7 @@ decltype(InputOptions::look) LookOf(const RequestTexts& texts, std::vector<PoolK
 std::vector<ColumnType> ColumnTypes(const RunOptions& options, const InputSummary& input) {
   auto types = input.types;
   for (const auto& [column, type] : options.types) {
-    const size_t at = ColumnIndices({column}, "--types", input.columns)[0];
+    const size_t at = ColumnIndex(column, "--types", input.columns);
     types[at] = ParseColumnType(type, "--types " + column);
   }
   return types;

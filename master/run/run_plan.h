@@ -29,8 +29,5 @@ std::string TasksDirectory(const RunOptions& options);
 /// What each value of a column must be.
 std::vector<RowCheck> ChecksOf(const RunOptions& options);
 std::vector<ColumnType> ColumnTypes(const RunOptions& options, const InputSummary& input);
-/// The places of these columns. `option` names what asks for them.
-std::vector<size_t> ColumnIndices(const std::vector<std::string>& names, const char* option,
-                                  const std::vector<std::string>& columns);
 
 }  // namespace cq

@@ -154,6 +154,11 @@ void LenderLoop::OnWord(BorrowerId from, const OrderedJson& word) {
   try {
     const auto say = word["say"].get<std::string>();
     if (say == "status") return desk_.Say(from, Status());
+    if (say == "scale") {
+      const std::string problem =
+          Resize(word.at("least").get<uint64_t>(), word.at("most").get<uint64_t>());
+      return desk_.Say(from, {{"say", "scale"}, {"problem", problem}});
+    }
     if (say == "stop") {
       const bool now = word.value("now", false);
       return now ? StopNow("told to end now") : Drain("told to end");
@@ -201,6 +206,17 @@ void LenderLoop::OnBorrow(BorrowerId from, const OrderedJson& word) {
   SayWhatItLends(from, here);
 }
 
+// Why it cannot have so many workers, if it cannot.
+std::string LenderLoop::Resize(uint64_t least, uint64_t most) {
+  if (draining_) return "it is about to end";
+  if (auto problem = workforce_.Resize("", least, most); !problem.empty()) return problem;
+  const std::string from = least < most ? fmt::format("{} to ", least) : "";
+  observer_.Note(fmt::format("{}{} workers from now on", from, most));
+  options_.pool.workers = most;
+  WritePoolFile(options_.pool);
+  return {};
+}
+
 OrderedJson LenderLoop::Status() {
   OrderedJson runs = OrderedJson::array();
   for (const auto& [id, run] : runs_) {
@@ -210,12 +226,15 @@ OrderedJson LenderLoop::Status() {
                                {"wanted", run.wanted},
                                {"slots", core_.lender().LoansOf(id)}});
   }
+  const PoolView view = workforce_.Look().at(0);
   return {{"say", "status"},
           {"name", options_.pool.name},
           {"scheduler", options_.pool.scheduler},
           {"state", draining_ ? "ending" : "running"},
           {"pid", options_.pool.pid},
           {"workers", core_.fleet().workers().here()},
+          {"workers_least", view.least},
+          {"workers_most", view.most},
           {"pending_workers", workforce_.pending()},
           {"pending_reason", workforce_.pending_reason()},
           {"slots", core_.lender().slots()},
@@ -251,7 +270,7 @@ void LenderLoop::LookAtIdleness() {
   const auto now = Clock::now();
   // Nobody could ask before it was ready.
   if (!ready_ || !runs_.empty() || core_.lender().loans() > 0) busy_ = now;
-  if (!ready_ && (!options_.pool.same_host || core_.workers() >= options_.pool.workers)) {
+  if (!ready_ && (!options_.pool.same_host || core_.workers() >= options_.workers_least)) {
     ready_ = true;
     if (options_.ready) options_.ready();
   }
@@ -265,10 +284,16 @@ void LenderLoop::LookAtIdleness() {
 void LenderLoop::TellSlots() {
   if (draining_) return;
   for (auto& [id, run] : runs_) {
-    if (run.slots != core_.lender().SlotsFor(id) || run.none != HasNoneFor(id)) {
+    if (run.slots != CouldLend(id) || run.none != HasNoneFor(id)) {
       SayWhatItLends(id, run);
     }
   }
+}
+
+// Now, or once it has as many workers as it may: whoever wants no more than there are would never
+// get more.
+uint64_t LenderLoop::CouldLend(BorrowerId run) const {
+  return std::max(core_.lender().SlotsFor(run), options_.pool.all_slots());
 }
 
 // Whoever leaves all machines alone that there are, and no other is to come, waits for nothing.
@@ -278,7 +303,7 @@ bool LenderLoop::HasNoneFor(BorrowerId run) const {
 }
 
 void LenderLoop::SayWhatItLends(BorrowerId to, Borrowing& run) {
-  run.slots = core_.lender().SlotsFor(to);
+  run.slots = CouldLend(to);
   run.none = HasNoneFor(to);
   desk_.Say(to, {{"say", "lends"}, {"slots", run.slots}, {"none", run.none}});
 }
@@ -341,6 +366,10 @@ void LenderLoop::Do(LoanEnded& ended) {
                              {"loan", ended.loan},
                              {"reason", ended.reason},
                              {"explained", ended.explained}});
+}
+
+void LenderLoop::Do(Leave& leave) {
+  desk_.Say(leave.borrower, {{"say", "leave"}, {"loan", leave.loan}});
 }
 
 void LenderLoop::Do(Limit& limit) {

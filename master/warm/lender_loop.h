@@ -31,6 +31,8 @@ class LenderLoop {
     /// What is known of the pool by its name.
     PoolFile pool;
     int signal_fd = -1;
+    /// On this machine, runs are served once so many workers are there.
+    uint64_t workers_least = 0;
     /// It ends when no run has asked for anything for so long; zero: it does not.
     std::chrono::milliseconds idle_timeout{};
     /// Called once runs can be served at once, and in the end.
@@ -85,12 +87,14 @@ class LenderLoop {
   void OnMail(Workforce::Word& word);
   void OnWord(BorrowerId from, const OrderedJson& word);
   void OnBorrow(BorrowerId from, const OrderedJson& word);
+  std::string Resize(uint64_t least, uint64_t most);
   OrderedJson Status();
   void Drain(const std::string& reason);
   void StopNow(const std::string& reason);
   void Finish(int status, const std::string& reason);
   void LookAtIdleness();
   void TellSlots();
+  uint64_t CouldLend(BorrowerId run) const;
   bool HasNoneFor(BorrowerId run) const;
   void SayWhatItLends(BorrowerId to, Borrowing& run);
   void Act();
@@ -106,6 +110,7 @@ class LenderLoop {
   void Do(Lent& lent);
   void Do(LoanEnded& ended);
   void Do(Limit& limit);
+  void Do(Leave& leave);
   std::string LogOf(const Borrowing& run, LoanId loan) const;
 
   Options options_;

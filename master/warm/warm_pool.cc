@@ -70,9 +70,6 @@ WarmPoolEnd KeepWarmPool(const WarmPoolOptions& options, RunObserver& observer) 
   if (master.workers && *master.workers == 0) {
     throw UsageError("--workers 0: a warm pool without workers has nothing to lend");
   }
-  if (master.workers_least) {
-    throw UsageError("--workers MIN:MAX: a warm pool keeps the workers that it has: --workers N");
-  }
   const PoolOptions plan = PlanPool(master);
   std::error_code failed;
   const fs::path above = fs::path(plan.run_dir).parent_path();
@@ -110,6 +107,7 @@ WarmPoolEnd KeepWarmPool(const WarmPoolOptions& options, RunObserver& observer) 
                .workers = plan.workers,
                .slots = plan.slots,
                .same_host = session.same_host()};
+  loop.workers_least = plan.least.value_or(plan.workers);
   loop.signal_fd = master.signal_fd;
   loop.idle_timeout = options.idle_timeout;
   loop.ready = options.ready;

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -300,6 +301,57 @@ TEST_F(PoolTest, StopNowLeavesNoProcess) {
   WriteFile(File("a"), "");
   EXPECT_EQ(CqHere({"resume", "a.cq", "-s", "local"}).status, 0);
   ExpectAllOk("a", 8);
+}
+
+TEST_F(PoolTest, WithinBoundsItHasAsManyWorkersAsRunsAskFor) {
+  StartPool({"-w", "0:3", "--worker-idle-timeout", "300ms"});
+  EXPECT_EQ(Status()["workers"], 0);
+  const auto a = Run("a", 8, WaitFor("a"));
+  ASSERT_TRUE(Has("a", 3));
+  EXPECT_EQ(Status()["workers"], 3);
+  WriteFile(File("a"), "");
+  EXPECT_EQ(a->Wait().status, 0);
+  ExpectAllOk("a", 8);
+  EXPECT_TRUE(Eventually([&] { return Status()["workers"] == 0; })) << Status();
+  EXPECT_NE(CqHere({"pool", "status", "p"}).out.find("0 workers of 0 to 3"), std::string::npos);
+  // And again.
+  EXPECT_EQ(Run("b", 2, {"true"})->Wait().status, 0);
+}
+
+TEST_F(PoolTest, ItIsGivenOtherNumbersOfWorkersWhileARunIsOnIt) {
+  StartPool({"-w", "2"});
+  const auto a = Run("a", 9,
+                     {"sh", "-c",
+                      "echo $0 >> a.started; while [ ! -e go.$0 ] && [ ! -e go ]; do sleep 0.02; "
+                      "done",
+                      "{a}"});
+  ASSERT_TRUE(Eventually([&] { return Started("a") == 2; }));
+  const Ended scaled = CqHere({"scale", "p", "-w", "1"});
+  EXPECT_EQ(scaled.status, 0) << scaled.err;
+  EXPECT_EQ(scaled.out, "the pool 'p': 1 workers from now on\n");
+  // What runs is not taken away; what is free then is not used again.
+  ASSERT_TRUE(Eventually([&] { return Status()["slots"] == 1; }));
+  EXPECT_EQ(SlotsOf("a"), 2);
+  std::istringstream started(Slurp(File("a.started")));
+  for (std::string row; std::getline(started, row);) WriteFile(File("go." + row), "");
+  ASSERT_TRUE(Has("a", 1));
+  ASSERT_TRUE(Eventually([&] { return Status()["workers"] == 1; }));
+  EXPECT_EQ(Started("a"), 3u);
+  EXPECT_EQ(CqHere({"scale", "p", "-w", "3"}).status, 0);
+  ASSERT_TRUE(Has("a", 3));
+  ASSERT_TRUE(Eventually([&] { return Started("a") == 5; }));
+  WriteFile(File("go"), "");
+  EXPECT_EQ(a->Wait().status, 0);
+  ExpectAllOk("a", 9);
+  EXPECT_EQ(Attempts("a"), std::vector<std::string>(9, "1"));
+  const Ended refused = CqHere({"scale", "p", "-w", "9000000"});
+  EXPECT_EQ(refused.status, 2) << refused.err;
+  // A run of that name is there, too.
+  const Ended both = Run("p", 1, {"true"})->Wait();
+  EXPECT_EQ(both.status, 0) << both.err;
+  const Ended which = CqHere({"scale", "p", "-w", "1"});
+  EXPECT_EQ(which.status, 2);
+  EXPECT_NE(which.err.find("./p.cq"), std::string::npos) << which.err;
 }
 
 TEST_F(PoolTest, OneThatNobodyUsesEnds) {

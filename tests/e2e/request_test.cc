@@ -73,6 +73,28 @@ TEST_F(RequestTest, EachTaskHasItsOwnGpus) {
     EXPECT_TRUE(gpu == "2" || gpu == "GPU-7") << gpu;
 }
 
+// It would compute on what is another's.
+TEST_F(RequestTest, ARowThatAsksForNoGpuSeesNone) {
+  WriteFile(directory_.File("in.csv"), "a,g\n1,1\n2,0\n3,\n");
+  const Ended ended = Cq({"run", "in.csv", "--slots", "2", "--task-need", "gpu={g}", "--", "sh",
+                          "-c", "echo \"<${CUDA_VISIBLE_DEVICES-unset}>\""},
+                         directory_.path(), {{"CUDA_VISIBLE_DEVICES", "7"}});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("cq_stdout"), (Words{"<7>", "<>", "<>"}));
+}
+
+// How long each kind takes is its own matter; a slip in a column's name is told.
+TEST_F(RequestTest, KindsAreColumns) {
+  const Ended ended = Run("a,kind\n1,x\n2,y\n3,x\n", {"--kind", "kind"}, {"echo", "{a}"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("cq_stdout"), (Words{"1", "2", "3"}));
+  const Ended slip =
+      Cq({"run", "in.csv", "--run-dir", "other", "--kind", "kin", "--", "true"}, directory_.path());
+  EXPECT_EQ(slip.status, 2);
+  EXPECT_NE(slip.err.find("--kind"), std::string::npos) << slip.err;
+  EXPECT_NE(slip.err.find("the columns are: a, kind"), std::string::npos) << slip.err;
+}
+
 // One that a slot keeps is another for rows that ask for something else.
 TEST_F(RequestTest, AProgramIsStartedAnewForAnotherShare) {
   WriteFile(directory_.File("program.py"),

@@ -16,6 +16,8 @@ namespace {
 constexpr RunId kPool = 4242;
 /// As schedulers/warm.cc has it.
 constexpr Time kReturnWithin = seconds(10);
+/// As Workforce has it.
+constexpr Time kLaunchWithin = minutes(10);
 }  // namespace
 
 SimPool::SimPool(const World& world, Timeline& timeline, const SimRun::Trace& trace)
@@ -264,6 +266,7 @@ void SimPool::StartMaster() {
 void SimPool::KillMaster() {
   Say("the master dies");
   core_.reset();
+  for (const auto& host : hosts_) host->dismissed.reset();
   for (auto& [id, link] : links_) {
     if (!std::exchange(link.open, false)) continue;
     Host* host = link.host;
@@ -376,6 +379,12 @@ void SimPool::Do(LoanEnded& ended) {
 void SimPool::Do(Limit& limit) {
   ToRun(limit.borrower, [this, limit](Client& client) {
     client.run->TellLimit(Prefix(), limit.slots, {limit.spared.begin(), limit.spared.end()});
+  });
+}
+
+void SimPool::Do(Leave& leave) {
+  ToRun(leave.borrower, [this, leave](Client& client) {
+    if (client.loans.contains(leave.loan)) client.run->TellLeave(AllocationOf(leave.loan));
   });
 }
 
@@ -520,11 +529,61 @@ void SimPool::Trouble() {
         StepMaster();
       });
     }
+    // As the workforce does, when its bounds are others or somebody has nothing to do.
+    if (core_ != nullptr && random_.Chance(world_.dismiss)) {
+      Dismiss(random_.Chance(500) ? core_->Emptiest() : core_->Idle(MasterNow(), seconds(2)));
+    }
     const auto host = hosts_.empty() ? 0 : random_.Below(hosts_.size());
     if (random_.Chance(world_.kill_host)) KillHost(*hosts_[host], random_.Chance(300));
   }
   if (core_ != nullptr && AliveHosts() == 0) StartHost();
+  CheckLeaving();
+  for (auto& [id, client] : clients_) EndUnheard(client);
   After(seconds(1), [this] { Trouble(); });
+}
+
+void SimPool::EndUnheard(Client& client) {
+  std::erase_if(client.unheard, [&](const auto& entry) {
+    return !client.loans.contains(entry.first) || client.run->Hears(AllocationOf(entry.first));
+  });
+  if (client.connection == 0) return;
+  for (const LoanId loan : client.loans) {
+    if (client.run->Hears(AllocationOf(loan))) continue;
+    Time& since = client.unheard.try_emplace(loan, now_).first->second;
+    if (now_ - since < kLaunchWithin) continue;
+    since = now_;
+    OnSilent(*client.run, AllocationOf(loan));
+  }
+}
+
+// The first of these.
+void SimPool::Dismiss(const std::vector<std::string>& allocations) {
+  if (allocations.empty()) return;
+  Say(allocations[0] + " is told to leave");
+  core_->OnDismissed(allocations[0], "fewer are enough");
+  for (const auto& host : hosts_) {
+    if (host->allocation == allocations[0]) host->dismissed = now_;
+  }
+  StepMaster();
+}
+
+// Runs empty what they have on a worker that leaves: it is gone once what runs there has ended. A
+// run cannot be asked that has no master, is over, or went on elsewhere.
+void SimPool::CheckLeaving() {
+  Time longest = world_.longest_task;
+  for (const auto& [id, client] : clients_) {
+    longest = std::max(longest, client.run->world().longest_task);
+  }
+  for (const auto& host : hosts_) {
+    if (!host->alive || !host->dismissed) continue;
+    for (const auto& [id, loan] : host->loans) {
+      const SimRun& run = *loan.run;
+      if (run.over() || !run.has_master() || run.alone()) host->dismissed = now_;
+    }
+    if (now_ - std::max(*host->dismissed, world_.quiet_after) > 3 * longest + minutes(2)) {
+      throw Broken{fmt::format("worker {} of the pool was told to leave and stays", host->number)};
+    }
+  }
 }
 
 }  // namespace cq::sim

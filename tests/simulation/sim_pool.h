@@ -43,6 +43,8 @@ class SimPool final : public SimLender {
     SimMachine machine;
     std::unique_ptr<WorkerCore> core;
     bool alive = true;
+    /// Since when this master has it leave.
+    std::optional<Time> dismissed;
     ConnectionId connection = 0;
     std::deque<std::pair<Envelope, ToWorker>> inbox;
     struct Loan {
@@ -73,6 +75,8 @@ class SimPool final : public SimLender {
     uint64_t wanted = 0;
     std::set<std::string> avoided;
     std::set<LoanId> loans;
+    /// Since when nobody is heard there, as Workforce looks at it.
+    std::map<LoanId, Time> unheard;
     Time gone{};
   };
   struct Incoming {
@@ -123,6 +127,7 @@ class SimPool final : public SimLender {
   void Do(Lent& lent);
   void Do(LoanEnded& ended);
   void Do(Limit& limit);
+  void Do(Leave& leave);
   void Transmit(Link& link, SessionId session, ToWorker message);
 
   // ---- runs ----
@@ -138,6 +143,9 @@ class SimPool final : public SimLender {
   std::string Prefix() const { return world_.scheduled ? "pool p " : "local pool p "; }
 
   void Trouble();
+  void Dismiss(const std::vector<std::string>& allocations);
+  void CheckLeaving();
+  void EndUnheard(Client& client);
 
   const World world_;
   Timeline& timeline_;

@@ -73,6 +73,11 @@ class SimRun {
   void TellEnded(const std::string& allocation, Blame blame);
   void TellLimit(const std::string& allocations, uint64_t workers,
                  const std::vector<std::string>& spared = {});
+  /// It is to leave, once it is known.
+  void TellLeave(const std::string& allocation);
+  bool Hears(const std::string& allocation) const {
+    return core_ != nullptr && core_->IsConnected(allocation);
+  }
   bool has_master() const { return core_ != nullptr; }
   /// It asks nobody for workers any more.
   bool alone() const { return lender_ == nullptr; }

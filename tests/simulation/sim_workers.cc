@@ -124,6 +124,18 @@ void SimRun::TellEnded(const std::string& allocation, Blame blame) {
   StepMaster();
 }
 
+void SimRun::TellLeave(const std::string& allocation) {
+  if (core_ == nullptr || over_) return;
+  if (core_->HasSession(allocation)) {
+    core_->OnDismissed(allocation, "the worker of the pool that it is on leaves");
+    return StepMaster();
+  }
+  // As at every look at the jobs, until its loan has ended.
+  After(seconds(5), [this, allocation, master = master_] {
+    if (master == master_) TellLeave(allocation);
+  });
+}
+
 void SimRun::TellLimit(const std::string& allocations, uint64_t workers,
                        const std::vector<std::string>& spared) {
   if (core_ == nullptr || over_) return;

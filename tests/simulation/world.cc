@@ -132,6 +132,7 @@ World DrawPool(uint64_t seed) {
   // Hour-long tasks beside short ones.
   world.hours = random.Chance(60);
   if (world.hours) world.lease = seconds(10);
+  world.dismiss = random.Chance(500) ? random.Below(100) : 0;
   return world;
 }
 
@@ -206,9 +207,9 @@ std::string Describe(const World& w) {
                         w.uncertain, w.dead_launch, w.meddle),
       w.runs == 0 ? ""
                   : fmt::format("; {} runs on a pool of {} workers of {} slots, kill pool {}, kill "
-                                "its worker {}{}{}{}",
+                                "its worker {}, have it leave {}{}{}{}",
                                 w.runs, w.pool_workers, w.pool_slots, w.kill_pool, w.kill_host,
-                                w.takes_machine ? "; deadly to machines" : "",
+                                w.dismiss, w.takes_machine ? "; deadly to machines" : "",
                                 w.witness ? "; a witness" : "", w.hours ? "; hours" : ""));
 }
 

@@ -98,6 +98,8 @@ struct World {
   /// with all that it has lent. Between deaths a pool's worker lives.
   uint64_t runs = 0;
   uint64_t pool_workers = 0, pool_slots = 0, kill_pool = 0, kill_host = 0, mute = 0;
+  /// The same: one of its workers is told to leave.
+  uint64_t dismiss = 0;
   /// Fresh tasks go out in spans of about so long.
   Time span_time{};
 };

@@ -15,6 +15,14 @@
 extern char** environ;
 
 namespace cq {
+namespace {
+
+bool Has(const Extras& extras, std::string_view name) {
+  return std::any_of(extras.begin(), extras.end(),
+                     [&](const auto& extra) { return extra.first == name; });
+}
+
+}  // namespace
 
 RunContext::RunContext(RunText text)
     : text_(std::move(text)), request_(TakenBy(text_.extras).value_or(TaskRequest())) {
@@ -48,16 +56,13 @@ std::shared_ptr<const RunContext> RunContext::For(const TaskRequest& share, uint
   if (share.cpus > 0) text.cpus = share.cpus;
   if (memory_limit > 0) text.memory_bytes = memory_limit;
   // The user's own stays what it is: it comes last.
-  if (share.needs.contains("gpu")) {
+  if (share.needs.contains("gpu") || Has(text_.extras, kGpusAsked)) {
     text.env.insert(text.env.begin(), {"CUDA_VISIBLE_DEVICES", Joined(gpus, ",")});
   }
   return std::make_shared<RunContext>(std::move(text));
 }
 
-bool RunContext::asks() const {
-  return std::any_of(text_.extras.begin(), text_.extras.end(),
-                     [](const auto& extra) { return extra.first == kRequests; });
-}
+bool RunContext::asks() const { return Has(text_.extras, kRequests); }
 
 bool RunContext::rows_differ() const {
   return std::any_of(text_.extras.begin(), text_.extras.end(), [](const auto& extra) {

@@ -124,6 +124,9 @@ struct RunOptions : CommonOptions {
   std::string task_pool;
   /// How much of each named resource.
   std::map<std::string, std::string> task_needs;
+  /// The columns that say which tasks are alike: how long those take that ended is what others of
+  /// their kind are thought to take.
+  std::vector<std::string> kind;
 
   /// The program `cq`, started as the workers; empty: this program, whose `main` must begin with a
   /// cq::Runtime.

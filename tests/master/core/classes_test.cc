@@ -117,6 +117,45 @@ TEST_F(ClassesTest, AWorkerIsKeptForWhoWaitsLong) {
   EXPECT_LT(given.size(), 100u);
 }
 
+// The worker that is kept for it gets meanwhile what ends before the long one there does.
+TEST_F(ClassesTest, WhatEndsBeforeTheKeptWorkerIsFreeGoesThereMeanwhile) {
+  // Class 1: 1 CPU, short; class 2: 4 CPUs; class 3: 1 CPU, long.
+  options_.requests.classes = {
+      {}, {.cpus = 1, .time_ms = 2'000}, {.cpus = 4}, {.cpus = 1, .time_ms = 200'000}};
+  options_.requests.of = std::vector<uint16_t>(300, 1);
+  options_.requests.of[0] = 3;
+  options_.requests.of[1] = 2;
+  options_.order.sections = {{0, 3}, {1, 2}, {2, 1}};
+  for (TaskId task = 1; task <= 300; ++task) options_.order.tasks.push_back(task);
+  Start(300);
+  const auto run = [&](const AttemptRef& ref) {
+    Report(1, Started{kRun, {{ref.task, ref.attempt, 0}}});
+  };
+  Come(1, 4, 4);
+  ASSERT_EQ(Tasks(held_[1]), (Ids{1, 3, 4, 5}));
+  const AttemptRef long_one = held_[1][0];
+  for (const AttemptRef& ref : held_[1]) run(ref);
+  // Every 2 s the short ones end: others come until the long one will soon end.
+  std::vector<AttemptRef> running(held_[1].begin() + 1, held_[1].end());
+  std::optional<seconds> last_given;
+  for (seconds now{2}; now <= seconds(200); now += seconds(2)) {
+    std::vector<AttemptRef> next;
+    for (int i = 0; i < 2; ++i) {
+      Tick(seconds(1));
+      Tell(1, session_[1], ++sequence_[1], WorkerHeartbeat{0, 400, {}, {}});
+    }
+    for (const AttemptRef& ref : running) {
+      for (const AttemptRef& given : Given(Finish(1, ref), 1)) next.push_back(given);
+    }
+    for (const AttemptRef& ref : next) run(ref);
+    if (!next.empty()) last_given = now;
+    running = next;
+  }
+  EXPECT_GE(last_given, seconds(190)) << "it is kept from 60 s on";
+  EXPECT_LE(last_given, seconds(198));
+  EXPECT_EQ(Tasks(Given(Finish(1, long_one), 1)), Ids{2});
+}
+
 TEST_F(ClassesTest, WhatNobodyHasIsSaid) {
   options_.pools = {{"default", {2, std::nullopt, {}}, 8, 0}};
   Begin({1, 2});

@@ -78,6 +78,9 @@ class LenderTest : public ::testing::Test {
       } else if (const auto* ended = std::get_if<LoanEnded>(&action)) {
         loans_[ended->borrower].erase(ended->loan);
         ended_[ended->loan] = ended->explained ? "explained" : ended->reason;
+      } else if (const auto* leave = std::get_if<Leave>(&action)) {
+        EXPECT_TRUE(loans_[leave->borrower].contains(leave->loan));
+        leaving_.push_back(leave->loan);
       } else {
         const auto& limit = std::get<Limit>(action);
         limits_[limit.borrower] = limit.slots;
@@ -131,6 +134,7 @@ class LenderTest : public ::testing::Test {
   std::map<BorrowerId, std::set<std::string>> spared_;
   std::map<LoanId, std::string> ended_;
   std::set<LoanId> cancelled_;
+  std::vector<LoanId> leaving_;
 };
 
 TEST_F(LenderTest, OneRunGetsWhatItWantsAndNoMoreThanThereIs) {
@@ -195,6 +199,82 @@ TEST_F(LenderTest, AHigherPriorityGetsAllThatItWants) {
   LetGo(1);
   EXPECT_EQ(Has(1), 1u);
   EXPECT_EQ(Has(2), 3u);
+}
+
+// It is made smaller: whose loans are on the worker that leaves is told once, and nothing else is
+// taken for what will be free.
+TEST_F(LenderTest, AWorkerThatIsToLeaveIsEmptiedByTheRunsThatAreOnIt) {
+  Start();
+  Join(1, 2);
+  Join(2, 2);
+  Borrow(1, 4);
+  ASSERT_EQ(Has(1), 4u);
+  EXPECT_EQ(core_->Emptiest(), (std::vector<std::string>{"slurm 1_1", "slurm 1_2"}));
+  core_->OnDismissed("slurm 1_2", "1 workers are enough");
+  Pass(seconds(2));
+  ASSERT_EQ(leaving_.size(), 2u);
+  for (const LoanId loan : leaving_) EXPECT_EQ(at_.at(loan), 2u);
+  EXPECT_EQ(core_->Emptiest(), std::vector<std::string>{"slurm 1_1"});
+  EXPECT_EQ(lender().slots(), 2u);
+  // Of the two slots that stay, one each.
+  Borrow(2, 4);
+  EXPECT_EQ(limits_[1], 1u);
+  for (const LoanId loan : leaving_) End(loan);
+  EXPECT_EQ(Has(1), 2u);
+  EXPECT_EQ(Has(2), 0u);
+  End(*loans_[1].begin());
+  EXPECT_EQ(Has(2), 1u);
+  EXPECT_EQ(at_.at(*loans_[2].begin()), 1u);
+}
+
+TEST_F(LenderTest, ARunThatComesBackIsToldAgainWhatIsToLeave) {
+  Start();
+  Join(1, 1);
+  Borrow(1, 1);
+  core_->OnDismissed("slurm 1_1", "idle");
+  Settle();
+  EXPECT_EQ(leaving_.size(), 1u);
+  lender().OnBorrowerGone(1);
+  Pass(seconds(2));
+  EXPECT_EQ(leaving_.size(), 1u);
+  lender().OnBorrower(2, 1001, 0);
+  Settle();
+  EXPECT_EQ(leaving_.size(), 2u);
+}
+
+TEST_F(LenderTest, WhatAStoppedRunHasOnAWorkerThatIsToLeaveIsEnded) {
+  Start();
+  Join(1, 1);
+  Borrow(1, 1);
+  const LoanId loan = *loans_[1].begin();
+  core_->OnDismissed("slurm 1_1", "idle");
+  Settle();
+  EXPECT_TRUE(cancelled_.empty());
+  lender().OnMute(1, true);
+  Settle();
+  EXPECT_EQ(cancelled_, std::set<LoanId>{loan});
+}
+
+TEST_F(LenderTest, WhoLendsNothingForLongIsIdle) {
+  Start();
+  Join(1, 1);
+  Join(2, 1);
+  Borrow(1, 1);
+  ASSERT_EQ(at_.at(*loans_[1].begin()), 1u);
+  Pass(seconds(5));
+  EXPECT_TRUE(core_->Idle(now_, seconds(6)).empty());
+  EXPECT_EQ(core_->Idle(now_, seconds(4)), std::vector<std::string>{"slurm 1_2"});
+  // It is lent since, though no tick has seen that.
+  lender().OnWants(1, 2);
+  Settle();
+  EXPECT_TRUE(core_->Idle(now_, seconds(4)).empty());
+  for (const LoanId loan : std::set(loans_[1])) {
+    lender().OnWants(1, 0);
+    End(loan);
+  }
+  Pass(seconds(3));
+  EXPECT_TRUE(core_->Idle(now_, seconds(4)).empty());
+  EXPECT_EQ(core_->Idle(now_, seconds(2)).size(), 2u);
 }
 
 TEST_F(LenderTest, ARunAvoidsAHost) {

@@ -63,6 +63,45 @@ TEST_F(TimeLeftTest, WhatWouldNotEndBeforeIsNotBegun) {
   EXPECT_EQ(held_[2].size(), 1u);
 }
 
+// The short ones end first: what still runs says that others take longer.
+TEST_F(TimeLeftTest, WhatStillRunsCountsAsFarAsItIs) {
+  options_.text.chunk = 1;
+  Start(50);
+  Come(1, seconds(100));
+  Come(2, seconds(100));
+  Report(2, Started{kRun, {{held_[2][0].task, held_[2][0].attempt, 0}}});
+  for (int i = 0; i < 5; ++i) RunFor(1, seconds(2));
+  EXPECT_EQ(held_[1].size(), 6u);
+  // 10 s have passed, and the one on the other runs.
+  Come(3, seconds(9));
+  RunFor(3, seconds(1));
+  EXPECT_EQ(held_[3].size(), 1u) << "8 s are left";
+  Come(4, seconds(20));
+  RunFor(4, seconds(1));
+  EXPECT_EQ(held_[4].size(), 2u);
+}
+
+// Those that agree in the columns of --kind are each other's measure.
+TEST_F(TimeLeftTest, EachKindTakesAsLongAsItsLike) {
+  options_.text.chunk = 1;
+  options_.requests.classes = {{.kind = "short"}, {.kind = "long"}};
+  options_.requests.of = std::vector<uint16_t>(40, 0);
+  for (TaskId task = 21; task <= 40; ++task) options_.requests.of[task - 1] = 1;
+  for (TaskId task = 1; task <= 40; ++task) options_.order.tasks.push_back(task);
+  options_.order.sections = {{0, 0}, {20, 1}};
+  Start(40);
+  Come(1, seconds(100));
+  for (int i = 0; i < 6; ++i) RunFor(1, seconds(1));
+  // Of the long ones nobody knows anything: half of a worker's time is a fair try, and no less.
+  Come(2, seconds(40));
+  ASSERT_EQ(held_[2].size(), 1u);
+  EXPECT_LE(held_[2][0].task, 20u);
+  while (held_[1].back().task <= 20) RunFor(1, seconds(1));
+  ASSERT_GT(held_[1].back().task, 20u);
+  RunFor(2, seconds(1));
+  EXPECT_EQ(held_[2].size(), 1u) << "less than half of its time is left";
+}
+
 TEST_F(TimeLeftTest, OneWithoutAnEndTakesAll) {
   options_.text.chunk = 1;
   Start(50);

@@ -127,8 +127,8 @@ TEST(ClassFinderTest, TooManyDifferentThingsAreRefused) {
   ClassFinder finder({PoolKind()});
   for (TaskId task = 1; task <= 2000; ++task) finder.Add(task, {.cpus = task});
   EXPECT_EQ(ErrorOf([&] { finder.Take(); }),
-            "the rows ask for 2000 different things; at most 999: round what --task-memory and its "
-            "like say");
+            "the rows ask for 2000 different things, or are of as many kinds; at most 999: round "
+            "what --task-memory and its like say, and name fewer columns as --kind");
 }
 
 }  // namespace
