@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <map>
@@ -74,6 +75,16 @@ uint64_t ParseSize(const std::string& text, const std::string& option) {
   }
   const double part = fraction * static_cast<double>(uint64_t{1} << shift->second);
   return (*number << shift->second) + static_cast<uint64_t>(std::llround(part));
+}
+
+uint64_t ParseMemory(const std::string& text, const std::string& option) {
+  const uint64_t bytes = ParseSize(text, option);
+  const bool bare = std::isdigit(static_cast<unsigned char>(text.back())) != 0;
+  if (bare && bytes > 0 && bytes < uint64_t{1} << 20) {
+    throw UsageError(
+        fmt::format("{} '{}': that is {} bytes: {}M, or {}G?", option, text, bytes, text, text));
+  }
+  return bytes;
 }
 
 std::string SizeText(uint64_t bytes) {

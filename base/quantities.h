@@ -13,6 +13,8 @@ uint64_t ParseCount(const std::string& text, const std::string& option, uint64_t
 
 /// "300M", "16G", "1.5G", "4096": powers of 1024, in bytes.
 uint64_t ParseSize(const std::string& text, const std::string& option);
+/// Of a program's memory: a small number without a unit is a slip, and is refused.
+uint64_t ParseMemory(const std::string& text, const std::string& option);
 /// The same the other way, to a tenth: "300M", "1.5G".
 std::string SizeText(uint64_t bytes);
 

@@ -42,7 +42,7 @@ const std::map<std::string, Setter>& Setters() {
                   const std::string& value) { pool.cpus = Count(value, name); }},
       {"memory",
        [](RunPool& pool, const std::string& name, const std::string& value) {
-         pool.memory_bytes = ParseSize(value, name);
+         pool.memory_bytes = ParseMemory(value, name);
          if (*pool.memory_bytes == 0) throw UsageError(name + " 0: it must be more");
        }},
       {"time", [](RunPool& pool, const std::string& name,

@@ -158,7 +158,7 @@ void SetMemory(RunOptions& o, const std::string& option, const std::string& valu
   if (HasColumn(value)) {
     o.task_memory = value;
   } else {
-    o.task_memory_bytes = ParseSize(value, option);
+    o.task_memory_bytes = ParseMemory(value, option);
   }
 }
 

@@ -80,7 +80,7 @@ TaskRequest RowRequests::Of(const std::vector<std::string>& fields) const {
     request.cpus = ParseCount(cpus, cpus_->name, 1);
   }
   if (const std::string memory = fill(memory_); !memory.empty()) {
-    request.memory_bytes = ParseSize(memory, memory_->name);
+    request.memory_bytes = ParseMemory(memory, memory_->name);
   }
   if (const std::string time = fill(time_); !time.empty()) {
     request.time_ms = static_cast<uint64_t>(ParseDuration(time, time_->name).count());

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <utility>
 
@@ -128,11 +129,17 @@ std::vector<RowCheck> ChecksOf(const RunOptions& options) {
   return checks;
 }
 
-decltype(InputOptions::look) LookOf(const RequestTexts& texts, std::vector<PoolKind> pools) {
+decltype(InputOptions::look) LookOf(const RequestTexts& texts, std::vector<PoolKind> pools,
+                                    std::function<void(const TaskRequest&)> tell) {
   if (!texts.vary()) return {};
-  return [texts, pools = std::move(pools)](const std::vector<std::string>& columns) {
-    return [requests = RowRequests(texts, columns), classes = std::make_shared<ClassFinder>(pools)](
-               const std::vector<std::string>& fields) { classes->Add(1, requests.Of(fields)); };
+  return [=, pools = std::move(pools)](const std::vector<std::string>& columns) {
+    return
+        [tell, requests = RowRequests(texts, columns),
+         classes = std::make_shared<ClassFinder>(pools)](const std::vector<std::string>& fields) {
+          const TaskRequest request = requests.Of(fields);
+          classes->Add(1, request);
+          if (tell) tell(request);
+        };
   };
 }
 
@@ -159,6 +166,19 @@ std::string DescribePlan(const PoolOptions& plan) {
       plan.workers * plan.slots, plan.workers * plan.slots == 1 ? "" : "s", plan.named ? has : "");
 }
 
+// For which pools a task is work.
+std::string NamesOfHomes(const TaskRequest& request, const std::vector<PoolKind>& kinds) {
+  std::vector<std::string> names;
+  for (const size_t home : HomesOf(request, kinds)) names.push_back(kinds[home].name);
+  return Joined(names, " or ");
+}
+
+std::string DescribeRows(const std::map<std::string, uint64_t>& rows) {
+  std::vector<std::string> parts;
+  for (const auto& [names, count] : rows) parts.push_back(fmt::format("{} {}", names, count));
+  return fmt::format("rows by pool: {}\n", Joined(parts, ", "));
+}
+
 }  // namespace
 
 std::string DryRun(const RunOptions& options) {
@@ -169,10 +189,13 @@ std::string DryRun(const RunOptions& options) {
   for (const PoolOptions& plan : plans) pools.push_back(std::make_unique<Pool>(plan));
   const RequestTexts requests = RequestsOf(options, plans);
   const bool served = IsServed(options);
+  const std::vector<PoolKind> kinds = KindsOf(plans);
+  std::map<std::string, uint64_t> rows;
+  const auto count = [&](const TaskRequest& request) { ++rows[NamesOfHomes(request, kinds)]; };
   const auto summary = ReadInput({.path = options.input,
                                   .separator = options.separator,
                                   .checks = ChecksOf(options),
-                                  .look = LookOf(requests, KindsOf(plans)),
+                                  .look = LookOf(requests, kinds, count),
                                   .find_types = served});
   const CompiledCommand command =
       CompileCommand(options.command, summary.columns, options.constants, options.shell);
@@ -185,6 +208,12 @@ std::string DryRun(const RunOptions& options) {
   std::string text = fmt::format("input: {} rows, columns {}\ntasks: {}\n", summary.rows,
                                  Joined(summary.columns, ", "), tasks);
   for (const PoolOptions& plan : plans) text += DescribePlan(plan);
+  if (plans[0].named) {
+    if (!requests.vary()) {
+      rows[NamesOfHomes(ConstantRequest(requests, plans), kinds)] = summary.rows;
+    }
+    text += DescribeRows(rows);
+  }
   text += fmt::format(
       "directory of tasks: {}\nrun directory: {}\nworkers that could connect at once: {}\n", cwd,
       plans[0].run_dir,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,7 +24,9 @@ void CheckOutputOf(const RunOptions& options);
 /// Where the run directory is, absolute.
 std::string RunDirectoryPath(const RunOptions& options);
 /// Looks at what each row asks for, so that what nobody has is told before anything starts.
-decltype(InputOptions::look) LookOf(const RequestTexts& texts, std::vector<PoolKind> pools);
+/// `tell` hears of each.
+decltype(InputOptions::look) LookOf(const RequestTexts& texts, std::vector<PoolKind> pools,
+                                    std::function<void(const TaskRequest&)> tell = {});
 /// The directory of the tasks, absolute.
 std::string TasksDirectory(const RunOptions& options);
 /// What each value of a column must be.

@@ -45,7 +45,12 @@ TEST(QuantitiesTest, DurationsMayHaveDecimals) {
 }
 
 TEST(QuantitiesTest, SizesArePowersOf1024WithoutOverflow) {
-  EXPECT_EQ(ParseSize("4096", "--task-memory"), 4096u);
+  EXPECT_EQ(ParseSize("4096", "--stdout"), 4096u);
+  EXPECT_EQ(ParseMemory("64K", "--task-memory"), 65536u);
+  EXPECT_EQ(ParseMemory("0", "--task-memory"), 0u);
+  EXPECT_EQ(ParseMemory("2000000", "--task-memory"), 2'000'000u);
+  EXPECT_EQ(ErrorOf([] { ParseMemory("100", "--task-memory"); }),
+            "--task-memory '100': that is 100 bytes: 100M, or 100G?");
   EXPECT_EQ(ParseSize("4K", "--task-memory"), 4096u);
   EXPECT_EQ(ParseSize("16G", "--task-memory"), uint64_t{16} << 30);
   EXPECT_EQ(ParseSize("16777215T", "--task-memory"), uint64_t{16777215} << 40);

@@ -130,6 +130,15 @@ TEST_F(RequestTest, ProgramsAreStartedWithTheirShare) {
   EXPECT_TRUE(starts.starts_with("x") || starts.starts_with("y")) << starts;
 }
 
+TEST_F(RequestTest, ADryRunSaysHowManyRowsGoWhere) {
+  const Ended ended = Run("gb,twin\n1,\n9,\n2,\n",
+                          {"--dry-run", "-s", "slurm", "--pool", "a:workers=2,memory=4G", "--pool",
+                           "b:workers=2,memory=16G", "--task-memory", "{gb}G"},
+                          {"true"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_NE(ended.out.find("rows by pool: a 2, b 1\n"), std::string::npos) << ended.out;
+}
+
 TEST_F(RequestTest, APoolSaysMoreThanTheRunsOwnOptions) {
   const Ended ended =
       Run("a\n1\n",
