@@ -65,4 +65,14 @@ void Say(std::FILE* stream, std::string_view text) {
 
 void SayError(std::string_view what) { Say(stderr, "cq: error: " + PrintableText(what) + "\n"); }
 
+std::vector<std::string> SplitCommas(const std::string& text) {
+  std::vector<std::string> words;
+  for (size_t begin = 0; !text.empty() && begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    words.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return words;
+}
+
 }  // namespace cq

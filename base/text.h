@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace cq {
 
@@ -17,6 +18,9 @@ std::string ValidText(std::string_view text);
 /// The same for a terminal: without any control character but newline and tab. A carriage return
 /// is a newline.
 std::string PrintableText(std::string_view text);
+
+/// What stands between the commas; nothing of an empty text.
+std::vector<std::string> SplitCommas(const std::string& text);
 
 /// All of them, with `between` between two.
 template <class Texts>

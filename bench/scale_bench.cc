@@ -59,7 +59,7 @@ struct Options {
   double mean = 60;
   Waits waits = kCurie;
   std::string trace = "curie";
-  double cost_us = 20;
+  double cost_us = 12;
   double failures = 1;
 };
 
@@ -164,7 +164,6 @@ class Cluster {
   }
   void StartNode(const std::string& allocation);
   void EndNode(size_t index, JobEnding ending, const std::string& how);
-  Batch& batch() { return batch_; }
 
  private:
   static CoreOptions OptionsOf(const Options& options) {
@@ -242,7 +241,6 @@ class Cluster {
   Time up_since_{};
   /// Nodes that were there, and for how long.
   std::vector<std::pair<double, uint64_t>> history_;
-  Time all_given_{};
 };
 
 // ---- Slurm ----

@@ -13,6 +13,7 @@
 #include "cli/control.h"
 #include "cli/detach.h"
 #include "cli/efficiency.h"
+#include "cli/inline_rows.h"
 #include "cli/interrupts.h"
 #include "cli/master_job.h"
 #include "cli/progress.h"
@@ -31,14 +32,20 @@ namespace {
 namespace po = boost::program_options;
 
 constexpr HelpPage kRunHelp = {
-    "cq run PARAMS.csv [options] -- COMMAND [ARG ...]",
+    "cq run PARAMS.csv [options] -- COMMAND [ARG ...]\n"
+    "       cq run [options] -- COMMAND [ARG ...] ::: VALUE ... [::: VALUE ...]",
     "Runs COMMAND once for each row of PARAMS.csv ('-': standard input), on persistent workers. In "
     "COMMAND,\n"
     "{column} is replaced by the row's value, {#} by the task's number, {NAME} by --const "
     "NAME=VALUE; {{NAME}}\n"
     "gives a literal {NAME}, and all other braces are left alone. Values are passed as arguments, "
     "byte for byte,\n"
-    "without a shell. Called again on a run that exists, it goes on with it, as 'cq resume' does. "
+    "without a shell. Without a CSV the rows are all combinations of the values behind ::: (:::+ "
+    "pairs them; :::: FILE\n"
+    "takes the lines of a file), or the lines of --each-line FILE: {1}, {2}, … are their parts, "
+    "and "
+    "{} is all of a row.\n"
+    "Called again on a run that exists, it goes on with it, as 'cq resume' does. "
     "Results are kept in the run directory as they come, and are written as CSV, "
     "joined to the\n"
     "rows in input order, at the end.\n"
@@ -228,15 +235,22 @@ int ShowMasterJob(const CommandLine& line, const po::variables_map& values,
   return 0;
 }
 
-int RunCommandLine(const CommandLine& line) {
+int RunCommandLine(const CommandLine& given) {
   po::variables_map values;
-  if (!ParseOptions(line, kRun, values)) return 0;
+  if (!ParseOptions(given, kRun, values)) return 0;
+  const InlineRows rows(given, values);
+  const CommandLine& line = rows.line();
+  if (rows.any()) {
+    values.clear();
+    ParseOptions(line, kRun, values);
+  }
   RunOptions options = TranslateRunOptions(line, values);
+  options.input_name = rows.name();
   const bool dry = values.count("dry-run") > 0;
   const std::string directory =
       AbsolutePath(options.run_dir.empty() ? DefaultRunDirectory(options.input) : options.run_dir);
   const bool detach = values.count("detach") > 0 && !dry && !IsToDetach();
-  if (detach) return GoDetached("run", line, values, directory);
+  if (detach) return GoDetached("run", given, values, directory);
   const bool exists = !options.fresh && IsRunDirectory(directory);
   if (!exists || HeldByMaster(directory)) {
     RequireRange(values, options);
@@ -248,6 +262,7 @@ int RunCommandLine(const CommandLine& line) {
   po::variables_map all;
   ParseOptions(merged, kRun, all);
   options = TranslateRunOptions(merged, all);
+  options.input_name = rows.name();
   RequireRange(values, options);
   options.run_dir = directory;
   options.resume = true;

@@ -21,17 +21,6 @@ namespace po = boost::program_options;
 using Words = std::vector<std::string>;
 using Set = RunOption::Set;
 
-Words SplitCommas(const std::string& text) {
-  Words words;
-  size_t begin = 0;
-  while (!text.empty() && begin <= text.size()) {
-    const size_t end = std::min(text.find(',', begin), text.size());
-    words.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return words;
-}
-
 std::pair<std::string, std::string> EnvironmentPair(const std::string& text) {
   if (text.find('=') != std::string::npos) return SplitPair(text, "--env");
   const char* value = getenv(text.c_str());
@@ -292,6 +281,13 @@ std::vector<RunOption> OfTasks() {
        "rows with equal values in these columns (comma-separated) get the same seed",
        [](RunOptions& o, const std::string&, const std::string& v) { o.seed_by = SplitCommas(v); }},
       {"limit", "N", "only the first N rows", Count(&RunOptions::limit, 1), {}, kOneStart},
+      {"each-line",
+       "FILE",
+       "the rows are the lines of this file (-: of standard input): {1} or {}, or with --separator "
+       "their parts {1}, {2}, …",
+       nullptr,
+       {},
+       kOneStart},
       {"separator", "CHAR",
        "what stands between the fields of the input: one character, or tab [, or a tab in .tsv]",
        Text(&RunOptions::separator)},
@@ -581,6 +577,8 @@ RunOptions TranslateRunOptions(const CommandLine& line, const po::variables_map&
   options.input = positional[0];
   options.command = line.command;
   SetRunOptions(options, values);
+  // It was for the lines.
+  if (values.count("each-line") > 0) options.separator.clear();
   const bool lpt = values.count("order") > 0 && values["order"].as<std::string>() == "lpt";
   if (!options.cost_column.empty() && !options.costs_run.empty()) {
     throw UsageError("--cost COLUMN and --costs RUN_DIR say the same: choose one");

@@ -266,6 +266,14 @@ void AppendCsvFieldAsItIs(std::string& line, std::string_view text) {
   line += '"';
 }
 
+void AppendCsvLineAsItIs(std::string& text, const std::vector<std::string>& fields) {
+  for (size_t i = 0; i < fields.size(); ++i) {
+    if (i > 0) text += ',';
+    AppendCsvFieldAsItIs(text, fields[i]);
+  }
+  text += '\n';
+}
+
 std::string CsvField(std::string_view text) {
   std::string field;
   AppendCsvField(field, text);

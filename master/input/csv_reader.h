@@ -88,5 +88,7 @@ std::string CsvField(std::string_view text);
 void AppendCsvField(std::string& line, std::string_view text);
 /// The same with its bytes as they are.
 void AppendCsvFieldAsItIs(std::string& line, std::string_view text);
+/// A line of such fields, with its end.
+void AppendCsvLineAsItIs(std::string& text, const std::vector<std::string>& fields);
 
 }  // namespace cq

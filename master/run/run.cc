@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "base/assert.h"
 #include "base/text.h"
 #include "cq/error.h"
 #include "master/input/columns.h"
@@ -74,10 +75,17 @@ class RowsRun {
     definition_.rows = summary.rows;
     if (served()) {
       definition_.types = ColumnTypes(options_, summary);
+      definition_.wide = options_.wide;
       AddWide(summary);
     }
     Define(cwd);
     ranges_ = {{1, 1, definition_.rows}};
+    if (!options_.numbers.empty()) {
+      CQ_ASSERT(options_.numbers.size() == summary.rows, "{} numbers for {} rows",
+                options_.numbers.size(), summary.rows);
+      ranges_.clear();
+      for (const TaskId task : options_.numbers) ranges_.push_back({ranges_.size() + 1, task, 1});
+    }
     Order();
     session_.Publish({options_.depends, {}}, ranges_, options_.record);
   }
@@ -130,6 +138,10 @@ class RowsRun {
     return ColumnIndex(name, option, definition_.columns);
   }
 
+  std::string Identity() const {
+    return options_.input_name.empty() ? InputIdentity(options_.input) : options_.input_name;
+  }
+
   // Everything but what makes the run that run.
   void Define(const std::string& cwd) {
     for (const auto& [name, value] : options_.constants) {
@@ -149,7 +161,7 @@ class RowsRun {
     definition_.seed_by = options_.seed_by;
     definition_.limit = options_.limit;
     if (!options_.input.empty()) {
-      definition_.input = InputIdentity(options_.input);
+      definition_.input = Identity();
     }
     definition_.output = options_.output.empty()  ? session_.directory().path() + "/results.csv"
                          : options_.output == "-" ? "-"
@@ -284,7 +296,7 @@ class RowsRun {
       return path == "-" ? std::string("standard input") : fmt::format("'{}'", path);
     };
     const std::string& before = definition_.input;
-    const std::string now = InputIdentity(options_.input);
+    const std::string now = Identity();
     std::error_code none;
     const bool same_file = now != "-" && before != "-" &&
                            (now == before || std::filesystem::equivalent(now, before, none));
@@ -336,8 +348,8 @@ class RowsRun {
       ~Remove() { unlink(path.c_str()); }
     } remove{edited};
     const auto summary = Read(input, edited);
-    if (stream) {
-      RequireSameInput(copy, SameBytes(edited, copy));
+    if (stream) RequireSameInput(copy, SameBytes(edited, copy));
+    if (stream && options_.input_name.empty()) {
       CheckCopy(copy);
       return;
     }

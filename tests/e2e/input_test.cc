@@ -221,5 +221,105 @@ TEST_F(RunTest, AnInputAtAnotherPathIsNoEditOfTheFirst) {
   EXPECT_NE(second.err.find("standard input"), std::string::npos) << second.err;
 }
 
+TEST_F(RunTest, RowsMayStandBehindTheCommand) {
+  const auto run = [&](Words words) {
+    words.insert(words.begin(), {"run", "--fresh"});
+    const Ended ended = Cq(words, directory_.path());
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    return cq::Column(directory_.File("arguments.cq/results.csv"), "cq_stdout");
+  };
+  EXPECT_EQ(run({"--", "echo", "{1}-{2}", ":::", "a", "b c", ":::", "1", "2"}),
+            (Words{"a-1", "a-2", "b c-1", "b c-2"}));
+  EXPECT_EQ(run({"--", "echo", ":::", "x  y", ""}), (Words{"x  y", ""}));
+  EXPECT_EQ(run({"--", "echo", "<{}>", ":::", "a", "b", ":::+", "1", "2"}),
+            (Words{"<a 1>", "<b 2>"}));
+  WriteFile(directory_.File("lines"), "p\nq\r\n\nr");
+  EXPECT_EQ(run({"--", "echo", "{1}", "::::", "lines"}), (Words{"p", "q", "", "r"}));
+  const auto refused = [&](const Words& words, const std::string& why) {
+    const Ended refusal = Cq(words, directory_.path());
+    EXPECT_EQ(refusal.status, 2);
+    EXPECT_NE(refusal.err.find(why), std::string::npos) << refusal.err;
+  };
+  refused({"run", "--", "echo", ":::+", "1"}, "':::+' has nothing before it");
+  refused({"run", "--", "echo", ":::"}, "':::' without a value");
+  refused({"run", "--", "echo", ":::", "1", "2", ":::+", "3"}, "has 1 rows");
+  refused({"run", "--fresh", "--", "echo", "{2}", ":::", "1"}, "there is no {2}");
+  WriteFile(directory_.File("in.csv"), "a\n1\n");
+  refused({"run", "in.csv", "--", "echo", ":::", "1"},
+          "rows are said twice: by 'in.csv' and by :::");
+}
+
+TEST_F(RunTest, EachLineOfAFileMayBeARow) {
+  WriteFile(directory_.File("list"), "a b;1\nc,\"d;2\n");
+  const Words words{"run", "--each-line", "list", "--separator", ";", "--", "echo", "{2}", "{1}"};
+  const Ended ended = Cq(words, directory_.path());
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  const auto printed = [&] {
+    return cq::Column(directory_.File("list.cq/results.csv"), "cq_stdout");
+  };
+  EXPECT_EQ(printed(), (Words{"1 a b", "2 c,\"d"}));
+  // A resume has the rows that there were; the same again has those that there are.
+  WriteFile(directory_.File("list"), "a b;1\nc,\"d;2\ne;3\n");
+  EXPECT_EQ(Cq({"resume", "list.cq"}, directory_.path()).status, 0);
+  EXPECT_EQ(printed().size(), 2u);
+  EXPECT_EQ(Cq(words, directory_.path()).status, 0);
+  EXPECT_EQ(printed(), (Words{"1 a b", "2 c,\"d", "3 e"}));
+  EXPECT_EQ(cq::Column(directory_.File("list.cq/results.csv"), "cq_attempts"),
+            (Words{"1", "1", "1"}));
+  WriteFile(directory_.File("list"), "a;1\nb\n");
+  EXPECT_NE(Cq(words, directory_.path()).err.find("list:2: this line has 1 parts, the first has 2"),
+            std::string::npos);
+}
+
+TEST_F(RunTest, AGridIsAllCombinations) {
+  WriteFile(directory_.File("p.csv"), "problem\nx\n\"y,z\"\n");
+  WriteFile(directory_.File("a.csv"), "algorithm\nA\nB\n");
+  WriteFile(directory_.File("s.csv"), "speed\nfast\nslow\n");
+  const Ended grid =
+      Cq({"grid", "p.csv", "x", "a.csv", "--zip", "s.csv", "--repls", "2"}, directory_.path());
+  EXPECT_EQ(grid.status, 0) << grid.err;
+  EXPECT_EQ(grid.out,
+            "problem,algorithm,speed,repl\nx,A,fast,1\nx,A,fast,2\nx,B,slow,1\nx,B,slow,2\n"
+            "\"y,z\",A,fast,1\n\"y,z\",A,fast,2\n\"y,z\",B,slow,1\n\"y,z\",B,slow,2\n");
+  EXPECT_EQ(Cq({"grid", "p.csv", "x", "a.csv", "-o", "g.csv"}, directory_.path()).out,
+            "g.csv: 4 rows\n");
+  const auto refused = [&](const Words& words, const std::string& why) {
+    const Ended refusal = Cq(words, directory_.path());
+    EXPECT_EQ(refusal.status, 2);
+    EXPECT_NE(refusal.err.find(why), std::string::npos) << refusal.err;
+  };
+  refused({"grid", "p.csv", "a.csv"}, "files and x take turns");
+  refused({"grid", "p.csv", "x"}, "no file behind x");
+  refused({"grid", "p.csv", "x", "p.csv"}, "'problem' is in p.csv and in p.csv");
+  refused({"grid", "p.csv", "x", "missing.csv"}, "missing.csv");
+}
+
+TEST_F(RunTest, OneTaskIsTriedAsTheRunHasIt) {
+  const Words command{"sh", "-c",
+                      "echo $CQ_TASK $CQ_SEED $FOO {a} $PWD; echo ran >> ran; exit {a}"};
+  EXPECT_EQ(Run("a,g\n0,x\n1,x\n0,y\n", {"--env", "FOO=bar", "--crash-limit", "1"}, command).status,
+            1);
+  const auto printed = Column("cq_stdout");
+  const std::string before = Slurp(directory_.File("in.cq/results.csv"));
+  const Ended third = Cq({"test", "in.cq", "3"}, directory_.path());
+  EXPECT_EQ(third.status, 0) << third.err;
+  EXPECT_NE(third.out.find("task: 3\n"), std::string::npos) << third.out;
+  EXPECT_NE(third.out.find("\n" + printed[2] + "\n"), std::string::npos) << third.out;
+  const Ended second = Cq({"test", "in.cq", "2"}, directory_.path());
+  EXPECT_EQ(second.status, 1) << second.err;
+  EXPECT_NE(second.out.find("status: error\nexit: 1\n"), std::string::npos) << second.out;
+  const Ended each = Cq({"test", "in.cq", "--one-per", "g"}, directory_.path());
+  EXPECT_EQ(each.status, 0) << each.err;
+  EXPECT_NE(each.out.find("task: 1\n"), std::string::npos) << each.out;
+  EXPECT_NE(each.out.find("task: 3\n"), std::string::npos) << each.out;
+  EXPECT_EQ(each.out.find("task: 2\n"), std::string::npos) << each.out;
+  const std::string ran = Slurp(directory_.File("ran"));
+  EXPECT_EQ(std::count(ran.begin(), ran.end(), '\n'), 7);
+  // The run knows nothing of it.
+  EXPECT_EQ(Slurp(directory_.File("in.cq/results.csv")), before);
+  EXPECT_EQ(Cq({"test", "in.cq", "4"}, directory_.path()).status, 2);
+  EXPECT_EQ(Cq({"test", "in.cq", "--one-per", "z"}, directory_.path()).status, 2);
+}
+
 }  // namespace
 }  // namespace cq

@@ -40,6 +40,9 @@ struct RunPool {
 struct RunOptions : CommonOptions {
   /// The CSV; "-" is standard input.
   std::string input;
+  /// What `input` was made from, if it is a stream that another has made from something: rows that
+  /// change there are an edit, as those of a file are.
+  std::string input_name;
   /// Program and arguments with placeholders; with `shell`, one text for /bin/sh.
   std::vector<std::string> command;
   bool shell = false;
@@ -101,6 +104,10 @@ struct RunOptions : CommonOptions {
   std::vector<std::string> seed_by;
   /// Only the first so many rows; 0: all.
   uint64_t limit = 0;
+  /// The task numbers of the rows; empty: 1, 2, … They ascend. Of a run that is made.
+  std::vector<uint64_t> numbers;
+  /// Columns of integers that are told as wide, besides those in which one is found that is.
+  std::vector<std::string> wide;
   /// The column of numbers by which rows are started, the largest first; empty: as they stand.
   std::string cost_column;
   /// Instead of it: the directory of an earlier run whose rows with the same values took so long.

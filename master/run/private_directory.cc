@@ -1,4 +1,4 @@
-#include "master/embedding/private_directory.h"
+#include "master/run/private_directory.h"
 
 #include <fmt/format.h>
 #include <sys/stat.h>

@@ -1,0 +1,194 @@
+#include "cli/inline_rows.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cq/error.h"
+#include "master/input/csv_reader.h"
+#include "master/input/grid.h"
+#include "master/run/run_directory.h"
+
+namespace cq {
+namespace {
+
+namespace po = boost::program_options;
+using Words = std::vector<std::string>;
+
+constexpr const char* kUsage =
+    "cq run [options] -- COMMAND {1} {2} ::: A … ::: B …, as users of GNU parallel write it";
+
+bool IsSource(const std::string& word) {
+  return word == ":::" || word == ":::+" || word == "::::" || word == "::::+";
+}
+
+std::string ReadAll(const std::string& path) {
+  return ReadStream(path == "-" ? "/dev/stdin" : path);
+}
+
+// A last line without an end is one, too.
+std::vector<std::string> LinesOf(const std::string& path) {
+  std::vector<std::string> lines;
+  const std::string text = ReadAll(path);
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    lines.push_back(text.substr(at, end - at));
+    if (lines.back().ends_with('\r')) lines.back().pop_back();
+    at = end + 1;
+  }
+  return lines;
+}
+
+// Parts of lines are columns.
+Table TableOfLines(const std::string& path, const std::string& separator) {
+  Table table;
+  table.name = path;
+  uint64_t line = 0;
+  for (const std::string& text : LinesOf(path)) {
+    ++line;
+    Words parts;
+    for (size_t at = 0; !separator.empty();) {
+      const size_t end = text.find(separator, at);
+      parts.push_back(text.substr(at, end - at));
+      if (end == std::string::npos) break;
+      at = end + separator.size();
+    }
+    if (separator.empty()) parts.push_back(text);
+    if (!table.rows.empty() && parts.size() != table.rows[0].size()) {
+      throw UsageError(fmt::format("{}:{}: this line has {} parts, the first has {}", path, line,
+                                   parts.size(), table.rows[0].size()));
+    }
+    table.rows.push_back(std::move(parts));
+  }
+  const size_t columns = table.rows.empty() ? 1 : table.rows[0].size();
+  for (size_t i = 1; i <= columns; ++i) table.columns.push_back(std::to_string(i));
+  return table;
+}
+
+Grid GridOf(Words::const_iterator at, Words::const_iterator end) {
+  Grid grid;
+  for (size_t column = 1; at != end; ++column) {
+    const std::string kind = *at++;
+    const auto next = std::find_if(at, end, IsSource);
+    Table table{fmt::format("source {} ({})", column, kind), {std::to_string(column)}, {}};
+    for (; at != next; ++at) {
+      if (!kind.starts_with("::::")) {
+        table.rows.push_back({*at});
+        continue;
+      }
+      for (const std::string& line : LinesOf(*at)) table.rows.push_back({line});
+    }
+    if (table.rows.empty()) throw UsageError(fmt::format("'{}' without a value: {}", kind, kUsage));
+    if (!kind.ends_with('+')) {
+      grid.Times(std::move(table));
+    } else if (column > 1) {
+      grid.Zip(table);
+    } else {
+      throw UsageError(fmt::format("'{}' has nothing before it that it goes with", kind));
+    }
+  }
+  return grid;
+}
+
+// {3} where there are two sources would be passed on as it stands.
+void RequireColumns(const std::string& word, size_t columns) {
+  for (size_t at = 0; (at = word.find('{', at)) != std::string::npos; ++at) {
+    if (at + 1 < word.size() && word[at + 1] == '{') {
+      ++at;
+      continue;
+    }
+    const size_t end = word.find_first_not_of("0123456789", at + 1);
+    if (end == std::string::npos || word[end] != '}' || end == at + 1) continue;
+    const std::string number = word.substr(at + 1, end - at - 1);
+    if (number.size() < 10 && number != "0" && std::stoul(number) <= columns) continue;
+    throw UsageError(
+        fmt::format("'{}': there is no {{{}}}, the parts of a row are {{1}} to {{{}}}; to pass it "
+                    "on literally, write {{{{{}}}}}",
+                    word, number, columns, number));
+  }
+}
+
+// {} is all of them; and who names none gets all of them at the end.
+Words Filled(Words command, size_t columns) {
+  Words each;
+  std::string all;
+  for (size_t i = 1; i <= columns; ++i) {
+    each.push_back(fmt::format("{{{}}}", i));
+    all += (i > 1 ? " " : "") + each.back();
+  }
+  bool named = false;
+  for (std::string& word : command) {
+    RequireColumns(word, columns);
+    for (size_t at = 0; (at = word.find("{}", at)) != std::string::npos; at += all.size()) {
+      word.replace(at, 2, all);
+    }
+    named = named || word.find('{') != std::string::npos;
+  }
+  if (!named && !command.empty()) command.insert(command.end(), each.begin(), each.end());
+  return command;
+}
+
+// As long as this process lives, and no process that it starts.
+Fd InMemory(const Grid& grid) {
+  Fd fd(memfd_create("rows", MFD_CLOEXEC));
+  std::string text;
+  const auto add = [&](const Words& fields) {
+    AppendCsvLineAsItIs(text, fields);
+    if (text.size() < 1u << 20) return;
+    if (!WriteAll(fd.get(), text)) throw Error(fmt::format("the rows: {}", strerror(errno)));
+    text.clear();
+  };
+  add(grid.columns());
+  grid.Each(add);
+  if (!fd || !WriteAll(fd.get(), text) || lseek(fd.get(), 0, SEEK_SET) != 0) {
+    throw Error(fmt::format("the rows: {}", strerror(errno)));
+  }
+  return fd;
+}
+
+}  // namespace
+
+InlineRows::InlineRows(const CommandLine& line, const po::variables_map& values) : line_(line) {
+  const auto source = std::find_if(line.command.begin(), line.command.end(), IsSource);
+  const bool lines = values.count("each-line") > 0;
+  const bool sources = source != line.command.end();
+  if (!lines && !sources) return;
+  const auto given = Positional(values);
+  if (!given.empty() || (lines && sources)) {
+    throw UsageError(fmt::format(
+        "rows are said twice: by {} and by {}; where that is the command's own: --shell",
+        given.empty() ? "--each-line" : "'" + given[0] + "'", sources ? *source : "--each-line"));
+  }
+  Grid grid;
+  std::string directory = "arguments.cq";
+  if (lines) {
+    const auto path = values["each-line"].as<std::string>();
+    const std::string separator =
+        values.count("separator") > 0 ? values["separator"].as<std::string>() : "";
+    grid.Times(TableOfLines(path, separator == "tab" ? "\t" : separator));
+    if (path != "-") name_ = AbsolutePath(path);
+    directory = path == "-" ? "stdin.cq" : std::filesystem::path(path).filename().string() + ".cq";
+  } else {
+    grid = GridOf(source, line.command.end());
+    name_ = ":::";
+    line_.command.erase(line_.command.begin() + (source - line.command.begin()),
+                        line_.command.end());
+    line_.has_command = !line_.command.empty();
+  }
+  line_.command = Filled(std::move(line_.command), grid.columns().size());
+  csv_ = InMemory(grid);
+  if (values.count("run-dir") == 0) {
+    line_.words.insert(line_.words.end(), {"--run-dir", directory});
+  }
+  line_.words.push_back(fmt::format("/dev/fd/{}", csv_.get()));
+}
+
+}  // namespace cq
