@@ -57,24 +57,31 @@ int GridCommandLine(const CommandLine& line) {
   if (!ParseOptions(line, kGrid, values)) return 0;
   const Words words = Positional(values);
   Grid grid;
+  Words files;
   for (size_t i = 0; i < words.size(); ++i) {
     if (IsTimes(words[i]) == (i % 2 == 0)) {
       throw UsageError(
           fmt::format("'{}': files and x take turns, as in cq grid A.csv x B.csv", words[i]));
     }
-    if (i % 2 == 0) grid.Times(ReadTable(words[i]));
+    if (i % 2 != 0) continue;
+    grid.Times(ReadTable(words[i]));
+    files.push_back(words[i]);
   }
   if (words.size() % 2 == 0) {
     throw UsageError(words.empty() ? "no file: cq grid A.csv x B.csv"
                                    : "there is no file behind x");
   }
   if (values.count("zip") > 0) {
-    for (const std::string& path : values["zip"].as<Words>()) grid.Zip(ReadTable(path));
+    for (const std::string& path : values["zip"].as<Words>()) {
+      grid.Zip(ReadTable(path));
+      files.push_back(path);
+    }
   }
   if (values.count("repls") > 0) grid.Times(Repls(values["repls"].as<std::string>()));
   const uint64_t rows = grid.rows();
   const std::string output = values.count("output") > 0 ? values["output"].as<std::string>() : "-";
-  CheckOutput(output);
+  // None of its own inputs.
+  CheckOutput(output, {}, files);
   OutputFile file(output);
   file.Append(Line(grid.columns()));
   grid.Each([&](const Words& fields) { file.Append(Line(fields)); });

@@ -98,6 +98,16 @@ Grid GridOf(Words::const_iterator at, Words::const_iterator end) {
   return grid;
 }
 
+// Whether the word names a part of a row, or {#}.
+bool NamesPart(const std::string& word) {
+  for (size_t at = 0; (at = word.find('{', at)) != std::string::npos; ++at) {
+    const size_t end = word.find_first_not_of("0123456789", at + 1);
+    if (end != std::string::npos && word[end] == '}') return true;
+    if (word.compare(at, 3, "{#}") == 0) return true;
+  }
+  return false;
+}
+
 // {3} where there are two sources would be passed on as it stands.
 void RequireColumns(const std::string& word, size_t columns) {
   for (size_t at = 0; (at = word.find('{', at)) != std::string::npos; ++at) {
@@ -127,10 +137,18 @@ Words Filled(Words command, size_t columns) {
   bool named = false;
   for (std::string& word : command) {
     RequireColumns(word, columns);
-    for (size_t at = 0; (at = word.find("{}", at)) != std::string::npos; at += all.size()) {
-      word.replace(at, 2, all);
+    named = named || NamesPart(word);
+    for (size_t at = 0; (at = word.find("{}", at)) != std::string::npos;) {
+      // {{}} is a literal {}.
+      const bool literal = at > 0 && word.compare(at - 1, 4, "{{}}") == 0;
+      if (literal) {
+        word.replace(at - 1, 4, "{}");
+        at += 1;
+      } else {
+        word.replace(at, 2, all);
+        at += all.size();
+      }
     }
-    named = named || word.find('{') != std::string::npos;
   }
   if (!named && !command.empty()) command.insert(command.end(), each.begin(), each.end());
   return command;
@@ -166,6 +184,11 @@ InlineRows::InlineRows(const CommandLine& line, const po::variables_map& values)
     throw UsageError(fmt::format(
         "rows are said twice: by {} and by {}; where that is the command's own: --shell",
         given.empty() ? "--each-line" : "'" + given[0] + "'", sources ? *source : "--each-line"));
+  }
+  const bool reads = lines ? values["each-line"].as<std::string>() == "-"
+                           : std::find(source, line.command.end(), "-") != line.command.end();
+  if (reads && values.count("detach") > 0) {
+    throw UsageError("--detach: it cannot take standard input with it: put the lines in a file");
   }
   Grid grid;
   std::string directory = "arguments.cq";

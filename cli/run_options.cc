@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstdlib>
 
+#include "base/text.h"
 #include "cli/pool_options.h"
 #include "cq/error.h"
 #include "master/run/output_file.h"

@@ -122,6 +122,7 @@ RunOptions OptionsAsOf(const std::string& run, const RunDefinition& definition) 
   options.task_pool.clear();
   options.task_time.clear();
   options.task_needs.clear();
+  options.task_memory.clear();
   options.kind.clear();
   options.limit = 0;
   options.cost_column.clear();
@@ -141,6 +142,9 @@ int TestCommandLine(const CommandLine& line) {
   if (!several && words.empty()) throw UsageError("usage: cq test [RUN] TASK");
   const TaskId task = several ? 0 : ParseCount(words.back(), "TASK", 1);
   if (!several) words.pop_back();
+  const auto per =
+      several ? SplitCommas(values["one-per"].as<std::string>()) : std::vector<std::string>();
+  if (several && per.empty()) throw UsageError("--one-per: it names no column");
   const std::string run = FindRun(words, true);
 
   RunDefinition definition;
@@ -151,9 +155,7 @@ int TestCommandLine(const CommandLine& line) {
     if (definition.calls) {
       throw UsageError(fmt::format("the tasks of '{}' are calls of a program", run));
     }
-    Choice choice =
-        several ? Choice(SplitCommas(values["one-per"].as<std::string>()), definition.columns)
-                : Choice(task);
+    Choice choice = several ? Choice(per, definition.columns) : Choice(task);
     chosen = Choose(RowsOf(journal, run), ReadRanges(journal), choice);
   }
   if (chosen.tasks.empty()) {

@@ -21,6 +21,9 @@ void Reserver::Keep(RunCore& run) {
   if (!run.tasks_.several() || run.drained_ || run.finished_ || run.fleet_.awaiting() > 0) return;
   for (ClassId of = 0; of < run.classes_.size(); ++of) {
     TaskClass& waiting = run.classes_[of];
+    // Those that ask for nothing fit as well as any others.
+    TaskRequest asked = waiting.request;
+    if (!std::exchange(asked.kind, {}).empty() && asked == TaskRequest()) continue;
     const bool waits = run.tasks_.ready_of(of) > 0;
     if (!waits) waiting.waits_since.reset();
     if (waits && !waiting.waits_since) waiting.waits_since = run.now_;
@@ -32,7 +35,9 @@ void Reserver::Keep(RunCore& run) {
     });
     // It may be that none of them can be started there: then another worker is kept.
     const bool in_vain = kept != all.end() && waited > 3 * patience;
-    if (kept != all.end() && (waited < patience || in_vain || !kept->Takes())) {
+    const bool takes =
+        kept != all.end() && kept->Takes() && run.IsInTime(*kept, of, run.Estimate(of), 1);
+    if (kept != all.end() && (waited < patience || in_vain || !takes)) {
       run.lane(*kept).reserved.reset();
       run.all_dirty_ = true;
       if (in_vain) waiting.waits_since = run.now_;
@@ -54,6 +59,7 @@ const Worker* Reserver::BestFor(ClassId of) const {
   for (const Worker& worker : run_.workers_.all()) {
     const Lane& lane = run_.lane(worker);
     if (!worker.Takes() || lane.reserved || OnProbation(lane) || !run_.Suits(worker, of)) continue;
+    if (!run_.IsInTime(worker, of, run_.Estimate(of), 1)) continue;
     const Rank rank(worker.number == run_.classes_[of].kept, FreeIn(worker, of), lane.held.size());
     if (best.second == nullptr || rank < best.first) best = {rank, &worker};
   }

@@ -56,6 +56,10 @@ void Workforce::Open(const std::function<void(Word)>& say, int say_fd,
 }
 
 void Workforce::Start(Member& member, unsigned workers) {
+  // Processes of this machine, a few at a time: between two of these other bounds, or the end, are
+  // heard.
+  constexpr unsigned kAtOnce = 64;
+  if (member.pool->traits().same_host) workers = std::min(workers, kAtOnce);
   member.supply.starting += workers;
   member.pool->Start(workers, member.supply.alive);
 }

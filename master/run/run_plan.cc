@@ -130,7 +130,7 @@ std::vector<RowCheck> ChecksOf(const RunOptions& options) {
 }
 
 decltype(InputOptions::look) LookOf(const RequestTexts& texts, std::vector<PoolKind> pools,
-                                    std::function<void(const TaskRequest&)> tell) {
+                                    const std::function<void(const TaskRequest&)>& tell) {
   if (!texts.vary()) return {};
   return [=, pools = std::move(pools)](const std::vector<std::string>& columns) {
     return
@@ -175,6 +175,7 @@ std::string NamesOfHomes(const TaskRequest& request, const std::vector<PoolKind>
 
 std::string DescribeRows(const std::map<std::string, uint64_t>& rows) {
   std::vector<std::string> parts;
+  parts.reserve(rows.size());
   for (const auto& [names, count] : rows) parts.push_back(fmt::format("{} {}", names, count));
   return fmt::format("rows by pool: {}\n", Joined(parts, ", "));
 }
@@ -191,7 +192,10 @@ std::string DryRun(const RunOptions& options) {
   const bool served = IsServed(options);
   const std::vector<PoolKind> kinds = KindsOf(plans);
   std::map<std::string, uint64_t> rows;
-  const auto count = [&](const TaskRequest& request) { ++rows[NamesOfHomes(request, kinds)]; };
+  uint64_t counted = 0;
+  const auto count = [&](const TaskRequest& request) {
+    if (options.limit == 0 || counted++ < options.limit) ++rows[NamesOfHomes(request, kinds)];
+  };
   const auto summary = ReadInput({.path = options.input,
                                   .separator = options.separator,
                                   .checks = ChecksOf(options),
@@ -210,7 +214,7 @@ std::string DryRun(const RunOptions& options) {
   for (const PoolOptions& plan : plans) text += DescribePlan(plan);
   if (plans[0].named) {
     if (!requests.vary()) {
-      rows[NamesOfHomes(ConstantRequest(requests, plans), kinds)] = summary.rows;
+      rows[NamesOfHomes(ConstantRequest(requests, plans), kinds)] = tasks;
     }
     text += DescribeRows(rows);
   }

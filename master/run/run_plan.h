@@ -26,7 +26,7 @@ std::string RunDirectoryPath(const RunOptions& options);
 /// Looks at what each row asks for, so that what nobody has is told before anything starts.
 /// `tell` hears of each.
 decltype(InputOptions::look) LookOf(const RequestTexts& texts, std::vector<PoolKind> pools,
-                                    std::function<void(const TaskRequest&)> tell = {});
+                                    const std::function<void(const TaskRequest&)>& tell = {});
 /// The directory of the tasks, absolute.
 std::string TasksDirectory(const RunOptions& options);
 /// What each value of a column must be.

@@ -235,6 +235,9 @@ TEST_F(RunTest, RowsMayStandBehindTheCommand) {
             (Words{"<a 1>", "<b 2>"}));
   WriteFile(directory_.File("lines"), "p\nq\r\n\nr");
   EXPECT_EQ(run({"--", "echo", "{1}", "::::", "lines"}), (Words{"p", "q", "", "r"}));
+  // What has braces of its own gets its argument all the same.
+  EXPECT_EQ(run({"--", "awk", "END {print NR}", ":::", "lines"}), Words{"4"});
+  EXPECT_EQ(run({"--", "echo", "{{}}", "{1}", ":::", "a"}), Words{"{} a"});
   const auto refused = [&](const Words& words, const std::string& why) {
     const Ended refusal = Cq(words, directory_.path());
     EXPECT_EQ(refusal.status, 2);
@@ -289,6 +292,7 @@ TEST_F(RunTest, AGridIsAllCombinations) {
     EXPECT_NE(refusal.err.find(why), std::string::npos) << refusal.err;
   };
   refused({"grid", "p.csv", "a.csv"}, "files and x take turns");
+  refused({"grid", "p.csv", "x", "a.csv", "-o", "a.csv"}, "a.csv");
   refused({"grid", "p.csv", "x"}, "no file behind x");
   refused({"grid", "p.csv", "x", "p.csv"}, "'problem' is in p.csv and in p.csv");
   refused({"grid", "p.csv", "x", "missing.csv"}, "missing.csv");
