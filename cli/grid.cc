@@ -80,6 +80,11 @@ int GridCommandLine(const CommandLine& line) {
   if (values.count("repls") > 0) grid.Times(Repls(values["repls"].as<std::string>()));
   const uint64_t rows = grid.rows();
   const std::string output = values.count("output") > 0 ? values["output"].as<std::string>() : "-";
+  for (const char* other : {".tsv", ".gz", ".zst", ".xz", ".bz2"}) {
+    if (!output.ends_with(other)) continue;
+    throw UsageError(fmt::format(
+        "--output '{}': it is a CSV of commas, and not compressed: call it .csv", output));
+  }
   // None of its own inputs.
   CheckOutput(output, {}, files);
   OutputFile file(output);

@@ -8,10 +8,11 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <optional>
+#include <regex>
 #include <string>
 #include <vector>
 
+#include "base/text.h"
 #include "cq/error.h"
 #include "master/input/csv_reader.h"
 #include "master/input/grid.h"
@@ -30,14 +31,18 @@ bool IsSource(const std::string& word) {
   return word == ":::" || word == ":::+" || word == "::::" || word == "::::+";
 }
 
-std::string ReadAll(const std::string& path) {
-  return ReadStream(path == "-" ? "/dev/stdin" : path);
+std::string TextOf(const std::string& path) {
+  try {
+    return ReadStream(path == "-" ? "/dev/stdin" : path);
+  } catch (const Error& error) {
+    throw UsageError(error.what());
+  }
 }
 
 // A last line without an end is one, too.
-std::vector<std::string> LinesOf(const std::string& path) {
-  std::vector<std::string> lines;
-  const std::string text = ReadAll(path);
+Words LinesOf(const std::string& path) {
+  Words lines;
+  const std::string text = TextOf(path);
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find('\n', at), text.size());
     lines.push_back(text.substr(at, end - at));
@@ -98,77 +103,68 @@ Grid GridOf(Words::const_iterator at, Words::const_iterator end) {
   return grid;
 }
 
-// Whether the word names a part of a row, or {#}.
-bool NamesPart(const std::string& word) {
-  for (size_t at = 0; (at = word.find('{', at)) != std::string::npos; ++at) {
-    const size_t end = word.find_first_not_of("0123456789", at + 1);
-    if (end != std::string::npos && word[end] == '}') return true;
-    if (word.compare(at, 3, "{#}") == 0) return true;
-  }
-  return false;
-}
-
-// {3} where there are two sources would be passed on as it stands.
-void RequireColumns(const std::string& word, size_t columns) {
-  for (size_t at = 0; (at = word.find('{', at)) != std::string::npos; ++at) {
-    if (at + 1 < word.size() && word[at + 1] == '{') {
-      ++at;
+// A word of the command with {} as all parts of a row, and whether it names any part, or {#}. {3}
+// where there are two would be passed on as it stands. {{3}} and {{}} are meant so: where commands
+// are made of rows only what names a part is taken out of its second braces.
+std::string Filled(const std::string& word, const Words& parts, bool& named) {
+  static const std::regex kBraces(R"(\{\{([0-9]*)\}\}|\{([0-9]*|#)\})");
+  std::string filled;
+  auto rest = word.begin();
+  for (std::sregex_iterator at(word.begin(), word.end(), kBraces), end; at != end; ++at) {
+    const std::smatch& found = *at;
+    const bool literal = found[1].matched;
+    const std::string part = fmt::format("{{{}}}", (literal ? found[1] : found[2]).str());
+    const bool known = std::find(parts.begin(), parts.end(), part) != parts.end();
+    filled.append(rest, found[0].first);
+    rest = found[0].second;
+    if (literal) {
+      filled += known ? found.str() : part;
       continue;
     }
-    const size_t end = word.find_first_not_of("0123456789", at + 1);
-    if (end == std::string::npos || word[end] != '}' || end == at + 1) continue;
-    const std::string number = word.substr(at + 1, end - at - 1);
-    if (number.size() < 10 && number != "0" && std::stoul(number) <= columns) continue;
-    throw UsageError(
-        fmt::format("'{}': there is no {{{}}}, the parts of a row are {{1}} to {{{}}}; to pass it "
-                    "on literally, write {{{{{}}}}}",
-                    word, number, columns, number));
+    if (!known && part != "{}" && part != "{#}") {
+      throw UsageError(
+          fmt::format("'{}': there is no {}, the parts of a row are {}; to pass it on literally, "
+                      "write {{{}}}",
+                      word, part, Joined(parts, ", "), part));
+    }
+    named = true;
+    filled += part == "{}" ? Joined(parts, " ") : part;
   }
+  return filled.append(rest, word.end());
 }
 
-// {} is all of them; and who names none gets all of them at the end.
-Words Filled(Words command, size_t columns) {
-  Words each;
-  std::string all;
-  for (size_t i = 1; i <= columns; ++i) {
-    each.push_back(fmt::format("{{{}}}", i));
-    all += (i > 1 ? " " : "") + each.back();
-  }
+// Who names no part gets all of them at the end.
+Words Filled(const Words& command, size_t columns, bool shell) {
+  Words parts;
+  for (size_t i = 1; i <= columns; ++i) parts.push_back(fmt::format("{{{}}}", i));
+  Words filled;
+  filled.reserve(command.size());
   bool named = false;
-  for (std::string& word : command) {
-    RequireColumns(word, columns);
-    named = named || NamesPart(word);
-    for (size_t at = 0; (at = word.find("{}", at)) != std::string::npos;) {
-      // {{}} is a literal {}.
-      const bool literal = at > 0 && word.compare(at - 1, 4, "{{}}") == 0;
-      if (literal) {
-        word.replace(at - 1, 4, "{}");
-        at += 1;
-      } else {
-        word.replace(at, 2, all);
-        at += all.size();
-      }
-    }
+  for (const std::string& word : command) filled.push_back(Filled(word, parts, named));
+  if (named || command.empty()) return filled;
+  if (shell) {
+    filled.back() += " " + Joined(parts, " ");
+  } else {
+    filled.insert(filled.end(), parts.begin(), parts.end());
   }
-  if (!named && !command.empty()) command.insert(command.end(), each.begin(), each.end());
-  return command;
+  return filled;
 }
 
 // As long as this process lives, and no process that it starts.
 Fd InMemory(const Grid& grid) {
   Fd fd(memfd_create("rows", MFD_CLOEXEC));
   std::string text;
-  const auto add = [&](const Words& fields) {
-    AppendCsvLineAsItIs(text, fields);
-    if (text.size() < 1u << 20) return;
+  const auto write = [&] {
     if (!WriteAll(fd.get(), text)) throw Error(fmt::format("the rows: {}", strerror(errno)));
     text.clear();
   };
+  const auto add = [&](const Words& fields) {
+    AppendCsvLineAsItIs(text, fields);
+    if (text.size() >= 1u << 20) write();
+  };
   add(grid.columns());
   grid.Each(add);
-  if (!fd || !WriteAll(fd.get(), text) || lseek(fd.get(), 0, SEEK_SET) != 0) {
-    throw Error(fmt::format("the rows: {}", strerror(errno)));
-  }
+  write();
   return fd;
 }
 
@@ -206,7 +202,7 @@ InlineRows::InlineRows(const CommandLine& line, const po::variables_map& values)
                         line_.command.end());
     line_.has_command = !line_.command.empty();
   }
-  line_.command = Filled(std::move(line_.command), grid.columns().size());
+  line_.command = Filled(line_.command, grid.columns().size(), values.count("shell") > 0);
   csv_ = InMemory(grid);
   if (values.count("run-dir") == 0) {
     line_.words.insert(line_.words.end(), {"--run-dir", directory});

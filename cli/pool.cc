@@ -65,7 +65,8 @@ po::options_description PoolDescription() {
       "how many workers, which are replaced when they end; or as many as runs ask for, within "
       "these bounds [1; a scheduler needs it]")(
       "worker-idle-timeout", po::value<std::string>()->value_name("DURATION"),
-      "with --workers MIN:MAX: how long a worker of which nobody has a slot stays [5m]");
+      "with --workers MIN:MAX, now or by 'cq scale': how long a worker of which nobody has a slot "
+      "stays [5m]");
   AddRunOptions(start, IsOfPools);
   start.add_options()("idle-timeout", po::value<std::string>()->value_name("DURATION"),
                       "end the pool when no run has asked for a slot for so long; 0s: never [30m]")(
@@ -90,9 +91,6 @@ int KeepPool(const po::variables_map& values, const std::string& name) {
   // Of a run that is its workers'.
   options.master.idle_timeout = RunOptions{}.idle_timeout;
   if (values.count("worker-idle-timeout") > 0) {
-    if (!options.master.workers_least) {
-      throw UsageError("--worker-idle-timeout is for --workers MIN:MAX");
-    }
     options.master.idle_timeout =
         ParseDuration(values["worker-idle-timeout"].as<std::string>(), "--worker-idle-timeout");
   }

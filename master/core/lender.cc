@@ -175,14 +175,6 @@ void Lender::OnExplained(Time, const Worker& worker, Blame blame) {
 
 void Lender::OnTick(Time now) {
   if (now - ranked_ >= kRankEvery) Rank(now);
-  const std::vector<uint64_t> lent = LoansByWorker();
-  for (const Worker& worker : fleet_.workers().all()) {
-    if (worker.gone() || lent[worker.index] > 0) {
-      unlent_since_.erase(worker.index);
-    } else {
-      unlent_since_.try_emplace(worker.index, now);
-    }
-  }
   for (auto at = loans_.begin(); at != loans_.end();) {
     const auto loan = at++;
     const auto& lost = loan->second.lost;
@@ -191,6 +183,17 @@ void Lender::OnTick(Time now) {
     // All workers of the earlier master that live have come.
     if (unknown ? fleet_.awaiting() == 0 : now >= lost->until) {
       EndLoan(loan, lost->reason, unknown, true);
+    }
+  }
+}
+
+void Lender::Sweep(Time now) {
+  const std::vector<uint64_t> lent = LoansByWorker();
+  for (const Worker& worker : fleet_.workers().all()) {
+    if (worker.gone() || lent[worker.index] > 0) {
+      unlent_since_.erase(worker.index);
+    } else {
+      unlent_since_.try_emplace(worker.index, now);
     }
   }
 }
@@ -238,6 +241,17 @@ uint64_t Lender::LoansOf(BorrowerId borrower) const {
 uint64_t Lender::wanted() const {
   uint64_t slots = 0;
   for (const auto& [id, borrower] : borrowers_) slots += borrower.wanted;
+  return slots;
+}
+
+uint64_t Lender::useless() const {
+  uint64_t slots = 0;
+  for (const Worker& worker : fleet_.workers().all()) {
+    const bool avoided = std::all_of(borrowers_.begin(), borrowers_.end(), [&](const auto& entry) {
+      return entry.second.wanted == 0 || entry.second.avoided.contains(worker.host);
+    });
+    if (worker.Takes() && avoided) slots += worker.slots;
+  }
   return slots;
 }
 

@@ -96,6 +96,8 @@ class Lender final : public Tenant {
   void OnComplete() override {}
 
   void OnTick(Time now);
+  /// Looks at every worker; call about every second.
+  void Sweep(Time now);
   /// Lends what is free, and asks back what others have too little of.
   void Flush();
   std::vector<LenderAction> TakeActions() { return std::exchange(actions_, {}); }
@@ -106,6 +108,8 @@ class Lender final : public Tenant {
   uint64_t loans() const { return loans_.size(); }
   /// How many slots runs want, those included that they have.
   uint64_t wanted() const;
+  /// Those of workers whose machines all avoid that want any.
+  uint64_t useless() const;
   /// As Employer.
   std::vector<std::string> Idle(Time now, Time time) const;
   std::vector<std::string> Emptiest() const;
@@ -188,7 +192,7 @@ class Lender final : public Tenant {
   /// Whose loans were that ended with a worker: should it come back, they are theirs again. The
   /// newest of them.
   std::map<LoanId, RunId> given_up_;
-  /// Since when workers have lent nothing, as of the last tick.
+  /// Since when workers have lent nothing, as of the last sweep.
   std::map<WorkerIndex, Time> unlent_since_;
   uint64_t next_loan_ = 1;
   Time ranked_{};

@@ -38,7 +38,10 @@ void LenderCore::OnTick(Time now) {
   auto& [out, fleet, lender] = *parts_;
   const Fleet::Due due = fleet.OnTick(now);
   lender.OnTick(now);
-  if (due.sweep) fleet.Sweep(now);
+  if (due.sweep) {
+    fleet.Sweep(now);
+    lender.Sweep(now);
+  }
   if (due.heartbeats) fleet.SendHeartbeats();
 }
 

@@ -47,7 +47,9 @@ class LenderCore final : public Employer {
   // Of loans: as many as runs want, for as long as they like.
   WorkLeft demand(size_t) override {
     const uint64_t wanted = parts_->lender.wanted();
-    return {wanted, wanted, 0, {}, {}};
+    // These do none of it.
+    const uint64_t slots = wanted + (wanted > 0 ? parts_->lender.useless() : 0);
+    return {slots, slots, 0, {}, {}};
   }
   void OnPool(size_t, bool) override {}
   // What it lends has its own limits.

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "master/core/run_core.h"
 
 namespace cq {
@@ -17,9 +19,10 @@ class Reserver {
   bool LetsBy(const Worker& worker, ClassId of) const;
 
  private:
-  Time RemainingOf(const Work& open) const;
-  Time FreeIn(const Worker& worker, ClassId of) const;
+  void KeepFor(RunCore& run, ClassId of) const;
   const Worker* BestFor(ClassId of) const;
+  std::optional<Time> RemainingOf(const Work& open) const;
+  std::optional<Time> FreeIn(const Worker& worker, ClassId of) const;
 
   const RunCore& run_;
 };

@@ -43,8 +43,9 @@ struct TaskClass {
   Pace pace;
   /// Since when some are ready and none was given out.
   std::optional<std::chrono::nanoseconds> waits_since;
-  /// The worker that was kept for it last.
+  /// The worker that was kept for it last, and since when it has had room there in vain.
   uint64_t kept = 0;
+  std::optional<std::chrono::nanoseconds> fits_since = {};
   /// Their time limit is so many thousandths of what it was.
   uint64_t time_permille = 1000;
 };

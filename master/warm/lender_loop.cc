@@ -298,8 +298,11 @@ uint64_t LenderLoop::CouldLend(BorrowerId run) const {
 
 // Whoever leaves all machines alone that there are, and no other is to come, waits for nothing.
 bool LenderLoop::HasNoneFor(BorrowerId run) const {
-  return core_.lender().slots() > 0 && core_.lender().SlotsFor(run) == 0 &&
-         workforce_.pending() == 0 && core_.fleet().awaiting() == 0;
+  const bool none = core_.lender().slots() > 0 && core_.lender().SlotsFor(run) == 0 &&
+                    workforce_.pending() == 0 && core_.fleet().awaiting() == 0;
+  if (!none) return false;
+  const PoolView view = workforce_.Look().at(0);
+  return !view.stopped.empty() || view.alive >= view.most;
 }
 
 void LenderLoop::SayWhatItLends(BorrowerId to, Borrowing& run) {

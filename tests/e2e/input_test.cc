@@ -237,7 +237,8 @@ TEST_F(RunTest, RowsMayStandBehindTheCommand) {
   EXPECT_EQ(run({"--", "echo", "{1}", "::::", "lines"}), (Words{"p", "q", "", "r"}));
   // What has braces of its own gets its argument all the same.
   EXPECT_EQ(run({"--", "awk", "END {print NR}", ":::", "lines"}), Words{"4"});
-  EXPECT_EQ(run({"--", "echo", "{{}}", "{1}", ":::", "a"}), Words{"{} a"});
+  EXPECT_EQ(run({"--", "echo", "{{}}{{2}}", "{1}", ":::", "a"}), Words{"{}{2} a"});
+  EXPECT_EQ(run({"--shell", "--", "echo $CQ_TASK", ":::", "a b"}), Words{"1 a b"});
   const auto refused = [&](const Words& words, const std::string& why) {
     const Ended refusal = Cq(words, directory_.path());
     EXPECT_EQ(refusal.status, 2);
@@ -245,8 +246,11 @@ TEST_F(RunTest, RowsMayStandBehindTheCommand) {
   };
   refused({"run", "--", "echo", ":::+", "1"}, "':::+' has nothing before it");
   refused({"run", "--", "echo", ":::"}, "':::' without a value");
+  refused({"run", "--", "echo", "::::", "missing"}, "missing");
+  refused({"run", "--detach", "--", "echo", "::::", "-"}, "--detach");
   refused({"run", "--", "echo", ":::", "1", "2", ":::+", "3"}, "has 1 rows");
-  refused({"run", "--fresh", "--", "echo", "{2}", ":::", "1"}, "there is no {2}");
+  refused({"run", "--fresh", "--", "echo", "{2}", ":::", "1"},
+          "there is no {2}, the parts of a row are {1}");
   WriteFile(directory_.File("in.csv"), "a\n1\n");
   refused({"run", "in.csv", "--", "echo", ":::", "1"},
           "rows are said twice: by 'in.csv' and by :::");
@@ -293,6 +297,7 @@ TEST_F(RunTest, AGridIsAllCombinations) {
   };
   refused({"grid", "p.csv", "a.csv"}, "files and x take turns");
   refused({"grid", "p.csv", "x", "a.csv", "-o", "a.csv"}, "a.csv");
+  refused({"grid", "p.csv", "x", "a.csv", "-o", "g.tsv"}, "call it .csv");
   refused({"grid", "p.csv", "x"}, "no file behind x");
   refused({"grid", "p.csv", "x", "p.csv"}, "'problem' is in p.csv and in p.csv");
   refused({"grid", "p.csv", "x", "missing.csv"}, "missing.csv");
@@ -322,6 +327,7 @@ TEST_F(RunTest, OneTaskIsTriedAsTheRunHasIt) {
   // The run knows nothing of it.
   EXPECT_EQ(Slurp(directory_.File("in.cq/results.csv")), before);
   EXPECT_EQ(Cq({"test", "in.cq", "4"}, directory_.path()).status, 2);
+  EXPECT_EQ(Cq({"test", "in.cq", "--one-per", ""}, directory_.path()).status, 2);
   EXPECT_EQ(Cq({"test", "in.cq", "--one-per", "z"}, directory_.path()).status, 2);
 }
 

@@ -59,6 +59,21 @@ TEST_F(SlurmPoolTest, RunsGoOnWithoutThePoolsMasterAndAnotherTakesThePoolBack) {
   EXPECT_EQ(Attempts("b"), std::vector<std::string>(2, "1"));
 }
 
+TEST_F(SlurmPoolTest, ItsJobsAreAsManyAsItIsToldWhileARunIsOnIt) {
+  const auto a = Run("a", 8, WaitFor("a"));
+  ASSERT_TRUE(Eventually([&] { return Started("a") == 4; }));
+  EXPECT_EQ(CqHere({"scale", "p", "-w", "1"}).status, 0);
+  ASSERT_TRUE(Eventually([&] { return Status()["slots"] == 2; }));
+  EXPECT_EQ(Started("a"), 4u) << "what runs is not taken away";
+  WriteFile(File("a"), "");
+  EXPECT_EQ(a->Wait().status, 0);
+  EXPECT_EQ(Attempts("a"), std::vector<std::string>(8, "1"));
+  EXPECT_TRUE(Eventually([] { return Shell("squeue -h -r | wc -l") == "1\n"; }));
+  EXPECT_EQ(CqHere({"scale", "p", "-w", "3"}).status, 0);
+  EXPECT_TRUE(Eventually([&] { return Status()["slots"] == 6; })) << pool_->Err();
+  EXPECT_EQ(Shell("squeue -h -r | wc -l"), "3\n");
+}
+
 TEST_F(SlurmPoolTest, ANodeThatCrashesIsHeldAgainstNoTaskOfAnyRun) {
   // One worker a node.
   CqHere({"pool", "stop", "p", "--now"});

@@ -104,7 +104,7 @@ struct RunOptions : CommonOptions {
   std::vector<std::string> seed_by;
   /// Only the first so many rows; 0: all.
   uint64_t limit = 0;
-  /// The task numbers of the rows; empty: 1, 2, … They ascend. Of a run that is made.
+  /// The task numbers of the rows; empty: 1, 2, … Of a run that is made.
   std::vector<uint64_t> numbers;
   /// Columns of integers that are told as wide, besides those in which one is found that is.
   std::vector<std::string> wide;

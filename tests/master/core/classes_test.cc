@@ -117,6 +117,26 @@ TEST_F(ClassesTest, AWorkerIsKeptForWhoWaitsLong) {
   EXPECT_LT(given.size(), 100u);
 }
 
+// However long what runs there takes: it is not kept in vain before the large one has had room.
+TEST_F(ClassesTest, AWorkerIsKeptForAsLongAsWhatRunsThereTakes) {
+  std::vector<uint16_t> of(400, 1);
+  of[3] = 2;
+  Begin(of);
+  Come(1, 4, 4);
+  const std::vector<AttemptRef> running = held_[1];
+  ASSERT_EQ(Tasks(running), (Ids{1, 2, 3, 5}));
+  std::vector<Action> last;
+  for (const AttemptRef& ref : running) {
+    EXPECT_TRUE(Given(last, 1).empty()) << "a small one took the place";
+    for (int second = 0; second < 150; ++second) {
+      Tick(seconds(1));
+      Tell(1, session_[1], ++sequence_[1], WorkerHeartbeat{0, 400, {}, {}});
+    }
+    last = Finish(1, ref);
+  }
+  EXPECT_EQ(Tasks(Given(last, 1)), Ids{4});
+}
+
 // The worker that is kept for it gets meanwhile what ends before the long one there does.
 TEST_F(ClassesTest, WhatEndsBeforeTheKeptWorkerIsFreeGoesThereMeanwhile) {
   // Class 1: 1 CPU, short; class 2: 4 CPUs; class 3: 1 CPU, long.

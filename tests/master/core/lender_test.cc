@@ -277,6 +277,21 @@ TEST_F(LenderTest, WhoLendsNothingForLongIsIdle) {
   EXPECT_EQ(core_->Idle(now_, seconds(2)).size(), 2u);
 }
 
+// Another worker is to be started for who avoids all that there are.
+TEST_F(LenderTest, WhatNobodyWhoWantsSlotsMayUseIsNoSupply) {
+  Start();
+  Join(1, 2);
+  Borrow(1, 1);
+  EXPECT_EQ(core_->demand(0).slots, 1u);
+  lender().OnAvoids(1, "n1");
+  EXPECT_EQ(core_->demand(0).slots, 3u);
+  Borrow(2, 1);
+  EXPECT_EQ(core_->demand(0).slots, 2u) << "the second may use them";
+  lender().OnWants(1, 0);
+  lender().OnWants(2, 0);
+  EXPECT_EQ(core_->demand(0).slots, 0u);
+}
+
 TEST_F(LenderTest, ARunAvoidsAHost) {
   Start();
   Join(1, 2);
