@@ -84,6 +84,11 @@ int ScaleCommandLine(const CommandLine& line) {
     if (values.count("pool") > 0) throw UsageError("--pool is one of a run's pools");
     return ScalePool(words[0], range);
   }
+  const bool named = words.size() == 1 && words[0].find('/') == std::string::npos;
+  if (named && !std::filesystem::exists(words[0]) && !std::filesystem::exists(words[0] + ".cq")) {
+    throw UsageError(fmt::format(
+        "'{}' is neither a run here nor a warm pool: 'cq pool list' shows the pools", words[0]));
+  }
   const std::string run = FindRun(words, true);
   if (!MasterMayLive(run)) {
     throw UsageError(fmt::format("'{}' does not run: cq resume {} -w {}", run, run, text));

@@ -346,6 +346,9 @@ TEST_F(PoolTest, ItIsGivenOtherNumbersOfWorkersWhileARunIsOnIt) {
   EXPECT_EQ(Attempts("a"), std::vector<std::string>(9, "1"));
   const Ended refused = CqHere({"scale", "p", "-w", "9000000"});
   EXPECT_EQ(refused.status, 2) << refused.err;
+  const Ended none = CqHere({"scale", "q", "-w", "1"});
+  EXPECT_EQ(none.status, 2);
+  EXPECT_NE(none.err.find("neither a run here nor a warm pool"), std::string::npos) << none.err;
   // A run of that name is there, too.
   const Ended both = Run("p", 1, {"true"})->Wait();
   EXPECT_EQ(both.status, 0) << both.err;
