@@ -63,7 +63,7 @@ void AnswerWriter::Value(uint64_t task, uint64_t took_us, std::string_view value
   if (!next) StartAnew(now);
   if (values_++ == 0) first_ = task;
   AppendAnswer(packed_, took_us, value);
-  FlushIfDue(now, kFlushEvery);
+  FlushIfDue(now, flush_every_);
 }
 
 // The count of a gathered list is known at its end only: a list of 32-bit length is patched.
@@ -115,8 +115,8 @@ void AnswerWriter::SendInTime() {
   const Lock lock(mutex_);
   while (!stopping_) {
     for (int idle = 0; !stopping_ && idle < 20; idle = armed_ ? 0 : idle + 1) {
-      wake_.WaitFor(mutex_, kFlushEvery);
-      if (armed_) FlushIfDue(Clock::now(), kFlushEvery / 2);
+      wake_.WaitFor(mutex_, flush_every_);
+      if (armed_) FlushIfDue(Clock::now(), flush_every_ / 2);
     }
     asleep_ = true;
     while (!stopping_ && !armed_) wake_.Wait(mutex_);

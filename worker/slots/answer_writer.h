@@ -20,7 +20,9 @@ class AnswerWriter {
   using Clock = std::chrono::steady_clock;
   using Packer = msgpack::packer<msgpack::sbuffer>;
 
-  explicit AnswerWriter(int out) : out_(out) {}
+  /// Answers are sent once `flush_every` has passed since the last ones, or the batch is done.
+  explicit AnswerWriter(int out, Clock::duration flush_every = std::chrono::milliseconds(5))
+      : out_(out), flush_every_(flush_every) {}
   ~AnswerWriter();
   AnswerWriter(const AnswerWriter&) = delete;
   AnswerWriter& operator=(const AnswerWriter&) = delete;
@@ -49,13 +51,10 @@ class AnswerWriter {
     ok ? packer_.pack_true() : packer_.pack_false();
     ++count_;
     pack(packer_);
-    FlushIfDue(now, kFlushEvery);
+    FlushIfDue(now, flush_every_);
   }
 
  private:
-  /// Answers are sent once so much time has passed since the last ones, or the batch is done.
-  static constexpr std::chrono::milliseconds kFlushEvery{5};
-
   void Begin(SlotType type, uint64_t id, uint32_t fields) CQ_REQUIRES(mutex_);
   void Flush() CQ_REQUIRES(mutex_);
   void BeginAnswers(uint64_t id, Clock::time_point now) CQ_REQUIRES(mutex_);
@@ -65,6 +64,7 @@ class AnswerWriter {
   void SendInTime();
 
   const int out_;
+  const Clock::duration flush_every_;
   Mutex mutex_;
   Condition wake_;
   msgpack::sbuffer buffer_ CQ_GUARDED_BY(mutex_);

@@ -42,11 +42,12 @@ class AnswerWriterTest : public ::testing::Test {
 };
 
 TEST_F(AnswerWriterTest, ValuesOfABatchTravelTogether) {
-  writer_.BeginBatch(3, true, Clock::now());
+  AnswerWriter patient(pipe_.write.get(), std::chrono::hours(1));
+  patient.BeginBatch(3, true, Clock::now());
   for (uint64_t task = 10; task < 15; ++task) {
-    writer_.Value(task, 7, Number(1.5), Clock::now());
+    patient.Value(task, 7, Number(1.5), Clock::now());
   }
-  writer_.EndBatch();
+  patient.EndBatch();
   const TaskResult all = NextResult();
   EXPECT_EQ(all.task, 10u);
   EXPECT_EQ(all.count, 5u);
