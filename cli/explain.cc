@@ -6,6 +6,7 @@
 #include "cli/control.h"
 #include "cli/run_lookup.h"
 #include "cq/error.h"
+#include "master/journal/pushed_table.h"
 #include "master/journal/recovery.h"
 #include "master/journal/run_definition.h"
 #include "master/run/export.h"
@@ -69,6 +70,12 @@ std::vector<std::string> Explain(const std::string& run, uint64_t task) {
     lines.push_back(fmt::format("it ended as {} at its attempt {}, on worker {} on {}{}{}",
                                 OutcomeName(static_cast<int>(result.Int(0))), result.Int(1),
                                 result.Int(2), result.Text(3), error.empty() ? "" : ": ", error));
+    return lines;
+  }
+  const auto live_pushed = LivePushed(journal);
+  if (PushedFields(journal, task) &&
+      !std::binary_search(live_pushed.begin(), live_pushed.end(), task)) {
+    lines.push_back("no task that is ok pushes it any more: it runs if one does so again");
     return lines;
   }
   lines.insert(lines.end(), now.begin(), now.end());

@@ -14,6 +14,7 @@
 #include "cq/error.h"
 #include "master/input/input.h"
 #include "master/journal/database.h"
+#include "master/journal/pushed_table.h"
 #include "master/journal/recovery.h"
 #include "master/journal/run_definition.h"
 #include "master/run/export.h"
@@ -39,14 +40,26 @@ void Print(fmt::format_string<T...> format, T&&... values) {
   fmt::print("{}", PrintableText(fmt::format(format, std::forward<T>(values)...)));
 }
 
+// The fields of a task's row, of these columns.
+std::vector<std::string> FieldsOf(const RunDefinition& definition, Database& journal,
+                                  const std::string& run, TaskId task,
+                                  const std::vector<size_t>& columns) {
+  if (const auto pushed = PushedFields(journal, task)) {
+    std::vector<std::string> fields;
+    for (const size_t column : columns) fields.push_back(pushed->at(column));
+    return fields;
+  }
+  RowSource rows({RowsOf(journal, run), ReadRanges(journal), columns, {}, definition.seed});
+  return rows.Get(task).values;
+}
+
 // For a program or a function: the row that it got.
 void PrintRow(const RunDefinition& definition, Database& journal, const std::string& run,
               TaskId task) {
   std::vector<size_t> all(definition.columns.size());
   for (size_t i = 0; i < all.size(); ++i) all[i] = i;
-  RowSource rows({RowsOf(journal, run), ReadRanges(journal), all, {}, definition.seed});
   Print("program: {}{}\nrow:", Joined(definition.program, " "), definition.function);
-  const auto& values = rows.Get(task).values;
+  const auto values = FieldsOf(definition, journal, run, task, all);
   for (size_t i = 0; i < all.size(); ++i) Print(" {}={}", definition.columns[i], values[i]);
   Print("\n");
 }
@@ -55,8 +68,8 @@ void PrintCommand(const RunDefinition& definition, Database& journal, const std:
                   TaskId task) {
   const auto command = CompileCommand(definition.command, definition.columns, definition.constants,
                                       definition.shell);
-  RowSource rows({RowsOf(journal, run), ReadRanges(journal), command.columns, {}, definition.seed});
-  const auto rendered = RenderCommand(command.arguments, rows.Get(task).values, task);
+  const auto values = FieldsOf(definition, journal, run, task, command.columns);
+  const auto rendered = RenderCommand(command.arguments, values, task);
   Print("command:");
   if (const auto* words = std::get_if<std::vector<std::string>>(&rendered)) {
     for (const std::string& word : *words) Print(" {}", ShellQuote(word));
@@ -95,6 +108,7 @@ void CheckTask(Database& journal, TaskId task) {
   for (const RowRange& range : ReadRanges(journal)) {
     if (task >= range.task && task < range.task + range.rows) return;
   }
+  if (PushedFields(journal, task)) return;
   throw UsageError(fmt::format("task {}: this run has no such task", task));
 }
 

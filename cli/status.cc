@@ -16,6 +16,7 @@
 #include "master/journal/database.h"
 #include "master/journal/recovery.h"
 #include "master/journal/run_definition.h"
+#include "master/journal/tally.h"
 #include "master/run/export.h"
 #include "master/run/master_job.h"
 #include "master/run/run_directory.h"
@@ -95,16 +96,13 @@ Status StatusOf(const std::string& run, bool all) {
   Database journal = OpenToRead(run);
   const RunDefinition definition = ReadDefinition(journal);
   OrderedJson counts = OrderedJson::object();
-  uint64_t done = 0;
-  uint64_t ok = 0;
-  auto rows = journal.Prepare("SELECT outcome, count(*) FROM results GROUP BY outcome ORDER BY 1");
-  while (rows.Step()) {
-    const auto count = static_cast<uint64_t>(rows.Int(1));
-    counts[OutcomeName(static_cast<int>(rows.Int(0)))] = count;
-    done += count;
-    if (rows.Int(0) == 0) ok = count;
+  const Tally tally = TallyOf(journal, definition);
+  for (size_t i = 0; i < tally.outcomes.size(); ++i) {
+    if (tally.outcomes[i] > 0) counts[OutcomeName(static_cast<int>(i))] = tally.outcomes[i];
   }
-  const uint64_t tasks = definition.tasks();
+  const uint64_t tasks = tally.tasks;
+  const uint64_t done = tally.done();
+  const uint64_t ok = tally.outcomes[0];
   std::optional<std::string> job;
   std::string unknown;
   try {

@@ -17,6 +17,7 @@
 #include "master/input/columns.h"
 #include "master/input/csv_reader.h"
 #include "master/input/input.h"
+#include "master/journal/pushed_table.h"
 #include "master/journal/recovery.h"
 #include "master/journal/run_definition.h"
 #include "master/run/export.h"
@@ -71,16 +72,19 @@ class Choice {
 
 struct Chosen {
   std::vector<TaskId> tasks;
+  /// Those of them that tasks pushed.
+  std::set<TaskId> pushed;
   /// Their rows, as a CSV.
   std::string csv;
 };
 
-Chosen Choose(const std::string& path, const std::vector<RowRange>& ranges, Choice& choice) {
+Chosen Choose(Database& journal, const std::string& run, Choice& choice) {
   Chosen chosen;
+  const std::vector<RowRange> ranges = ReadRanges(journal);
   auto range = ranges.begin();
   uint64_t position = 0;
   InputOptions input;
-  input.path = path;
+  input.path = RowsOf(journal, run);
   input.look = [&](const Words& columns) {
     AppendCsvLineAsItIs(chosen.csv, columns);
     return [&](const Words& fields) {
@@ -94,6 +98,13 @@ Chosen Choose(const std::string& path, const std::vector<RowRange>& ranges, Choi
     };
   };
   ReadInput(input);
+  for (const TaskId task : LivePushed(journal)) {
+    const auto fields = PushedFields(journal, task);
+    if (!fields || !choice.Has(task, *fields)) continue;
+    chosen.tasks.push_back(task);
+    chosen.pushed.insert(task);
+    AppendCsvLineAsItIs(chosen.csv, *fields);
+  }
   return chosen;
 }
 
@@ -156,7 +167,7 @@ int TestCommandLine(const CommandLine& line) {
       throw UsageError(fmt::format("the tasks of '{}' are calls of a program", run));
     }
     Choice choice = several ? Choice(per, definition.columns) : Choice(task);
-    chosen = Choose(RowsOf(journal, run), ReadRanges(journal), choice);
+    chosen = Choose(journal, run, choice);
   }
   if (chosen.tasks.empty()) {
     throw UsageError(several ? fmt::format("'{}' has no rows", run)
@@ -168,6 +179,7 @@ int TestCommandLine(const CommandLine& line) {
   options.input = directory.path() + "/rows.csv";
   ReplaceFile(options.input, chosen.csv, 0600);
   options.numbers = chosen.tasks;
+  options.pushed = chosen.pushed;
   options.run_dir = directory.path() + "/run";
   const Fd interrupt = InterruptFd();
   options.signal_fd = interrupt.get();

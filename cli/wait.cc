@@ -17,6 +17,7 @@
 #include "cq/error.h"
 #include "master/journal/recovery.h"
 #include "master/journal/run_definition.h"
+#include "master/journal/tally.h"
 #include "protocol/command.h"
 
 namespace cq {
@@ -51,11 +52,10 @@ po::options_description NoOptions() {
 
 int HowItEnded(const std::string& run) {
   Database journal = OpenToRead(run);
-  const uint64_t tasks = ReadDefinition(journal).tasks();
-  auto counts = journal.Prepare("SELECT count(*), coalesce(sum(outcome = 0), 0) FROM results");
-  counts.Step();
-  const auto done = static_cast<uint64_t>(counts.Int(0));
-  const auto ok = static_cast<uint64_t>(counts.Int(1));
+  const Tally tally = TallyOf(journal, ReadDefinition(journal));
+  const uint64_t tasks = tally.tasks;
+  const uint64_t done = tally.done();
+  const uint64_t ok = tally.outcomes[0];
   fmt::print("{}: {}, {} of {} tasks ok\n", run, done < tasks ? "not finished" : "finished", ok,
              tasks);
   if (done < tasks) fmt::print("what is done is kept; to go on: cq resume {}\n", ShellQuote(run));

@@ -15,7 +15,7 @@
 namespace cq {
 namespace {
 
-constexpr uint32_t kLibraryVersion = 1;
+constexpr uint32_t kLibraryVersion = 2;
 
 // The file of the program or library that has something at this address.
 std::string FileAt(const void* address) {

@@ -16,6 +16,10 @@ uint64_t SeedOfTask(uint64_t base, TaskId task) {
   return XXH64(&task, sizeof task, base) % kSeedMax + 1;
 }
 
+uint64_t SeedOfKey(uint64_t base, const RowHash& key) {
+  return XXH64(&key, sizeof key, base) % kSeedMax + 1;
+}
+
 uint64_t SeedOfValues(uint64_t base, const std::vector<std::string_view>& values) {
   uint64_t hash = base;
   for (const std::string_view value : values) hash = XXH64(value.data(), value.size(), hash);

@@ -1,6 +1,7 @@
 // What is on its way into the journal, and its acknowledgement.
 #include <algorithm>
 
+#include "master/core/grower.h"
 #include "master/core/run_core.h"
 #include "protocol/limits.h"
 
@@ -12,7 +13,7 @@ constexpr size_t kAcksAtOnce = 256;
 
 }  // namespace
 
-void RunCore::OnCommitted(Time now, const Committed& committed) {
+void RunCore::OnCommitted(Time now, Committed& committed) {
   for (const AttemptSpan& attempts : committed.attempts) {
     const auto entry = uncommitted_.Take(attempts);
     if (!entry) continue;
@@ -23,6 +24,7 @@ void RunCore::OnCommitted(Time now, const Committed& committed) {
     tasks_.set_mark(committed.mark);
     all_dirty_ = true;
   }
+  Grower(*this).OnAdded(committed.added);
 }
 
 void RunCore::Acknowledge(Worker* worker, const AttemptSpan& attempts) {

@@ -68,7 +68,7 @@ void Core::OnReport(Time now, Worker& worker, FromWorker& message) {
 
 void Core::OnUnreachable(Time, ConnectionId connection) { parts_->fleet.OnUnreachable(connection); }
 
-void Core::OnCommitted(Time now, const Committed& committed) {
+void Core::OnCommitted(Time now, Committed committed) {
   parts_->run.OnCommitted(now, committed);
   parts_->fleet.OnRecorded(committed.workers);
 }

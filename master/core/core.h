@@ -25,7 +25,8 @@ class Core final : public Employer {
   void OnMessage(Time now, ConnectionId from, Envelope envelope, FromWorker message);
   /// The transport cannot reach this connection any more.
   void OnUnreachable(Time now, ConnectionId connection);
-  void OnCommitted(Time now, const Committed& committed);
+  /// What it adds is told to the source of the rows before.
+  void OnCommitted(Time now, Committed committed);
   void OnAllocationEnded(Time now, const std::string& allocation, const std::string& reason,
                          Blame blame) override;
   void OnTimeLeft(Time now, const std::string& allocation, Time left, Time all) override {

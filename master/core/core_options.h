@@ -9,6 +9,7 @@
 #include "master/core/requests.h"
 #include "master/core/start_order.h"
 #include "protocol/messages.h"
+#include "protocol/pushed_rows.h"
 
 namespace cq {
 
@@ -29,6 +30,8 @@ struct CoreOptions {
   RequestClasses requests;
   /// At least one.
   std::vector<PoolKind> pools{PoolKind()};
+  /// What rows are that tasks push.
+  RowForm form;
   /// More tasks may come (OnAdded), until OnClosed.
   bool open = false;
   std::chrono::milliseconds lease{30'000};

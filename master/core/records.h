@@ -1,12 +1,15 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "master/core/ledger.h"
 #include "protocol/messages.h"
+#include "protocol/pushed_rows.h"
+#include "protocol/task_request.h"
 
 namespace cq {
 
@@ -16,6 +19,8 @@ struct ResultRecord {
   TaskResult result;
   uint64_t attempts = 1;
   uint64_t worker = 0;
+  /// Rows that it adds to its run, if it is ok.
+  std::vector<PushedRow> pushed = {};
 };
 /// Why an attempt was followed, or will be, by another. The numbers are the journal's.
 enum class FailureKind : uint8_t {
@@ -102,6 +107,17 @@ using JournalRecord =
                  AllocationIntent, AllocationSubmitted, AllocationEnded, MarkRecord, OutputRecord,
                  AvoidRecord, SpoolTaken, CallRecord, LedgerRecord, RaisedRecord>;
 
+/// A row that was pushed and is wanted, as a task of its run.
+struct AddedRow {
+  TaskId task = 0;
+  PushedRow row;
+  /// It had been pushed before, and nobody wanted it any more; then it may have an outcome.
+  bool back = false;
+  std::optional<Outcome> outcome = {};
+  /// What it asks for, where rows ask for different things.
+  std::optional<TaskRequest> request = {};
+};
+
 /// What has become durable, in the order in which it was written.
 struct Committed {
   /// Of results, and of failures that workers reported: what they wait to hear of. Not of losses,
@@ -111,6 +127,8 @@ struct Committed {
   /// 0: none.
   TaskId mark = 0;
   std::vector<std::string> spool;
+  /// New ones have the next numbers.
+  std::vector<AddedRow> added = {};
 
   /// This record is durable, too.
   void Add(const JournalRecord& record);

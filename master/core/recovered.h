@@ -60,6 +60,8 @@ struct Recovered {
   std::vector<TaskId> held_back;
   std::vector<Reset> resets;  // sorted by `first`, disjoint
   std::vector<KnownWorker> workers;
+  /// Rows that tasks pushed and that have no outcome.
+  std::vector<AddedRow> pushed;
   uint64_t last_worker = 0;
   /// No task above it was ever given out.
   TaskId mark = 0;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "master/core/dispatch.h"
+#include "master/core/grower.h"
 #include "master/core/run_core.h"
 #include "protocol/limits.h"
 #include "protocol/spans.h"
@@ -148,7 +149,14 @@ void RunCore::OnResult(Time now, Worker* worker, TaskResult& result) {
   if (worker != nullptr && lane(*worker).stale.erase(result.attempt) > 0) MarkDirty(*worker);
   // That one is the master's to say.
   if (result.outcome == Outcome::kSkipped) result.outcome = Outcome::kCancelled;
-  switch (Judge(worker, result)) {
+  Verdict verdict = Judge(worker, result);
+  Pushed pushed;
+  if (verdict == Verdict::kEnded || verdict == Verdict::kBeyond) {
+    const Outcome said = result.outcome;
+    pushed = Grower(*this).TakePushed(result);
+    if (result.outcome != said) verdict = Judge(worker, result);
+  }
+  switch (verdict) {
     case Verdict::kNeverGivenOut:
       Reject(worker, ref);
       return Acknowledge(worker, {ref.task, ref.attempt});
@@ -162,7 +170,8 @@ void RunCore::OnResult(Time now, Worker* worker, TaskResult& result) {
     case Verdict::kBeyond:
       beyond_.Erase(ref.task);
       uncommitted_.Add({ref.task, ref.attempt}, by, now_);
-      return Record(ResultRecord{std::move(result), 1, worker == nullptr ? 0 : worker->number});
+      return Record(ResultRecord{std::move(result), 1, worker == nullptr ? 0 : worker->number,
+                                 std::move(pushed)});
     case Verdict::kNoChance:
       return OnNoChance(worker, result);
     case Verdict::kNotStarted: {
@@ -174,7 +183,7 @@ void RunCore::OnResult(Time now, Worker* worker, TaskResult& result) {
       if (by) uncommitted_.Find(ref.attempt)->worker = by;
       return;
     case Verdict::kEnded:
-      return OnEnded(now, worker, result);
+      return OnEnded(now, worker, result, std::move(pushed));
   }
 }
 
@@ -189,7 +198,7 @@ void RunCore::OnNoChance(Worker* worker, const TaskResult& result) {
 }
 
 // It ran to its end, well or not.
-void RunCore::OnEnded(Time now, Worker* worker, TaskResult& result) {
+void RunCore::OnEnded(Time now, Worker* worker, TaskResult& result, Pushed pushed) {
   const AttemptId attempt = result.attempt;
   Work* open = tasks_.Isolate(result.task, result.count);
   const bool current = IsCurrent(worker, result, open);
@@ -231,7 +240,7 @@ void RunCore::OnEnded(Time now, Worker* worker, TaskResult& result) {
   }
   const uint64_t attempts = open == nullptr ? 1 : std::max<uint64_t>(open->attempts, 1);
   Finish(std::move(result), worker == nullptr ? std::nullopt : std::optional(worker->ref()),
-         attempts);
+         attempts, std::move(pushed));
 }
 
 // What runs there leaks, perhaps.

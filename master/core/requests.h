@@ -17,6 +17,8 @@ struct RequestClasses {
   std::vector<TaskRequest> classes{TaskRequest()};
   /// The class of each task, from the first; empty, or shorter: the others are of class 0.
   std::vector<uint16_t> of;
+  /// Rows that come later may ask for other things.
+  bool vary = false;
 };
 
 /// A pool, as tasks see it.

@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "master/core/dispatch.h"
+#include "master/core/grower.h"
 #include "master/core/reserver.h"
 
 namespace cq {
@@ -25,8 +26,9 @@ RunCore::RunCore(CoreOptions options, Recovered recovered, Fleet& fleet, Outbox&
 
 void RunCore::Recover(Recovered& recovered) {
   classes_.Open(std::move(options_.requests.classes));
+  const bool may_grow = classes_.MayGrow() || options_.requests.vary;
   longest_.resize(options_.pools.size());
-  tasks_.set_classes(std::move(options_.requests.of), classes_.size(), classes_.MayGrow());
+  tasks_.set_classes(std::move(options_.requests.of), classes_.size(), may_grow);
   tasks_.set_order(std::move(options_.order));
   counts_.outcomes = recovered.outcomes;
   uint64_t done = 0;
@@ -48,6 +50,7 @@ void RunCore::Recover(Recovered& recovered) {
   }
   for (const RaisedRecord& raised : recovered.raised) Recover(raised);
   for (const TaskId task : recovered.held_back) tasks_.HoldBack(task);
+  Grower(*this).Recover(recovered.pushed);
   if (fleet_.awaiting() > 0) {
     tasks_.Withhold(recovered.mark);
   } else {
@@ -73,7 +76,9 @@ void RunCore::Admit() {
 // running somewhere.
 void RunCore::AskForMark() {
   // Where more may be added, so may their mark be there before them.
-  const TaskId last = options_.open ? std::numeric_limits<TaskId>::max() : tasks_.last();
+  const bool more = options_.open || grows_ || tasks_.ordered();
+  // As far as the journal counts.
+  const TaskId last = more ? std::numeric_limits<int64_t>::max() : tasks_.last();
   if (finished_ || mark_asked_ >= last) return;
   if (tasks_.ordered()) {
     mark_asked_ = last;
@@ -382,7 +387,8 @@ void RunCore::ReleaseAt(Time when, TaskId task, Work& open) {
   wake_.emplace(when, task);
 }
 
-void RunCore::Finish(TaskResult&& result, std::optional<WorkerRef> worker, uint64_t attempts) {
+void RunCore::Finish(TaskResult&& result, std::optional<WorkerRef> worker, uint64_t attempts,
+                     Pushed pushed) {
   const TaskId task = result.task;
   const uint64_t count = result.count;
   CQ_ASSERT(result.attempt != 0, "task {} ends without an attempt", task);
@@ -401,7 +407,7 @@ void RunCore::Finish(TaskResult&& result, std::optional<WorkerRef> worker, uint6
   uncommitted_.Add(result, worker, now_);
   counts_.outcomes[static_cast<size_t>(result.outcome)] += count;
   const bool failed = result.outcome != Outcome::kOk && result.outcome != Outcome::kCancelled;
-  Record(ResultRecord{std::move(result), attempts, worker ? worker->number : 0});
+  Record(ResultRecord{std::move(result), attempts, worker ? worker->number : 0, std::move(pushed)});
   if (failed && ++failed_ == options_.max_failures) {
     OnDrain(fmt::format("{} tasks failed (--max-failures)", failed_));
   }

@@ -60,7 +60,7 @@ class RunCore final : public Tenant {
   void OnClosed() { options_.open = false; }
   void OnPool(size_t pool, bool closed);
   void OnTimeLeft(Time now, const std::string& allocation, Time left, Time all);
-  void OnCommitted(Time now, const Committed& committed);
+  void OnCommitted(Time now, Committed& committed);
   struct WorkerLimit {
     uint64_t workers = 0;
     /// Hosts where none is let go.
@@ -104,6 +104,7 @@ class RunCore final : public Tenant {
 
  private:
   friend class Dispatcher;
+  friend class Grower;
   friend class Onlooker;
   friend class Reserver;
   Lane& lane(const Worker& worker) { return lanes_[worker.index]; }
@@ -121,7 +122,8 @@ class RunCore final : public Tenant {
   bool IsCurrent(const Worker* worker, const TaskResult& result, const Work* open) const;
   void OnResult(Time now, Worker* worker, TaskResult& result);
   void OnNoChance(Worker* worker, const TaskResult& result);
-  void OnEnded(Time now, Worker* worker, TaskResult& result);
+  using Pushed = std::vector<PushedRow>;
+  void OnEnded(Time now, Worker* worker, TaskResult& result, Pushed pushed = {});
   bool IsOutAsOne(const Worker* worker, const TaskResult& result);
   void OnReturned(Worker& worker, const ReturnedAttempt& returned);
   /// Told when it changes, and in the journal: `why` it takes nothing, or waits; empty: neither.
@@ -140,7 +142,8 @@ class RunCore final : public Tenant {
   void Release(TaskId task, Work& open);
   void ReleaseAt(Time when, TaskId task, Work& open);
   bool MayBeExplained(const Work& open) const;
-  void Finish(TaskResult&& result, std::optional<WorkerRef> worker, uint64_t attempts);
+  void Finish(TaskResult&& result, std::optional<WorkerRef> worker, uint64_t attempts,
+              Pushed pushed = {});
   void CancelOthers(TaskId task, AttemptId attempt);
   bool GivenOut(TaskId task, AttemptId attempt) const;
   void Reject(Worker* worker, AttemptRef ref);
@@ -285,6 +288,8 @@ class RunCore final : public Tenant {
   Time last_end_{};
   /// Numbers that have no outcome and never get one in this start.
   uint64_t left_out_ = 0;
+  /// Tasks have pushed rows.
+  bool grows_ = false;
   TaskId mark_asked_ = 0;
   uint64_t failed_ = 0;
   /// The newest time that an event has told: for the ledger.

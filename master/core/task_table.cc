@@ -23,6 +23,21 @@ void Work::CutFront(uint64_t n, Work& front) {
 TaskTable::TaskTable(TaskId last, TaskSet done, uint64_t done_count)
     : last_(last), done_(std::move(done)), done_count_(done_count), ready_(last - done_count) {}
 
+void TaskTable::PutApart(TaskId task) {
+  Work& open = OpenUp(task);
+  CQ_ASSERT(open.ready(), "task {} is put apart, and is not fresh", task);
+  Enqueue(open);
+}
+
+void TaskTable::Reopen(TaskId task) {
+  CQ_ASSERT(Exists(task) && Done(task), "task {} of {} is opened again, and is open", task, last_);
+  done_.Erase(task);
+  --done_count_;
+  ++ready_;
+  CountReady(task, 1, true);
+  if (several()) ++left_of_[ClassOf(task)];
+}
+
 void TaskTable::SkipTakenFresh() {
   while (next_fresh_ <= places() &&
          (done_.Contains(At(next_fresh_)) || Containing(At(next_fresh_)) != nullptr)) {
@@ -36,6 +51,7 @@ std::optional<TaskId> TaskTable::Pop(Queue which) {
   auto& entries = queue(which);
   while (!entries.empty()) {
     const TaskId task = entries.front();
+    if (task > mark_) return std::nullopt;
     entries.pop_front();
     const Work* open = Find(task);
     if (open != nullptr && open->ready() && open->queue() == which) return task;
@@ -130,7 +146,7 @@ std::optional<TaskId> TaskTable::PopIf(Queue which, const Fits& fits) {
     entries.pop_front();
     const Work* open = Find(task);
     if (open == nullptr || !open->ready() || open->queue() != which) continue;
-    if (fits(*open)) return task;
+    if (task <= mark_ && fits(*open)) return task;
     entries.push_back(task);
     ++unfit;
   }

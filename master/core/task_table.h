@@ -54,6 +54,10 @@ class TaskTable {
     ready_of_[0] += tasks;
     left_of_[0] += tasks;
   }
+  /// A fresh one goes out as one that was given back does: it has no place in the order.
+  void PutApart(TaskId task);
+  /// One of the closed, which has no outcome, is fresh from now on.
+  void Reopen(TaskId task);
   bool Exists(TaskId task) const { return task >= 1 && task <= last_; }
   bool Done(TaskId task) const { return done_.Contains(task); }
   uint64_t done_count() const { return done_count_; }

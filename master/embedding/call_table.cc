@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/assert.h"
 #include "protocol/bundle.h"
 #include "protocol/pieces.h"
 #include "protocol/seeds.h"
@@ -49,8 +50,13 @@ const TaskRow& CallTable::Get(TaskId task) {
   return entry->row;
 }
 
-void CallTable::Forget(TaskId task) {
-  Entry* entry = Find(task);
+void CallTable::Add(AddedRow& row) {
+  CQ_ASSERT(false, "task {} is a row, and these are calls", row.task);
+}
+
+// Those of spans are forgotten with their calls.
+void CallTable::Forget(const AttemptSpan& tasks) {
+  Entry* entry = tasks.count == 1 ? Find(tasks.task) : nullptr;
   if (entry != nullptr && entry->owner.count == 1) entry->row.values.clear();
 }
 

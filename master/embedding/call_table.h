@@ -20,7 +20,9 @@ class CallTable final : public TaskSource {
   const TaskRow& Get(TaskId task) override;
   /// Its arguments are not needed any more, but those of a bundle, which may have to be taken
   /// apart.
-  void Forget(TaskId task) override;
+  /// Calls push no rows.
+  void Add(AddedRow& row) override;
+  void Forget(const AttemptSpan& tasks) override;
 
   struct Owner {
     std::shared_ptr<detail::Receiver> receiver;

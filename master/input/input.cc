@@ -255,7 +255,26 @@ std::optional<Task> RowSource::TakeRows(AttemptSpan& span) {
   return taken;
 }
 
+void RowSource::Add(AddedRow& row) {
+  Pushed& pushed = pushed_[row.task];
+  pushed.row = row.row;
+  try {
+    if (options_.request) row.request = options_.request(row.row.fields);
+  } catch (const UsageError& error) {
+    pushed.problem = error.what();
+  }
+}
+
+void RowSource::Forget(const AttemptSpan& tasks) {
+  if (tasks.count == 1) kept_.Erase(tasks.task);
+  for (uint64_t i = 0; !pushed_.empty() && i < tasks.count; ++i) pushed_.erase(tasks.task + i);
+}
+
 void RowSource::Read(TaskId task) {
+  if (const auto pushed = pushed_.find(task); pushed != pushed_.end()) {
+    row_.fields = pushed->second.row.fields;
+    return;
+  }
   const uint64_t position = PositionOf(task);
   if (!options_.offsets.empty()) {
     reader_.Seek(options_.offsets.at(position - 1), 0);
@@ -278,7 +297,12 @@ void RowSource::Read(TaskId task) {
 }
 
 uint64_t RowSource::SeedOf(TaskId task) const {
-  if (options_.seed_columns.empty()) return SeedOfTask(options_.seed, task);
+  if (options_.seed_columns.empty()) {
+    const auto pushed = pushed_.find(task);
+    if (pushed != pushed_.end()) return SeedOfKey(options_.seed, pushed->second.row.key);
+    if (options_.keyed.contains(task)) return SeedOfKey(options_.seed, HashOf(row_.fields));
+    return SeedOfTask(options_.seed, task);
+  }
   std::vector<std::string_view> values;
   for (const size_t column : options_.seed_columns) values.push_back(row_.fields.at(column));
   return SeedOfValues(options_.seed, values);
@@ -289,9 +313,16 @@ const TaskRow& RowSource::Keep(TaskId task) {
   kept.values.reserve(options_.columns.size());
   for (const size_t column : options_.columns) kept.values.push_back(row_.fields.at(column));
   kept.seed = SeedOf(task);
+  const auto pushed = pushed_.find(task);
+  if (pushed != pushed_.end()) kept.problem = pushed->second.problem;
   if (options_.timeout_column && !row_.fields.at(*options_.timeout_column).empty()) {
-    kept.timeout_ms = static_cast<uint64_t>(
-        ParseDuration(row_.fields[*options_.timeout_column], "--task-timeout").count());
+    try {
+      kept.timeout_ms = static_cast<uint64_t>(
+          ParseDuration(row_.fields[*options_.timeout_column], "--task-timeout").count());
+    } catch (const UsageError& error) {
+      // The input was checked before.
+      kept.problem = error.what();
+    }
   }
   if (options_.group_column) kept.group = row_.fields.at(*options_.group_column);
   return kept;

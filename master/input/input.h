@@ -3,7 +3,9 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "base/stable_table.h"
@@ -92,6 +94,11 @@ class RowSource final : public TaskSource {
     /// Whether rows are to be had as spans; and what `columns` hold, if typed: else they are texts.
     bool spans = false;
     std::vector<ColumnType> types = {};
+    /// What a row asks for, from all of its fields, where rows ask for different things. Throws
+    /// UsageError.
+    std::function<TaskRequest(const std::vector<std::string>& fields)> request = {};
+    /// Tasks of the copy whose seeds are those of rows that were pushed.
+    std::set<TaskId> keyed = {};
   };
   explicit RowSource(Options options);
 
@@ -99,7 +106,9 @@ class RowSource final : public TaskSource {
   const TaskRow& Get(TaskId task) override;
   /// Not kept. None if the row is large, or time limits or groups are those of rows.
   std::optional<Task> TakeRows(AttemptSpan& span) override;
-  void Forget(TaskId task) override { kept_.Erase(task); }
+  /// In memory until it is forgotten.
+  void Add(AddedRow& row) override;
+  void Forget(const AttemptSpan& tasks) override;
 
  private:
   struct Checkpoint {
@@ -123,6 +132,12 @@ class RowSource final : public TaskSource {
   /// not kept.
   std::vector<Checkpoint> checkpoints_;
   StableTable<TaskId, TaskRow> kept_;
+  /// Rows that tasks pushed, and why one cannot run.
+  struct Pushed {
+    PushedRow row;
+    std::string problem;
+  };
+  std::unordered_map<TaskId, Pushed> pushed_;
 };
 
 /// The order in which tasks are to be started, and what finding their rows in it takes: 16 bytes a

@@ -8,9 +8,6 @@
 #include <map>
 #include <set>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "master/input/csv_reader.h"
 
 namespace cq {
@@ -82,18 +79,6 @@ std::map<uint64_t, TaskId> PairByContent(std::vector<Entry>& old_rows,
 }
 
 }  // namespace
-
-RowHash HashOf(const std::vector<std::string>& fields) {
-  XXH3_state_t state;
-  XXH3_128bits_reset(&state);
-  for (const std::string& field : fields) {
-    const uint64_t size = field.size();
-    XXH3_128bits_update(&state, &size, sizeof size);
-    XXH3_128bits_update(&state, field.data(), field.size());
-  }
-  const XXH128_hash_t hash = XXH3_128bits_digest(&state);
-  return {hash.high64, hash.low64};
-}
 
 bool SameBytes(const std::string& a, const std::string& b) {
   const Fd first(open(a.c_str(), O_RDONLY | O_CLOEXEC));

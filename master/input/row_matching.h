@@ -1,22 +1,13 @@
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "master/core/row_range.h"
+#include "protocol/row_hash.h"
 
 namespace cq {
-
-/// What stands for the values of a row: 128 bits, so that two rows of 10⁹ that differ have the same
-/// with a probability below 10⁻²⁰.
-struct RowHash {
-  uint64_t high = 0;
-  uint64_t low = 0;
-  auto operator<=>(const RowHash&) const = default;
-};
-RowHash HashOf(const std::vector<std::string>& fields);
 
 /// How the rows of an edited input go with the tasks of a run.
 struct RowMatch {

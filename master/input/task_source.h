@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "master/core/records.h"
 #include "protocol/messages.h"
 
 namespace cq {
@@ -28,8 +29,10 @@ class TaskSource {
   /// Takes the first tasks off `span`, as many as go well together, with their rows as programs
   /// take them (protocol/spans.h). None if something is particular about the first of them.
   virtual std::optional<Task> TakeRows(AttemptSpan&) { return std::nullopt; }
-  /// The task has its outcome.
-  virtual void Forget(TaskId task) = 0;
+  /// A row that a task pushed is a task from now on; what it asks for is filled in.
+  virtual void Add(AddedRow& row) = 0;
+  /// These tasks have their outcomes.
+  virtual void Forget(const AttemptSpan& tasks) = 0;
 };
 
 }  // namespace cq

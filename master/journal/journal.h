@@ -21,7 +21,7 @@
 
 namespace cq {
 
-inline constexpr int kJournalFormat = 3;
+inline constexpr int kJournalFormat = 4;
 
 /// How a journal's connection writes.
 void SetUpJournal(Database& database);

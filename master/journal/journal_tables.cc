@@ -17,6 +17,7 @@ std::string_view BytesOf(const WorkerId& id) {
 JournalTables::JournalTables(Database& db)
     : database_(db),
       results_(db),
+      pushed_(db),
       blob_(db.Prepare("INSERT OR IGNORE INTO blobs VALUES(?1, ?2, ?3)")),
       failure_(db.Prepare("INSERT OR REPLACE INTO failures VALUES(?1, ?2, ?3, ?4, ?5, ?6)")),
       worker_(db.Prepare("INSERT OR REPLACE INTO workers(worker, id, host, pid, slots,"
@@ -45,6 +46,11 @@ Committed JournalTables::Commit(const std::vector<JournalRecord>& records) {
     committed.Add(record);
   }
   results_.Write();
+  for (const JournalRecord& record : records) {
+    const auto* result = std::get_if<ResultRecord>(&record);
+    if (result == nullptr || result->pushed.empty()) continue;
+    pushed_.Add(result->result.task, result->pushed, committed.added);
+  }
   database_.Execute("COMMIT");
   return committed;
 }

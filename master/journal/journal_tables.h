@@ -7,6 +7,7 @@
 
 #include "master/core/records.h"
 #include "master/journal/database.h"
+#include "master/journal/pushed_table.h"
 #include "master/journal/result_rows.h"
 
 namespace cq {
@@ -40,6 +41,7 @@ class JournalTables {
 
   Database& database_;
   ResultRows results_;
+  PushedTable pushed_;
   Statement blob_;
   Statement failure_;
   Statement worker_;

@@ -12,6 +12,8 @@
 #include "base/files.h"
 #include "base/wall_clock.h"
 #include "cq/error.h"
+#include "generated/schema_sql.h"
+#include "master/journal/pushed_table.h"
 
 namespace cq {
 namespace {
@@ -35,7 +37,7 @@ void TakeBack(Database& journal, Epoch epoch, Restart::Rerun rerun) {
   int64_t first = 0;
   int64_t last = -1;
   const auto flush = [&] {
-    if (last < first) return;
+    if (last < first || rerun == Restart::Rerun::kAll) return;
     insert.Bind(1, first).Bind(2, last).Bind(3, static_cast<int64_t>(epoch)).Run();
   };
   while (tasks.Step()) {
@@ -48,6 +50,11 @@ void TakeBack(Database& journal, Epoch epoch, Restart::Rerun rerun) {
   }
   flush();
   tasks.Reset();
+  // What still runs is of the same.
+  if (rerun == Restart::Rerun::kAll) {
+    const TaskId all = LastTask(journal, ReadRanges(journal));
+    insert.Bind(1, 1).Bind(2, static_cast<int64_t>(all)).Bind(3, static_cast<int64_t>(epoch)).Run();
+  }
   journal.Execute(fmt::format("DELETE FROM results WHERE {}", condition).c_str());
   journal.Execute("DELETE FROM blobs WHERE task NOT IN (SELECT task FROM results)");
   if (rerun == Restart::Rerun::kAll) journal.Execute("DELETE FROM raised");
@@ -100,6 +107,14 @@ Database OpenJournal(const std::string& path) {
         "CREATE TABLE raised(task INTEGER PRIMARY KEY, memory_bytes INTEGER NOT NULL,"
         " time_ms INTEGER NOT NULL, time_permille INTEGER NOT NULL);"
         "UPDATE meta SET value = 3 WHERE name = 'format'; COMMIT");
+  }
+  if (MetaNumber(journal, "format") == 3) {
+    const std::string schema = kSchemaSql;
+    const size_t begin = schema.find("CREATE TABLE pushed(");
+    const std::string pushed = schema.substr(begin, schema.find("CREATE TABLE calls(") - begin);
+    journal.Execute(
+        ("BEGIN IMMEDIATE; " + pushed + "UPDATE meta SET value = 4 WHERE name = 'format'; COMMIT")
+            .c_str());
   }
   const int64_t format = MetaNumber(journal, "format");
   if (format != kJournalFormat) {
@@ -161,7 +176,10 @@ std::string RowsOf(Database& journal, const std::string& run_dir) {
 TaskId LastTask(Database& journal, const std::vector<RowRange>& ranges) {
   auto last = static_cast<TaskId>(MetaNumber(journal, "last_task"));
   for (const RowRange& range : ranges) last = std::max(last, range.task + range.rows - 1);
-  return last;
+  if (!HasColumn(journal, "pushed", "task")) return last;
+  auto pushed = journal.Prepare("SELECT max(task) FROM pushed");
+  pushed.Step();
+  return std::max(last, static_cast<TaskId>(pushed.Int(0)));
 }
 
 uint64_t CountResults(Database& journal) {
@@ -206,6 +224,8 @@ Epoch StartEpoch(Database& journal, const Restart& restart) {
     }
   }
   if (restart.rerun != Restart::Rerun::kNothing) TakeBack(journal, epoch, restart.rerun);
+  // What they pushed they have not pushed any more.
+  journal.Execute("DELETE FROM claims WHERE parent NOT IN (SELECT task FROM results)");
   // What was printed by attempts of earlier masters: those that live on send it anew.
   journal.Execute("DELETE FROM output");
   if (!restart.removed.empty() || restart.rerun != Restart::Rerun::kNothing) ForgetNames(journal);
@@ -247,8 +267,9 @@ namespace {
 
 // The numbers that do not run: rows beyond the limit, and rows that are no longer there.
 void CloseOthers(Recovered& recovered, const std::vector<RowRange>& ranges, uint64_t limit,
-                 TaskId last) {
+                 TaskId last, const std::vector<TaskId>& pushed) {
   std::vector<std::pair<TaskId, TaskId>> wanted;  // first, one past the last
+  for (const TaskId task : pushed) wanted.emplace_back(task, task + 1);
   for (const RowRange& range : ranges) {
     if (limit != 0 && range.position > limit) break;
     const uint64_t rows =
@@ -337,9 +358,8 @@ void AddWorkers(Recovered& recovered, Database& journal) {
 
 Recovered Recover(Database& journal, const std::vector<RowRange>& ranges, uint64_t limit) {
   Recovered recovered;
-  TaskId last = 0;
-  for (const RowRange& range : ranges) last = std::max(last, range.task + range.rows - 1);
-  CloseOthers(recovered, ranges, limit, last);
+  CloseOthers(recovered, ranges, limit, LastTask(journal, ranges), LivePushed(journal));
+  recovered.pushed = PushedToRun(journal);
   AddResults(recovered, journal);
   AddTried(recovered, journal);
   AddRaised(recovered, journal);

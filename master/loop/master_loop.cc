@@ -151,8 +151,11 @@ void MasterLoop::ReadSpool() {
 }
 
 void MasterLoop::OnMail(Committed& committed) {
-  core_.OnCommitted(Now(), committed);
   for (const std::string& path : committed.spool) unlink(path.c_str());
+  for (AddedRow& row : committed.added) {
+    if (!row.outcome) tasks_.Add(row);
+  }
+  core_.OnCommitted(Now(), std::move(committed));
 }
 
 void MasterLoop::OnMail(JournalFailed& failed) { Fail(failed.reason); }
@@ -335,8 +338,7 @@ void MasterLoop::Do(Write& write) {
     const auto* result = std::get_if<ResultRecord>(&record);
     if (result == nullptr) continue;
     if (first_result_ == nanoseconds{}) first_result_ = Now();
-    // What went out in a span was not kept.
-    if (result->result.count == 1) tasks_.Forget(result->result.task);
+    tasks_.Forget(result->result);
   }
   writer_->Push(std::move(write.records));
 }

@@ -6,15 +6,18 @@
 
 #include <algorithm>
 #include <future>
+#include <limits>
 #include <map>
 #include <set>
 #include <system_error>
 #include <vector>
 
+#include "base/json.h"
 #include "base/text.h"
 #include "cq/error.h"
 #include "master/input/csv_reader.h"
 #include "master/input/input.h"
+#include "master/journal/pushed_table.h"
 #include "master/journal/recovery.h"
 #include "master/journal/run_definition.h"
 #include "master/journal/value_text.h"
@@ -32,6 +35,8 @@ struct Layout {
   std::map<std::string, size_t, std::less<>> returned;
   std::vector<std::string> returned_titles;
   uint64_t stdout_bytes = 0;
+  /// Tasks have pushed rows, which stand behind those of the input.
+  bool grown = false;
 };
 
 Layout MakeLayout(const RunDefinition& definition, Database& journal) {
@@ -54,6 +59,7 @@ Layout MakeLayout(const RunDefinition& definition, Database& journal) {
     layout.returned_titles.push_back(std::move(title));
   }
   layout.stdout_bytes = definition.stdout_column;
+  layout.grown = !LivePushed(journal).empty();
   return layout;
 }
 
@@ -63,6 +69,7 @@ std::string Header(const RunDefinition& definition, const Layout& layout) {
     line += CsvField(definition.columns[column]) + ",";
   for (const std::string& title : layout.returned_titles) line += CsvField(title) + ",";
   line += "cq_task,cq_status,cq_exit,cq_error,cq_seconds,cq_max_rss_kb,cq_attempts,cq_worker";
+  if (layout.grown) line += ",cq_parent";
   return line + (layout.stdout_bytes > 0 ? ",cq_stdout\n" : "\n");
 }
 
@@ -188,10 +195,12 @@ class LineWriter {
  public:
   explicit LineWriter(const Layout& layout) : layout_(layout), cells_(layout.returned.size()) {}
 
-  /// The line of a task, until the next call. `result`: null if it has none.
-  std::string_view Line(const CsvRow& row, TaskId task, const ResultRow* result) {
+  /// The line of a task, until the next call. `result`: null if it has none. `parent`: who pushed
+  /// it, or 0.
+  std::string_view Line(const std::vector<std::string>& fields, TaskId task,
+                        const ResultRow* result, TaskId parent = 0) {
     line_.clear();
-    for (const size_t column : layout_.input_columns) Append(row.fields.at(column));
+    for (const size_t column : layout_.input_columns) Append(fields.at(column));
     ReadCells(result != nullptr ? result->returned : std::string_view());
     for (const std::string& cell : cells_) Append(cell);
     const auto out = std::back_inserter(line_);
@@ -207,6 +216,8 @@ class LineWriter {
       if (result->max_rss_kb > 0) fmt::format_to(out, FMT_COMPILE("{}"), result->max_rss_kb);
       fmt::format_to(out, FMT_COMPILE(",{},{}"), result->attempts, result->worker);
     }
+    if (layout_.grown) line_ += ',';
+    if (parent != 0) fmt::format_to(out, FMT_COMPILE("{}"), parent);
     if (layout_.stdout_bytes > 0) {
       line_ += ',';
       if (result != nullptr) AppendCsvField(line_, result->out);
@@ -281,7 +292,17 @@ void ExportResults(Database journal, const std::string& run_dir, const std::stri
     for (uint64_t i = 0; i < range.rows; ++i) {
       if (!reader.Next(row)) throw Error(fmt::format("'{}' ends too early: was it edited?", copy));
       const TaskId task = range.task + i;
-      file.Append(lines.Line(row, task, results.At(task)));
+      file.Append(lines.Line(row.fields, task, results.At(task)));
+      if (++done % kRowsBetweenNotes == 0) progress(done);
+    }
+  }
+  if (layout.grown) {
+    auto pushed = journal.Prepare("SELECT task, parent, fields FROM live_pushed ORDER BY task");
+    results.Start(1, std::numeric_limits<int64_t>::max());
+    while (pushed.Step()) {
+      const auto task = static_cast<TaskId>(pushed.Int(0));
+      file.Append(lines.Line(ListOfJson(ParseJson(pushed.Text(2))), task, results.At(task),
+                             static_cast<TaskId>(pushed.Int(1))));
       if (++done % kRowsBetweenNotes == 0) progress(done);
     }
   }

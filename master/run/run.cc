@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <optional>
 
 #include "base/assert.h"
@@ -20,6 +21,7 @@
 #include "master/input/columns.h"
 #include "master/input/input.h"
 #include "master/input/row_matching.h"
+#include "master/input/row_requests.h"
 #include "master/journal/journal.h"
 #include "master/run/earlier_costs.h"
 #include "master/run/export.h"
@@ -63,7 +65,9 @@ class RowsRun {
     Recovered recovered = Recover(*session_.journal(), ranges_, definition_.limit);
     uint64_t done = 0;
     for (const uint64_t count : recovered.outcomes) done += count;
-    if (done == definition_.tasks()) return Nothing(recovered);
+    last_ = LastTask(*session_.journal(), ranges_);
+    tasks_ = last_ - (recovered.closed_count - done);
+    if (done == tasks_) return Nothing(recovered);
     return Work(std::move(recovered), done);
   }
 
@@ -403,7 +407,7 @@ class RowsRun {
 
   RunSummary Summary() {
     RunSummary summary;
-    summary.tasks = definition_.tasks();
+    summary.tasks = tasks_.value_or(definition_.tasks());
     summary.run_dir = session_.directory().path();
     summary.output = definition_.output;
     summary.seed = definition_.seed;
@@ -477,14 +481,23 @@ class RowsRun {
   CoreOptions Core(uint64_t tasks) const {
     CoreOptions core;
     core.text = Text(tasks);
-    for (const RowRange& range : ranges_)
-      core.tasks = std::max(core.tasks, range.task + range.rows - 1);
+    core.tasks = last_;
+    // Whoever tries some rows alone wants no others.
+    if (options_.numbers.empty()) core.form = {definition_.columns, definition_.types, {}};
     core.order = order_.start;
     core.requests = order_.requests;
+    core.requests.vary = requests_.vary();
     core.escalation = {options_.escalate_memory, options_.escalate_time};
     if (GoesInSpans())
       core.span_time = options_.function.empty() ? kSpanOfProgram : kSpanOfFunction;
     return core;
+  }
+
+  // Of rows that are not in the input.
+  std::function<TaskRequest(const std::vector<std::string>&)> RequestsOfRows() const {
+    if (!requests_.vary()) return {};
+    return [requests = std::make_shared<RowRequests>(requests_, definition_.columns)](
+               const std::vector<std::string>& fields) { return requests->Of(fields); };
   }
 
   RunSummary Work(Recovered recovered, uint64_t done) {
@@ -496,16 +509,17 @@ class RowsRun {
         File("params.csv"), ranges_, command_.columns, seed_columns_, definition_.seed,
         timeout_column_, group_column_, std::move(order_.offsets), GoesInSpans(),
         // Users' programs may speak JSON: their workers convert.
-        options_.function.empty() ? std::vector<ColumnType>() : definition_.types});
+        options_.function.empty() ? std::vector<ColumnType>() : definition_.types, RequestsOfRows(),
+        options_.pushed});
+    for (AddedRow& row : recovered.pushed) rows_->Add(row);
     const auto write_journal = [](std::optional<Database>& journal,
                                   RecordWriter::Callbacks callbacks) {
       return std::make_unique<JournalWriter>(std::move(*journal), std::move(callbacks));
     };
-    MasterLoop& loop = session_.Start(Core(definition_.tasks() - done), std::move(loop_options),
+    MasterLoop& loop = session_.Start(Core(*tasks_ - done), std::move(loop_options),
                                       std::move(recovered), *rows_, write_journal);
     if (done > 0 || session_.epoch() > 1) {
-      observer_.Resumed(
-          fmt::format("{} of {} tasks have a result already", done, definition_.tasks()));
+      observer_.Resumed(fmt::format("{} of {} tasks have a result already", done, *tasks_));
     }
     TellStart();
     const double start = Seconds();
@@ -514,6 +528,7 @@ class RowsRun {
 
     RunSummary summary = Summary();
     const auto& counts = loop.counts();
+    summary.tasks = counts.tasks;
     std::copy(counts.outcomes.begin(), counts.outcomes.end(), summary.outcomes.begin());
     summary.status = end.status;
     summary.reason = end.reason;
@@ -600,7 +615,7 @@ class RowsRun {
   void Export(RunSummary& summary) {
     RunProgress progress;
     progress.phase = RunProgress::Phase::kExporting;
-    progress.tasks = definition_.rows;
+    progress.tasks = std::max(definition_.rows, summary.tasks);
     ForgetSignals();
     AllowSignals();
     try {
@@ -635,6 +650,10 @@ class RowsRun {
   std::optional<size_t> cost_column_;
   std::optional<size_t> group_column_;
   TaskOrder order_;
+  /// The highest number that a task has had, and how many there are to be run in all: known once
+  /// the journal is open.
+  TaskId last_ = 0;
+  std::optional<uint64_t> tasks_;
 };
 
 }  // namespace

@@ -55,6 +55,21 @@ CQ_FUNCTION(zebra, "zebra");
 uint64_t seed_of(int) { return cq::task().seed; }
 CQ_FUNCTION(seed_of);
 
+struct Node {
+  int64_t depth = 0;
+  int64_t id = 0;
+};
+CQ_FIELDS(Node, depth, id)
+// A node of a tree pushes the two below it.
+int64_t grow(int64_t depth, int64_t id) {
+  for (int64_t child = 2 * id; depth > 0 && child <= 2 * id + 1; ++child) {
+    cq::push(Node{depth - 1, child});
+    cq::push(std::map<std::string, int64_t>{{"depth", depth - 1}, {"id", child}});
+  }
+  return 10 * id;
+}
+CQ_FUNCTION(grow, "depth", "id");
+
 std::string same(std::string s) { return s; }
 CQ_FUNCTION(same);
 

@@ -7,6 +7,7 @@
 
 #include "master/journal/journal.h"
 #include "protocol/spans.h"
+#include "tests/simulation/truth.h"
 
 namespace cq::sim {
 
@@ -26,9 +27,12 @@ Recovered SimJournal::Open(const Restart& restart, uint64_t limit) {
   Recovered recovered = Recover(database_, ranges_, limit);
   uint64_t found = 0;
   for (const uint64_t count : recovered.outcomes) found += count;
-  const auto within = static_cast<uint64_t>(std::count_if(
-      outcomes_.begin(), outcomes_.end(),
-      [&](const auto& entry) { return limit == 0 || !recovered.beyond.Contains(entry.first); }));
+  const std::set<TaskId> live = Live();
+  const auto within = static_cast<uint64_t>(
+      std::count_if(outcomes_.begin(), outcomes_.end(), [&](const auto& entry) {
+        return IsPushed(entry.first) ? live.contains(entry.first)
+                                     : limit == 0 || !recovered.beyond.Contains(entry.first);
+      }));
   if (limit == 0 && found != within)
     throw Broken{fmt::format("{} outcomes are found again of {}", found, within)};
   if (recovered.mark < mark_) throw Broken{"the mark has gone back"};
@@ -48,6 +52,7 @@ void SimJournal::SetMark(TaskId mark) {
 void SimJournal::Forget(const Restart& restart) {
   for (const TaskId task : restart.removed) {
     outcomes_.erase(task);
+    claims_.erase(task);
     removed_.insert(task);
   }
   if (restart.rerun == Restart::Rerun::kNothing) return;
@@ -57,8 +62,10 @@ void SimJournal::Forget(const Restart& restart) {
         (restart.rerun == Restart::Rerun::kFailed ? it->second != Outcome::kOk
                                                   : it->second == Outcome::kCancelled);
     if (again) reset_[it->first] = epoch_;
+    if (again) claims_.erase(it->first);
     it = again ? outcomes_.erase(it) : std::next(it);
   }
+  if (restart.rerun == Restart::Rerun::kAll) all_reset_ = {last_, epoch_};
 }
 
 Committed SimJournal::Commit(const std::vector<JournalRecord>& records) {
@@ -71,10 +78,68 @@ Committed SimJournal::Commit(const std::vector<JournalRecord>& records) {
   }
   Committed committed = tables_->Commit(records);
   mark_ = std::max(mark_, committed.mark);
+  Note(records, committed);
   return committed;
 }
 
+void SimJournal::Note(const std::vector<JournalRecord>& records, const Committed& committed) {
+  for (const AddedRow& added : committed.added) {
+    const std::string& row = added.row.fields.at(0);
+    if (added.back != IsPushed(added.task))
+      throw Broken{fmt::format("row {} is task {}, which is {}", row, added.task,
+                               added.back ? "new" : "another")};
+    if (!added.back && added.task != last_ + 1)
+      throw Broken{fmt::format("row {} is task {} after {}", row, added.task, last_)};
+    last_ = std::max(last_, added.task);
+    pushed_[added.task] = row;
+    if (task_of_.try_emplace(row, added.task).first->second != added.task)
+      throw Broken{fmt::format("row {} has two tasks", row)};
+  }
+  for (const JournalRecord& record : records) {
+    const auto* written = std::get_if<ResultRecord>(&record);
+    if (written == nullptr || written->pushed.empty()) continue;
+    if (written->result.outcome != Outcome::kOk)
+      throw Broken{fmt::format("task {} pushes, and is not ok", written->result.task)};
+    auto& rows = claims_[written->result.task];
+    for (const PushedRow& row : written->pushed) rows.push_back(row.fields.at(0));
+  }
+}
+
+std::set<TaskId> SimJournal::Live() const {
+  std::set<TaskId> live;
+  std::vector<TaskId> next;
+  for (const auto& [task, rows] : claims_) {
+    if (!IsPushed(task)) next.push_back(task);
+  }
+  while (!next.empty()) {
+    const auto claimed = claims_.find(next.back());
+    next.pop_back();
+    if (claimed == claims_.end()) continue;
+    for (const std::string& row : claimed->second) {
+      const TaskId task = task_of_.at(row);
+      if (live.insert(task).second) next.push_back(task);
+    }
+  }
+  return live;
+}
+
+std::string SimJournal::RowOf(TaskId task) const {
+  const auto pushed = pushed_.find(task);
+  return pushed == pushed_.end() ? std::to_string(task) : pushed->second;
+}
+
+void SimJournal::CheckClaims(const World& world) const {
+  for (const auto& [task, outcome] : outcomes_) {
+    const auto claimed = claims_.find(task);
+    const auto rows = claimed == claims_.end() ? std::vector<std::string>() : claimed->second;
+    if (outcome == Outcome::kOk ? rows != ChildrenOf(world, RowOf(task)) : !rows.empty())
+      throw Broken{
+          fmt::format("task {} has pushed {} rows, which are not its own", task, rows.size())};
+  }
+}
+
 bool SimJournal::Void(TaskId task, AttemptId attempt) const {
+  if (task <= all_reset_.first && EpochOf(attempt) < all_reset_.second) return true;
   const auto reset = reset_.find(task);
   return removed_.contains(task) || (reset != reset_.end() && EpochOf(attempt) < reset->second);
 }

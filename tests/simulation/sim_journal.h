@@ -33,6 +33,14 @@ class SimJournal {
   /// No task above it may be given out.
   TaskId mark() const { return mark_; }
   const std::vector<RowRange>& ranges() const { return ranges_; }
+  /// The rows that tasks pushed and that are wanted: reached from the input through tasks that are
+  /// ok.
+  std::set<TaskId> Live() const;
+  bool IsPushed(TaskId task) const { return pushed_.contains(task); }
+  /// What the row of a task is.
+  std::string RowOf(TaskId task) const;
+  /// Whoever is ok has pushed what it pushes, and nobody else has. Throws Broken.
+  void CheckClaims(const World& world) const;
   /// The highest number that a task ever had.
   TaskId last() const { return last_; }
   /// The task has an outcome.
@@ -55,6 +63,7 @@ class SimJournal {
  private:
   void Check(const TaskResult& result);
   void Forget(const Restart& restart);
+  void Note(const std::vector<JournalRecord>& records, const Committed& committed);
 
   Database database_;
   std::unique_ptr<JournalTables> tables_;
@@ -67,6 +76,12 @@ class SimJournal {
   /// Tasks that were set to run again, and since when; those whose rows are gone.
   std::map<TaskId, Epoch> reset_;
   std::set<TaskId> removed_;
+  /// The same of all up to a number.
+  std::pair<TaskId, Epoch> all_reset_{};
+  /// What was pushed: the row of each task, the task of each row, and what those who are ok pushed.
+  std::map<TaskId, std::string> pushed_;
+  std::map<std::string, TaskId> task_of_;
+  std::map<TaskId, std::vector<std::string>> claims_;
 };
 
 }  // namespace cq::sim

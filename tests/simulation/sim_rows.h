@@ -29,6 +29,8 @@ class SimRows {
   StartOrder Order() const;
   /// What they ask for: each class more than the one before, the first nothing.
   RequestClasses Requests() const;
+  /// What a row asks for that was pushed.
+  TaskRequest RequestOf(TaskId task) const { return Requests().classes[ClassOf(task)]; }
   /// What a worker has: all that is asked for, or half of it.
   static Capacity CapacityOf(const World& world, bool large);
 

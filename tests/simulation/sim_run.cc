@@ -27,8 +27,8 @@ SimRun::SimRun(const World& world, RunId id, Timeline& timeline, const Trace& tr
       slots_(
           world_, random_, timeline_, workers_,
           {[this](SimWorker& w) { KillWorker(w, world_.hungry ? Blame::kMemory : Blame::kFinal); },
-           [this](SimWorker& w) { WakeWorker(w); },
-           [this](const std::string& line) { Say(line); }}),
+           [this](SimWorker& w) { WakeWorker(w); }, [this](const std::string& line) { Say(line); },
+           [this](TaskId task) { return journal_.RowOf(task); }}),
       journal_(world.embedding ? 0 : world.tasks),
       rows_(world_),
       observer_([this](const std::string& line) { Say(line); }) {
@@ -66,8 +66,8 @@ void SimRun::StartMaster() {
   options.text.command = {{"true"}};
   options.text.fence = world_.fence;
   options.text.on_master_loss_ms = 120'000;
-  for (const RowRange& range : journal_.ranges())
-    options.tasks = std::max(options.tasks, range.task + range.rows - 1);
+  options.tasks = journal_.last();
+  options.form.columns = {"a"};
   options.order = rows_.Order();
   options.requests = rows_.Requests();
   if (batch_ != nullptr) {
@@ -87,6 +87,7 @@ void SimRun::StartMaster() {
   options.open = world_.embedding;
   if (world_.embedding) options.tasks = program_.Start(journal_, recovered);
   wanted_ = Wanted();
+  for (AddedRow& row : recovered.pushed) Add(row);
   // Nothing is left: such a master ends without a core.
   if (!world_.embedding && std::all_of(wanted_.begin(), wanted_.end(),
                                        [this](TaskId task) { return journal_.Has(task); })) {
@@ -120,7 +121,11 @@ void SimRun::StartMaster() {
 }
 
 std::set<TaskId> SimRun::Wanted() const {
-  if (!world_.embedding) return rows_.Wanted();
+  if (!world_.embedding) {
+    std::set<TaskId> wanted = rows_.Wanted();
+    wanted.merge(journal_.Live());
+    return wanted;
+  }
   std::set<TaskId> called;
   for (const auto& [call, task] : journal_.calls()) called.insert(task);
   return called;
@@ -275,6 +280,12 @@ void SimRun::CheckGiven(TaskId task, AttemptId attempt) {
     throw Broken{fmt::format("task {} is given out though its result is durable", task)};
 }
 
+// As the source of the rows does.
+void SimRun::Add(AddedRow& row) {
+  if (world_.classes > 0) row.request = rows_.RequestOf(row.task);
+  wanted_.insert(row.task);
+}
+
 // An `ok` is acknowledged once it is durable, or once its task has another outcome.
 void SimRun::CheckAck(const Ack& ack) {
   for (const AttemptSpan& attempts : ack.attempts) {
@@ -286,6 +297,8 @@ void SimRun::CheckAck(const Ack& ack) {
 
 void SimRun::CheckAcked(TaskId task, AttemptId attempt) const {
   if (!slots_.EndedOk(attempt) || journal_.Has(task) || journal_.Void(task, attempt)) return;
+  // Nobody wanted it when that came.
+  if (journal_.IsPushed(task) && EpochOf(attempt) < journal_.epoch()) return;
   // Of a call whose number died with an earlier master.
   if (world_.embedding && EpochOf(attempt) < journal_.epoch() && !Called(task)) return;
   const bool other = std::any_of(pending_.begin(), pending_.end(), [&](const auto& record) {
@@ -337,7 +350,8 @@ void SimRun::Commit(uint64_t master) {
   const auto size = static_cast<ptrdiff_t>(1 + random_.Below(pending_.size()));
   const std::vector<JournalRecord> group(pending_.begin(), pending_.begin() + size);
   pending_.erase(pending_.begin(), pending_.begin() + size);
-  const Committed committed = journal_.Commit(group);
+  Committed committed = journal_.Commit(group);
+  for (AddedRow& row : committed.added) Add(row);
   for (const JournalRecord& record : group) {
     if (const auto* result = std::get_if<ResultRecord>(&record)) {
       Say(fmt::format("result of task {}: {}", result->result.task,
@@ -345,7 +359,7 @@ void SimRun::Commit(uint64_t master) {
     }
   }
   if (!pending_.empty()) ScheduleCommit();
-  core_->OnCommitted(MasterNow(), committed);
+  core_->OnCommitted(MasterNow(), std::move(committed));
   if (now_ >= master_stopped_until_) StepMaster();
 }
 

@@ -135,6 +135,7 @@ class SimRun {
   // ---- the master (sim_run.cc) ----
   Time MasterNow() const { return now_ - master_origin_; }
   void StartMaster();
+  void Add(AddedRow& row);
   std::set<TaskId> Wanted() const;
   Restart Changes();
   void SubmitCalls(uint64_t master);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "protocol/pushed_rows.h"
 #include "protocol/spans.h"
 #include "tests/simulation/truth.h"
 
@@ -59,7 +60,10 @@ void SimSlots::TakeApart(SimWorker& w) {
   Task& next = w.queue.front();
   if (next.rows.empty()) return;
   uint64_t good = 0;
-  while (good < next.count && FateOf(world_, next.task + good) == Fate::kOk) ++good;
+  const auto is_good = [&](TaskId task) {
+    return FateOf(world_, task) == Fate::kOk && ChildrenOf(world_, hooks_.row(task)).empty();
+  };
+  while (good < next.count && is_good(next.task + good)) ++good;
   if (w.bad_host || random_.Chance(100)) good = 0;
   if (good == next.count) return;
   std::optional<Task> front;
@@ -116,7 +120,9 @@ bool SimSlots::Calm() const {
                  world_.mute + world_.meddle ==
 
              0 &&
-         !world_.black_hole && world_.scheduled && world_.life == Time{};
+         !world_.black_hole && world_.scheduled && world_.life == Time{} &&
+         // What nobody wants any more may be wanted again.
+         !(world_.growing && world_.edit > 0);
 }
 
 // What a live worker runs, or ran well, is not run a second time.
@@ -241,6 +247,8 @@ void SimSlots::EndTask(SimWorker& w, size_t slot) {
   } else {
     NoteOk(w, result.task, result.attempt);
     result.values = {{"y", ValueOf(result.task)}};
+    const auto rows = ChildrenOf(world_, hooks_.row(result.task));
+    if (!rows.empty()) result.values.emplace_back(kPushName, PushedText(rows));
   }
   w.ended.emplace_back(std::move(result), killed);
 }

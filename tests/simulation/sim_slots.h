@@ -20,6 +20,8 @@ class SimSlots {
     std::function<void(SimWorker&)> kill;
     std::function<void(SimWorker&)> wake;
     std::function<void(const std::string&)> say;
+    /// What the row of a task is.
+    std::function<std::string(TaskId)> row;
   };
   SimSlots(const World& world, Random& random, Timeline& timeline,
            const std::vector<std::unique_ptr<SimWorker>>& workers, Hooks hooks)

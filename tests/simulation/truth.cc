@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <functional>
+
 namespace cq::sim {
 
 Fate FateOf(const World& world, TaskId task) {
@@ -23,6 +25,27 @@ std::string PackedValueOf(TaskId task) {
   std::string packed(1, '\xcf');
   for (int shift = 56; shift >= 0; shift -= 8) packed += static_cast<char>(2 * task >> shift);
   return packed;
+}
+
+// A row is the number of its generation, a point, and one of few names: many push the same.
+std::vector<std::string> ChildrenOf(const World& world, const std::string& row) {
+  const size_t point = row.find('.');
+  const int generation = point == std::string::npos ? 0 : std::stoi(row);
+  if (!world.growing || generation == 3) return {};
+  Random random(world.seed ^ std::hash<std::string>()(row));
+  std::vector<std::string> rows;
+  for (uint64_t more = random.Below(3); more > 0; --more) {
+    rows.push_back(fmt::format("{}.{}", generation + 1, random.Below(6)));
+  }
+  return rows;
+}
+
+Json PushedText(const std::vector<std::string>& rows) {
+  std::string text = "[";
+  for (const std::string& row : rows) {
+    text += fmt::format(R"({}{{"a":"{}"}})", text.size() > 1 ? "," : "", row);
+  }
+  return {text + "]"};
 }
 
 namespace {
@@ -70,8 +93,10 @@ void CheckEnd(const World& world, const std::set<TaskId>& wanted, SimJournal& jo
   for (const TaskId task : wanted) {
     if (!results.contains(task)) throw Broken{fmt::format("task {} has no outcome", task)};
   }
+  journal.CheckClaims(world);
   for (const auto& [task, row] : results) {
-    if (!wanted.contains(task))
+    // What nobody wants any more keeps its result.
+    if (!wanted.contains(task) && !journal.IsPushed(task))
       throw Broken{fmt::format("task {} has an outcome that nobody wants", task)};
     const auto noted = journal.outcomes().find(task);
     if (noted == journal.outcomes().end() || noted->second != row.outcome)

@@ -101,6 +101,7 @@ World Draw(uint64_t seed) {
     world.life = 4 * world.longest_task + seconds(20) + random.Within(seconds(60));
   }
   if (world.classes > 0 && !calm && random.Chance(500)) world.greedy = 50 + random.Below(300);
+  world.growing = !world.embedding && Random(seed * 41 + 3).Chance(300);
   return world;
 }
 
@@ -188,14 +189,15 @@ std::string Describe(const World& w) {
       "kill master {}, "
       "stop master {}, full disk {}, cancel {}; tasks: failing {}, flaky {}, deadly {}, lethal {}; "
       "at a resume: rerun {}, edit {}{}{}{}{}{}{}{}{}"
-      "{}{}{}",
+      "{}{}{}{}",
       w.seed, w.tasks, w.workers, w.scheduled ? "scheduled " : "", w.slots,
       w.lease / milliseconds(1), w.crash_limit, w.retries, w.fence ? ", fenced" : "", w.drop,
       w.repeat, w.delay, w.cut, w.partition, w.kill_worker, w.stop_worker, w.tell_worker,
       w.kill_master, w.stop_master, w.fill_disk, w.cancel, w.failing, w.flaky, w.deadly, w.lethal,
       w.rerun, w.edit, w.black_hole ? "; a black hole" : "", w.slow ? "; a slow worker" : "",
       w.embedding ? "; a program submits them" : "", w.span_time > Time{} ? "; in spans" : "",
-      w.ordered ? "; longest first" : "", w.groups > 0 ? fmt::format("; {} groups", w.groups) : "",
+      w.growing ? "; they push rows" : "", w.ordered ? "; longest first" : "",
+      w.groups > 0 ? fmt::format("; {} groups", w.groups) : "",
       w.limit > 0 ? fmt::format("; the first {} rows first", w.limit) : "",
       w.classes > 0 ? fmt::format("; {} classes, {} greedy", w.classes, w.greedy) : "",
       w.life > Time{} ? fmt::format("; workers live for {} s", w.life / seconds(1)) : "",

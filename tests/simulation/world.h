@@ -75,6 +75,8 @@ struct World {
   uint64_t greedy = 0;
   /// Allocations end after so long, as their scheduler says from time to time; zero: never.
   Time life{};
+  /// Tasks push rows, and they others.
+  bool growing = false;
   /// In 1/1000, at each resume: outcomes are taken back, rows are edited.
   uint64_t rerun = 0, edit = 0;
   /// Its workers are jobs of a batch system (`workers` at most, so many at least) that the master's

@@ -17,6 +17,11 @@
 
 cq_result <- function(value, blob) structure(list(value = value, blob = blob), class = "cq_result")
 
+# Adds rows to the run: a list with names, or a data frame, whose names are columns of the input. They
+# are tasks as those of the input once the result of this one is kept, and none if this one fails. A
+# row that was pushed before is the same row.
+cq_push <- function(rows) stop("cq_push: only a function that cq_serve calls can push rows")
+
 # Nothing that the user defines or attaches may stand in the way of what is called here.
 local({
   clean_text <- function(text) {
@@ -341,7 +346,22 @@ local({
       most_connections <<- min(length(getAllConnections()) + 37L, 100L)
     }
 
+    pushed <- list()
+    push <- function(row) {
+      if (is.null(row) || !all(vapply(row, is_scalar, TRUE))) stop("cq_push: a row is a list with names, of one value each")
+      members <- paste0(vapply(record_names(row), quote_text, ""), ":", vapply(row, scalar_text, ""), collapse = ",")
+      pushed[[length(pushed) + 1L]] <<- paste0("{", members, "}")
+    }
+    cq_push <<- function(rows) {
+      if (Sys.getpid() != pid) stop("cq_push: nobody hears of rows that a process pushes which the function started")
+      if (is.data.frame(rows)) for (i in seq_len(nrow(rows))) push(record_of(rows[i, , drop = FALSE]))
+      else push(record_of(rows))
+      invisible()
+    }
+    with_pushed <- function(text) if (length(pushed)) paste0(text, ",\"push\":[", paste(unlist(pushed), collapse = ","), "]") else text
+
     introduce <- function(task) {
+      if (length(pushed)) pushed <<- list()
       if ((calls_since <<- calls_since + 1L) >= 8L) close_lost()
       numbers <- c(task[[1]], task[[3]])
       numbers <- if (is.integer(numbers)) as.character(numbers) else sprintf("%.0f", numbers)
@@ -431,9 +451,9 @@ local({
               introduce(task)
               x <- call_by_name(name, row_of(task[[5]]), calling)
               if (limited) no_limit()
-              line <- if (is.double(x) && length(x) == 1L && is.null(attributes(x)) && is.finite(x)) {
+              line <- if (is.double(x) && length(x) == 1L && is.null(attributes(x)) && is.finite(x) && !length(pushed)) {
                 sprintf(if (x == trunc(x) && abs(x) < 1e17) number_answers[[1]] else number_answers[[2]], id, passed(), x)
-              } else line_of(answer_text(x), passed())
+              } else line_of(with_pushed(answer_text(x)), passed())
               if (i == length(tasks)) look_where(i)
               finish(marks)
               answered <- TRUE

@@ -8,7 +8,7 @@ A result is a number, a text, a Boolean, None, or a dict of these, each of whose
 column. Dates and times are ISO text, a timedelta is seconds; Decimal, Fraction, UUID and Path are
 text, and so are integers beyond 64 bits. Any other object travels as a pickle (`cq export --blob
 TASK`): of a dict with such an entry the whole, and the entry is missing in its column;
-`cq.Result(value, blob)` returns both. SLOT_PROTOCOL.md describes what is said over the pipes. Standard library only.
+`cq.Result(value, blob)` returns both. `cq.push(alpha=0.5)` adds a row to the run. SLOT_PROTOCOL.md describes what is said over the pipes. Standard library only.
 """
 
 import base64
@@ -29,6 +29,9 @@ import traceback
 
 _FLUSH_EVERY = 0.005
 
+# The rows that the function has pushed, as JSON; None outside of a task.
+_pushed = None
+
 
 class Result:
     """A value, and one object more: bytes of a named format, or anything that can be pickled."""
@@ -39,6 +42,21 @@ class Result:
         self.value = value
         self.blob = blob
         self.format = format
+
+
+def push(row=None, **columns):
+    """Adds a row to the run: push(penalty=3.5), or a dict where a column's name is no Python name.
+
+    It is a task as those of the input once the result of this one is kept, and none if this one
+    fails. A row that was pushed before is the same row.
+    """
+    if _pushed is None:
+        raise RuntimeError("cq.push: only a function that cq.serve calls can push rows, in its own process")
+    row = dict(row or {}, **columns)
+    try:
+        _pushed.append(_encode(_plain(row)))
+    except (TypeError, RecursionError) as error:
+        raise TypeError("cq.push: a field of a row is a number, a text, a Boolean or None, not %s" % error) from None
 
 
 class _Noticed:
@@ -368,6 +386,12 @@ def _flush_of_c():
         return lambda _: None
 
 
+def _forget_pushed():
+    """In a process that the function forked: nobody would hear of its rows."""
+    global _pushed
+    _pushed = None
+
+
 def _is_pipe(fd):
     try:
         return stat.S_ISFIFO(os.fstat(fd).st_mode)
@@ -377,6 +401,7 @@ def _is_pipe(fd):
 
 def serve(function):
     """Calls `function(**row)` for each row that the worker gives, until it gives no more."""
+    global _pushed
     processes = sys.modules.get("multiprocessing.process")
     if processes is not None and getattr(processes.current_process(), "_inheriting", False):
         return  # a child of multiprocessing that imports the main module
@@ -413,7 +438,7 @@ def serve(function):
     last_attempt = last_group = None
     flusher = _Flusher(out)
     # A process that the function forks must not have answers to send.
-    os.register_at_fork(before=out.flush)
+    os.register_at_fork(before=out.flush, after_in_child=_forget_pushed)
     for line in lines:
         message = decode(line.decode())
         if message["type"] == "start":
@@ -448,15 +473,20 @@ def serve(function):
                 if group != last_group:
                     os.environ["CQ_GROUP"] = last_group = group
                 seeds.set(seed)
+                _pushed = []
                 begin = time.monotonic()
                 try:
-                    answer = _answer(function(**row)).encode("utf-8", "backslashreplace")  # JSON's escape of a lone surrogate
+                    answer = _answer(function(**row))
+                    if _pushed:
+                        answer = '%s,"push":[%s]}' % (answer[:-1], ",".join(_pushed))
+                    answer = answer.encode("utf-8", "backslashreplace")  # JSON's escape of a lone surrogate
                     if len(answer) > _ANSWER_BYTES:
                         raise _too_large(answer)
                 except BaseException as error:
                     if not own[0]:
                         raise  # a child that the function forked ends as it would anywhere
                     answer = _failure(error)
+                _pushed = None
                 if not own[0]:
                     sys.stdout.flush()
                     os._exit(0)

@@ -41,12 +41,13 @@ class AnswerWriter {
   void EndBatch();
   /// A task returned this value, packed, and has nothing else to tell.
   void Value(uint64_t task, uint64_t took_us, std::string_view value, Clock::time_point now);
-  /// Another answer: `pack` appends what stands behind its task and `ok`.
+  /// Another answer: `pack` appends the fields behind its task and `ok`, so many in all.
   template <class Pack>
-  void Answer(uint64_t task, bool ok, Clock::time_point now, const Pack& pack) {
+  void Answer(uint64_t task, bool ok, Clock::time_point now, const Pack& pack,
+              uint32_t fields = 6) {
     const Lock lock(mutex_);
     if (values_ > 0) StartAnew(now);
-    packer_.pack_array(6);
+    packer_.pack_array(fields);
     packer_.pack_uint64(task);
     ok ? packer_.pack_true() : packer_.pack_false();
     ++count_;

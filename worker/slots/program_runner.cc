@@ -18,6 +18,7 @@
 #include "protocol/bundle.h"
 #include "protocol/limits.h"
 #include "protocol/packed_values.h"
+#include "protocol/pushed_rows.h"
 #include "protocol/spans.h"
 #include "worker/log.h"
 #include "worker/processes/process_tree.h"
@@ -428,7 +429,7 @@ class ProgramRunner::Batch {
     return r.outcome == Outcome::kOk && !end.killed && end.no_room.empty() && !r.unstartable &&
            r.details.fresh() && r.blob.fresh() && !r.values.empty() &&
            std::none_of(r.values.begin(), r.values.end(), [](const auto& named) {
-             return std::holds_alternative<Json>(named.second);
+             return std::holds_alternative<Json>(named.second) || named.first == kPushName;
            });
   }
 

@@ -26,6 +26,7 @@
 #include "protocol/function_libraries.h"
 #include "protocol/limits.h"
 #include "protocol/pieces.h"
+#include "protocol/pushed_rows.h"
 #include "protocol/seeds.h"
 #include "protocol/spans.h"
 #include "protocol/value_codec.h"
@@ -63,12 +64,13 @@ bool Takes(const ParameterInfo& parameter, ColumnType column) {
 
 // Serves one function of a library with the rows of a CSV or, without one, this program's own
 // functions with calls of a program that embeds a master.
-class SlotHost final : public detail::ConstantSource {
+class SlotHost final : public detail::ConstantSource, public detail::RowSink {
  public:
   SlotHost(int in, int out, const Function* function) : in_(in), slot_(out), function_(function) {
     for (detail::Library* library : LoadedLibraries()) {
       library->task = &current_;
       library->constants = this;
+      if (function != nullptr) library->rows = this;
     }
   }
   int Serve() {
@@ -192,6 +194,33 @@ class SlotHost final : public detail::ConstantSource {
     return &constant_reader_;
   }
 
+  // ---- rows that the function pushes ----
+
+  Encoder& Next() override {
+    if (pushed_count_ == kPushedMax || pushed_.size() > kValueBytesMax) {
+      throw std::runtime_error(fmt::format("cq::push: a task may push {} rows, of {} MiB",
+                                           kPushedMax, kResultBytesMax >> 20));
+    }
+    ++pushed_count_;
+    return row_writer_;
+  }
+
+  // ok, value, µs, no blob, rows
+  void AnswerWithRows(uint64_t task) {
+    const auto append = [](auto& packer, const msgpack::sbuffer& packed) {
+      packer.pack_str_body(packed.data(), static_cast<uint32_t>(packed.size()));
+    };
+    const auto pack = [&](auto& packer) {
+      append(packer, value_);
+      packer.pack_uint64(took_us_);
+      PackText(packer, "");
+      PackText(packer, "");
+      packer.pack_array(pushed_count_);
+      append(packer, pushed_);
+    };
+    slot_.Answer(task, true, now_, pack, 7);
+  }
+
   // ---- tasks ----
 
   // [task, attempt, seed, group, values]
@@ -216,6 +245,7 @@ class SlotHost final : public detail::ConstantSource {
                                                       : &values.ptr[source.column]);
     }
     const bool ok = Run(*function_, task);
+    if (ok && pushed_count_ > 0) return AnswerWithRows(task.task);
     if (ok) return slot_.Value(task.task, took_us_, ValueText(), now_);
     // ok, message, µs, traceback, blob
     slot_.Answer(task.task, false, now_, [this](auto& packer) {
@@ -304,6 +334,8 @@ class SlotHost final : public detail::ConstantSource {
   bool Run(const Function& function, const TaskInfo& task) {
     reader_.Start(arguments_);
     value_.clear();
+    pushed_.clear();
+    pushed_count_ = 0;
     current_ = task;
     bool ok = function.call(
         reader_, writer_,
@@ -311,12 +343,13 @@ class SlotHost final : public detail::ConstantSource {
           static_cast<std::string*>(context)->assign(bytes, size);
         },
         &reason_);
-    if (ok && value_.size() > kValueBytesMax) {
-      reason_ =
-          fmt::format("it returned {} bytes; a result may have {} ({} MiB): write it to a file",
-                      value_.size(), kValueBytesMax, kResultBytesMax >> 20);
+    const size_t bytes = value_.size() + pushed_.size();
+    if (ok && bytes > kValueBytesMax) {
+      reason_ = fmt::format(
+          "it returned, and pushed, {} bytes; a result may have {} ({} MiB): write it to a file",
+          bytes, kValueBytesMax, kResultBytesMax >> 20);
     }
-    ok = ok && value_.size() <= kValueBytesMax;
+    ok = ok && bytes <= kValueBytesMax;
     if (reason_.size() > kErrorTextMax) reason_.resize(kErrorTextMax);
     // Since the one before: what lies between two calls is less than what a clock costs.
     const auto begin = std::exchange(now_, Clock::now());
@@ -347,6 +380,10 @@ class SlotHost final : public detail::ConstantSource {
   ValueReader reader_;
   msgpack::sbuffer value_;
   ValueWriter writer_{value_};
+  /// Records, one after the other.
+  msgpack::sbuffer pushed_;
+  uint32_t pushed_count_ = 0;
+  ValueWriter row_writer_{pushed_};
   std::string reason_;
   /// Of a bundle, and of the call that has just been made.
   std::string results_;

@@ -3,6 +3,7 @@
 #include <fmt/compile.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/archive/iterators/binary_from_base64.hpp>
 #include <boost/archive/iterators/transform_width.hpp>
 #include <cmath>
@@ -18,6 +19,7 @@
 #include "protocol/limits.h"
 #include "protocol/packed_values.h"
 #include "protocol/pieces.h"
+#include "protocol/pushed_rows.h"
 #include "protocol/spans.h"
 
 namespace cq {
@@ -97,9 +99,22 @@ void SetBlob(TaskResult& answer, std::string format, std::string bytes) {
   if (!format.empty() || !bytes.empty()) answer.blob.Edit() = {std::move(format), std::move(bytes)};
 }
 
-// [task, ok, value or message, µs, blob format or traceback, blob]
+// The rows that a task pushes travel with its values, as those of a command do.
+void SetPushed(TaskResult& answer, Value rows) {
+  const bool twice = std::any_of(answer.values.begin(), answer.values.end(),
+                                 [](const auto& value) { return value.first == kPushName; });
+  if (twice) {
+    SetError(answer, fmt::format("it pushed rows and returned '{}', too", kPushName), {});
+  } else {
+    answer.values.emplace_back(kPushName, std::move(rows));
+  }
+}
+
+// [task, ok, value or message, µs, blob format or traceback, blob, rows]
 TaskResult AnswerOf(const Object& o) {
-  if (o.type != type::ARRAY || o.via.array.size != 6) throw Error("a result has 6 fields");
+  if (o.type != type::ARRAY || o.via.array.size < 6 || o.via.array.size > 7) {
+    throw Error("a result has 6 or 7 fields");
+  }
   const Object* field = o.via.array.ptr;
   TaskResult answer;
   answer.task = NumberOf(field[0]);
@@ -108,6 +123,7 @@ TaskResult AnswerOf(const Object& o) {
   if (field[1].via.boolean) {
     answer.values = ValuesOf(field[2]);
     SetBlob(answer, TextOf(field[4]), TextOf(field[5]));
+    if (o.via.array.size == 7) SetPushed(answer, ValuesOf(field[6])[0].second);
   } else {
     SetError(answer, TextOf(field[2]), TextOf(field[4]));
   }
@@ -210,6 +226,8 @@ TaskResult AnswerOf(JsonRecord& line) {
   if (const std::string* blob = TextIn(line, "blob")) {
     SetBlob(answer, TextOr(line, "format", "bytes"), Base64(*blob));
   }
+  const bool ok = answer.outcome == Outcome::kOk;
+  if (const Value* rows = ok ? line.Find("push") : nullptr) SetPushed(answer, *rows);
   return answer;
 }
 

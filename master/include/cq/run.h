@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -106,6 +107,8 @@ struct RunOptions : CommonOptions {
   uint64_t limit = 0;
   /// The task numbers of the rows; empty: 1, 2, … Of a run that is made.
   std::vector<uint64_t> numbers;
+  /// Those of them that tasks had pushed: their seeds go by their values.
+  std::set<uint64_t> pushed;
   /// Columns of integers that are told as wide, besides those in which one is found that is.
   std::vector<std::string> wide;
   /// The column of numbers by which rows are started, the largest first; empty: as they stand.

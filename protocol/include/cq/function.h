@@ -85,16 +85,29 @@ class ConstantSource {
   ~ConstantSource() = default;
 };
 
+/// Where the rows go that a function pushes. Set by the host of a slot before its first task, if
+/// its tasks are rows.
+class RowSink {
+ public:
+  /// Where the next row is to be written, as a record. Throws std::runtime_error if there are too
+  /// many.
+  virtual Encoder& Next() = 0;
+
+ protected:
+  ~RowSink() = default;
+};
+
 /// What this program, or one of its libraries, and the host of a slot know of each other. There is
 /// one in each of them, whatever they export and however they are loaded.
 struct Library {
-  /// Of this struct: 1.
-  uint32_t version = 1;
+  /// Of this struct: 2.
+  uint32_t version = 2;
   /// In the order of their registration. Written before `main` or at `dlopen`, and only read after.
   std::vector<const Function*> functions;
   /// Of the host.
   const TaskInfo* task = nullptr;
   ConstantSource* constants = nullptr;
+  RowSink* rows = nullptr;
 };
 
 // Another library's must not be taken for this one's, as the linker does it with one name.
@@ -211,6 +224,22 @@ CQ_OWN const T& constant(const std::string& name) {
   } catch (const detail::BadValue& bad) {
     throw std::runtime_error("the constant '" + name + "' " + bad.what);
   }
+}
+
+/// Adds a row to the run of the task that runs now (a struct with CQ_FIELDS, or a map with
+/// std::string keys, whose names are columns of the input): a task as those of the input once the
+/// result of this one is durable, and none if this one does not end ok. A row that was pushed
+/// before is the same row. Call it on the function's own thread. Throws std::runtime_error outside
+/// `cq run --function`.
+template <class Row>
+CQ_OWN void push(const Row& row) {
+  static_assert(detail::Travels<Row>::kKind == Kind::kRecord,
+                "a row is a struct with CQ_FIELDS, or a map with std::string keys");
+  detail::RowSink* rows = detail::OwnLibrary().rows;
+  if (rows == nullptr) {
+    throw std::runtime_error("cq::push: only a task of cq run --function can push rows");
+  }
+  detail::Travels<Row>::Put(rows->Next(), row);
 }
 
 #undef CQ_OWN

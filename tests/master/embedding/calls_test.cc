@@ -49,7 +49,7 @@ TEST_F(CallTableTest, ACallIsThereUntilItsResultIsTakenAndOnlyOnce) {
   EXPECT_EQ(calls_.Of(receiver_.get()).size(), 5000u);
   EXPECT_TRUE(calls_.Of(std::make_shared<Nobody>().get()).empty());
   for (TaskId task = 1; task <= 5000; ++task) {
-    calls_.Forget(task);
+    calls_.Forget({task});
     const CallTable::Owner owner = calls_.Take(task);
     EXPECT_EQ(owner.receiver, receiver_);
     EXPECT_EQ(owner.tag, task * 10);

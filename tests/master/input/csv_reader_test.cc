@@ -240,7 +240,7 @@ TEST_F(RowSourceTest, RowsAreFoundInAnyOrder) {
   RowSource rows({path_, {{1, 1, kRows}}, {1}, {}, 7, {}});
   for (const TaskId task : {1ull, 2ull, 150'000ull, 3ull, 65'537ull, 200'000ull, 1ull}) {
     EXPECT_EQ(rows.Get(task).values, (Fields{"x" + std::to_string(task)}));
-    rows.Forget(task);
+    rows.Forget({task});
   }
 }
 

@@ -1,0 +1,83 @@
+#include "master/core/grower.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/assert.h"
+
+namespace cq {
+
+std::vector<PushedRow> Grower::TakePushed(TaskResult& result) const {
+  std::vector<PushedRow> rows;
+  // Calls of a program have none.
+  if (result.values.empty() || run_.options_.form.columns.empty()) return rows;
+  const std::string problem = cq::TakePushed(result, run_.options_.form, rows);
+  if (result.outcome != Outcome::kOk) rows.clear();
+  if (result.outcome != Outcome::kOk || problem.empty()) return rows;
+  result.outcome = Outcome::kError;
+  result.values.clear();
+  result.blob = {};
+  ResultDetails& details = result.details.Edit();
+  details.exit = 1;
+  details.error = problem;
+  return rows;
+}
+
+void Grower::OnAdded(std::vector<AddedRow>& rows) {
+  if (rows.empty() || run_.finished_) return;
+  run_.grows_ = true;
+  for (AddedRow& row : rows) {
+    ++run_.counts_.tasks;
+    if (!row.back) {
+      CQ_ASSERT(row.task == run_.tasks_.last() + 1, "task {} is added after task {}", row.task,
+                run_.tasks_.last());
+      run_.tasks_.Add(1);
+      if (run_.tasks_.ordered()) Place(row);
+      continue;
+    }
+    // It was one of those that do not run.
+    --run_.left_out_;
+    if (row.outcome) {
+      ++run_.counts_.outcomes[static_cast<size_t>(*row.outcome)];
+      continue;
+    }
+    run_.tasks_.Reopen(row.task);
+    Place(row);
+  }
+  run_.all_dirty_ = true;
+}
+
+void Grower::Recover(std::vector<AddedRow>& rows) {
+  run_.grows_ = !rows.empty();
+  if (!run_.tasks_.ordered()) return;
+  for (AddedRow& row : rows) {
+    // An attempt at it may have been made.
+    const Work* open = run_.tasks_.Find(row.task);
+    if (open == nullptr) Place(row);
+  }
+}
+
+// Where it has no place in the order of the others.
+void Grower::Place(AddedRow& row) {
+  if (row.request && run_.tasks_.several()) {
+    const auto of = run_.classes_.Find(*row.request, 1000);
+    if (!of) return Refuse(row);
+    run_.SetClass(row.task, *of);
+  }
+  run_.tasks_.PutApart(row.task);
+}
+
+void Grower::Refuse(const AddedRow& row) {
+  TaskResult result;
+  result.task = row.task;
+  result.attempt = MakeSerial(run_.options_.epoch, run_.next_attempt_++);
+  result.outcome = Outcome::kError;
+  ResultDetails& details = result.details.Edit();
+  details.exit = 1;
+  details.error = run_.classes_.full() ? "rows ask for too many different things"
+                                       : WhyHomeless(*row.request, run_.options_.pools);
+  run_.Finish(std::move(result), std::nullopt, 0);
+}
+
+}  // namespace cq

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <vector>
+
+#include "master/core/run_core.h"
+
+namespace cq {
+
+/// How a run gets rows that were not in its input: tasks push them. They are written with the
+/// result of their task, and are tasks once that is durable.
+class Grower {
+ public:
+  explicit Grower(RunCore& run) : run_(run) {}
+
+  /// What the result pushes, taken out of its values; what cannot be a row is the task's error.
+  std::vector<PushedRow> TakePushed(TaskResult& result) const;
+  /// They are durable.
+  void OnAdded(std::vector<AddedRow>& rows);
+  /// Those of an earlier master.
+  void Recover(std::vector<AddedRow>& rows);
+
+ private:
+  void Place(AddedRow& row);
+  void Refuse(const AddedRow& row);
+
+  RunCore& run_;
+};
+
+}  // namespace cq
