@@ -2,8 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <string>
+#include <vector>
 
+#include "base/json.h"
 #include "cli/commands.h"
 #include "cli/control.h"
 #include "cli/run_lookup.h"
@@ -17,7 +21,7 @@ namespace {
 namespace po = boost::program_options;
 
 constexpr HelpPage kCancelHelp = {
-    "cq cancel [RUN] [options]",
+    "cq cancel [RUN] [TASK…] [options]",
     "Ends a run now: what runs is killed, what is done is kept, and its jobs leave the scheduler's "
     "queue. 'cq resume'\n"
     "goes on with it. Works from every machine that sees the run directory; of a run whose master "
@@ -25,8 +29,11 @@ constexpr HelpPage kCancelHelp = {
     "the jobs that are left. A run that has ended is left alone. RUN is the run's directory; "
     "without "
     "it, the only *.cq\n"
-    "here, or the newest.",
-    "cq cancel params.cq --drain"};
+    "here, or the newest.\n"
+    "With numbers of tasks (cq_task), these alone end, as 'cancelled', and the run goes on without "
+    "them; a resume runs\n"
+    "them.",
+    "cq cancel params.cq 17 18"};
 
 po::options_description CancelDescription() {
   po::options_description options("options", 100, 60);
@@ -35,10 +42,41 @@ po::options_description CancelDescription() {
   return options;
 }
 
+// Numbers are tasks.
+std::vector<uint64_t> TakeTasks(std::vector<std::string>& words) {
+  std::vector<uint64_t> tasks;
+  const auto is_number = [](const std::string& word) {
+    return word.find_first_not_of("0123456789") == std::string::npos;
+  };
+  const auto first = std::find_if(words.begin(), words.end(), is_number);
+  for (auto word = first; word != words.end(); ++word) {
+    tasks.push_back(ParseCount(*word, "TASK", 1));
+  }
+  words.erase(first, words.end());
+  return tasks;
+}
+
+int CancelTasks(const std::string& run, const std::vector<uint64_t>& tasks) {
+  if (!MasterMayLive(run)) {
+    throw UsageError(fmt::format("'{}' is not running: nothing of it can be cancelled", run));
+  }
+  const OrderedJson question = {{"tasks", tasks}};
+  const std::string ended = AskMaster(run, RequestKind::kCancelTasks, JsonText(question));
+  fmt::print("{}: {} of {} tasks are cancelled; the others had ended\n", run, ended,
+             tasks.size());
+  return 0;
+}
+
 int CancelCommandLine(const CommandLine& line) {
   po::variables_map values;
   if (!ParseOptions(line, kCancel, values)) return 0;
-  const std::string run = FindRun(Positional(values));
+  auto words = Positional(values);
+  const std::vector<uint64_t> tasks = TakeTasks(words);
+  const std::string run = FindRun(words);
+  if (!tasks.empty() && values.count("drain") > 0) {
+    throw UsageError("--drain is for a whole run, and not for tasks");
+  }
+  if (!tasks.empty()) return CancelTasks(run, tasks);
   if (MasterMayLive(run)) {
     const bool drain = values.count("drain") > 0;
     try {

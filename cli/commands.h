@@ -11,6 +11,7 @@ extern const Subcommand kResume;
 extern const Subcommand kStatus;
 extern const Subcommand kExplain;
 extern const Subcommand kScale;
+extern const Subcommand kAdd;
 extern const Subcommand kAttach;
 extern const Subcommand kWait;
 extern const Subcommand kLog;

@@ -519,7 +519,7 @@ constexpr uint64_t EnumSize() {
   if constexpr (std::is_same_v<E, Outcome>) return kOutcomes;
   if constexpr (std::is_same_v<E, HeldState>) return 3;
   if constexpr (std::is_same_v<E, ReturnReason>) return 4;
-  if constexpr (std::is_same_v<E, RequestKind>) return 6;
+  if constexpr (std::is_same_v<E, RequestKind>) return 8;
   if constexpr (std::is_same_v<E, Parse>) return 2;
   if constexpr (std::is_same_v<E, ColumnType>) return 4;
 }

@@ -158,7 +158,9 @@ enum class RequestKind : uint8_t {
   kCopy = 2,
   kLook = 3,
   kWhy = 4,
-  kResize = 5
+  kResize = 5,
+  kCancelTasks = 6,
+  kAddRows = 7,
 };
 
 /// Of another program of the run's user: `cq cancel`, `cq query`, `cq status`, ….

@@ -29,9 +29,12 @@ constexpr double kTwoTo63 = 9223372036854775808.0;
 
 std::string TextOfNumber(double value) {
   if (!std::isfinite(value)) return NonFiniteName(value);
+  // Whole ones as whoever wants an integer takes them; -0 is 0.
+  if (std::trunc(value) == value && std::abs(value) <= kTwoTo53) {
+    return fmt::format_int(static_cast<int64_t>(value)).str();
+  }
   std::array<char, 32> buffer;
-  // -0 is 0.
-  return std::string(Digits(value == 0 ? 0.0 : value, buffer));
+  return std::string(Digits(value, buffer));
 }
 
 // JSON has no NaN: {"$number": "NaN"}.
@@ -101,7 +104,6 @@ std::string TextOf(const Value& value, ColumnType type) {
     if (std::trunc(number) != number || std::abs(number) > kTwoTo53) {
       throw unfit(TextOfNumber(number));
     }
-    return fmt::format_int(static_cast<int64_t>(number)).str();
   }
   return TextOfNumber(number);
 }
@@ -138,19 +140,12 @@ RowHash KeyOf(const std::vector<std::string>& fields, const RowForm& form) {
   return HashOf(key);
 }
 
-std::string TakePushed(TaskResult& result, const RowForm& form, std::vector<PushedRow>& rows) {
-  const auto found = std::find_if(result.values.begin(), result.values.end(),
-                                  [](const auto& value) { return value.first == kPushName; });
-  if (found == result.values.end()) return {};
-  const Value value = std::move(found->second);
-  result.values.erase(found);
-  if (std::holds_alternative<std::monostate>(value)) return {};
-  const auto* text = std::get_if<Json>(&value);
-  const OrderedJson json = text == nullptr ? OrderedJson() : TryParseJson(text->text);
+std::string ReadPushed(std::string_view text, const RowForm& form, std::vector<PushedRow>& rows) {
+  const OrderedJson json = TryParseJson(text);
   try {
     if (!json.is_array()) throw Unfit{"it must be a list of objects, one for each row"};
     if (json.size() > kPushedMax) {
-      throw Unfit{fmt::format("{} rows; one task may push {}", json.size(), kPushedMax)};
+      throw Unfit{fmt::format("{} rows; there may be {} at a time", json.size(), kPushedMax)};
     }
     for (const OrderedJson& row : json) {
       PushedRow pushed;
@@ -160,9 +155,21 @@ std::string TakePushed(TaskResult& result, const RowForm& form, std::vector<Push
     }
   } catch (const Unfit& unfit) {
     rows.clear();
-    return fmt::format("{}: {}", kPushName, unfit.why);
+    return unfit.why;
   }
   return {};
+}
+
+std::string TakePushed(TaskResult& result, const RowForm& form, std::vector<PushedRow>& rows) {
+  const auto found = std::find_if(result.values.begin(), result.values.end(),
+                                  [](const auto& value) { return value.first == kPushName; });
+  if (found == result.values.end()) return {};
+  const Value value = std::move(found->second);
+  result.values.erase(found);
+  if (std::holds_alternative<std::monostate>(value)) return {};
+  const auto* json = std::get_if<Json>(&value);
+  const std::string problem = ReadPushed(json == nullptr ? "" : json->text, form, rows);
+  return problem.empty() ? "" : fmt::format("{}: {}", kPushName, problem);
 }
 
 }  // namespace cq

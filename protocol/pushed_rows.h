@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "protocol/messages.h"
@@ -33,6 +34,9 @@ struct PushedRow {
 
 /// By which a row with these fields is known.
 RowHash KeyOf(const std::vector<std::string>& fields, const RowForm& form);
+
+/// The rows of a JSON list of objects. Empty, or why they cannot be rows of this run.
+std::string ReadPushed(std::string_view text, const RowForm& form, std::vector<PushedRow>& rows);
 
 /// Takes what the result pushes out of its values. Empty, or why it cannot be rows of this run.
 std::string TakePushed(TaskResult& result, const RowForm& form, std::vector<PushedRow>& rows);

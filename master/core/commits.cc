@@ -24,6 +24,7 @@ void RunCore::OnCommitted(Time now, Committed& committed) {
     tasks_.set_mark(committed.mark);
     all_dirty_ = true;
   }
+  adding_ -= committed.requests.size();
   Grower(*this).OnAdded(committed.added);
 }
 

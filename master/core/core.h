@@ -40,6 +40,9 @@ class Core final : public Employer {
   void OnSpooled(Time now, Results results);
   /// So many more tasks, with the next numbers.
   void OnAdded(uint64_t tasks);
+  /// Somebody adds rows: a record of that is on its way into the journal.
+  void OnAdding() { parts_->run.OnAdding(); }
+  const RowForm& form() const { return parts_->run.form(); }
   /// A task that was held back (Recovered) may go out.
   void OnWanted(Time now, TaskId task);
   /// Nobody wants these any more: they end as `cancelled`, wherever they are.
@@ -62,6 +65,7 @@ class Core final : public Employer {
 
   std::chrono::milliseconds tick() const { return parts_->fleet.tick(); }
   const Counts& counts() { return parts_->run.counts(); }
+  bool Exists(TaskId task) const { return parts_->run.Exists(task); }
   /// Why nothing more is started; empty while something is.
   std::string drain_reason() const { return parts_->run.drain_reason(); }
   RunId run() const { return parts_->run.id(); }

@@ -51,10 +51,12 @@ void Grower::OnAdded(std::vector<AddedRow>& rows) {
 void Grower::Recover(std::vector<AddedRow>& rows) {
   run_.grows_ = !rows.empty();
   if (!run_.tasks_.ordered()) return;
-  for (AddedRow& row : rows) {
-    // An attempt at it may have been made.
-    const Work* open = run_.tasks_.Find(row.task);
-    if (open == nullptr) Place(row);
+  for (const AddedRow& row : rows) {
+    const bool asks = row.request && run_.tasks_.several();
+    const auto of = asks ? run_.classes_.Find(*row.request, 1000) : std::nullopt;
+    if (of) run_.SetClass(row.task, *of);
+    // Whoever admits them puts them into a queue.
+    run_.tasks_.OpenUp(row.task);
   }
 }
 

@@ -16,7 +16,8 @@ class Grower {
   std::vector<PushedRow> TakePushed(TaskResult& result) const;
   /// They are durable.
   void OnAdded(std::vector<AddedRow>& rows);
-  /// Those of an earlier master.
+  /// Those of an earlier master, before anything is known of their attempts. What they ask for
+  /// somebody has.
   void Recover(std::vector<AddedRow>& rows);
 
  private:

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -102,10 +103,15 @@ struct LedgerRecord {
   Epoch epoch = 0;
   Ledger ledger;
 };
+/// Rows that somebody adds to a run while it goes on.
+struct AddRecord {
+  uint64_t request = 0;
+  std::vector<PushedRow> rows;
+};
 using JournalRecord =
     std::variant<ResultRecord, FailureRecord, WorkerRecord, WorkerEndRecord, WorkerWaitsRecord,
                  AllocationIntent, AllocationSubmitted, AllocationEnded, MarkRecord, OutputRecord,
-                 AvoidRecord, SpoolTaken, CallRecord, LedgerRecord, RaisedRecord>;
+                 AvoidRecord, SpoolTaken, CallRecord, LedgerRecord, RaisedRecord, AddRecord>;
 
 /// A row that was pushed and is wanted, as a task of its run.
 struct AddedRow {
@@ -129,6 +135,8 @@ struct Committed {
   std::vector<std::string> spool;
   /// New ones have the next numbers.
   std::vector<AddedRow> added = {};
+  /// The requests that added some, and how many of theirs are new, or wanted again.
+  std::vector<std::pair<uint64_t, size_t>> requests = {};
 
   /// This record is durable, too.
   void Add(const JournalRecord& record);

@@ -39,6 +39,7 @@ void RunCore::Recover(Recovered& recovered) {
   resets_ = std::move(recovered.resets);
   tasks_.set_mark(recovered.mark);
   mark_asked_ = recovered.mark;
+  Grower(*this).Recover(recovered.pushed);
   for (const TriedTask& tried : recovered.tried) {
     Work& open = tasks_.OpenUp(tried.task);
     open.attempts = tried.attempts;
@@ -50,7 +51,6 @@ void RunCore::Recover(Recovered& recovered) {
   }
   for (const RaisedRecord& raised : recovered.raised) Recover(raised);
   for (const TaskId task : recovered.held_back) tasks_.HoldBack(task);
-  Grower(*this).Recover(recovered.pushed);
   if (fleet_.awaiting() > 0) {
     tasks_.Withhold(recovered.mark);
   } else {
@@ -309,7 +309,7 @@ void RunCore::Flush(Time now) {
 
 std::optional<std::string> RunCore::End() const {
   const bool all = (tasks_.AllDone() && !options_.open) || (drained_ && tasks_.out() == 0);
-  if (!all || !uncommitted_.empty()) return std::nullopt;
+  if (!all || !uncommitted_.empty() || adding_ > 0) return std::nullopt;
   return drained_.value_or("the run is finished");
 }
 

@@ -58,6 +58,8 @@ class RunCore final : public Tenant {
   void OnWanted(Time now, TaskId task);
   void OnCancelled(const std::vector<TaskId>& tasks);
   void OnClosed() { options_.open = false; }
+  void OnAdding() { ++adding_; }
+  const RowForm& form() const { return options_.form; }
   void OnPool(size_t pool, bool closed);
   void OnTimeLeft(Time now, const std::string& allocation, Time left, Time all);
   void OnCommitted(Time now, Committed& committed);
@@ -89,6 +91,7 @@ class RunCore final : public Tenant {
   std::string drain_reason() const { return drained_.value_or(""); }
   RunId id() const { return options_.text.run; }
   bool finished() const { return finished_; }
+  bool Exists(TaskId task) const { return tasks_.Exists(task); }
   const TaskRequest& request(ClassId of) const { return classes_[of].request; }
   /// A task's time limit, if it is not the run's (`own`; 0: it has none), in ms.
   uint64_t TimeLimit(ClassId of, uint64_t own) const {
@@ -290,6 +293,8 @@ class RunCore final : public Tenant {
   uint64_t left_out_ = 0;
   /// Tasks have pushed rows.
   bool grows_ = false;
+  /// Requests that add rows and are not durable.
+  uint64_t adding_ = 0;
   TaskId mark_asked_ = 0;
   uint64_t failed_ = 0;
   /// The newest time that an event has told: for the ledger.

@@ -47,9 +47,14 @@ Committed JournalTables::Commit(const std::vector<JournalRecord>& records) {
   }
   results_.Write();
   for (const JournalRecord& record : records) {
-    const auto* result = std::get_if<ResultRecord>(&record);
-    if (result == nullptr || result->pushed.empty()) continue;
-    pushed_.Add(result->result.task, result->pushed, committed.added);
+    if (const auto* result = std::get_if<ResultRecord>(&record)) {
+      if (result->pushed.empty()) continue;
+      pushed_.Add(result->result.task, result->pushed, committed.added);
+    } else if (const auto* add = std::get_if<AddRecord>(&record)) {
+      const size_t before = committed.added.size();
+      pushed_.Add(0, add->rows, committed.added);
+      committed.requests.emplace_back(add->request, committed.added.size() - before);
+    }
   }
   database_.Execute("COMMIT");
   return committed;
@@ -64,6 +69,7 @@ void JournalTables::Put(const ResultRecord& record) {
         .BindBlob(3, r.blob->bytes)
         .Run();
   }
+  if (r.outcome == Outcome::kCancelled) meta_.BindText(1, "cancelled").BindText(2, "true").Run();
   // The result has the whole of it.
   if (parts_.erase(r.task) > 0) output_end_.Bind(1, static_cast<int64_t>(r.task)).Run();
 }

@@ -36,6 +36,8 @@ class JournalTables {
   void Put(const LedgerRecord& record);
   void Put(const RaisedRecord& record);
   void Put(const CallRecord& record);
+  // Once all results are written (Commit).
+  void Put(const AddRecord&) {}
   // Says that what stands before it is durable.
   void Put(const SpoolTaken&) {}
 

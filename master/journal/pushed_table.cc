@@ -40,11 +40,9 @@ PushedTable::Statements::Statements(Database& db)
     : insert(db.Prepare("INSERT INTO pushed VALUES(?1, ?2, ?3, ?4)")),
       claim(db.Prepare("INSERT OR IGNORE INTO claims VALUES(?1, ?2)")),
       adopt(db.Prepare("UPDATE pushed SET parent = ?2 WHERE task = ?1")),
-      back(db.Prepare("WITH RECURSIVE back(task) AS (VALUES(?1) UNION"
-                      " SELECT c.task FROM back JOIN results r ON r.task = back.task AND"
-                      " r.outcome = 0 JOIN claims c ON c.parent = back.task)"
-                      " SELECT p.task, p.key, p.fields, r.outcome FROM back"
-                      " JOIN pushed p USING(task) LEFT JOIN results r USING(task)")) {}
+      row(db.Prepare("SELECT p.key, p.fields, r.outcome FROM pushed p LEFT JOIN results r"
+                     " USING(task) WHERE p.task = ?1")),
+      claimed(db.Prepare("SELECT task FROM claims WHERE parent = ?1")) {}
 
 void PushedTable::Read() {
   statements_.emplace(database_);
@@ -79,19 +77,28 @@ void PushedTable::Add(TaskId parent, const std::vector<PushedRow>& rows,
   }
 }
 
-// With what it had pushed in its time, and they.
-void PushedTable::BringBack(TaskId parent, TaskId task, std::vector<AddedRow>& added) {
-  statements_->adopt.Bind(1, static_cast<int64_t>(task)).Bind(2, static_cast<int64_t>(parent));
-  statements_->adopt.Run();
-  Statement& back = statements_->back;
-  back.Bind(1, static_cast<int64_t>(task));
-  while (back.Step()) {
-    AddedRow row{.task = static_cast<TaskId>(back.Int(0)), .row = RowOf(back, 1, 2), .back = true};
-    if (dormant_.erase(row.task) == 0) continue;
-    if (!back.IsNull(3)) row.outcome = static_cast<Outcome>(back.Int(3));
-    added.push_back(std::move(row));
+// With what those who are ok had pushed in their time.
+void PushedTable::BringBack(TaskId parent, TaskId first, std::vector<AddedRow>& added) {
+  auto& [insert, claim, adopt, row, claimed] = *statements_;
+  adopt.Bind(1, static_cast<int64_t>(first)).Bind(2, static_cast<int64_t>(parent));
+  adopt.Run();
+  std::vector<TaskId> next{first};
+  while (!next.empty()) {
+    const TaskId task = next.back();
+    next.pop_back();
+    if (dormant_.erase(task) == 0) continue;
+    row.Bind(1, static_cast<int64_t>(task));
+    row.Step();
+    AddedRow back{.task = task, .row = RowOf(row, 0, 1), .back = true};
+    if (!row.IsNull(2)) back.outcome = static_cast<Outcome>(row.Int(2));
+    row.Reset();
+    const bool ok = back.outcome == Outcome::kOk;
+    added.push_back(std::move(back));
+    if (!ok) continue;
+    claimed.Bind(1, static_cast<int64_t>(task));
+    while (claimed.Step()) next.push_back(static_cast<TaskId>(claimed.Int(0)));
+    claimed.Reset();
   }
-  back.Reset();
 }
 
 bool HasPushed(Database& journal) {
@@ -99,15 +106,18 @@ bool HasPushed(Database& journal) {
          journal.Prepare("SELECT 1 FROM pushed LIMIT 1").Step();
 }
 
-std::vector<AddedRow> PushedToRun(Database& journal) {
-  std::vector<AddedRow> pushed;
+LiveRows ReadLiveRows(Database& journal) {
+  LiveRows live;
+  if (!HasPushed(journal)) return live;
   auto rows = journal.Prepare(
-      "SELECT task, key, fields FROM live_pushed WHERE task NOT IN (SELECT task FROM results)"
-      " ORDER BY task");
+      "SELECT p.task, iif(r.task IS NULL, p.key, NULL), iif(r.task IS NULL, p.fields, NULL)"
+      " FROM live_pushed p LEFT JOIN results r USING(task) ORDER BY p.task");
   while (rows.Step()) {
-    pushed.push_back({.task = static_cast<TaskId>(rows.Int(0)), .row = RowOf(rows, 1, 2)});
+    const auto task = static_cast<TaskId>(rows.Int(0));
+    live.tasks.push_back(task);
+    if (!rows.IsNull(1)) live.to_run.push_back({.task = task, .row = RowOf(rows, 1, 2)});
   }
-  return pushed;
+  return live;
 }
 
 std::vector<TaskId> LivePushed(Database& journal) {

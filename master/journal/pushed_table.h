@@ -19,7 +19,7 @@ class PushedTable {
   explicit PushedTable(Database& database) : database_(database) {}
 
   /// In a transaction that has the result of `parent`, which is ok: who is new, or wanted again, is
-  /// appended to `added`.
+  /// appended to `added`. Parent 0: somebody adds them who is no task.
   void Add(TaskId parent, const std::vector<PushedRow>& rows, std::vector<AddedRow>& added);
 
  private:
@@ -31,11 +31,12 @@ class PushedTable {
     Statement insert;
     Statement claim;
     Statement adopt;
-    Statement back;
+    Statement row;
+    Statement claimed;
   };
 
   void Read();
-  void BringBack(TaskId parent, TaskId task, std::vector<AddedRow>& added);
+  void BringBack(TaskId parent, TaskId first, std::vector<AddedRow>& added);
 
   Database& database_;
   std::optional<Statements> statements_;
@@ -47,9 +48,14 @@ class PushedTable {
 
 /// Whether tasks of this run ever pushed rows.
 bool HasPushed(Database& journal);
-/// Those that are wanted and have no outcome.
-std::vector<AddedRow> PushedToRun(Database& journal);
-/// The numbers of those that are wanted, in order; none in the journal of an older cq.
+/// Those that are wanted, by number.
+struct LiveRows {
+  std::vector<TaskId> tasks;
+  /// Those of them that have no outcome.
+  std::vector<AddedRow> to_run;
+};
+LiveRows ReadLiveRows(Database& journal);
+/// The numbers alone.
 std::vector<TaskId> LivePushed(Database& journal);
 /// The fields of a row that was pushed; none: it was not.
 std::optional<std::vector<std::string>> PushedFields(Database& journal, TaskId task);

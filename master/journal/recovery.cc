@@ -108,6 +108,7 @@ Database OpenJournal(const std::string& path) {
         " time_ms INTEGER NOT NULL, time_permille INTEGER NOT NULL);"
         "UPDATE meta SET value = 3 WHERE name = 'format'; COMMIT");
   }
+  // Whoever changes these tables keeps them here as they were.
   if (MetaNumber(journal, "format") == 3) {
     const std::string schema = kSchemaSql;
     const size_t begin = schema.find("CREATE TABLE pushed(");
@@ -225,7 +226,7 @@ Epoch StartEpoch(Database& journal, const Restart& restart) {
   }
   if (restart.rerun != Restart::Rerun::kNothing) TakeBack(journal, epoch, restart.rerun);
   // What they pushed they have not pushed any more.
-  journal.Execute("DELETE FROM claims WHERE parent NOT IN (SELECT task FROM results)");
+  journal.Execute("DELETE FROM claims WHERE parent <> 0 AND parent NOT IN (SELECT task FROM results)");
   // What was printed by attempts of earlier masters: those that live on send it anew.
   journal.Execute("DELETE FROM output");
   if (!restart.removed.empty() || restart.rerun != Restart::Rerun::kNothing) ForgetNames(journal);
@@ -358,8 +359,9 @@ void AddWorkers(Recovered& recovered, Database& journal) {
 
 Recovered Recover(Database& journal, const std::vector<RowRange>& ranges, uint64_t limit) {
   Recovered recovered;
-  CloseOthers(recovered, ranges, limit, LastTask(journal, ranges), LivePushed(journal));
-  recovered.pushed = PushedToRun(journal);
+  LiveRows live = ReadLiveRows(journal);
+  CloseOthers(recovered, ranges, limit, LastTask(journal, ranges), live.tasks);
+  recovered.pushed = std::move(live.to_run);
   AddResults(recovered, journal);
   AddTried(recovered, journal);
   AddRaised(recovered, journal);

@@ -44,18 +44,20 @@ CREATE TABLE blobs(
 CREATE TABLE pushed(
   task INTEGER PRIMARY KEY,     -- a row that was not in the input
   key BLOB NOT NULL,            -- 16 bytes that stand for its values
-  parent INTEGER NOT NULL,      -- the task that pushed it first, or brought it back
+  parent INTEGER NOT NULL,      -- the task that pushed it first, or brought it back; 0: cq add
   fields TEXT NOT NULL          -- JSON array, the text of each column
 );
 
 CREATE TABLE claims(
-  parent INTEGER NOT NULL,      -- a task that is ok
+  parent INTEGER NOT NULL,      -- a task that is ok; 0: cq add
   task INTEGER NOT NULL,        -- one of pushed, which it pushed, be it the first or not
   PRIMARY KEY(parent, task)
 ) WITHOUT ROWID;
 
 CREATE VIEW live_pushed AS      -- those that are wanted: reached from the input through tasks that are ok
   WITH RECURSIVE live(task) AS (
+    SELECT task FROM claims WHERE parent = 0
+    UNION
     SELECT c.task FROM claims c JOIN results r ON r.task = c.parent AND r.outcome = 0
       WHERE c.parent NOT IN (SELECT task FROM pushed)
     UNION

@@ -83,12 +83,26 @@ Reply Resize(const OrderedJson& how, Workforce& workforce) {
   return {problem.empty(), false, problem};
 }
 
+Reply CancelTasks(const OrderedJson& tasks, Core& core) {
+  std::vector<TaskId> wanted;
+  for (const OrderedJson& task : tasks) {
+    wanted.push_back(task.get<TaskId>());
+    if (!core.Exists(wanted.back())) {
+      return {false, false, fmt::format("there is no task {}", wanted.back())};
+    }
+  }
+  const uint64_t before = core.counts().done;
+  core.OnCancelled(wanted);
+  return {true, false, std::to_string(core.counts().done - before)};
+}
+
 }  // namespace
 
 Reply AnswerTo(const Request& request, Time now, Core& core, Workforce& workforce) {
   try {
     const OrderedJson what = ParseJson(request.text);
     if (request.kind == RequestKind::kResize) return Resize(what, workforce);
+    if (request.kind == RequestKind::kCancelTasks) return CancelTasks(what.at("tasks"), core);
     const OrderedJson answer = request.kind == RequestKind::kLook
                                    ? Look(now, core, workforce, what.at("rows").get<size_t>(),
                                           what.at("workers").get<size_t>())

@@ -155,6 +155,10 @@ void MasterLoop::OnMail(Committed& committed) {
   for (AddedRow& row : committed.added) {
     if (!row.outcome) tasks_.Add(row);
   }
+  for (const auto& [request, rows] : committed.requests) {
+    Answer(adding_[request], {true, false, std::to_string(rows)});
+    adding_.erase(request);
+  }
   core_.OnCommitted(Now(), std::move(committed));
 }
 
@@ -229,6 +233,7 @@ void MasterLoop::OnRequest(ConnectionId from, const Request& request) {
     writer_->Copy(path);
     return;
   }
+  if (request.kind == RequestKind::kAddRows) return OnAdd(from, request);
   if (request.kind != RequestKind::kStop && request.kind != RequestKind::kDrain) {
     Answer(from, AnswerTo(request, Now(), core_, workforce_));
     return;
@@ -246,6 +251,16 @@ void MasterLoop::OnRequest(ConnectionId from, const Request& request) {
     observer_.Warning("'cq cancel --drain': running tasks will be finished and no other started");
     DrainNow("cancelled by 'cq cancel --drain'");
   }
+}
+
+void MasterLoop::OnAdd(ConnectionId from, const Request& request) {
+  AddRecord record;
+  const std::string problem = ReadPushed(request.text, core_.form(), record.rows);
+  if (!problem.empty()) return Answer(from, {false, false, problem});
+  record.request = ++adds_;
+  adding_[record.request] = from;
+  core_.OnAdding();
+  Push(std::move(record));
 }
 
 // Of thousands of workers and rows it takes several messages.

@@ -93,6 +93,7 @@ class MasterLoop {
   void OnMail(StopOrder& order);
   void OnSignals();
   void OnRequest(ConnectionId from, const Request& request);
+  void OnAdd(ConnectionId from, const Request& request);
   void Answer(ConnectionId to, Reply reply);
   void StopNow(const std::string& reason);
   void DrainNow(const std::string& reason);
@@ -135,6 +136,9 @@ class MasterLoop {
   std::set<std::string> spool_read_;
   /// Copies of the journal that are being made, and who waits for them.
   std::map<std::string, ConnectionId> copies_;
+  /// Who waits for the rows that they add.
+  std::map<uint64_t, ConnectionId> adding_;
+  uint64_t adds_ = 0;
   uint64_t copies_made_ = 0;
 };
 

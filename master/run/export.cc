@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <future>
-#include <limits>
 #include <map>
 #include <set>
 #include <system_error>
@@ -59,7 +58,7 @@ Layout MakeLayout(const RunDefinition& definition, Database& journal) {
     layout.returned_titles.push_back(std::move(title));
   }
   layout.stdout_bytes = definition.stdout_column;
-  layout.grown = !LivePushed(journal).empty();
+  layout.grown = HasPushed(journal);
   return layout;
 }
 
@@ -119,13 +118,17 @@ class ResultCursor {
                         stdout_bytes > 0 ? ", stdout" : ""))) {}
 
   void Start(TaskId first, TaskId last) {
-    if (ahead_.valid()) ahead_.get();
+    Wait();
     statement_.Reset();
     statement_.Bind(1, static_cast<int64_t>(first)).Bind(2, static_cast<int64_t>(last));
     rows_.clear();
     at_ = 0;
     more_ = true;
     Advance();
+  }
+  // The journal is the caller's thread's alone again.
+  void Wait() {
+    if (ahead_.valid()) ahead_.get();
   }
   // The result of `task`, which is at or after the last one asked for; nullptr if it has none.
   const ResultRow* At(TaskId task) {
@@ -188,6 +191,37 @@ class ResultCursor {
   bool more_ = false;
   /// Last, since its thread uses the others.
   std::future<std::vector<ResultRow>> ahead_;
+};
+
+// The rows that tasks pushed and that are wanted, by number, some at a time.
+class PushedCursor {
+ public:
+  struct Row {
+    TaskId task = 0;
+    TaskId parent = 0;
+    std::vector<std::string> fields;
+  };
+  explicit PushedCursor(Database& journal)
+      : statement_(
+            journal.Prepare("SELECT task, parent, fields FROM live_pushed ORDER BY task")) {}
+
+  // None at the end.
+  std::vector<Row> Next() {
+    constexpr size_t kRows = 4096;
+    std::vector<Row> rows;
+    while (more_ && rows.size() < kRows) {
+      more_ = statement_.Step();
+      if (!more_) break;
+      rows.push_back({static_cast<TaskId>(statement_.Int(0)),
+                      static_cast<TaskId>(statement_.Int(1)),
+                      ListOfJson(ParseJson(statement_.Text(2)))});
+    }
+    return rows;
+  }
+
+ private:
+  Statement statement_;
+  bool more_ = true;
 };
 
 // A line for each task; what they share is kept from one to the next.
@@ -296,14 +330,16 @@ void ExportResults(Database journal, const std::string& run_dir, const std::stri
       if (++done % kRowsBetweenNotes == 0) progress(done);
     }
   }
+  results.Wait();
   if (layout.grown) {
-    auto pushed = journal.Prepare("SELECT task, parent, fields FROM live_pushed ORDER BY task");
-    results.Start(1, std::numeric_limits<int64_t>::max());
-    while (pushed.Step()) {
-      const auto task = static_cast<TaskId>(pushed.Int(0));
-      file.Append(lines.Line(ListOfJson(ParseJson(pushed.Text(2))), task, results.At(task),
-                             static_cast<TaskId>(pushed.Int(1))));
-      if (++done % kRowsBetweenNotes == 0) progress(done);
+    PushedCursor pushed(journal);
+    for (auto rows = pushed.Next(); !rows.empty(); rows = pushed.Next()) {
+      results.Start(rows.front().task, rows.back().task);
+      for (const auto& [task, parent, fields] : rows) {
+        file.Append(lines.Line(fields, task, results.At(task), parent));
+        if (++done % kRowsBetweenNotes == 0) progress(done);
+      }
+      results.Wait();
     }
   }
   file.Close();

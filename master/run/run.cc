@@ -68,6 +68,7 @@ class RowsRun {
     last_ = LastTask(*session_.journal(), ranges_);
     tasks_ = last_ - (recovered.closed_count - done);
     if (done == tasks_) return Nothing(recovered);
+    RequireHomes(recovered.pushed);
     return Work(std::move(recovered), done);
   }
 
@@ -260,7 +261,11 @@ class RowsRun {
     CompareInput(restart);
     Define(cwd);
     if (!options_.record.empty()) restart.meta["record"] = options_.record;
-    session_.Continue({options_.depends, {}}, std::move(restart), Restart::Rerun::kNothing);
+    // To look for them among all results takes a while.
+    const bool cancelled = MetaText(*session_.journal(), "cancelled") == "true";
+    if (cancelled) restart.meta["cancelled"] = "false";
+    session_.Continue({options_.depends, {}}, std::move(restart),
+                      cancelled ? Restart::Rerun::kCancelled : Restart::Rerun::kNothing);
     FinishReplacement();
     ranges_ = ReadRanges(*session_.journal());
     Order();
@@ -498,6 +503,23 @@ class RowsRun {
     if (!requests_.vary()) return {};
     return [requests = std::make_shared<RowRequests>(requests_, definition_.columns)](
                const std::vector<std::string>& fields) { return requests->Of(fields); };
+  }
+
+  // As of rows of the input: before anything starts.
+  void RequireHomes(const std::vector<AddedRow>& rows) const {
+    const auto request_of = RequestsOfRows();
+    for (const AddedRow& row : rows) {
+      if (!request_of) return;
+      TaskRequest request;
+      try {
+        request = request_of(row.row.fields);
+      } catch (const UsageError&) {
+        continue;  // its own error
+      }
+      if (!HomesOf(request, KindsOf(plans_)).empty()) continue;
+      throw UsageError(fmt::format("task {}, which a task pushed: {}", row.task,
+                                   WhyHomeless(request, KindsOf(plans_))));
+    }
   }
 
   RunSummary Work(Recovered recovered, uint64_t done) {

@@ -56,6 +56,51 @@ class StatusTest : public RunTest {
   std::unique_ptr<TestProcess> run_;
 };
 
+TEST_F(StatusTest, TasksAreTakenOutOfALiveRun) {
+  Begin("a\n0\n1\n2\n3\n4\n", {"--slots", "2"});
+  ASSERT_TRUE(Becomes([](const auto& live) { return live["running"] == 2 && live["done"] == 1; }));
+  // One that has ended, one that runs, one that waits.
+  const Ended cancelled = CqHere({"cancel", "in.cq", "1", "2", "5"});
+  EXPECT_EQ(cancelled.status, 0) << cancelled.err;
+  EXPECT_NE(cancelled.out.find("2 of 3 tasks are cancelled"), std::string::npos) << cancelled.out;
+  const Ended unknown = CqHere({"cancel", "in.cq", "6"});
+  EXPECT_NE(unknown.status, 0);
+  EXPECT_NE(unknown.err.find("no task 6"), std::string::npos) << unknown.err;
+  EXPECT_EQ(CqHere({"cancel", "in.cq", "3", "--drain"}).status, 2);
+  EXPECT_EQ(End(), 1);
+  EXPECT_EQ(Column("cq_status"), (Words{"ok", "cancelled", "ok", "ok", "cancelled"}));
+  EXPECT_EQ(CqHere({"cancel", "in.cq", "3"}).status, 2);
+  // A resume runs them.
+  EXPECT_EQ(CqHere({"resume", "in.cq"}).status, 0);
+  EXPECT_EQ(Column("cq_status"), (Words{"ok", "ok", "ok", "ok", "ok"}));
+}
+
+TEST_F(StatusTest, RowsAreAddedToALiveRun) {
+  Begin("a,b\n1,x\n", {"--slots", "2"});
+  ASSERT_TRUE(Becomes([](const auto& live) { return live["running"] == 1; }));
+  WriteFile(directory_.File("more.csv"), "b,a\ny,0\nz,0\ny,0\n");
+  const Ended added = CqHere({"add", "in.cq", "more.csv"});
+  EXPECT_EQ(added.status, 0) << added.err;
+  EXPECT_NE(added.out.find("2 rows are added, 1 were there already"), std::string::npos)
+      << added.out;
+  ASSERT_TRUE(Becomes([](const auto& live) { return live["tasks"] == 3 && live["done"] == 2; }));
+  EXPECT_NE(CqHere({"add", "in.cq", "more.csv"}).out.find("0 rows are added, 3"),
+            std::string::npos);
+  WriteFile(directory_.File("other.csv"), "b,c\ny,0\n");
+  const Ended other = CqHere({"add", "in.cq", "other.csv"});
+  EXPECT_EQ(other.status, 2);
+  EXPECT_NE(other.err.find("those of the run are a, b"), std::string::npos) << other.err;
+  run_->Signal(SIGKILL);
+  run_->Wait();
+  // They are part of it.
+  EXPECT_EQ(CqHere({"add", "in.cq", "more.csv"}).status, 2);
+  WriteFile(directory_.File("go"), "");
+  EXPECT_EQ(CqHere({"resume", "in.cq"}).status, 0);
+  EXPECT_EQ(Column("b"), (Words{"x", "y", "z"}));
+  EXPECT_EQ(Column("cq_status"), (Words{"ok", "ok", "ok"}));
+  EXPECT_EQ(Column("cq_parent"), (Words{"", "", ""}));
+}
+
 TEST_F(StatusTest, WhatRunsIsShownWithItsWorkerAndForHowLong) {
   Begin("a\n0\n1\n1\n1\n1\n1\n1\n", {"--slots", "2"});
   // Those that run for a while are reported.

@@ -90,13 +90,13 @@ TEST_F(PushedRowsTest, WhatIsNoRowIsToldOf) {
   EXPECT_TRUE(Take(R"([{"i":1},{"i":"x"}])").empty());
   std::string many = "[";
   for (size_t i = 0; i <= kPushedMax; ++i) many += i == 0 ? "{}" : ",{}";
-  EXPECT_NE(Problem(many + "]").find("one task may push 100000"), std::string::npos);
+  EXPECT_NE(Problem(many + "]").find("there may be 100000 at a time"), std::string::npos);
 }
 
 TEST_F(PushedRowsTest, WithoutTypesAllAreTexts) {
   form_.types.clear();
-  EXPECT_EQ(Take(R"([{"i":3.0,"x":"0.10","b":true,"s":1e100}])"),
-            (std::vector<Fields>{{"3", "0.10", "true", "1e+100"}}));
+  EXPECT_EQ(Take(R"([{"i":3.0,"x":"0.10","b":true,"s":1e100},{"i":1e5,"x":-0.0,"b":1e-7}])"),
+            (std::vector<Fields>{{"3", "0.10", "true", "1e+100"}, {"100000", "0", "1e-07", ""}}));
 }
 
 }  // namespace

@@ -225,6 +225,7 @@ void SimSlots::EndTask(SimWorker& w, size_t slot) {
   result.slot = slot;
   result.wall_us = static_cast<uint64_t>((now_ - running.started) / std::chrono::microseconds(1));
   const bool fails = fate == Fate::kFails || (fate == Fate::kFlaky && task.attempt_number == 1);
+  const auto rows = ChildrenOf(world_, hooks_.row(result.task));
   if (w.bad_host) {
     result.unstartable = true;
     result.outcome = Outcome::kError;
@@ -240,6 +241,8 @@ void SimSlots::EndTask(SimWorker& w, size_t slot) {
     result.outcome = Outcome::kError;
     result.details.Edit().exit = 1;
     result.details.Edit().error = "no";
+    // They do not count.
+    if (!rows.empty()) result.values.emplace_back(kPushName, PushedText(rows));
   } else if (fate == Fate::kGreedy && !HasMost(task)) {
     result.outcome = Outcome::kMemory;
     result.details.Edit().exit = -9;
@@ -247,7 +250,6 @@ void SimSlots::EndTask(SimWorker& w, size_t slot) {
   } else {
     NoteOk(w, result.task, result.attempt);
     result.values = {{"y", ValueOf(result.task)}};
-    const auto rows = ChildrenOf(world_, hooks_.row(result.task));
     if (!rows.empty()) result.values.emplace_back(kPushName, PushedText(rows));
   }
   w.ended.emplace_back(std::move(result), killed);

@@ -44,14 +44,14 @@ class Result:
         self.format = format
 
 
-def push(row=None, **columns):
+def push(row=None, /, **columns):
     """Adds a row to the run: push(penalty=3.5), or a dict where a column's name is no Python name.
 
     It is a task as those of the input once the result of this one is kept, and none if this one
     fails. A row that was pushed before is the same row.
     """
-    if _pushed is None:
-        raise RuntimeError("cq.push: only a function that cq.serve calls can push rows, in its own process")
+    if _pushed is None or threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("cq.push: only a function that cq.serve calls can push rows, on its own thread and in its own process")
     row = dict(row or {}, **columns)
     try:
         _pushed.append(_encode(_plain(row)))

@@ -132,6 +132,18 @@ TEST_F(PushedTableTest, ACircleIsNoReason) {
   EXPECT_TRUE(LivePushed(journal_).empty());
 }
 
+// They are wanted whatever becomes of others.
+TEST_F(PushedTableTest, WhatSomebodyAddsStays) {
+  const Committed added = tables_->Commit({AddRecord{7, {Row("a"), Row("b"), Row("a")}}});
+  EXPECT_EQ(TasksOf(added.added), (Tasks{4, 5}));
+  EXPECT_EQ(added.requests, (std::vector<std::pair<uint64_t, size_t>>{{7, 2}}));
+  EXPECT_TRUE(End(1, {"b"}).added.empty());
+  Restart again;
+  again.rerun = Restart::Rerun::kAll;
+  EXPECT_EQ(TasksOf(Restarted(again).pushed), (Tasks{4, 5}));
+  EXPECT_EQ(tables_->Commit({AddRecord{8, {Row("b")}}}).requests[0].second, 0u);
+}
+
 TEST_F(PushedTableTest, AnEditedInputsNewRowsComeAfterThem) {
   End(1, {"a"});
   EXPECT_EQ(LastTask(journal_, ReadRanges(journal_)), 4u);
