@@ -27,7 +27,8 @@ constexpr HelpPage kAddHelp = {
     "cq add [RUN] MORE.csv [options]",
     "Adds rows to a run while it goes on: tasks as those of its input, behind them in the output. "
     "MORE.csv has the same\n"
-    "columns ('-': standard input). A row that was added before, or that a task pushed, is the same "
+    "columns ('-': standard input). A row that was added before, or that a task pushed, is the "
+    "same "
     "row, and runs once.\n"
     "Works from every machine that sees the run directory. RUN is the run's directory; without it, "
     "the only *.cq here,\n"
@@ -141,7 +142,6 @@ int AddCommandLine(const CommandLine& line) {
 
 }  // namespace
 
-const Subcommand kAdd = {"add", "add rows to a live run", kAddHelp, AddDescription,
-                         AddCommandLine};
+const Subcommand kAdd = {"add", "add rows to a live run", kAddHelp, AddDescription, AddCommandLine};
 
 }  // namespace cq

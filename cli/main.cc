@@ -62,9 +62,9 @@ int Main(const std::vector<std::string>& words) {
 
 const std::vector<const Subcommand*>& Subcommands() {
   static const std::vector<const Subcommand*> kAll = {
-      &kRun,   &kResume, &kStatus, &kExplain,    &kTest,   &kAttach, &kWait,
-      &kScale, &kAdd, &kLog,    &kExport, &kQuery,      &kCancel, &kPool,   &kGrid,
-      &kPlan,  &kWorker, &kSlot,   &kCompletion, &kMan};
+      &kRun,   &kResume, &kStatus, &kExplain, &kTest,       &kAttach, &kWait,
+      &kScale, &kAdd,    &kLog,    &kExport,  &kQuery,      &kCancel, &kPool,
+      &kGrid,  &kPlan,   &kWorker, &kSlot,    &kCompletion, &kMan};
   return kAll;
 }
 

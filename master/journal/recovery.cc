@@ -226,7 +226,8 @@ Epoch StartEpoch(Database& journal, const Restart& restart) {
   }
   if (restart.rerun != Restart::Rerun::kNothing) TakeBack(journal, epoch, restart.rerun);
   // What they pushed they have not pushed any more.
-  journal.Execute("DELETE FROM claims WHERE parent <> 0 AND parent NOT IN (SELECT task FROM results)");
+  journal.Execute(
+      "DELETE FROM claims WHERE parent <> 0 AND parent NOT IN (SELECT task FROM results)");
   // What was printed by attempts of earlier masters: those that live on send it anew.
   journal.Execute("DELETE FROM output");
   if (!restart.removed.empty() || restart.rerun != Restart::Rerun::kNothing) ForgetNames(journal);

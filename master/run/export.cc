@@ -202,8 +202,7 @@ class PushedCursor {
     std::vector<std::string> fields;
   };
   explicit PushedCursor(Database& journal)
-      : statement_(
-            journal.Prepare("SELECT task, parent, fields FROM live_pushed ORDER BY task")) {}
+      : statement_(journal.Prepare("SELECT task, parent, fields FROM live_pushed ORDER BY task")) {}
 
   // None at the end.
   std::vector<Row> Next() {

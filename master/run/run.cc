@@ -23,6 +23,7 @@
 #include "master/input/row_matching.h"
 #include "master/input/row_requests.h"
 #include "master/journal/journal.h"
+#include "master/journal/pushed_table.h"
 #include "master/run/earlier_costs.h"
 #include "master/run/export.h"
 #include "master/run/pool_plan.h"
@@ -68,7 +69,6 @@ class RowsRun {
     last_ = LastTask(*session_.journal(), ranges_);
     tasks_ = last_ - (recovered.closed_count - done);
     if (done == tasks_) return Nothing(recovered);
-    RequireHomes(recovered.pushed);
     return Work(std::move(recovered), done);
   }
 
@@ -261,6 +261,7 @@ class RowsRun {
     CompareInput(restart);
     Define(cwd);
     if (!options_.record.empty()) restart.meta["record"] = options_.record;
+    if (requests_.vary() && !options_.rerun) RequireHomes(*session_.journal());
     // To look for them among all results takes a while.
     const bool cancelled = MetaText(*session_.journal(), "cancelled") == "true";
     if (cancelled) restart.meta["cancelled"] = "false";
@@ -506,10 +507,9 @@ class RowsRun {
   }
 
   // As of rows of the input: before anything starts.
-  void RequireHomes(const std::vector<AddedRow>& rows) const {
+  void RequireHomes(Database& journal) const {
     const auto request_of = RequestsOfRows();
-    for (const AddedRow& row : rows) {
-      if (!request_of) return;
+    for (const AddedRow& row : ReadLiveRows(journal).to_run) {
       TaskRequest request;
       try {
         request = request_of(row.row.fields);

@@ -288,6 +288,73 @@ TEST_F(PushTest, TheyGoWithOrderGroupsAndWhatRowsAskFor) {
   }
 }
 
+// Also after it was tried, by a later master.
+TEST_F(PushTest, WhatOneAsksForOutlivesItsMaster) {
+  WriteFile(directory_.File("in.csv"), "g\n1\n");
+  WriteProgram(directory_.File("task"),
+               "#!/bin/sh\n"
+               "[ $1 = 1 ] && { echo '{\"cq_push\": [{\"g\": 3}]}'; exit 0; }\n"
+               "echo $CQ_ATTEMPT $CQ_MEMORY >> ran\n"
+               "[ -e go ] && { echo '{}'; exit 0; }\n"
+               "exit 1\n");
+  TestProcess master({CQ_PROGRAM, "run", "in.csv", "--parse", "json", "--retries", "9",
+                      "--task-memory", "{g}00M", "--", "./task", "{g}"},
+                     directory_.path());
+  ASSERT_TRUE(Eventually([&] { return Has(Slurp(directory_.File("ran")), "2 "); })) << master.Err();
+  master.Signal(SIGKILL);
+  master.Wait();
+  WriteFile(directory_.File("ran"), "");
+  WriteFile(directory_.File("go"), "");
+  const Ended small =
+      Cq({"resume", "in.cq", "--pool", "a:workers=1,memory=200M"}, directory_.path());
+  EXPECT_EQ(small.status, 2) << small.err;
+  EXPECT_TRUE(Has(small.err, "task 2, which a task pushed")) << small.err;
+  const Ended ended = Cq({"resume", "in.cq"}, directory_.path());
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  const std::string ran = Slurp(directory_.File("ran"));
+  EXPECT_TRUE(Has(ran, " 314572800\n")) << ran;
+}
+
+// Rows beyond a limit that have results are not counted, and those of others that are pushed are.
+TEST_F(PushTest, HowFarItIsCountsWhatIsWanted) {
+  WriteFile(directory_.File("in.csv"), "depth,id\n0,1\n0,2\n0,3\n");
+  WriteTree("tree", "while id == 8 and not os.path.exists('go'): time.sleep(0.02)\n");
+  EXPECT_EQ(Run({"--parse", "json"}, kTree).status, 0);
+  WriteFile(directory_.File("in.csv"), "depth,id\n1,4\n0,2\n0,3\n");
+  TestProcess master({CQ_PROGRAM, "run", "in.csv", "--parse", "json", "--limit", "1", "--",
+                      kTree[0], kTree[1], kTree[2]},
+                     directory_.path());
+  const auto status = [&] { return Cq({"status", "in.cq"}, directory_.path()).out; };
+  EXPECT_TRUE(Eventually([&] { return Has(status(), "running, 2 of 3 tasks done"); })) << status();
+  master.Signal(SIGKILL);
+  master.Wait();
+  EXPECT_EQ(Cq({"wait", "in.cq"}, directory_.path()).status, 3);
+  WriteFile(directory_.File("go"), "");
+  EXPECT_EQ(Run({"--parse", "json", "--limit", "1"}, kTree).status, 0);
+  EXPECT_TRUE(Has(status(), "finished, 3 of 3 tasks done")) << status();
+}
+
+TEST_F(PushTest, APythonFunctionPushesOnItsOwnThreadAndTask) {
+  WriteFile(directory_.File("in.csv"), "row\n1\n2\n");
+  WriteFile(directory_.File("m.py"),
+            "import cq, threading\n"
+            "def f(row):\n"
+            "    said = []\n"
+            "    def other():\n"
+            "        try: cq.push(row=9)\n"
+            "        except RuntimeError as error: said.append(str(error))\n"
+            "    thread = threading.Thread(target=other)\n"
+            "    thread.start()\n"
+            "    thread.join()\n"
+            "    if row == 1: cq.push(row=3)\n"
+            "    return said[0][:8]\n"
+            "cq.serve(f)\n");
+  const Ended ended = Run({"--program", "python3 m.py"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("row"), (Words{"1", "2", "3"}));
+  EXPECT_EQ(Column("result"), (Words{"cq.push:", "cq.push:", "cq.push:"}));
+}
+
 TEST_F(PushTest, EachIsShownAndTriedAsAnyOtherTask) {
   WriteTree();
   EXPECT_EQ(Run({"--parse", "json"}, kTree).status, 0);
