@@ -62,7 +62,8 @@ int CancelTasks(const std::string& run, const std::vector<uint64_t>& tasks) {
   }
   const OrderedJson question = {{"tasks", tasks}};
   const std::string ended = AskMaster(run, RequestKind::kCancelTasks, JsonText(question));
-  fmt::print("{}: {} of {} tasks are cancelled; the others had ended\n", run, ended, tasks.size());
+  fmt::print("{}: {} of {} tasks are cancelled{}\n", run, ended, tasks.size(),
+             ended == std::to_string(tasks.size()) ? "" : "; the others had ended");
   return 0;
 }
 

@@ -1,5 +1,9 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <string>
+#include <vector>
+
 #include "base/json.h"
 #include "base/text.h"
 #include "cli/commands.h"
@@ -46,6 +50,20 @@ std::vector<std::string> Attempts(Database& journal, uint64_t task) {
   return lines;
 }
 
+// Of a task that is not part of its run any more.
+std::string WhyGone(Database& journal, const std::vector<RowRange>& ranges, uint64_t task) {
+  if (ReadDefinition(journal).calls) return {};
+  if (!PushedFields(journal, task)) {
+    const bool there = std::any_of(ranges.begin(), ranges.end(), [&](const RowRange& range) {
+      return task >= range.task && task < range.task + range.rows;
+    });
+    return there ? "" : "its row is not in the input any more";
+  }
+  const auto live = LivePushed(journal);
+  if (std::binary_search(live.begin(), live.end(), task)) return {};
+  return "no task that is ok pushes it any more: it counts again if one does";
+}
+
 std::vector<std::string> Explain(const std::string& run, uint64_t task) {
   const bool live = MasterMayLive(run);
   // Its master first: what has ended by then is in the journal, or on its way there.
@@ -61,6 +79,8 @@ std::vector<std::string> Explain(const std::string& run, uint64_t task) {
                                  LastTask(journal, ranges)));
   }
   std::vector<std::string> lines = Attempts(journal, task);
+  const std::string gone = WhyGone(journal, ranges, task);
+  if (!gone.empty()) lines.push_back(gone);
   auto result = journal.Prepare(
       "SELECT r.outcome, r.attempts, r.worker, coalesce(w.host, '?'), coalesce(r.error, '')"
       " FROM results r LEFT JOIN workers w USING(worker) WHERE r.task = ?1");
@@ -72,12 +92,7 @@ std::vector<std::string> Explain(const std::string& run, uint64_t task) {
                                 result.Int(2), result.Text(3), error.empty() ? "" : ": ", error));
     return lines;
   }
-  const auto live_pushed = LivePushed(journal);
-  if (PushedFields(journal, task) &&
-      !std::binary_search(live_pushed.begin(), live_pushed.end(), task)) {
-    lines.push_back("no task that is ok pushes it any more: it runs if one does so again");
-    return lines;
-  }
+  if (!gone.empty()) return lines;
   lines.insert(lines.end(), now.begin(), now.end());
   if (!live) {
     lines.push_back(

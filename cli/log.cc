@@ -112,6 +112,25 @@ void CheckTask(Database& journal, TaskId task) {
   throw UsageError(fmt::format("task {}: this run has no such task", task));
 }
 
+// Who pushed it, and whom it has pushed.
+void PrintFamily(Database& journal, TaskId task) {
+  if (!HasPushed(journal)) return;
+  auto parent = journal.Prepare("SELECT parent FROM pushed WHERE task = ?1");
+  parent.Bind(1, static_cast<int64_t>(task));
+  if (parent.Step()) {
+    Print("pushed by: {}\n", parent.Int(0) == 0 ? "cq add" : fmt::format("task {}", parent.Int(0)));
+  }
+  constexpr size_t kShown = 20;
+  auto children = journal.Prepare("SELECT task FROM claims WHERE parent = ?1");
+  children.Bind(1, static_cast<int64_t>(task));
+  std::string pushed;
+  for (size_t shown = 0; children.Step(); ++shown) {
+    if (shown < kShown) pushed += fmt::format("{}{}", shown == 0 ? "" : ", ", children.Int(0));
+    if (shown == kShown) pushed += ", …";
+  }
+  if (!pushed.empty()) Print("pushed: {}\n", pushed);
+}
+
 // The attempts before the last one.
 void PrintFailures(Database& journal, TaskId task) {
   auto rows = journal.Prepare(
@@ -166,6 +185,8 @@ bool PrintResult(Database& journal, TaskId task, std::string_view shown) {
   }
   Print("status: {}\nexit: {}\n", OutcomeName(static_cast<int>(row.Int(0))), row.Int(1));
   if (!row.IsNull(2)) Print("error: {}\n", row.Text(2));
+  // One that was cancelled may never have started.
+  if (row.Int(3) == 0) return true;
   Print("started: {:%Y-%m-%d %H:%M:%S} on worker {} ({}), attempt {}\n",
         fmt::localtime(static_cast<std::time_t>(row.Int(3) / 1'000'000)), row.Int(9), row.Text(13),
         row.Int(8));
@@ -209,6 +230,7 @@ int LogCommandLine(const CommandLine& line) {
     definition.served() ? PrintRow(definition, journal, run, task)
                         : PrintCommand(definition, journal, run, task);
   }
+  PrintFamily(journal, task);
   PrintFailures(journal, task);
   if (PrintResult(journal, task, {})) return 0;
   Print("status: pending\n");

@@ -282,6 +282,9 @@ std::vector<RunOption> OfTasks() {
        "rows with equal values in these columns (comma-separated) get the same seed",
        [](RunOptions& o, const std::string&, const std::string& v) { o.seed_by = SplitCommas(v); }},
       {"limit", "N", "only the first N rows", Count(&RunOptions::limit, 1), {}, kOneStart},
+      {"max-tasks", "N",
+       "once there are N tasks, rows that tasks push are kept, and not run [no limit]",
+       Count(&RunOptions::max_tasks, 1)},
       {"each-line",
        "FILE",
        "the rows are the lines of this file (-: of standard input): {1} or {}, or with --separator "

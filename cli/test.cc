@@ -135,7 +135,7 @@ RunOptions OptionsAsOf(const std::string& run, const RunDefinition& definition) 
   options.task_needs.clear();
   options.task_memory.clear();
   options.kind.clear();
-  options.limit = 0;
+  options.limit = options.max_tasks = 0;
   options.cost_column.clear();
   options.costs_run.clear();
   options.retries = 0;

@@ -74,7 +74,7 @@ std::string TextOf(const Value& value, ColumnType type) {
   if (std::holds_alternative<std::monostate>(value)) return {};
   const auto* text = std::get_if<std::string>(&value);
   const auto unfit = [&](const std::string& shown) {
-    return Unfit{fmt::format("is {}, and the column is {}: --types says what columns hold",
+    return Unfit{fmt::format("is {}, and the column is {}: a fresh run with --types says otherwise",
                              CutText(shown, 100), NameOf(type))};
   };
   if (text != nullptr) {

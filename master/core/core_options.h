@@ -32,6 +32,10 @@ struct CoreOptions {
   std::vector<PoolKind> pools{PoolKind()};
   /// What rows are that tasks push.
   RowForm form;
+  /// They stay in the results of their tasks, as far as they could be rows, and add nothing.
+  bool keeps_pushed = false;
+  /// Once there are so many tasks, rows that are pushed are kept, and not run; 0: no limit.
+  uint64_t max_tasks = 0;
   /// More tasks may come (OnAdded), until OnClosed.
   bool open = false;
   std::chrono::milliseconds lease{30'000};
@@ -68,6 +72,8 @@ struct Counts {
   uint64_t out = 0;
   uint64_t running = 0;
   uint64_t workers = 0;
+  /// Rows that were pushed and are not run (CoreOptions::max_tasks).
+  uint64_t beyond = 0;
   /// Reports that were dropped, since they came late or again.
   uint64_t dropped = 0;
   /// Reports of attempts that no master of this run ever gave out.

@@ -12,7 +12,12 @@ std::vector<PushedRow> Grower::TakePushed(TaskResult& result) const {
   std::vector<PushedRow> rows;
   // Calls of a program have none.
   if (result.values.empty() || run_.options_.form.columns.empty()) return rows;
+  const NamedValues all = run_.options_.keeps_pushed ? result.values : NamedValues();
   const std::string problem = cq::TakePushed(result, run_.options_.form, rows);
+  if (run_.options_.keeps_pushed) {
+    result.values = all;
+    rows.clear();
+  }
   if (result.outcome != Outcome::kOk) rows.clear();
   if (result.outcome != Outcome::kOk || problem.empty()) return rows;
   result.outcome = Outcome::kError;
@@ -28,10 +33,14 @@ void Grower::OnAdded(std::vector<AddedRow>& rows) {
   if (rows.empty() || run_.finished_) return;
   run_.grows_ = true;
   for (AddedRow& row : rows) {
+    CQ_ASSERT(row.back || row.task == run_.tasks_.last() + 1, "task {} is added after task {}",
+              row.task, run_.tasks_.last());
+    if (!row.outcome && full()) {
+      LeaveOut(row);
+      continue;
+    }
     ++run_.counts_.tasks;
     if (!row.back) {
-      CQ_ASSERT(row.task == run_.tasks_.last() + 1, "task {} is added after task {}", row.task,
-                run_.tasks_.last());
       run_.tasks_.Add(1);
       if (run_.tasks_.ordered()) Place(row);
       continue;
@@ -49,7 +58,7 @@ void Grower::OnAdded(std::vector<AddedRow>& rows) {
 }
 
 void Grower::Recover(std::vector<AddedRow>& rows) {
-  run_.grows_ = !rows.empty();
+  run_.grows_ = run_.grows_ || !rows.empty();
   if (!run_.tasks_.ordered()) return;
   for (const AddedRow& row : rows) {
     const bool asks = row.request && run_.tasks_.several();
@@ -58,6 +67,25 @@ void Grower::Recover(std::vector<AddedRow>& rows) {
     // Whoever admits them puts them into a queue.
     run_.tasks_.OpenUp(row.task);
   }
+}
+
+bool Grower::full() const {
+  return run_.options_.max_tasks != 0 && run_.counts_.tasks >= run_.options_.max_tasks;
+}
+
+// As a row beyond a limit.
+void Grower::LeaveOut(const AddedRow& row) {
+  if (!row.back) {
+    run_.tasks_.Add(1);
+    run_.tasks_.Finish(row.task);
+    ++run_.left_out_;
+  }
+  run_.beyond_.Insert(row.task);
+  if (++run_.counts_.beyond > 1) return;
+  run_.out_.Tell(Note::Kind::kWarning,
+                 fmt::format("there are {} tasks (--max-tasks): rows that are pushed from now on "
+                             "are kept, and not run",
+                             run_.counts_.tasks));
 }
 
 // Where it has no place in the order of the others.

@@ -21,6 +21,8 @@ class Grower {
   void Recover(std::vector<AddedRow>& rows);
 
  private:
+  bool full() const;
+  void LeaveOut(const AddedRow& row);
   void Place(AddedRow& row);
   void Refuse(const AddedRow& row);
 

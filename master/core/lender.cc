@@ -447,6 +447,10 @@ void Lender::AskBack(std::vector<Account>& accounts, uint64_t missing,
       --rich->loans;
     } else {
       SetLimit(*rich, rich->after() - 1, spared);
+      // It is the others' turn: whoever wants a slot now and then would have it back at once.
+      for (const auto& [id, other] : borrowers_) {
+        rich->borrower->rank = std::max(rich->borrower->rank, other.rank + 1);
+      }
     }
     ++asked;
   }

@@ -62,6 +62,8 @@ struct Recovered {
   std::vector<KnownWorker> workers;
   /// Rows that tasks pushed and that have no outcome.
   std::vector<AddedRow> pushed;
+  /// How many others there are, which are beyond the limit.
+  uint64_t pushed_beyond = 0;
   uint64_t last_worker = 0;
   /// No task above it was ever given out.
   TaskId mark = 0;

@@ -34,6 +34,8 @@ void RunCore::Recover(Recovered& recovered) {
   uint64_t done = 0;
   for (const uint64_t count : recovered.outcomes) done += count;
   left_out_ = recovered.closed_count - done;
+  counts_.beyond = recovered.pushed_beyond;
+  grows_ = counts_.beyond > 0;
   counts_.tasks = options_.tasks - left_out_;
   beyond_ = std::move(recovered.beyond);
   resets_ = std::move(recovered.resets);

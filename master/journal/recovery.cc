@@ -311,6 +311,20 @@ void AddResults(Recovered& recovered, Database& journal) {
   }
 }
 
+// Of the rows that were pushed and have no outcome those with the highest numbers.
+void LeaveOutBeyond(Recovered& recovered, TaskId last, uint64_t max_tasks) {
+  uint64_t tasks = last - recovered.closed_count;
+  for (const uint64_t count : recovered.outcomes) tasks += count;
+  for (; tasks > max_tasks && !recovered.pushed.empty(); --tasks) {
+    const TaskId task = recovered.pushed.back().task;
+    recovered.pushed.pop_back();
+    recovered.closed.Insert(task);
+    ++recovered.closed_count;
+    recovered.beyond.Insert(task);
+    ++recovered.pushed_beyond;
+  }
+}
+
 void AddTried(Recovered& recovered, Database& journal) {
   auto rows = journal.Prepare(
       "SELECT task, attempt, kind IN (2, 4), kind = 3, kind IN (3, 4, 5) FROM failures ORDER BY "
@@ -358,12 +372,15 @@ void AddWorkers(Recovered& recovered, Database& journal) {
 
 }  // namespace
 
-Recovered Recover(Database& journal, const std::vector<RowRange>& ranges, uint64_t limit) {
+Recovered Recover(Database& journal, const std::vector<RowRange>& ranges, uint64_t limit,
+                  uint64_t max_tasks) {
   Recovered recovered;
   LiveRows live = ReadLiveRows(journal);
-  CloseOthers(recovered, ranges, limit, LastTask(journal, ranges), live.tasks);
+  const TaskId last = LastTask(journal, ranges);
+  CloseOthers(recovered, ranges, limit, last, live.tasks);
   recovered.pushed = std::move(live.to_run);
   AddResults(recovered, journal);
+  if (max_tasks != 0) LeaveOutBeyond(recovered, last, max_tasks);
   AddTried(recovered, journal);
   AddRaised(recovered, journal);
   AddWorkers(recovered, journal);

@@ -56,7 +56,9 @@ Epoch StartEpoch(Database& journal, const Restart& restart);
 std::vector<OpenAllocation> OpenAllocations(Database& journal);
 std::vector<std::string> AvoidedHosts(Database& journal);
 
-/// What the core starts with. `limit`: the first so many rows only; 0: all.
-Recovered Recover(Database& journal, const std::vector<RowRange>& ranges, uint64_t limit);
+/// What the core starts with. `limit`: the first so many rows only; 0: all. `max_tasks`: as
+/// CoreOptions.
+Recovered Recover(Database& journal, const std::vector<RowRange>& ranges, uint64_t limit,
+                  uint64_t max_tasks = 0);
 
 }  // namespace cq

@@ -63,7 +63,8 @@ class RowsRun {
       session_.directory().Keep();
       return Summary();
     }
-    Recovered recovered = Recover(*session_.journal(), ranges_, definition_.limit);
+    Recovered recovered =
+        Recover(*session_.journal(), ranges_, definition_.limit, options_.max_tasks);
     uint64_t done = 0;
     for (const uint64_t count : recovered.outcomes) done += count;
     last_ = LastTask(*session_.journal(), ranges_);
@@ -287,7 +288,21 @@ class RowsRun {
           fmt::format("its command is '{}', not '{}'", tasks(definition_), tasks(options_)));
     }
     session_.RequireSame(options_.constants);
+    RequireSameTypes();
     if (options_.seed_by != definition_.seed_by) session_.Refuse("its --seed-by is another");
+  }
+
+  // Results of rows that were other things before are not to be compared.
+  void RequireSameTypes() const {
+    for (const auto& [name, type] : options_.types) {
+      const auto& columns = definition_.columns;
+      const auto found = std::find(columns.begin(), columns.end(), name);
+      const auto place = static_cast<size_t>(found - columns.begin());
+      if (place >= definition_.types.size()) continue;
+      const std::string was = NameOf(definition_.types[place]);
+      if (was == type) continue;
+      session_.Refuse(fmt::format("its column '{}' is {}, not {}", name, was, type));
+    }
   }
 
   // An edited input takes the place of the copy once the journal knows its ranges; a master may
@@ -420,12 +435,23 @@ class RowsRun {
     return summary;
   }
 
+  // They wait, though the run has come to its end.
+  void CountBeyond(uint64_t beyond, RunSummary& summary) const {
+    if (beyond == 0) return;
+    summary.tasks += beyond;
+    summary.reason = fmt::format(
+        "{} rows that tasks have pushed are beyond --max-tasks {}: a larger one runs "
+        "them",
+        beyond, options_.max_tasks);
+  }
+
   // Nothing is left to run: a header without rows, or a run that has finished.
   RunSummary Nothing(const Recovered& recovered) {
     session_.directory().Keep();
     session_.CancelLeft(true);
     RunSummary summary = Summary();
     summary.outcomes = recovered.outcomes;
+    CountBeyond(recovered.pushed_beyond, summary);
     if (summary.outcomes[0] != summary.tasks) summary.status = 1;
     Export(summary);
     summary.seconds = Seconds();
@@ -488,8 +514,10 @@ class RowsRun {
     CoreOptions core;
     core.text = Text(tasks);
     core.tasks = last_;
+    core.form = {definition_.columns, definition_.types, {}};
     // Whoever tries some rows alone wants no others.
-    if (options_.numbers.empty()) core.form = {definition_.columns, definition_.types, {}};
+    core.keeps_pushed = !options_.numbers.empty();
+    core.max_tasks = options_.max_tasks;
     core.order = order_.start;
     core.requests = order_.requests;
     core.requests.vary = requests_.vary();
@@ -551,9 +579,10 @@ class RowsRun {
     RunSummary summary = Summary();
     const auto& counts = loop.counts();
     summary.tasks = counts.tasks;
+    CountBeyond(counts.beyond, summary);
     std::copy(counts.outcomes.begin(), counts.outcomes.end(), summary.outcomes.begin());
     summary.status = end.status;
-    summary.reason = end.reason;
+    if (summary.reason.empty() || end.status != 0) summary.reason = end.reason;
     summary.slot_time = SlotTimeOf(loop.ledger());
     if (loop.first_result().count() > 0) {
       summary.first_result_seconds =

@@ -163,15 +163,17 @@ TEST_F(PushTest, WhatIsNoRowIsItsTasksError) {
             "            try: cq.push(id=101)\n"
             "            except RuntimeError: os._exit(7)\n"
             "        return os.wait()[1] // 256\n"
+            "    if id == 8: cq.push([{'id': 200}, {'id': 201}])\n"
             "    if id == 7: cq.push(id=101); return {'cq_push': [{'id': 1}]}\n"
             "    return id\n"
             "cq.serve(f)\n");
   const Ended ended = Run({"--program", "python3 m.py"});
   EXPECT_EQ(ended.status, 1) << ended.err;
   const Words errors = Column("cq_error");
-  ASSERT_EQ(errors.size(), 8u);
+  ASSERT_EQ(errors.size(), 10u);
   EXPECT_TRUE(Has(errors[0], "no column 'idd'; did you mean 'id'?")) << errors[0];
-  EXPECT_TRUE(Has(errors[1], "'id' is 'two', and the column is integer: --types")) << errors[1];
+  EXPECT_TRUE(Has(errors[1], "'id' is 'two', and the column is integer: a fresh run with --types"))
+      << errors[1];
   EXPECT_TRUE(Has(errors[2], "one value")) << errors[2];
   EXPECT_EQ(errors[3], "ValueError: no");
   EXPECT_TRUE(Has(errors[4], "a field of a row is")) << errors[4];
@@ -180,11 +182,35 @@ TEST_F(PushTest, WhatIsNoRowIsItsTasksError) {
   EXPECT_EQ(Column("result")[7], "8");
 }
 
+// Other types are another run.
+TEST_F(PushTest, WhatColumnsHoldIsSaidByAFreshRun) {
+  WriteFile(directory_.File("in.csv"), "x\n1\n");
+  WriteFile(directory_.File("m.py"),
+            "import cq\n"
+            "def f(x):\n"
+            "    if x == 1: cq.push(x=0.5)\n"
+            "    return x\n"
+            "cq.serve(f)\n");
+  EXPECT_EQ(Run({"--program", "python3 m.py"}).status, 1);
+  EXPECT_TRUE(Has(Column("cq_error")[0], "a fresh run with --types")) << Column("cq_error")[0];
+  const Ended other = Run({"--program", "python3 m.py", "--rerun", "--types", "x=number"});
+  EXPECT_EQ(other.status, 2);
+  EXPECT_TRUE(Has(other.err, "its column 'x' is integer, not number; --fresh")) << other.err;
+  const Ended fresh = Run({"--program", "python3 m.py", "--fresh", "--types", "x=number"});
+  EXPECT_EQ(fresh.status, 0) << fresh.err;
+  EXPECT_EQ(Column("x"), (Words{"1", "0.5"}));
+  EXPECT_EQ(Cq({"resume", "in.cq"}, directory_.path()).status, 0);
+}
+
 TEST_F(PushTest, OneThatFailedPushesNothingUntilItIsOk) {
   WriteTree("tree", "if id == 1 and not os.path.exists('go'): rows[0]['nothing'] = 1\n");
   EXPECT_EQ(Run({"--parse", "json"}, kTree).status, 1);
   EXPECT_EQ(Column("id"), Words{"1"});
   EXPECT_TRUE(Has(Column("cq_error")[0], "no column 'nothing'"));
+  // As whoever tries it sees.
+  const Ended tried = Cq({"test", "in.cq", "1"}, directory_.path());
+  EXPECT_EQ(tried.status, 1) << tried.out;
+  EXPECT_TRUE(Has(tried.out, "no column 'nothing'")) << tried.out;
   WriteFile(directory_.File("go"), "");
   EXPECT_EQ(Cq({"resume", "in.cq", "--failed"}, directory_.path()).status, 0);
   ExpectTree(15);
@@ -355,6 +381,24 @@ TEST_F(PushTest, APythonFunctionPushesOnItsOwnThreadAndTask) {
   EXPECT_EQ(Column("result"), (Words{"cq.push:", "cq.push:", "cq.push:"}));
 }
 
+TEST_F(PushTest, WhoPushesForEverIsBounded) {
+  WriteFile(directory_.File("in.csv"), "depth,id\n100,1\n");
+  WriteTree("tree", "rows = [{'depth': 100, 'id': id + 1}, {'depth': 100, 'id': id + 2}]\n");
+  const Ended ended = Run({"--parse", "json", "--max-tasks", "20"}, kTree);
+  EXPECT_EQ(ended.status, 1) << ended.err;
+  EXPECT_TRUE(Has(ended.err, "beyond --max-tasks 20")) << ended.err;
+  EXPECT_EQ(Ran().size(), 20u);
+  // The same again runs nothing; a larger one does.
+  EXPECT_EQ(Run({"--parse", "json", "--max-tasks", "20"}, kTree).status, 1);
+  EXPECT_TRUE(Ran().empty());
+  EXPECT_EQ(Cq({"resume", "in.cq", "--max-tasks", "25"}, directory_.path()).status, 1);
+  EXPECT_EQ(Ran().size(), 5u);
+  const Words status = Column("cq_status");
+  EXPECT_EQ(std::count(status.begin(), status.end(), "ok"), 25);
+  EXPECT_EQ(std::count(status.begin(), status.end(), "pending"),
+            static_cast<ptrdiff_t>(status.size()) - 25);
+}
+
 TEST_F(PushTest, EachIsShownAndTriedAsAnyOtherTask) {
   WriteTree();
   EXPECT_EQ(Run({"--parse", "json"}, kTree).status, 0);
@@ -373,6 +417,8 @@ TEST_F(PushTest, EachIsShownAndTriedAsAnyOtherTask) {
   ASSERT_EQ(again.size(), 1u);
   EXPECT_EQ(again.begin()->second, seeds.at(std::stoi(ids[1])));
   EXPECT_EQ(Cq({"log", "in.cq", "99"}, directory_.path()).status, 2);
+  EXPECT_TRUE(Has(log.out, "pushed by: task ")) << log.out;
+  EXPECT_TRUE(Has(Cq({"log", "in.cq", "1"}, directory_.path()).out, "pushed: 2, 3\n"));
 }
 
 // The rows of the input that come later have numbers of their own.

@@ -17,14 +17,14 @@ SimJournal::SimJournal(uint64_t tasks)
   FillNewJournal(database_, {}, ranges_);
 }
 
-Recovered SimJournal::Open(const Restart& restart, uint64_t limit) {
+Recovered SimJournal::Open(const Restart& restart, uint64_t limit, uint64_t max_tasks) {
   tables_.reset();
   if (restart.ranges) ranges_ = *restart.ranges;
   for (const RowRange& range : ranges_) last_ = std::max(last_, range.task + range.rows - 1);
   // The first epoch is there from the journal's birth.
   epoch_ = epoch_ == 0 ? 1 : StartEpoch(database_, restart);
   Forget(restart);
-  Recovered recovered = Recover(database_, ranges_, limit);
+  Recovered recovered = Recover(database_, ranges_, limit, max_tasks);
   uint64_t found = 0;
   for (const uint64_t count : recovered.outcomes) found += count;
   const std::set<TaskId> live = Live();

@@ -22,8 +22,8 @@ class SimJournal {
   /// Of a new run with rows that are tasks 1 to `tasks`.
   explicit SimJournal(uint64_t tasks);
 
-  /// A master starts on the run: what it finds. `limit`: the first so many rows; 0: all.
-  Recovered Open(const Restart& restart, uint64_t limit);
+  /// A master starts on the run: what it finds. `limit`, `max_tasks`: as Recover.
+  Recovered Open(const Restart& restart, uint64_t limit, uint64_t max_tasks);
   /// Throws Broken for an outcome that must not be.
   Committed Commit(const std::vector<JournalRecord>& records);
   /// A program numbers its calls by itself.

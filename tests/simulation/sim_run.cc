@@ -58,7 +58,7 @@ void SimRun::CheckEnd() { sim::CheckEnd(world_, Wanted(), journal_); }
 void SimRun::StartMaster() {
   CoreOptions options;
   const Restart changes = journal_.epoch() == 0 ? Restart() : Changes();
-  Recovered recovered = journal_.Open(changes, rows_.limit());
+  Recovered recovered = journal_.Open(changes, rows_.limit(), max_tasks_);
   // Those of a pool that lends may be lost with it: nobody else tells of their ends.
   for (KnownWorker& worker : recovered.workers) worker.watched = !world_.pooled;
   options.epoch = journal_.epoch();
@@ -68,6 +68,7 @@ void SimRun::StartMaster() {
   options.text.on_master_loss_ms = 120'000;
   options.tasks = journal_.last();
   options.form.columns = {"a"};
+  options.max_tasks = max_tasks_;
   options.order = rows_.Order();
   options.requests = rows_.Requests();
   if (batch_ != nullptr) {
@@ -378,7 +379,8 @@ void SimRun::Do(Finished&) {
 // The rows beyond a limit are for a resume.
 void SimRun::EndRun() {
   if (workforce_ != nullptr) workforce_->Close(WorkerSource::End::kTold);
-  if (rows_.LiftLimit()) {
+  const bool more = std::exchange(max_tasks_, 0) != 0;
+  if (rows_.LiftLimit() || more) {
     KillMaster();
     return;
   }

@@ -212,6 +212,7 @@ class SimRun {
   Time last_problem_{};
   /// Of this master.
   std::set<TaskId> wanted_;
+  uint64_t max_tasks_ = world_.max_tasks;
 };
 
 }  // namespace cq::sim

@@ -101,7 +101,9 @@ World Draw(uint64_t seed) {
     world.life = 4 * world.longest_task + seconds(20) + random.Within(seconds(60));
   }
   if (world.classes > 0 && !calm && random.Chance(500)) world.greedy = 50 + random.Below(300);
-  world.growing = !world.embedding && Random(seed * 41 + 3).Chance(300);
+  Random grows(seed * 41 + 3);
+  world.growing = !world.embedding && grows.Chance(300);
+  if (world.growing && grows.Chance(300)) world.max_tasks = 1 + grows.Below(2 * world.tasks);
   return world;
 }
 
@@ -196,8 +198,10 @@ std::string Describe(const World& w) {
       w.kill_master, w.stop_master, w.fill_disk, w.cancel, w.failing, w.flaky, w.deadly, w.lethal,
       w.rerun, w.edit, w.black_hole ? "; a black hole" : "", w.slow ? "; a slow worker" : "",
       w.embedding ? "; a program submits them" : "", w.span_time > Time{} ? "; in spans" : "",
-      w.growing ? "; they push rows" : "", w.ordered ? "; longest first" : "",
-      w.groups > 0 ? fmt::format("; {} groups", w.groups) : "",
+      !w.growing        ? ""
+      : w.max_tasks > 0 ? fmt::format("; they push rows, up to {} first", w.max_tasks)
+                        : "; they push rows",
+      w.ordered ? "; longest first" : "", w.groups > 0 ? fmt::format("; {} groups", w.groups) : "",
       w.limit > 0 ? fmt::format("; the first {} rows first", w.limit) : "",
       w.classes > 0 ? fmt::format("; {} classes, {} greedy", w.classes, w.greedy) : "",
       w.life > Time{} ? fmt::format("; workers live for {} s", w.life / seconds(1)) : "",

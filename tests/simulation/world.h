@@ -77,6 +77,8 @@ struct World {
   Time life{};
   /// Tasks push rows, and they others.
   bool growing = false;
+  /// Once there are so many, others wait for a last master; 0: no limit.
+  uint64_t max_tasks = 0;
   /// In 1/1000, at each resume: outcomes are taken back, rows are edited.
   uint64_t rerun = 0, edit = 0;
   /// Its workers are jobs of a batch system (`workers` at most, so many at least) that the master's

@@ -45,16 +45,16 @@ class Result:
 
 
 def push(row=None, /, **columns):
-    """Adds a row to the run: push(penalty=3.5), or a dict where a column's name is no Python name.
+    """Adds a row to the run: push(penalty=3.5), a dict where a column's name is no Python name, or a list of dicts.
 
     It is a task as those of the input once the result of this one is kept, and none if this one
     fails. A row that was pushed before is the same row.
     """
     if _pushed is None or threading.current_thread() is not threading.main_thread():
         raise RuntimeError("cq.push: only a function that cq.serve calls can push rows, on its own thread and in its own process")
-    row = dict(row or {}, **columns)
+    rows = row if isinstance(row, (list, tuple)) else [dict(row or {}, **columns)]
     try:
-        _pushed.append(_encode(_plain(row)))
+        _pushed.extend([_encode(_plain(dict(one))) for one in rows])
     except (TypeError, RecursionError) as error:
         raise TypeError("cq.push: a field of a row is a number, a text, a Boolean or None, not %s" % error) from None
 

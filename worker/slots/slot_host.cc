@@ -15,6 +15,8 @@
 #include <memory>
 #include <msgpack.hpp>
 #include <optional>
+#include <stdexcept>
+#include <thread>
 #include <vector>
 
 #include "base/files.h"
@@ -197,6 +199,9 @@ class SlotHost final : public detail::ConstantSource, public detail::RowSink {
   // ---- rows that the function pushes ----
 
   Encoder& Next() override {
+    if (std::this_thread::get_id() != thread_) {
+      throw std::runtime_error("cq::push: a function pushes rows on the thread that called it");
+    }
     if (pushed_count_ == kPushedMax || pushed_.size() > kValueBytesMax) {
       throw std::runtime_error(fmt::format("cq::push: a task may push {} rows, of {} MiB",
                                            kPushedMax, kResultBytesMax >> 20));
@@ -383,6 +388,7 @@ class SlotHost final : public detail::ConstantSource, public detail::RowSink {
   /// Records, one after the other.
   msgpack::sbuffer pushed_;
   uint32_t pushed_count_ = 0;
+  const std::thread::id thread_ = std::this_thread::get_id();
   ValueWriter row_writer_{pushed_};
   std::string reason_;
   /// Of a bundle, and of the call that has just been made.

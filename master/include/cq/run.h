@@ -105,6 +105,8 @@ struct RunOptions : CommonOptions {
   std::vector<std::string> seed_by;
   /// Only the first so many rows; 0: all.
   uint64_t limit = 0;
+  /// Once there are so many tasks, rows that tasks push are kept, and not run; 0: no limit.
+  uint64_t max_tasks = 0;
   /// The task numbers of the rows; empty: 1, 2, … Of a run that is made.
   std::vector<uint64_t> numbers;
   /// Those of them that tasks had pushed: their seeds go by their values.

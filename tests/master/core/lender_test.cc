@@ -190,6 +190,22 @@ TEST_F(LenderTest, WhatIsNotNeededAnyMoreMayBeKept) {
   EXPECT_EQ(Has(1), 4u);
 }
 
+// As one whose tasks push the next one wants it.
+TEST_F(LenderTest, WhoWantsASlotNowAndThenDoesNotHaveItBackAtOnce) {
+  Start();
+  Join(1, 1);
+  Borrow(1, 1);
+  Borrow(2, 1);
+  EXPECT_EQ(Has(1), 1u);
+  lender().OnWants(1, 0);
+  Settle();
+  lender().OnWants(1, 1);
+  Settle();
+  LetGo(1);
+  EXPECT_EQ(Has(1), 0u);
+  EXPECT_EQ(Has(2), 1u);
+}
+
 TEST_F(LenderTest, AHigherPriorityGetsAllThatItWants) {
   Start();
   Join(1, 4);
