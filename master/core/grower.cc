@@ -52,7 +52,11 @@ void Grower::OnAdded(std::vector<AddedRow>& rows) {
       continue;
     }
     run_.tasks_.Reopen(row.task);
+    const auto tried = run_.dormant_.find(row.task);
+    if (tried != run_.dormant_.end()) run_.Recover(tried->second);
     Place(row);
+    Work* open = run_.tasks_.Find(row.task);
+    if (open != nullptr) run_.SetAsideIfDue(*open);
   }
   run_.all_dirty_ = true;
 }

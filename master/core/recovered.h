@@ -53,6 +53,8 @@ struct Recovered {
   /// Those of them that have an outcome, by outcome.
   std::array<uint64_t, kOutcomes> outcomes{};
   std::vector<TriedTask> tried;
+  /// Of those that nobody pushes now.
+  std::vector<TriedTask> dormant;
   /// Of tasks without outcome.
   std::vector<RaisedRecord> raised;
   /// Tasks without outcome that nobody may want any more: they go out once they are wanted; what a

@@ -42,14 +42,10 @@ void RunCore::Recover(Recovered& recovered) {
   tasks_.set_mark(recovered.mark);
   mark_asked_ = recovered.mark;
   Grower(*this).Recover(recovered.pushed);
-  for (const TriedTask& tried : recovered.tried) {
-    Work& open = tasks_.OpenUp(tried.task);
-    open.attempts = tried.attempts;
-    Work::Past& past = open.past.Edit();
-    past.charged = tried.charged;
-    past.failures = tried.failures;
-    past.given_up = tried.given_up;
-    past.over = tried.over;
+  for (const TriedTask& tried : recovered.tried) Recover(tried);
+  for (TriedTask& tried : recovered.dormant) {
+    const TaskId task = tried.task;
+    dormant_.emplace(task, std::move(tried));
   }
   for (const RaisedRecord& raised : recovered.raised) Recover(raised);
   for (const TaskId task : recovered.held_back) tasks_.HoldBack(task);
@@ -60,18 +56,30 @@ void RunCore::Recover(Recovered& recovered) {
   }
 }
 
+void RunCore::Recover(const TriedTask& tried) {
+  Work& open = tasks_.OpenUp(tried.task);
+  open.attempts = tried.attempts;
+  Work::Past& past = open.past.Edit();
+  past.charged = tried.charged;
+  past.failures = tried.failures;
+  past.given_up = tried.given_up;
+  past.over = tried.over;
+}
+
 // Everything may go out now, but what an earlier master was about to set aside.
 void RunCore::Admit() {
   tasks_.Admit();
-  for (Work* open : tasks_.Open()) {
-    if (!open->ready() || open->past->charged.size() < options_.crash_limit) continue;
-    if (MayBeExplained(*open)) {
-      tasks_.SuspendReady(open->task);
-    } else {
-      SetAside(open->task, *open, std::nullopt, "before its master was resumed");
-    }
-  }
+  for (Work* open : tasks_.Open()) SetAsideIfDue(*open);
   all_dirty_ = true;
+}
+
+void RunCore::SetAsideIfDue(Work& open) {
+  if (!open.ready() || open.past->charged.size() < options_.crash_limit) return;
+  if (MayBeExplained(open)) {
+    tasks_.SuspendReady(open.task);
+  } else {
+    SetAside(open.task, open, std::nullopt, "before its master was resumed");
+  }
 }
 
 // Tasks go out only below a mark that is durable, so that a later master knows which may be

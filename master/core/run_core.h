@@ -233,7 +233,9 @@ class RunCore final : public Tenant {
     return worker.stays() && l.problem.empty() && l.pool.has_value() && l.places > 0;
   }
   void Recover(Recovered& recovered);
+  void Recover(const TriedTask& tried);
   void Admit();
+  void SetAsideIfDue(Work& open);
   void AskForMark();
   void Acknowledge(Worker* worker, const AttemptSpan& attempts);
   /// It may take tasks, or other than before.
@@ -293,6 +295,8 @@ class RunCore final : public Tenant {
   uint64_t left_out_ = 0;
   /// Tasks have pushed rows.
   bool grows_ = false;
+  /// Of rows that nobody pushes now, what became of earlier attempts.
+  std::unordered_map<TaskId, TriedTask> dormant_;
   /// Requests that add rows and are not durable.
   uint64_t adding_ = 0;
   TaskId mark_asked_ = 0;

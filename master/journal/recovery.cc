@@ -327,17 +327,19 @@ void LeaveOutBeyond(Recovered& recovered, TaskId last, uint64_t max_tasks) {
 
 void AddTried(Recovered& recovered, Database& journal) {
   auto rows = journal.Prepare(
-      "SELECT task, attempt, kind IN (2, 4), kind = 3, kind IN (3, 4, 5) FROM failures ORDER BY "
-      "task, "
-      "attempt");
+      "SELECT task, attempt, kind IN (2, 4), kind = 3, kind IN (3, 4, 5),"
+      " task IN (SELECT task FROM pushed) AND task NOT IN (SELECT task FROM results)"
+      " FROM failures ORDER BY task, attempt");
   while (rows.Step()) {
     const auto task = static_cast<TaskId>(rows.Int(0));
-    if (recovered.closed.Contains(task)) continue;
-    if (recovered.tried.empty() || recovered.tried.back().task != task) {
-      recovered.tried.push_back(
+    const bool closed = recovered.closed.Contains(task);
+    if (closed && rows.Int(5) == 0) continue;
+    auto& all = closed ? recovered.dormant : recovered.tried;
+    if (all.empty() || all.back().task != task) {
+      all.push_back(
           {.task = task, .attempts = 0, .failures = 0, .given_up = 0, .over = 0, .charged = {}});
     }
-    TriedTask& tried = recovered.tried.back();
+    TriedTask& tried = all.back();
     ++tried.attempts;
     tried.given_up = static_cast<AttemptId>(rows.Int(1));
     if (rows.Int(2) != 0) tried.charged.push_back(tried.given_up);
