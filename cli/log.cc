@@ -46,6 +46,7 @@ std::vector<std::string> FieldsOf(const RunDefinition& definition, Database& jou
                                   const std::vector<size_t>& columns) {
   if (const auto pushed = PushedFields(journal, task)) {
     std::vector<std::string> fields;
+    fields.reserve(columns.size());
     for (const size_t column : columns) fields.push_back(pushed->at(column));
     return fields;
   }

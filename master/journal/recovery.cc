@@ -271,6 +271,7 @@ namespace {
 void CloseOthers(Recovered& recovered, const std::vector<RowRange>& ranges, uint64_t limit,
                  TaskId last, const std::vector<TaskId>& pushed) {
   std::vector<std::pair<TaskId, TaskId>> wanted;  // first, one past the last
+  wanted.reserve(pushed.size() + ranges.size());
   for (const TaskId task : pushed) wanted.emplace_back(task, task + 1);
   for (const RowRange& range : ranges) {
     if (limit != 0 && range.position > limit) break;
