@@ -7,6 +7,8 @@
 
 #include "base/files.h"
 #include "cq/error.h"
+#include "master/journal/journal_tables.h"
+#include "master/journal/pushed_table.h"
 #include "master/journal/recovery.h"
 #include "master/journal/run_definition.h"
 #include "tests/support/temporary_directory.h"
@@ -174,6 +176,43 @@ TEST_F(JournalTest, AFileThatIsNoJournalOrOfAnotherReleaseIsRefusedByName) {
     journal.Execute("UPDATE meta SET value = '99' WHERE name = 'format'");
   }
   EXPECT_NE(reason(path_).find("99"), std::string::npos) << reason(path_);
+}
+
+// As an older cq left them: its tables, and no others.
+TEST_F(JournalTest, OneOfAnOlderFormatIsBroughtUpToDate) {
+  const char* const kNotYet[] = {
+      // 4, 3, 2
+      "DROP VIEW live_pushed; DROP TABLE pushed; DROP TABLE claims",
+      "ALTER TABLE ledgers DROP COLUMN vacant_us; ALTER TABLE ledgers DROP COLUMN cpu_us;"
+      "ALTER TABLE ledgers DROP COLUMN lost_us; ALTER TABLE ledgers DROP COLUMN peak_kb;"
+      "DROP TABLE raised",
+      "ALTER TABLE workers DROP COLUMN waits_for; ALTER TABLE allocations DROP COLUMN pool"};
+  for (int format = kJournalFormat - 1; format >= 1; --format) {
+    {
+      Database journal = OpenJournal(path_);
+      for (int step = 0; step < kJournalFormat - format; ++step) journal.Execute(kNotYet[step]);
+      journal.Prepare("UPDATE meta SET value = ?1 WHERE name = 'format'")
+          .BindText(1, std::to_string(format))
+          .Run();
+    }
+    {
+      // Whoever only reads it changes nothing.
+      Database journal(path_, Database::Mode::kRead);
+      EXPECT_FALSE(HasPushed(journal));
+      EXPECT_TRUE(LivePushed(journal).empty());
+      EXPECT_EQ(LastTask(journal, ReadRanges(journal)), 10u);
+    }
+    Database journal = OpenJournal(path_);
+    EXPECT_TRUE(LivePushed(journal).empty()) << format;
+    JournalTables tables(journal);
+    ResultRecord record{ResultOf(static_cast<TaskId>(format), 1, Outcome::kOk)};
+    record.pushed = {{HashOf({"x"}), {"x"}}};
+    const Committed committed = tables.Commit(
+        {record, LedgerRecord{}, RaisedRecord{1, 2, 3, 4}, WorkerWaitsRecord{1, "x"}});
+    EXPECT_EQ(committed.added.size(), 1u) << format;
+    EXPECT_EQ(LivePushed(journal).size(), 1u) << format;
+    journal.Execute("DELETE FROM results; DELETE FROM ledgers; DELETE FROM raised");
+  }
 }
 
 TEST_F(JournalTest, ACopyIsAJournalOfItsOwn) {
