@@ -37,7 +37,7 @@ class PushTest : public ::testing::Test {
   void WriteTree(const std::string& name = "tree", const std::string& more = "") {
     WriteProgram(
         directory_.File(name),
-        "#!/usr/bin/env python3\n"
+        "#!/usr/bin/python3 -SE\n"
         "import json, os, sys, time\n"
         "depth, id = int(sys.argv[1]), int(sys.argv[2])\n"
         "with open('ran', 'a') as ran:\n"
