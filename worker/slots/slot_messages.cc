@@ -123,7 +123,11 @@ TaskResult AnswerOf(const Object& o) {
   if (field[1].via.boolean) {
     answer.values = ValuesOf(field[2]);
     SetBlob(answer, TextOf(field[4]), TextOf(field[5]));
-    if (o.via.array.size == 7) SetPushed(answer, ValuesOf(field[6])[0].second);
+    if (o.via.array.size == 7) {
+      // Of a map there might be nothing to take.
+      if (field[6].type != type::ARRAY) throw Error("the rows that a task pushes are a list");
+      SetPushed(answer, ValuesOf(field[6])[0].second);
+    }
   } else {
     SetError(answer, TextOf(field[2]), TextOf(field[4]));
   }

@@ -51,6 +51,24 @@ TEST(SlotMessagesTest, WhatIsNoMessageIsAnErrorAndNoCrash) {
       Error);
 }
 
+// [6, 0, [[1, true, nil, 0, "", "", rows]]]: a list of rows, and a map that is none.
+TEST(SlotMessagesTest, TheRowsThatATaskPushesAreAList) {
+  const std::string head = {'\x93', 6, 0, '\x91', '\x97', 1, '\xc3', '\xc0', 0, '\xa0', '\xa0'};
+  const auto read = [&](const std::string& rows) {
+    const std::string frame = head + rows;
+    ProgramReader reader;
+    reader.Append(std::string({0, 0, 0, static_cast<char>(frame.size())}) + frame);
+    return std::get<TaskResult>(*reader.Next());
+  };
+  const TaskResult result = read(
+      "\x91\x81\xa1"
+      "a\x01");
+  ASSERT_EQ(result.values.size(), 2u);
+  EXPECT_EQ(result.values[1].second, Value(Json{R"([{"a":1}])"}));
+  EXPECT_THROW(read("\x80"), Error);
+  EXPECT_THROW(read("\xc0"), Error);
+}
+
 TEST(SlotMessagesTest, TasksAreToldInTheFormThatTheProgramSpeaks) {
   Program program;
   program.columns = {"a"};
