@@ -28,8 +28,8 @@ constexpr HelpPage kAddHelp = {
     "Adds rows to a run while it goes on: tasks as those of its input, behind them in the output. "
     "MORE.csv has the same\n"
     "columns ('-': standard input). A row that was added before, or that a task pushed, is the "
-    "same "
-    "row, and runs once.\n"
+    "same row, and\n"
+    "runs once; one that equals a row of the input is another.\n"
     "Works from every machine that sees the run directory. RUN is the run's directory; without it, "
     "the only *.cq here,\n"
     "or the newest.",
@@ -121,7 +121,7 @@ int AddCommandLine(const CommandLine& line) {
   const std::string run = FindRun(words);
   if (!MasterMayLive(run)) {
     throw UsageError(
-        fmt::format("'{}' is not running: add the rows to its input, and 'cq resume {}'", run,
+        fmt::format("'{}' is not running: add the rows to its input, and go on: cq resume {}", run,
                     ShellQuote(run)));
   }
   const RunDefinition definition = [&] {
