@@ -189,8 +189,9 @@ TEST_F(StatusTest, WhatBecameOfTheSlotsTimeIsToldWithWhatToAskForNextTime) {
       nlohmann::json::parse(CqHere({"status", "in.cq", "--efficiency", "--json"}).out);
   EXPECT_EQ(json["attempts"], 2);
   EXPECT_EQ(json["results"], 2);
-  EXPECT_GE(json["run_seconds"], 1.6);
-  EXPECT_GT(json["idle_seconds"], 1.0);
+  // A little may count as the start: a task's own time begins when its worker runs on.
+  EXPECT_GT(json["run_seconds"], 1.3);
+  EXPECT_GT(json["idle_seconds"], 0.5);
   EXPECT_EQ(json["task_memory"], "1G");
   EXPECT_GT(json["peak_memory_kb"], 100);
   EXPECT_LT(json["peak_memory_kb"], 100'000);
