@@ -150,6 +150,37 @@ Words Filled(const Words& command, size_t columns, bool shell) {
   return filled;
 }
 
+// The columns that a command names, each once.
+Words ColumnsOf(const CommandLine& line, const po::variables_map& values) {
+  static const std::regex kNames(R"(\{\{[^}]*\}\}|\$?\{([A-Za-z_][A-Za-z0-9_.-]*)\})");
+  Words taken;
+  if (values.count("const") > 0) {
+    for (const std::string& pair : values["const"].as<Words>()) {
+      taken.push_back(pair.substr(0, pair.find('=')));
+    }
+  }
+  Words columns;
+  const auto add = [&](const std::string& name) {
+    const auto is = [&](const Words& names) {
+      return std::find(names.begin(), names.end(), name) != names.end();
+    };
+    if (!is(taken) && !is(columns)) columns.push_back(name);
+  };
+  if (values.count("types") > 0) {
+    for (const std::string& pair : values["types"].as<Words>()) add(pair.substr(0, pair.find('=')));
+  }
+  for (const std::string& word : line.command) {
+    for (std::sregex_iterator at(word.begin(), word.end(), kNames), end; at != end; ++at) {
+      if ((*at)[1].matched && at->str()[0] == '{') add((*at)[1].str());
+    }
+  }
+  if (!columns.empty()) return columns;
+  throw UsageError(line.command.empty()
+                       ? "--ask without a CSV: name the columns, as in --types alpha=number "
+                         "--types n=integer, or give a CSV (its header is enough)"
+                       : "--ask without a CSV: the command names no column, as in {alpha}");
+}
+
 // As long as this process lives, and no process that it starts.
 Fd InMemory(const Grid& grid) {
   Fd fd(memfd_create("rows", MFD_CLOEXEC));
@@ -174,8 +205,10 @@ InlineRows::InlineRows(const CommandLine& line, const po::variables_map& values)
   const auto source = std::find_if(line.command.begin(), line.command.end(), IsSource);
   const bool lines = values.count("each-line") > 0;
   const bool sources = source != line.command.end();
-  if (!lines && !sources) return;
   const auto given = Positional(values);
+  // Its proposer names all rows.
+  const bool none = !lines && !sources && given.empty() && values.count("ask") > 0;
+  if (!lines && !sources && !none) return;
   if (!given.empty() || (lines && sources)) {
     throw UsageError(fmt::format(
         "rows are said twice: by {} and by {}; where that is the command's own: --shell",
@@ -188,7 +221,13 @@ InlineRows::InlineRows(const CommandLine& line, const po::variables_map& values)
   }
   Grid grid;
   std::string directory = "arguments.cq";
-  if (lines) {
+  if (none) {
+    Table header;
+    header.columns = ColumnsOf(line, values);
+    grid.Times(std::move(header));
+    name_ = "--ask";
+    directory = "ask.cq";
+  } else if (lines) {
     const auto path = values["each-line"].as<std::string>();
     const std::string separator =
         values.count("separator") > 0 ? values["separator"].as<std::string>() : "";
@@ -202,7 +241,9 @@ InlineRows::InlineRows(const CommandLine& line, const po::variables_map& values)
                         line_.command.end());
     line_.has_command = !line_.command.empty();
   }
-  line_.command = Filled(line_.command, grid.columns().size(), values.count("shell") > 0);
+  if (!none) {
+    line_.command = Filled(line_.command, grid.columns().size(), values.count("shell") > 0);
+  }
   csv_ = InMemory(grid);
   if (values.count("run-dir") == 0) {
     line_.words.insert(line_.words.end(), {"--run-dir", directory});

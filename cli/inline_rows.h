@@ -9,7 +9,8 @@
 namespace cq {
 
 /// The rows of a run that no CSV has: `::: a b c ::: 1 2` behind the command, or the lines of a
-/// file (--each-line). They become a CSV in memory whose columns are called 1, 2, …
+/// file (--each-line). They become a CSV in memory whose columns are called 1, 2, … Or there are
+/// none yet (--ask), and the command names the columns.
 class InlineRows {
  public:
   /// Throws UsageError.

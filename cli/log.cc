@@ -20,6 +20,7 @@
 #include "master/run/export.h"
 #include "master/run/run_directory.h"
 #include "protocol/command.h"
+#include "protocol/outcome_name.h"
 
 namespace cq {
 namespace {

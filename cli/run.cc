@@ -25,6 +25,7 @@
 #include "master/run/master_job.h"
 #include "master/run/run_directory.h"
 #include "protocol/command.h"
+#include "protocol/outcome_name.h"
 
 namespace cq {
 namespace {
@@ -106,7 +107,7 @@ void SayEnd(ProgressPrinter& printer, const RunSummary& summary) {
     printer.Say(EfficiencyLine(time));
   }
   const std::string run = ShellQuote(summary.run_dir);
-  if (summary.tasks == 0) printer.Warning("nothing was run: the input has no rows");
+  if (summary.tasks == 0) printer.Warning("nothing was run: there are no rows");
   if (!summary.reason.empty()) printer.Warning(summary.reason);
   if (done < summary.tasks) {
     printer.Warning(fmt::format("what is done is kept; to go on: cq resume {}", run));

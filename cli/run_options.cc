@@ -81,13 +81,16 @@ void RequireOneOf(const std::string& option, const std::string& value, const cha
   throw UsageError(fmt::format("{} '{}': there are {} and {}", option, value, a, b));
 }
 
-void SetProgram(RunOptions& o, const std::string& option, const std::string& value) {
-  try {
-    o.program = SplitWords(value);
-  } catch (const UsageError& error) {
-    throw UsageError(fmt::format("{}: {}", option, error.what()));
-  }
-  if (o.program.empty()) throw UsageError(fmt::format("{}: no word in it", option));
+// A program and its arguments, in one text.
+Set Program(std::vector<std::string> RunOptions::*field) {
+  return [field](RunOptions& o, const std::string& option, const std::string& value) {
+    try {
+      o.*field = SplitWords(value);
+    } catch (const UsageError& error) {
+      throw UsageError(fmt::format("{}: {}", option, error.what()));
+    }
+    if ((o.*field).empty()) throw UsageError(fmt::format("{}: no word in it", option));
+  };
 }
 
 void SetParse(RunOptions& o, const std::string& option, const std::string& value) {
@@ -261,7 +264,7 @@ std::vector<RunOption> OfTasks() {
       {"program", "'COMMAND'",
        "instead of a command: a program that is started once in each slot and answers many rows, "
        "as in 'Rscript model.R' (split into words as a shell would)",
-       SetProgram},
+       Program(&RunOptions::program)},
       {"function", "LIB:NAME",
        "instead of a command: a C++ function in a shared library (CQ_FUNCTION)",
        Text(&RunOptions::function)},
@@ -283,8 +286,19 @@ std::vector<RunOption> OfTasks() {
        [](RunOptions& o, const std::string&, const std::string& v) { o.seed_by = SplitCommas(v); }},
       {"limit", "N", "only the first N rows", Count(&RunOptions::limit, 1), {}, kOneStart},
       {"max-tasks", "N",
-       "once there are N tasks, rows that tasks push are kept, and not run [no limit]",
+       "once there are N tasks, rows that tasks push are kept, and not run; and none are asked for "
+       "[no limit]",
        Count(&RunOptions::max_tasks, 1)},
+      {"propose", nullptr,
+       "of a program or function that names rows by the results so far (cq.serve(f, propose=g), "
+       "CQ_PROPOSE): one process beside the master does",
+       Flag(&RunOptions::propose)},
+      {"ask", "'PROGRAM'",
+       "a program beside the master that is told of each result and names the next rows; the CSV "
+       "has the first ones, or is left out (split into words as a shell would)",
+       Program(&RunOptions::ask)},
+      {"ask-ahead", "N", "it is asked while fewer than N rows wait for a slot [one for each slot]",
+       Count(&RunOptions::ask_ahead, 0)},
       {"each-line",
        "FILE",
        "the rows are the lines of this file (-: of standard input): {1} or {}, or with --separator "

@@ -12,6 +12,7 @@
 #include "cq/error.h"
 #include "protocol/function_libraries.h"
 #include "protocol/own_program.h"
+#include "worker/processes/guardian.h"
 #include "worker/slots/slot_host.h"
 
 namespace cq {
@@ -21,6 +22,9 @@ int Serve(const std::vector<std::string>& words) {
   try {
     if (words == std::vector<std::string>{"slot"}) return ServeOwnFunctions();
     if (words.size() == 2 && words[0] == "slot") return ServeLibrary(words[1]);
+    if (words.size() > 2 && words[0] == "slot" && words[1] == kGuardWord) {
+      return GuardProgram({words.begin() + 2, words.end()});
+    }
     if (words.empty() || words[0] != "worker") {
       throw UsageError(fmt::format("{} is for the workers of this program", kEmbeddedWord));
     }

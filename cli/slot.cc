@@ -2,6 +2,8 @@
 
 #include "cli/commands.h"
 #include "cq/error.h"
+#include "protocol/own_program.h"
+#include "worker/processes/guardian.h"
 #include "worker/slots/slot_host.h"
 
 namespace cq {
@@ -24,6 +26,10 @@ po::options_description SlotDescription() {
 }
 
 int SlotCommandLine(const CommandLine& line) {
+  // A run's proposer.
+  if (!line.words.empty() && line.words[0] == kGuardWord) {
+    return GuardProgram({line.words.begin() + 1, line.words.end()});
+  }
   po::variables_map values;
   if (!ParseOptions(line, kSlot, values)) return 0;
   const auto words = Positional(values);

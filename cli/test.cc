@@ -180,6 +180,9 @@ int TestCommandLine(const CommandLine& line) {
   ReplaceFile(options.input, chosen.csv, 0600);
   options.numbers = chosen.tasks;
   options.pushed = chosen.pushed;
+  options.propose = false;
+  options.ask.clear();
+  options.ask_ahead.reset();
   options.run_dir = directory.path() + "/run";
   const Fd interrupt = InterruptFd();
   options.signal_fd = interrupt.get();

@@ -1,5 +1,7 @@
 #include "protocol/own_program.h"
 
+#include <filesystem>
+
 #include "base/files.h"
 #include "cq/error.h"
 
@@ -23,6 +25,23 @@ std::vector<std::string> OwnCommand() {
   throw UsageError(
       "this program cannot be its own worker: 'cq::Runtime runtime(argc, argv);' must be the first "
       "line of main (or name the program cq: RunOptions::worker_program)");
+}
+
+std::string HelperDirectory() {
+  const std::filesystem::path program = OwnExecutable();
+  return (program.parent_path().parent_path() / "share" / "cq").string();
+}
+
+void AddHelpers(std::vector<std::string>& environment) {
+  const std::string helpers = HelperDirectory();
+  bool has_path = false;
+  for (std::string& entry : environment) {
+    if (!entry.starts_with("PYTHONPATH=")) continue;
+    entry = "PYTHONPATH=" + helpers + ":" + entry.substr(11);
+    has_path = true;
+  }
+  if (!has_path) environment.push_back("PYTHONPATH=" + helpers);
+  environment.push_back("CQ_R=" + helpers + "/cq.R");
 }
 
 }  // namespace cq

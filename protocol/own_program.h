@@ -10,6 +10,9 @@ namespace cq {
 /// follows is as on the command line of `cq`.
 inline constexpr const char* kEmbeddedWord = "--cq";
 
+/// What stands behind `slot` where another program is guarded (GuardProgram).
+inline constexpr const char* kGuardWord = "--guard";
+
 enum class OwnProgram {
   /// Started anew it would run its own `main`.
   kOther,
@@ -24,5 +27,10 @@ void DeclareOwnProgram(OwnProgram what);
 /// The first words of a command that starts a worker or a slot with this program; those that follow
 /// are as on the command line of `cq`. Throws UsageError where that is not possible.
 std::vector<std::string> OwnCommand();
+
+/// Where the helpers for other languages are: beside an installed or a built program.
+std::string HelperDirectory();
+/// Lets programs with this environment (NAME=VALUE) find the helpers.
+void AddHelpers(std::vector<std::string>& environment);
 
 }  // namespace cq

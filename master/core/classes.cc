@@ -138,6 +138,14 @@ std::string RunCore::NobodySuits() const {
       Describe(left->request), largest->host, Describe(largest->has));
 }
 
+uint64_t RunCore::SlotsIn(size_t pool) const {
+  uint64_t slots = 0;
+  for (const Worker& worker : workers_.all()) {
+    if (worker.stays() && lane(worker).pool == pool) slots += worker.slots;
+  }
+  return slots;
+}
+
 WorkLeft RunCore::demand(size_t pool) {
   WorkLeft left;
   double slots = 0;
@@ -160,6 +168,12 @@ WorkLeft RunCore::demand(size_t pool) {
   }
   left.slots = static_cast<uint64_t>(std::llround(slots));
   left.shared = static_cast<uint64_t>(std::llround(shared));
+  // Rows may come at any moment: what there is is kept.
+  if (adding_ > 0 || asker_.owes()) {
+    const uint64_t there = SlotsIn(pool);
+    left.tasks = std::max(left.tasks, there);
+    left.slots = std::max(left.slots, there);
+  }
   if (drained_) left.tasks = left.slots = tasks_.out();
   if (slots > 0) {
     left.mean = std::chrono::duration_cast<Time>(std::chrono::duration<double>(seconds / slots));

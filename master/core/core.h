@@ -43,6 +43,9 @@ class Core final : public Employer {
   /// Somebody adds rows: a record of that is on its way into the journal.
   void OnAdding() { parts_->run.OnAdding(); }
   const RowForm& form() const { return parts_->run.form(); }
+  /// The program that names rows: whoever speaks to it says so, and what it answers.
+  Asker& asker() { return parts_->run.asker(); }
+  Asker::Need NeedOfRows() const { return parts_->run.NeedOfRows(); }
   /// A task that was held back (Recovered) may go out.
   void OnWanted(Time now, TaskId task);
   /// Nobody wants these any more: they end as `cancelled`, wherever they are.

@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "master/core/asker.h"
 #include "master/core/requests.h"
 #include "master/core/start_order.h"
 #include "protocol/messages.h"
@@ -36,6 +37,9 @@ struct CoreOptions {
   bool keeps_pushed = false;
   /// Once there are so many tasks, rows that are pushed are kept, and not run; 0: no limit.
   uint64_t max_tasks = 0;
+  /// The program beside the master that names rows, and how many of them are to wait for a slot.
+  Asker::Kind proposer = Asker::Kind::kNone;
+  std::optional<uint64_t> ask_ahead;
   /// More tasks may come (OnAdded), until OnClosed.
   bool open = false;
   std::chrono::milliseconds lease{30'000};

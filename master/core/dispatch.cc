@@ -79,8 +79,9 @@ void Dispatcher::Give() {
   }
   run_.all_dirty_ = false;
   if (run_.tasks_.ready() == 0 || run_.drained_ || run_.finished_) return;
-  if (run_.uncommitted_.tasks() > kUncommittedMax) {
-    // The journal is behind: results must not pile up in memory faster than they can be written.
+  if (run_.uncommitted_.tasks() > kUncommittedMax || run_.asker_.untold() > kUncommittedMax) {
+    // The journal is behind, or the proposer: results must not pile up in memory faster than they
+    // can be written, and told.
     run_.all_dirty_ = true;
     return;
   }

@@ -32,6 +32,7 @@ std::vector<PushedRow> Grower::TakePushed(TaskResult& result) const {
 void Grower::OnAdded(std::vector<AddedRow>& rows) {
   if (rows.empty() || run_.finished_) return;
   run_.grows_ = true;
+  run_.asker_.OnRows();
   for (AddedRow& row : rows) {
     CQ_ASSERT(row.back || row.task == run_.tasks_.last() + 1, "task {} is added after task {}",
               row.task, run_.tasks_.last());
@@ -49,6 +50,7 @@ void Grower::OnAdded(std::vector<AddedRow>& rows) {
     --run_.left_out_;
     if (row.outcome) {
       ++run_.counts_.outcomes[static_cast<size_t>(*row.outcome)];
+      if (run_.asker_.Hears(*row.outcome)) run_.asker_.OnEndings(1);
       continue;
     }
     run_.tasks_.Reopen(row.task);

@@ -22,6 +22,8 @@ struct ResultRecord {
   uint64_t worker = 0;
   /// Rows that it adds to its run, if it is ok.
   std::vector<PushedRow> pushed = {};
+  /// The run's proposer is told of it.
+  bool told = false;
 };
 /// Why an attempt was followed, or will be, by another. The numbers are the journal's.
 enum class FailureKind : uint8_t {
@@ -107,6 +109,15 @@ struct LedgerRecord {
 struct AddRecord {
   uint64_t request = 0;
   std::vector<PushedRow> rows;
+  /// Of the run's proposer: what it answered.
+  struct Proposed {
+    /// The newest ending that it knew; 0: none.
+    TaskId told = 0;
+    bool done = false;
+    /// Of each row the task whose ending led to it; 0: none in particular.
+    std::vector<TaskId> parents;
+  };
+  std::optional<Proposed> proposed = {};
 };
 using JournalRecord =
     std::variant<ResultRecord, FailureRecord, WorkerRecord, WorkerEndRecord, WorkerWaitsRecord,
@@ -120,6 +131,8 @@ struct AddedRow {
   /// It had been pushed before, and nobody wanted it any more; then it may have an outcome.
   bool back = false;
   std::optional<Outcome> outcome = {};
+  /// What it had returned, as the journal keeps it.
+  std::string returned = {};
   /// What it asks for, where rows ask for different things.
   std::optional<TaskRequest> request = {};
 };

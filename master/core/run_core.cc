@@ -20,7 +20,8 @@ RunCore::RunCore(CoreOptions options, Recovered recovered, Fleet& fleet, Outbox&
       out_(out),
       tasks_(options_.tasks, std::move(recovered.closed), recovered.closed_count),
       classes_(options_.pools, options_.escalation),
-      lanes_(workers_.all().size()) {
+      lanes_(workers_.all().size()),
+      asker_(options_.proposer, options_.ask_ahead) {
   Recover(recovered);
 }
 
@@ -35,7 +36,7 @@ void RunCore::Recover(Recovered& recovered) {
   for (const uint64_t count : recovered.outcomes) done += count;
   left_out_ = recovered.closed_count - done;
   counts_.beyond = recovered.pushed_beyond;
-  grows_ = counts_.beyond > 0;
+  grows_ = counts_.beyond > 0 || options_.proposer != Asker::Kind::kNone;
   counts_.tasks = options_.tasks - left_out_;
   beyond_ = std::move(recovered.beyond);
   resets_ = std::move(recovered.resets);
@@ -135,6 +136,8 @@ void RunCore::CountVacant() {
 
 std::vector<std::string> RunCore::Idle(Time now, Time time) const {
   std::vector<std::string> idle;
+  // Rows may come at any moment.
+  if (adding_ > 0 || asker_.owes()) return idle;
   for (const Worker& worker : workers_.all()) {
     const auto& since = lane(worker).empty_since;
     const bool nothing = since && lane(worker).stale.empty() && now - *since >= time;
@@ -247,6 +250,7 @@ void RunCore::LetGoBeyondLimits() {
 void RunCore::OnDrain(const std::string& reason) {
   if (drained_ || finished_) return;
   drained_ = reason;
+  asker_.Close();
   fleet_.Drain(reason);
 }
 
@@ -317,9 +321,21 @@ void RunCore::Flush(Time now) {
   if (thorough && KnowsEnds()) dispatcher.RetractLate();
 }
 
+Asker::Need RunCore::NeedOfRows() const {
+  constexpr uint64_t kNoLimit = std::numeric_limits<uint64_t>::max();
+  Asker::Need need;
+  need.open = tasks_.last() - tasks_.done_count();
+  need.slots = std::max(busy_ + idle_, options_.expected_slots);
+  need.room = options_.max_tasks == 0
+                  ? kNoLimit
+                  : options_.max_tasks - std::min(options_.max_tasks, counts_.tasks);
+  return need;
+}
+
 std::optional<std::string> RunCore::End() const {
   const bool all = (tasks_.AllDone() && !options_.open) || (drained_ && tasks_.out() == 0);
   if (!all || !uncommitted_.empty() || adding_ > 0) return std::nullopt;
+  if (asker_.MaySpeak(NeedOfRows())) return std::nullopt;
   return drained_.value_or("the run is finished");
 }
 
@@ -417,7 +433,10 @@ void RunCore::Finish(TaskResult&& result, std::optional<WorkerRef> worker, uint6
   uncommitted_.Add(result, worker, now_);
   counts_.outcomes[static_cast<size_t>(result.outcome)] += count;
   const bool failed = result.outcome != Outcome::kOk && result.outcome != Outcome::kCancelled;
-  Record(ResultRecord{std::move(result), attempts, worker ? worker->number : 0, std::move(pushed)});
+  const bool told = asker_.Hears(result.outcome);
+  if (told) asker_.OnEndings(count);
+  Record(ResultRecord{std::move(result), attempts, worker ? worker->number : 0, std::move(pushed),
+                      told});
   if (failed && ++failed_ == options_.max_failures) {
     OnDrain(fmt::format("{} tasks failed (--max-failures)", failed_));
   }

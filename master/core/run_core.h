@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "master/core/asker.h"
 #include "master/core/awaited_commits.h"
 #include "master/core/class_table.h"
 #include "master/core/core_options.h"
@@ -59,6 +60,8 @@ class RunCore final : public Tenant {
   void OnCancelled(const std::vector<TaskId>& tasks);
   void OnClosed() { options_.open = false; }
   void OnAdding() { ++adding_; }
+  Asker& asker() { return asker_; }
+  Asker::Need NeedOfRows() const;
   const RowForm& form() const { return options_.form; }
   void OnPool(size_t pool, bool closed);
   void OnTimeLeft(Time now, const std::string& allocation, Time left, Time all);
@@ -194,6 +197,7 @@ class RunCore final : public Tenant {
   // Classes.
   void Admit(Worker& worker);
   void Commit(const Worker& worker, const Work& open);
+  uint64_t SlotsIn(size_t pool) const;
   void CountCommitted(const Worker& worker);
   /// Whether the worker could hold such tasks if it held nothing else.
   bool Suits(const Worker& worker, ClassId of) const;
@@ -299,6 +303,7 @@ class RunCore final : public Tenant {
   std::unordered_map<TaskId, TriedTask> dormant_;
   /// Requests that add rows and are not durable.
   uint64_t adding_ = 0;
+  Asker asker_;
   TaskId mark_asked_ = 0;
   uint64_t failed_ = 0;
   /// The newest time that an event has told: for the ledger.

@@ -22,6 +22,7 @@ class CallTable final : public TaskSource {
   /// apart.
   /// Calls push no rows.
   void Add(AddedRow& row) override;
+  std::vector<std::string> Fields(TaskId) override { return {}; }
   void Forget(const AttemptSpan& tasks) override;
 
   struct Owner {

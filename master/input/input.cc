@@ -197,7 +197,8 @@ RowSource::RowSource(Options options)
   if (!reader_.Next(header)) {
     throw Error(fmt::format("'{}' has lost its header", options_.path));
   }
-  reader_.set_single_column(header.fields.size() == 1);
+  columns_ = header.fields.size();
+  reader_.set_single_column(columns_ == 1);
   std::sort(by_task_.begin(), by_task_.end(),
             [](const RowRange& a, const RowRange& b) { return a.task < b.task; });
 }
@@ -263,6 +264,18 @@ void RowSource::Add(AddedRow& row) {
   } catch (const UsageError& error) {
     pushed.problem = error.what();
   }
+}
+
+// Of one that is out they are at hand, if all are kept.
+std::vector<std::string> RowSource::Fields(TaskId task) {
+  const TaskRow* kept = kept_.Find(task);
+  if (kept == nullptr || pushed_.contains(task) || options_.columns.size() < columns_) {
+    Read(task);
+    return row_.fields;
+  }
+  std::vector<std::string> fields(columns_);
+  for (size_t i = 0; i < columns_; ++i) fields[options_.columns[i]] = kept->values[i];
+  return fields;
 }
 
 void RowSource::Forget(const AttemptSpan& tasks) {

@@ -108,6 +108,7 @@ class RowSource final : public TaskSource {
   std::optional<Task> TakeRows(AttemptSpan& span) override;
   /// In memory until it is forgotten.
   void Add(AddedRow& row) override;
+  std::vector<std::string> Fields(TaskId task) override;
   void Forget(const AttemptSpan& tasks) override;
 
  private:
@@ -126,6 +127,8 @@ class RowSource final : public TaskSource {
   std::vector<RowRange> by_task_;
   CsvReader reader_;
   uint64_t next_position_ = 1;
+  /// How many the rows have.
+  size_t columns_ = 0;
   /// The one read last.
   CsvRow row_;
   /// Where every so many rows one starts, as far as they were read: the way back to a row that was

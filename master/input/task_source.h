@@ -31,6 +31,8 @@ class TaskSource {
   virtual std::optional<Task> TakeRows(AttemptSpan&) { return std::nullopt; }
   /// A row that a task pushed is a task from now on; what it asks for is filled in.
   virtual void Add(AddedRow& row) = 0;
+  /// All fields of a row, as text.
+  virtual std::vector<std::string> Fields(TaskId task) = 0;
   /// These tasks have their outcomes.
   virtual void Forget(const AttemptSpan& tasks) = 0;
 };

@@ -18,6 +18,7 @@ JournalTables::JournalTables(Database& db)
     : database_(db),
       results_(db),
       pushed_(db),
+      endings_(db),
       blob_(db.Prepare("INSERT OR IGNORE INTO blobs VALUES(?1, ?2, ?3)")),
       failure_(db.Prepare("INSERT OR REPLACE INTO failures VALUES(?1, ?2, ?3, ?4, ?5, ?6)")),
       worker_(db.Prepare("INSERT OR REPLACE INTO workers(worker, id, host, pid, slots,"
@@ -52,10 +53,12 @@ Committed JournalTables::Commit(const std::vector<JournalRecord>& records) {
       pushed_.Add(result->result.task, result->pushed, committed.added);
     } else if (const auto* add = std::get_if<AddRecord>(&record)) {
       const size_t before = committed.added.size();
-      pushed_.Add(0, add->rows, committed.added);
+      pushed_.Add(*add, committed.added);
       committed.requests.emplace_back(add->request, committed.added.size() - before);
+      add->proposed ? endings_.OnAnswer(*add->proposed) : endings_.OnOthersAdd();
     }
   }
+  endings_.OnBack(committed.added);
   database_.Execute("COMMIT");
   return committed;
 }
@@ -63,6 +66,7 @@ Committed JournalTables::Commit(const std::vector<JournalRecord>& records) {
 void JournalTables::Put(const ResultRecord& record) {
   const TaskResult& r = record.result;
   results_.Add(record);
+  if (record.told) endings_.Add(r.task, r.count);
   if (!r.blob->format.empty()) {
     blob_.Bind(1, static_cast<int64_t>(r.task))
         .BindText(2, r.blob->format)

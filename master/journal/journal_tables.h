@@ -7,6 +7,7 @@
 
 #include "master/core/records.h"
 #include "master/journal/database.h"
+#include "master/journal/endings_table.h"
 #include "master/journal/pushed_table.h"
 #include "master/journal/result_rows.h"
 
@@ -44,6 +45,7 @@ class JournalTables {
   Database& database_;
   ResultRows results_;
   PushedTable pushed_;
+  EndingsTable endings_;
   Statement blob_;
   Statement failure_;
   Statement worker_;

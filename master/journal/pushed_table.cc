@@ -11,6 +11,9 @@
 namespace cq {
 namespace {
 
+/// Who claims the rows that the run's proposer names.
+constexpr int64_t kProposer = -1;
+
 std::string_view BytesOf(const RowHash& key) {
   return {reinterpret_cast<const char*>(&key), sizeof key};
 }
@@ -40,8 +43,8 @@ PushedTable::Statements::Statements(Database& db)
     : insert(db.Prepare("INSERT INTO pushed VALUES(?1, ?2, ?3, ?4)")),
       claim(db.Prepare("INSERT OR IGNORE INTO claims VALUES(?1, ?2)")),
       adopt(db.Prepare("UPDATE pushed SET parent = ?2 WHERE task = ?1")),
-      row(db.Prepare("SELECT p.key, p.fields, r.outcome FROM pushed p LEFT JOIN results r"
-                     " USING(task) WHERE p.task = ?1")),
+      row(db.Prepare("SELECT p.key, p.fields, r.outcome, r.returned FROM pushed p"
+                     " LEFT JOIN results r USING(task) WHERE p.task = ?1")),
       claimed(db.Prepare("SELECT task FROM claims WHERE parent = ?1")) {}
 
 void PushedTable::Read() {
@@ -58,23 +61,32 @@ void PushedTable::Read() {
 
 void PushedTable::Add(TaskId parent, const std::vector<PushedRow>& rows,
                       std::vector<AddedRow>& added) {
-  if (!statements_) Read();
-  for (const PushedRow& row : rows) {
-    const auto [known, is_new] = tasks_.try_emplace(row.key, last_ + 1);
-    const TaskId task = known->second;
-    if (is_new) {
-      ++last_;
-      statements_->insert.Bind(1, static_cast<int64_t>(task))
-          .BindBlob(2, BytesOf(row.key))
-          .Bind(3, static_cast<int64_t>(parent))
-          .BindText(4, FieldsText(row.fields))
-          .Run();
-      added.push_back({.task = task, .row = row});
-    }
-    statements_->claim.Bind(1, static_cast<int64_t>(parent)).Bind(2, static_cast<int64_t>(task));
-    statements_->claim.Run();
-    if (dormant_.contains(task)) BringBack(parent, task, added);
+  for (const PushedRow& row : rows) AddOne(static_cast<int64_t>(parent), parent, row, added);
+}
+
+void PushedTable::Add(const AddRecord& record, std::vector<AddedRow>& added) {
+  for (size_t i = 0; i < record.rows.size(); ++i) {
+    const TaskId parent = record.proposed ? record.proposed->parents.at(i) : 0;
+    AddOne(record.proposed ? kProposer : 0, parent, record.rows[i], added);
   }
+}
+
+void PushedTable::AddOne(int64_t claimant, TaskId parent, const PushedRow& row,
+                         std::vector<AddedRow>& added) {
+  if (!statements_) Read();
+  const auto [known, is_new] = tasks_.try_emplace(row.key, last_ + 1);
+  const TaskId task = known->second;
+  if (is_new) {
+    ++last_;
+    statements_->insert.Bind(1, static_cast<int64_t>(task))
+        .BindBlob(2, BytesOf(row.key))
+        .Bind(3, static_cast<int64_t>(parent))
+        .BindText(4, FieldsText(row.fields))
+        .Run();
+    added.push_back({.task = task, .row = row});
+  }
+  statements_->claim.Bind(1, claimant).Bind(2, static_cast<int64_t>(task)).Run();
+  if (dormant_.contains(task)) BringBack(parent, task, added);
 }
 
 // With what those who are ok had pushed in their time.
@@ -91,6 +103,7 @@ void PushedTable::BringBack(TaskId parent, TaskId first, std::vector<AddedRow>& 
     row.Step();
     AddedRow back{.task = task, .row = RowOf(row, 0, 1), .back = true};
     if (!row.IsNull(2)) back.outcome = static_cast<Outcome>(row.Int(2));
+    back.returned = row.Text(3);
     row.Reset();
     const bool ok = back.outcome == Outcome::kOk;
     added.push_back(std::move(back));

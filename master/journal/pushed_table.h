@@ -19,8 +19,10 @@ class PushedTable {
   explicit PushedTable(Database& database) : database_(database) {}
 
   /// In a transaction that has the result of `parent`, which is ok: who is new, or wanted again, is
-  /// appended to `added`. Parent 0: somebody adds them who is no task.
+  /// appended to `added`.
   void Add(TaskId parent, const std::vector<PushedRow>& rows, std::vector<AddedRow>& added);
+  /// The same of rows that somebody adds who is no task, or that the run's proposer names.
+  void Add(const AddRecord& record, std::vector<AddedRow>& added);
 
  private:
   struct HashOfKey {
@@ -36,6 +38,7 @@ class PushedTable {
   };
 
   void Read();
+  void AddOne(int64_t claimant, TaskId parent, const PushedRow& row, std::vector<AddedRow>& added);
   void BringBack(TaskId parent, TaskId first, std::vector<AddedRow>& added);
 
   Database& database_;

@@ -57,7 +57,15 @@ void TakeBack(Database& journal, Epoch epoch, Restart::Rerun rerun) {
   }
   journal.Execute(fmt::format("DELETE FROM results WHERE {}", condition).c_str());
   journal.Execute("DELETE FROM blobs WHERE task NOT IN (SELECT task FROM results)");
-  if (rerun == Restart::Rerun::kAll) journal.Execute("DELETE FROM raised");
+  if (rerun == Restart::Rerun::kAll) {
+    // A proposer begins anew, too.
+    journal.Execute(
+        "DELETE FROM raised; DELETE FROM claims WHERE parent < 0; DELETE FROM endings;"
+        "DELETE FROM meta WHERE name = 'answered'");
+  }
+  if (rerun != Restart::Rerun::kCancelled) {
+    journal.Execute("DELETE FROM meta WHERE name = 'proposer_done'");
+  }
   // Fresh counts: for these, and for what had not got so far where everything is tried anew. Calls
   // that were cancelled say nothing about others.
   journal.Execute(
@@ -208,7 +216,7 @@ Epoch StartEpoch(Database& journal, const Restart& restart) {
   auto meta = journal.Prepare("INSERT OR REPLACE INTO meta VALUES(?1, ?2)");
   for (const auto& [name, value] : restart.meta) meta.BindText(1, name).BindText(2, value).Run();
   if (restart.ranges) {
-    journal.Execute("DELETE FROM ranges");
+    journal.Execute("DELETE FROM ranges; DELETE FROM meta WHERE name = 'proposer_done'");
     auto insert = journal.Prepare("INSERT INTO ranges VALUES(?1, ?2, ?3)");
     for (const RowRange& range : *restart.ranges) {
       insert.Bind(1, static_cast<int64_t>(range.position))
@@ -227,7 +235,7 @@ Epoch StartEpoch(Database& journal, const Restart& restart) {
   if (restart.rerun != Restart::Rerun::kNothing) TakeBack(journal, epoch, restart.rerun);
   // What they pushed they have not pushed any more.
   journal.Execute(
-      "DELETE FROM claims WHERE parent <> 0 AND parent NOT IN (SELECT task FROM results)");
+      "DELETE FROM claims WHERE parent > 0 AND parent NOT IN (SELECT task FROM results)");
   // What was printed by attempts of earlier masters: those that live on send it anew.
   journal.Execute("DELETE FROM output");
   if (!restart.removed.empty() || restart.rerun != Restart::Rerun::kNothing) ForgetNames(journal);

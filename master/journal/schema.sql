@@ -44,19 +44,19 @@ CREATE TABLE blobs(
 CREATE TABLE pushed(
   task INTEGER PRIMARY KEY,     -- a row that was not in the input
   key BLOB NOT NULL,            -- 16 bytes that stand for its values
-  parent INTEGER NOT NULL,      -- the task that pushed it first, or brought it back; 0: cq add
+  parent INTEGER NOT NULL,      -- the task that pushed it first, or brought it back; 0: cq add, or a proposer
   fields TEXT NOT NULL          -- JSON array, the text of each column
 );
 
 CREATE TABLE claims(
-  parent INTEGER NOT NULL,      -- a task that is ok; 0: cq add
+  parent INTEGER NOT NULL,      -- a task that is ok; 0: cq add; -1: the proposer
   task INTEGER NOT NULL,        -- one of pushed, which it pushed, be it the first or not
   PRIMARY KEY(parent, task)
 ) WITHOUT ROWID;
 
 CREATE VIEW live_pushed AS      -- those that are wanted: reached from the input through tasks that are ok
   WITH RECURSIVE live(task) AS (
-    SELECT task FROM claims WHERE parent = 0
+    SELECT task FROM claims WHERE parent <= 0
     UNION
     SELECT c.task FROM claims c JOIN results r ON r.task = c.parent AND r.outcome = 0
       WHERE c.parent NOT IN (SELECT task FROM pushed)
@@ -64,6 +64,11 @@ CREATE VIEW live_pushed AS      -- those that are wanted: reached from the input
     SELECT c.task FROM live JOIN results r ON r.task = live.task AND r.outcome = 0
       JOIN claims c ON c.parent = live.task)
   SELECT task, key, parent, fields FROM pushed WHERE task IN (SELECT task FROM live);
+
+CREATE TABLE endings(
+  task INTEGER PRIMARY KEY,     -- one of results, of which the run's proposer is told
+  seq INTEGER NOT NULL          -- in this order
+);
 
 CREATE TABLE calls(
   task INTEGER PRIMARY KEY,

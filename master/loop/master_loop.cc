@@ -52,6 +52,12 @@ MasterLoop::MasterLoop(Options options, Core core, Transport transport, TaskSour
     mail_.Put(Copied{std::move(path), std::move(problem)});
   };
   writer_ = make_writer(std::move(callbacks));
+  if (!options_.proposer.proposer) return;
+  Asking::Doors doors;
+  doors.answer = [this](ProposerAnswer answer) { mail_.Put(std::move(answer)); };
+  doors.write = [this](JournalRecord record) { Push(std::move(record)); };
+  doors.note = [this](const std::string& text) { observer_.Note(text); };
+  asking_.emplace(std::move(options_.proposer), core_, std::move(doors));
 }
 
 // The pools' threads write to our mailbox and journal until they are closed.
@@ -80,6 +86,7 @@ MasterLoop::End MasterLoop::Run() {
   }
   TellDropped();
   if (options_.ending) options_.ending(end_->reason);
+  if (asking_) asking_->Close(leave_ == WorkerSource::End::kTold);
   workforce_.Close(leave_);
   port_.Close();
   // One that nobody else can read must be closed before the export.
@@ -109,6 +116,7 @@ void MasterLoop::Turn() {
   if (core_.counts().workers < workers) workforce_.PollSoon();
   core_.Flush(Now());
   Act();
+  if (asking_ && !finished_) asking_->Steer(Now());
   if (!finished_) {
     workforce_.Steer(Now(), core_);
     if (const auto problem = workforce_.Problem(core_, interrupted_)) Fail(*problem);
@@ -154,12 +162,15 @@ void MasterLoop::OnMail(Committed& committed) {
   for (const std::string& path : committed.spool) unlink(path.c_str());
   for (AddedRow& row : committed.added) {
     if (!row.outcome) tasks_.Add(row);
+    if (row.outcome && asking_ && core_.asker().Hears(*row.outcome)) asking_->OnBack(row);
   }
-  for (const auto& [request, rows] : committed.requests) {
+  const auto requests = committed.requests;
+  core_.OnCommitted(Now(), std::move(committed));
+  for (const auto& [request, rows] : requests) {
+    if (asking_ && asking_->OnDurable(request, rows)) continue;
     Answer(adding_[request], {true, false, std::to_string(rows)});
     adding_.erase(request);
   }
-  core_.OnCommitted(Now(), std::move(committed));
 }
 
 void MasterLoop::OnMail(JournalFailed& failed) { Fail(failed.reason); }
@@ -186,6 +197,15 @@ void MasterLoop::OnMail(Workforce::Word& word) {
 
 void MasterLoop::OnMail(StopOrder& order) {
   if (!finished_) StopNow(order.reason);
+}
+
+// What runs is finished; without it nobody knows what would come next.
+void MasterLoop::OnMail(ProposerAnswer& answer) {
+  if (finished_ || !proposer_problem_.empty()) return;
+  proposer_problem_ = asking_->OnAnswer(std::move(answer));
+  if (proposer_problem_.empty()) return;
+  observer_.Warning(proposer_problem_ + ": running tasks will be finished and no other started");
+  core_.OnDrain(Now(), proposer_problem_);
 }
 
 void MasterLoop::OnSignals() {
@@ -259,6 +279,7 @@ void MasterLoop::OnAdd(ConnectionId from, const Request& request) {
   if (!problem.empty()) return Answer(from, {false, false, problem});
   record.request = ++adds_;
   adding_[record.request] = from;
+  if (asking_) asking_->OnOthersAdd();
   core_.OnAdding();
   Push(std::move(record));
 }
@@ -353,6 +374,7 @@ void MasterLoop::Do(Write& write) {
     const auto* result = std::get_if<ResultRecord>(&record);
     if (result == nullptr) continue;
     if (first_result_ == nanoseconds{}) first_result_ = Now();
+    if (result->told) asking_->OnEnded(*result, tasks_);
     tasks_.Forget(result->result);
   }
   writer_->Push(std::move(write.records));
@@ -375,6 +397,10 @@ void MasterLoop::Do(Finished&) {
   if (end_) return;
   leave_ = WorkerSource::End::kTold;
   end_ = End{interrupted_ ? 130 : 0, core_.drain_reason()};
+  if (core_.asker().stuck()) {
+    end_ = End{1, "its proposer waits for results, and nothing is left that could bring any"};
+  }
+  if (!proposer_problem_.empty()) end_ = End{3, proposer_problem_};
 }
 
 void MasterLoop::TellDropped() {

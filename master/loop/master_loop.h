@@ -16,6 +16,7 @@
 #include "master/core/core.h"
 #include "master/input/task_source.h"
 #include "master/journal/record_writer.h"
+#include "master/loop/asking.h"
 #include "master/loop/transport.h"
 #include "master/loop/worker_port.h"
 #include "master/pools/workforce.h"
@@ -38,6 +39,8 @@ class MasterLoop {
     std::function<void()> keep_alive;
     /// Called when nothing more will be done, before workers and journal are closed.
     std::function<void(const std::string& reason)> ending;
+    /// None: the run has no proposer.
+    ReadyProposer proposer = {};
   };
   MasterLoop(Options options, Core core, Transport transport, TaskSource& tasks,
              Workforce& workforce, const MakeRecordWriter& make_writer, RunObserver& observer);
@@ -46,7 +49,7 @@ class MasterLoop {
   ~MasterLoop();
 
   struct End {
-    /// 0 finished, 3 could not go on, 130 interrupted.
+    /// 0 finished, 1 its proposer waits for ever, 3 could not go on, 130 interrupted.
     int status = 0;
     std::string reason;
   };
@@ -77,7 +80,8 @@ class MasterLoop {
   struct StopOrder {
     std::string reason;
   };
-  using Mail = std::variant<Committed, JournalFailed, Copied, Workforce::Word, Event, StopOrder>;
+  using Mail = std::variant<Committed, JournalFailed, Copied, Workforce::Word, Event, StopOrder,
+                            ProposerAnswer>;
   using Clock = std::chrono::steady_clock;
 
   std::chrono::nanoseconds Now() const { return Clock::now() - origin_; }
@@ -91,6 +95,7 @@ class MasterLoop {
   void OnMail(Workforce::Word& word);
   void OnMail(Event& event) { event(core_, Now()); }
   void OnMail(StopOrder& order);
+  void OnMail(ProposerAnswer& answer);
   void OnSignals();
   void OnRequest(ConnectionId from, const Request& request);
   void OnAdd(ConnectionId from, const Request& request);
@@ -120,6 +125,9 @@ class MasterLoop {
   RunObserver& observer_;
   Mailbox<Mail> mail_;
   std::unique_ptr<RecordWriter> writer_;
+  std::optional<Asking> asking_;
+  /// Why it cannot be gone on with.
+  std::string proposer_problem_;
 
   uint64_t failed_before_ = 0;
   std::optional<End> end_;

@@ -22,6 +22,7 @@
 #include "master/journal/value_text.h"
 #include "master/run/output_file.h"
 #include "protocol/limits.h"
+#include "protocol/outcome_name.h"
 
 namespace cq {
 namespace {
@@ -289,12 +290,6 @@ const char* FailureName(int kind) {
       "did not have enough"};
   const auto index = static_cast<size_t>(kind);
   return index < std::size(kNames) ? kNames[index] : "ended in a way that this cq does not know";
-}
-
-const char* OutcomeName(int outcome) {
-  constexpr const char* kNames[] = {"ok",     "error",     "crashed", "timeout",
-                                    "memory", "cancelled", "skipped"};
-  return outcome >= 0 && outcome < 7 ? kNames[outcome] : "?";
 }
 
 void ExportResults(Database journal, const std::string& run_dir, const std::string& output,

@@ -15,8 +15,6 @@ namespace cq {
 void ExportResults(Database journal, const std::string& run_dir, const std::string& output,
                    const std::function<void(uint64_t)>& progress);
 
-/// The name of an outcome as `cq_status` shows it.
-const char* OutcomeName(int outcome);
 /// What became of an attempt that another followed (`failures.kind`), for people.
 const char* FailureName(int kind);
 

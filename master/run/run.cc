@@ -22,11 +22,13 @@
 #include "master/input/input.h"
 #include "master/input/row_matching.h"
 #include "master/input/row_requests.h"
+#include "master/journal/endings_table.h"
 #include "master/journal/journal.h"
 #include "master/journal/pushed_table.h"
 #include "master/run/earlier_costs.h"
 #include "master/run/export.h"
 #include "master/run/pool_plan.h"
+#include "master/run/proposer_start.h"
 #include "master/run/run_plan.h"
 #include "master/run/run_session.h"
 #include "protocol/column_types.h"
@@ -53,7 +55,8 @@ class RowsRun {
         plans_(PlanPools(options)),
         requests_(RequestsOf(options, plans_)),
         session_(options, plans_, observer),
-        definition_(session_.definition()) {}
+        definition_(session_.definition()),
+        proposer_kind_(ProposerOf(options)) {}
 
   RunSummary Run() {
     CheckOutputOf(options_);
@@ -63,13 +66,16 @@ class RowsRun {
       session_.directory().Keep();
       return Summary();
     }
+    if (proposer_) {
+      OrderEndings(*session_.journal(), ranges_, definition_.limit);
+    }
     Recovered recovered =
         Recover(*session_.journal(), ranges_, definition_.limit, options_.max_tasks);
     uint64_t done = 0;
     for (const uint64_t count : recovered.outcomes) done += count;
     last_ = LastTask(*session_.journal(), ranges_);
     tasks_ = last_ - (recovered.closed_count - done);
-    if (done == tasks_) return Nothing(recovered);
+    if (done == tasks_ && !MayGrow()) return Nothing(recovered);
     return Work(std::move(recovered), done);
   }
 
@@ -93,6 +99,7 @@ class RowsRun {
       for (const TaskId task : options_.numbers) ranges_.push_back({ranges_.size() + 1, task, 1});
     }
     Order();
+    StartProposer();
     session_.Publish({options_.depends, {}}, ranges_, options_.record);
   }
 
@@ -175,9 +182,11 @@ class RowsRun {
     definition_.stdout_column = options_.stdout_column;
     command_ = CompileCommand(options_.command, definition_.columns, definition_.constants,
                               options_.shell);
-    // A program sees the whole row.
-    for (size_t i = 0; served() && i < definition_.columns.size(); ++i) {
-      command_.columns.push_back(i);
+    // A program sees the whole row, and so does a proposer.
+    const bool proposes = proposer_kind_ != Asker::Kind::kNone;
+    for (size_t i = 0; (served() || proposes) && i < definition_.columns.size(); ++i) {
+      const auto& used = command_.columns;
+      if (std::find(used.begin(), used.end(), i) == used.end()) command_.columns.push_back(i);
     }
     seed_columns_ = ColumnIndices(definition_.seed_by, "--seed-by", definition_.columns);
     timeout_column_ = ColumnOf(options_.task_timeout_column, "--task-timeout");
@@ -263,6 +272,8 @@ class RowsRun {
     Define(cwd);
     if (!options_.record.empty()) restart.meta["record"] = options_.record;
     if (requests_.vary() && !options_.rerun) RequireHomes(*session_.journal());
+    RequireRowsOfProposer(restart);
+    StartProposer();
     // To look for them among all results takes a while.
     const bool cancelled = MetaText(*session_.journal(), "cancelled") == "true";
     if (cancelled) restart.meta["cancelled"] = "false";
@@ -470,6 +481,11 @@ class RowsRun {
     if (requests_.needs.contains("gpu")) text.extras.emplace_back(kGpusAsked, true);
     if (!requests_.vary()) PutRequest(text.extras, ConstantRequest(requests_, plans_));
     text.tasks = tasks;
+    if (proposer_kind_ != Asker::Kind::kNone) {
+      // There may be more at any moment.
+      for (const PoolOptions& plan : plans_) text.tasks += uint64_t{plan.workers} * plan.slots;
+    }
+    if (options_.propose) text.env.emplace_back(kProposesVariable, "1");
     if (!served()) return text;
     text.program = {options_.program,
                     FunctionPath(),
@@ -497,8 +513,9 @@ class RowsRun {
     const bool bounded = std::any_of(plans_.begin(), plans_.end(), [](const PoolOptions& plan) {
       return plan.capacity.memory_of_task > 0;
     });
-    return served() && options_.task_timeout.count() == 0 && !timeout_column_ &&
-           options_.task_memory_bytes == 0 && requests_.empty() && !bounded;
+    // A proposer hears of each by itself.
+    return served() && proposer_kind_ == Asker::Kind::kNone && options_.task_timeout.count() == 0 &&
+           !timeout_column_ && options_.task_memory_bytes == 0 && requests_.empty() && !bounded;
   }
 
   // What --set cpus=N gives a worker is shared by its slots; otherwise each has one.
@@ -514,10 +531,12 @@ class RowsRun {
     CoreOptions core;
     core.text = Text(tasks);
     core.tasks = last_;
-    core.form = {definition_.columns, definition_.types, {}};
+    core.form = Form();
     // Whoever tries some rows alone wants no others.
     core.keeps_pushed = !options_.numbers.empty();
     core.max_tasks = options_.max_tasks;
+    core.proposer = proposer_kind_;
+    core.ask_ahead = options_.ask_ahead;
     core.order = order_.start;
     core.requests = order_.requests;
     core.requests.vary = requests_.vary();
@@ -550,6 +569,54 @@ class RowsRun {
     }
   }
 
+  // ---- what names its rows ----
+
+  RowForm Form() const { return {definition_.columns, definition_.types, {}}; }
+
+  ReplayedRun Whole() const { return {last_, proposer_kind_, Form()}; }
+
+  // Before anything of the run is written: it may refuse.
+  void StartProposer() {
+    if (proposer_kind_ == Asker::Kind::kNone || options_.prepare_only) return;
+    ProposerProgram program;
+    program.words = options_.propose ? options_.program : options_.ask;
+    program.function = options_.propose ? FunctionPath() : "";
+    program.run_dir = session_.directory().path();
+    program.cwd = definition_.cwd;
+    program.env = definition_.env;
+    program.log = File("proposer.log");
+    program.interrupt_fd = options_.signal_fd;
+    program.start = {proposer_kind_,
+                     {definition_.constants.begin(), definition_.constants.end()},
+                     definition_.seed};
+    proposer_ = cq::StartProposer(program, Form(), observer_);
+  }
+
+  // What it has told by the rows that were there it cannot take back.
+  void RequireRowsOfProposer(const Restart& restart) {
+    if (proposer_kind_ == Asker::Kind::kNone || options_.rerun) return;
+    Database& journal = *session_.journal();
+    for (const TaskId task : restart.removed) {
+      auto row = journal.Prepare("SELECT 1 FROM results WHERE task = ?1 AND outcome = 0");
+      row.Bind(1, static_cast<int64_t>(task));
+      if (!row.Step()) continue;
+      throw UsageError(fmt::format(
+          "the input has lost rows that have a result (task {} for one), from which the proposer "
+          "has named others: --rerun starts anew; rows may be added",
+          task));
+    }
+    const bool again = options_.failed || restart.ranges;
+    if (ProposerIsDone(journal) && !again) proposer_kind_ = Asker::Kind::kNone;
+  }
+
+  // Whether rows may come though none is left.
+  bool MayGrow() {
+    if (!proposer_) return false;
+    Database& journal = *session_.journal();
+    if (proposer_kind_ == Asker::Kind::kIsTold) return !HasAnsweredAll(journal);
+    return options_.max_tasks == 0 || *tasks_ < options_.max_tasks;
+  }
+
   RunSummary Work(Recovered recovered, uint64_t done) {
     session_.CancelLeft(false);
     MasterLoop::Options loop_options;
@@ -562,6 +629,10 @@ class RowsRun {
         options_.function.empty() ? std::vector<ColumnType>() : definition_.types, RequestsOfRows(),
         options_.pushed});
     for (AddedRow& row : recovered.pushed) rows_->Add(row);
+    if (proposer_) {
+      loop_options.proposer.replay = Replay(*session_.journal(), recovered.closed, Whole(), *rows_);
+      loop_options.proposer.proposer = std::move(proposer_);
+    }
     const auto write_journal = [](std::optional<Database>& journal,
                                   RecordWriter::Callbacks callbacks) {
       return std::make_unique<JournalWriter>(std::move(*journal), std::move(callbacks));
@@ -705,6 +776,8 @@ class RowsRun {
   /// the journal is open.
   TaskId last_ = 0;
   std::optional<uint64_t> tasks_;
+  Asker::Kind proposer_kind_;
+  std::unique_ptr<Proposer> proposer_;
 };
 
 }  // namespace

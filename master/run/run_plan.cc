@@ -50,6 +50,14 @@ void CheckOptions(const RunOptions& options) {
   } else if (options.command[0].empty()) {
     throw UsageError("the command is empty");
   }
+  if (options.propose && !options.ask.empty()) {
+    throw UsageError("--propose and --ask: a run has one proposer: choose one");
+  }
+  if (options.propose && !IsServed(options)) {
+    throw UsageError(
+        "--propose is for --program and --function; for a command after '--': --ask 'PROGRAM'");
+  }
+  if (options.ask_ahead && options.ask.empty()) throw UsageError("--ask-ahead is for --ask");
   for (const auto& [column, type] : options.types) ParseColumnType(type, "--types " + column);
   if (!options.types.empty() && !IsServed(options)) {
     throw UsageError("--types is for --program and --function");

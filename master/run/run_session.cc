@@ -326,7 +326,10 @@ void RunSession::FillCommon(RunText& text) const {
   // Workers on this machine inherit it; borrowed ones as it was when this process began.
   const bool borrows = std::any_of(pools_.begin(), pools_.end(),
                                    [](const auto& pool) { return pool->traits().lends; });
-  if (borrows && same_host()) text.env = ChangedEnvironment();
+  if (borrows && same_host()) {
+    const auto changed = ChangedEnvironment();
+    text.env.insert(text.env.begin(), changed.begin(), changed.end());
+  }
   text.env.insert(text.env.end(), definition_.env.begin(), definition_.env.end());
   text.check = options_.worker_check;
   text.timeout_ms = static_cast<uint64_t>(options_.task_timeout.count());

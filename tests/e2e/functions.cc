@@ -4,6 +4,8 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
+#include <map>
 #include <stdexcept>
 
 struct All {
@@ -95,3 +97,28 @@ int64_t waits_late(int64_t n) {
   return 2 * n;
 }
 CQ_FUNCTION(waits_late);
+
+// A model's size by its penalty, and all of them between two.
+struct Model {
+  int64_t segments;
+};
+CQ_FIELDS(Model, segments)
+struct Penalty {
+  double penalty;
+};
+CQ_FIELDS(Penalty, penalty)
+
+Model segments(double penalty) { return {static_cast<int64_t>(64 / penalty)}; }
+CQ_FUNCTION(segments, "penalty");
+
+void between(double penalty, int64_t size) {
+  static std::map<double, int64_t> known;
+  const auto at = known.emplace(penalty, size).first;
+  const auto add = [](auto a, auto b) {
+    if (a->second - b->second <= 1 || b->first - a->first <= 0.25) return;
+    cq::push(Penalty{(a->first + b->first) / 2});
+  };
+  if (at != known.begin()) add(std::prev(at), at);
+  if (std::next(at) != known.end()) add(at, std::next(at));
+}
+CQ_PROPOSE(segments, between, "penalty", "segments")

@@ -88,8 +88,9 @@ class PoolTest : public ::testing::Test {
   }
 
   void ExpectAllOk(const std::string& name, size_t rows) {
-    const auto status = Column(File(name + ".cq/results.csv"), "cq_status");
-    EXPECT_EQ(status, std::vector<std::string>(rows, "ok")) << name;
+    const std::string results = File(name + ".cq/results.csv");
+    EXPECT_EQ(Column(results, "cq_status"), std::vector<std::string>(rows, "ok")) << name << ":\n"
+                                                                                  << Slurp(results);
   }
   std::vector<std::string> Attempts(const std::string& name) {
     return Column(File(name + ".cq/results.csv"), "cq_attempts");

@@ -455,7 +455,7 @@ TEST_F(RunTest, TheOverheadOfEachTaskIsAccountedFor) {
   EXPECT_NE(text.out.find("a task on"), std::string::npos) << text.out;
   const Ended none = Run("a\n", {"--fresh", "--quiet"}, {"true"});
   ASSERT_EQ(none.status, 0);
-  EXPECT_NE(none.err.find("the input has no rows"), std::string::npos) << none.err;
+  EXPECT_NE(none.err.find("there are no rows"), std::string::npos) << none.err;
   EXPECT_NE(Cq({"status", "in.cq", "--overhead"}, directory_.path())
                 .err.find("no task has been accounted for yet"),
             std::string::npos);

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "master/journal/endings_table.h"
 #include "master/journal/journal.h"
 #include "protocol/spans.h"
+#include "tests/simulation/sim_proposer.h"
 #include "tests/simulation/truth.h"
 
 namespace cq::sim {
@@ -65,7 +67,10 @@ void SimJournal::Forget(const Restart& restart) {
     if (again) claims_.erase(it->first);
     it = again ? outcomes_.erase(it) : std::next(it);
   }
-  if (restart.rerun == Restart::Rerun::kAll) all_reset_ = {last_, epoch_};
+  if (restart.rerun == Restart::Rerun::kAll) {
+    all_reset_ = {last_, epoch_};
+    proposed_.clear();
+  }
 }
 
 Committed SimJournal::Commit(const std::vector<JournalRecord>& records) {
@@ -96,6 +101,9 @@ void SimJournal::Note(const std::vector<JournalRecord>& records, const Committed
       throw Broken{fmt::format("row {} has two tasks", row)};
   }
   for (const JournalRecord& record : records) {
+    if (const auto* added = std::get_if<AddRecord>(&record)) {
+      for (const PushedRow& row : added->rows) proposed_.insert(row.fields.at(0));
+    }
     const auto* written = std::get_if<ResultRecord>(&record);
     if (written == nullptr || written->pushed.empty()) continue;
     if (written->result.outcome != Outcome::kOk)
@@ -110,6 +118,10 @@ std::set<TaskId> SimJournal::Live() const {
   std::vector<TaskId> next;
   for (const auto& [task, rows] : claims_) {
     if (!IsPushed(task)) next.push_back(task);
+  }
+  for (const std::string& row : proposed_) {
+    const TaskId task = task_of_.at(row);
+    if (live.insert(task).second) next.push_back(task);
   }
   while (!next.empty()) {
     const auto claimed = claims_.find(next.back());
@@ -136,6 +148,22 @@ void SimJournal::CheckClaims(const World& world) const {
       throw Broken{
           fmt::format("task {} has pushed {} rows, which are not its own", task, rows.size())};
   }
+}
+
+void SimJournal::CheckProposed(const World& world) {
+  OrderEndings(database_, ranges_, 0);
+  ProposerMind mind(world);
+  std::set<std::string> rows;
+  EndingsCursor cursor(database_, false);
+  EndingsCursor::Ending ending;
+  while (cursor.Next(ending)) {
+    if (!ending.answered)
+      throw Broken{fmt::format("the proposer has not answered to task {}", ending.task)};
+    for (const std::string& row : mind.OnEnding(RowOf(ending.task))) rows.insert(row);
+  }
+  if (rows != proposed_)
+    throw Broken{fmt::format("the proposer has named {} rows; in order they would be {}",
+                             proposed_.size(), rows.size())};
 }
 
 bool SimJournal::Void(TaskId task, AttemptId attempt) const {

@@ -51,6 +51,12 @@ class SimJournal {
   /// The numbers of the calls of a program.
   const std::map<uint64_t, TaskId>& calls() const { return calls_; }
 
+  /// For a proposer: what run.cc asks of the journal, and what it is told first.
+  Database& database() { return database_; }
+  /// Of one that is told: it has named just the rows that follow from the endings in their order.
+  /// Throws Broken.
+  void CheckProposed(const World& world);
+
   struct Row {
     Outcome outcome = Outcome::kOk;
     int64_t exit = 0;
@@ -82,6 +88,8 @@ class SimJournal {
   std::map<TaskId, std::string> pushed_;
   std::map<std::string, TaskId> task_of_;
   std::map<TaskId, std::vector<std::string>> claims_;
+  /// And the proposer.
+  std::set<std::string> proposed_;
 };
 
 }  // namespace cq::sim

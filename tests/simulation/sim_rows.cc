@@ -31,7 +31,8 @@ void SimRows::Edit(Random& random, TaskId last, Restart& changes) {
   std::vector<TaskId> edited;
   for (const TaskId task : rows_) {
     if (random.Chance(100)) edited.push_back(++last);
-    random.Chance(100) ? changes.removed.push_back(task) : edited.push_back(task);
+    const bool stays = world_.proposer != World::Proposer::kNone;
+    !stays&& random.Chance(100) ? changes.removed.push_back(task) : edited.push_back(task);
   }
   for (uint64_t more = random.Below(4); more > 0; --more) edited.push_back(++last);
   if (edited.empty()) edited.push_back(++last);

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "master/journal/endings_table.h"
+#include "master/run/proposer_start.h"
 #include "protocol/pieces.h"
 #include "protocol/spans.h"
 #include "tests/simulation/names.h"
@@ -31,6 +33,7 @@ SimRun::SimRun(const World& world, RunId id, Timeline& timeline, const Trace& tr
            [this](TaskId task) { return journal_.RowOf(task); }}),
       journal_(world.embedding ? 0 : world.tasks),
       rows_(world_),
+      source_([this](TaskId task) { return journal_.RowOf(task); }),
       observer_([this](const std::string& line) { Say(line); }) {
   if (!world_.scaled) return;
   SimBatch::Hooks hooks;
@@ -53,7 +56,49 @@ void SimRun::Say(const std::string& line) {
   if (trace_) trace_(fmt::format("{:>8} ms  {}{}", now_ / milliseconds(1), world_.name, line));
 }
 
-void SimRun::CheckEnd() { sim::CheckEnd(world_, Wanted(), journal_); }
+void SimRun::CheckEnd() {
+  sim::CheckEnd(world_, Wanted(), journal_);
+  if (world_.proposer == World::Proposer::kTold) journal_.CheckProposed(world_);
+  if (world_.proposer != World::Proposer::kAsked) return;
+  if (!ProposerIsDone(journal_.database())) throw Broken{"the proposer was not done"};
+  uint64_t named = 0;
+  for (const TaskId task : journal_.Live()) named += journal_.RowOf(task)[0] == 'q' ? 1 : 0;
+  if (named != ProposerMind::Target(world_))
+    throw Broken{
+        fmt::format("{} rows were named, {} were wanted", named, ProposerMind::Target(world_))};
+}
+
+Asker::Kind SimRun::KindOfProposer() {
+  if (world_.proposer == World::Proposer::kNone || ProposerIsDone(journal_.database())) {
+    return Asker::Kind::kNone;
+  }
+  return world_.proposer == World::Proposer::kTold ? Asker::Kind::kIsTold : Asker::Kind::kIsAsked;
+}
+
+// As a run's set-up does.
+bool SimRun::MayBeNamed(Asker::Kind kind) {
+  if (kind == Asker::Kind::kNone) return false;
+  if (kind == Asker::Kind::kIsTold) return !HasAnsweredAll(journal_.database());
+  return max_tasks_ == 0 || wanted_.size() < max_tasks_;
+}
+
+void SimRun::StartProposer(Asker::Kind kind, const TaskSet& closed) {
+  if (kind == Asker::Kind::kNone) return;
+  RowForm form;
+  form.columns = {"a"};
+  ReadyProposer ready;
+  ready.proposer = std::make_unique<SimProposer>(world_, random_, timeline_);
+  ready.replay = Replay(journal_.database(), closed, {journal_.last(), kind, form}, source_);
+  Asking::Doors doors;
+  doors.answer = [this](ProposerAnswer answer) {
+    const std::string problem = asking_->OnAnswer(std::move(answer));
+    if (!problem.empty()) throw Broken{problem};
+    if (now_ >= master_stopped_until_) StepMaster();
+  };
+  doors.write = [this](JournalRecord record) { Record(std::move(record)); };
+  doors.note = [](const std::string&) {};
+  asking_.emplace(std::move(ready), *core_, std::move(doors));
+}
 
 void SimRun::StartMaster() {
   CoreOptions options;
@@ -88,15 +133,22 @@ void SimRun::StartMaster() {
   options.open = world_.embedding;
   if (world_.embedding) options.tasks = program_.Start(journal_, recovered);
   wanted_ = Wanted();
+  options.proposer = KindOfProposer();
+  if (options.proposer != Asker::Kind::kNone) {
+    OrderEndings(journal_.database(), journal_.ranges(), rows_.limit());
+  }
   for (AddedRow& row : recovered.pushed) Add(row);
   // Nothing is left: such a master ends without a core.
-  if (!world_.embedding && std::all_of(wanted_.begin(), wanted_.end(),
-                                       [this](TaskId task) { return journal_.Has(task); })) {
+  if (!world_.embedding && !MayBeNamed(options.proposer) &&
+      std::all_of(wanted_.begin(), wanted_.end(),
+                  [this](TaskId task) { return journal_.Has(task); })) {
     ++master_;
     EndRun();
     return;
   }
+  const TaskSet closed = recovered.closed;
   core_ = std::make_unique<Core>(options, std::move(recovered));
+  StartProposer(options.proposer, closed);
   // Each master has a clock of its own.
   master_origin_ = now_ - seconds(1);
   pending_.clear();
@@ -209,6 +261,7 @@ void SimRun::StepMaster() {
     std::visit([this](auto& a) { Do(a); }, action);
     if (core_ == nullptr) return;
   }
+  if (asking_ && !over_) asking_->Steer(MasterNow());
   if (workforce_ != nullptr && !over_) Steer();
   if (core_ != nullptr && lender_ != nullptr) lender_->OnDemand(*this, core_->demand(0).slots);
 }
@@ -329,6 +382,8 @@ void SimRun::Do(Write& write) {
       Say(fmt::format("failure of task {} attempt {:x}, kind {}: {}", failure->attempt.task,
                       failure->attempt.attempt, static_cast<int>(failure->kind), failure->reason));
     }
+    const auto* result = std::get_if<ResultRecord>(&record);
+    if (result != nullptr && result->told) asking_->OnEnded(*result, source_);
     Record(std::move(record));
   }
 }
@@ -352,7 +407,10 @@ void SimRun::Commit(uint64_t master) {
   const std::vector<JournalRecord> group(pending_.begin(), pending_.begin() + size);
   pending_.erase(pending_.begin(), pending_.begin() + size);
   Committed committed = journal_.Commit(group);
-  for (AddedRow& row : committed.added) Add(row);
+  for (AddedRow& row : committed.added) {
+    Add(row);
+    if (row.outcome && asking_ && core_->asker().Hears(*row.outcome)) asking_->OnBack(row);
+  }
   for (const JournalRecord& record : group) {
     if (const auto* result = std::get_if<ResultRecord>(&record)) {
       Say(fmt::format("result of task {}: {}", result->result.task,
@@ -360,7 +418,11 @@ void SimRun::Commit(uint64_t master) {
     }
   }
   if (!pending_.empty()) ScheduleCommit();
+  const auto requests = committed.requests;
   core_->OnCommitted(MasterNow(), std::move(committed));
+  for (const auto& [request, rows] : requests) {
+    if (!asking_->OnDurable(request, rows)) throw Broken{"rows were added by nobody"};
+  }
   if (now_ >= master_stopped_until_) StepMaster();
 }
 
@@ -373,6 +435,7 @@ void SimRun::Do(EndJob& job) {
 }
 void SimRun::Do(Finished&) {
   Say("the master has finished");
+  if (core_->asker().stuck()) throw Broken{"the proposer waits for ever"};
   EndRun();
 }
 
@@ -402,6 +465,7 @@ void SimRun::EndLocalWorkers() {
 
 void SimRun::KillMaster() {
   Say("the master dies");
+  asking_.reset();
   core_.reset();
   workforce_.reset();
   mail_.clear();

@@ -10,10 +10,12 @@
 
 #include "cq/run_observer.h"
 #include "master/core/core.h"
+#include "master/loop/asking.h"
 #include "master/pools/workforce.h"
 #include "tests/simulation/sim_batch.h"
 #include "tests/simulation/sim_journal.h"
 #include "tests/simulation/sim_program.h"
+#include "tests/simulation/sim_proposer.h"
 #include "tests/simulation/sim_rows.h"
 #include "tests/simulation/sim_slots.h"
 #include "tests/simulation/sim_worker.h"
@@ -138,6 +140,9 @@ class SimRun {
   void Add(AddedRow& row);
   std::set<TaskId> Wanted() const;
   Restart Changes();
+  Asker::Kind KindOfProposer();
+  bool MayBeNamed(Asker::Kind kind);
+  void StartProposer(Asker::Kind kind, const TaskSet& closed);
   void SubmitCalls(uint64_t master);
   void Tick(uint64_t master);
   void ReadSpool();
@@ -204,6 +209,9 @@ class SimRun {
   Time disk_full_until_{};
   SimJournal journal_;
   SimRows rows_;
+  SimSource source_;
+  /// Of this master, as its core.
+  std::optional<Asking> asking_;
   // With a workforce.
   SimObserver observer_;
   std::unique_ptr<SimBatch> batch_;

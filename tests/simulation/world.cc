@@ -104,6 +104,9 @@ World Draw(uint64_t seed) {
   Random grows(seed * 41 + 3);
   world.growing = !world.embedding && grows.Chance(300);
   if (world.growing && grows.Chance(300)) world.max_tasks = 1 + grows.Below(2 * world.tasks);
+  if (!world.embedding && grows.Chance(250)) {
+    world.proposer = grows.Chance(500) ? World::Proposer::kTold : World::Proposer::kAsked;
+  }
   return world;
 }
 
@@ -191,7 +194,7 @@ std::string Describe(const World& w) {
       "kill master {}, "
       "stop master {}, full disk {}, cancel {}; tasks: failing {}, flaky {}, deadly {}, lethal {}; "
       "at a resume: rerun {}, edit {}{}{}{}{}{}{}{}{}"
-      "{}{}{}{}",
+      "{}{}{}{}{}",
       w.seed, w.tasks, w.workers, w.scheduled ? "scheduled " : "", w.slots,
       w.lease / milliseconds(1), w.crash_limit, w.retries, w.fence ? ", fenced" : "", w.drop,
       w.repeat, w.delay, w.cut, w.partition, w.kill_worker, w.stop_worker, w.tell_worker,
@@ -201,6 +204,9 @@ std::string Describe(const World& w) {
       !w.growing        ? ""
       : w.max_tasks > 0 ? fmt::format("; they push rows, up to {} first", w.max_tasks)
                         : "; they push rows",
+      w.proposer == World::Proposer::kNone   ? ""
+      : w.proposer == World::Proposer::kTold ? "; a proposer"
+                                             : "; a proposer that is asked",
       w.ordered ? "; longest first" : "", w.groups > 0 ? fmt::format("; {} groups", w.groups) : "",
       w.limit > 0 ? fmt::format("; the first {} rows first", w.limit) : "",
       w.classes > 0 ? fmt::format("; {} classes, {} greedy", w.classes, w.greedy) : "",

@@ -79,6 +79,9 @@ struct World {
   bool growing = false;
   /// Once there are so many, others wait for a last master; 0: no limit.
   uint64_t max_tasks = 0;
+  /// A program beside the master names rows by what has ended.
+  enum class Proposer : uint8_t { kNone, kTold, kAsked };
+  Proposer proposer = Proposer::kNone;
   /// In 1/1000, at each resume: outcomes are taken back, rows are edited.
   uint64_t rerun = 0, edit = 0;
   /// Its workers are jobs of a batch system (`workers` at most, so many at least) that the master's

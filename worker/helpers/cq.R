@@ -22,6 +22,16 @@ cq_result <- function(value, blob) structure(list(value = value, blob = blob), c
 # row that was pushed before is the same row.
 cq_push <- function(rows) stop("cq_push: only a function that cq_serve calls can push rows")
 
+# cq_serve(f, propose = g) with cq run --propose: in one process beside the run, g(row, result, results)
+# is called once for each row that ended ok, in one order: lists by the names of columns (a value
+# without names is result$result), and a data frame of all so far. cq_ask(g), the whole of a program
+# for cq run --ask: g(endings, want) is called with what has ended since the last call, each a list of
+# task, status ("ok", "error", ..., or "waiting" of a row that it has not named in this process), row
+# and value; `want` is how many rows are wanted now, 0: none. When a run goes on it is called with all
+# that it knew again, and what it returns for that is not taken. Both return a list with names, a data
+# frame, or a list of these; NULL; or cq_done(), if no more rows will come.
+cq_done <- function(rows = NULL) structure(list(rows = rows), class = "cq_done")
+
 # Nothing that the user defines or attaches may stand in the way of what is called here.
 local({
   clean_text <- function(text) {
@@ -228,8 +238,132 @@ local({
     lockBinding(name, baseenv())
   }
 
-  cq_serve <<- function(f) {
+  row_text <- function(row, what) {
+    if (is.null(row) || !all(vapply(row, is_scalar, TRUE))) stop(what, ": a row is a list with names, of one value each")
+    paste0("{", paste0(vapply(record_names(row), quote_text, ""), ":", vapply(row, scalar_text, ""), collapse = ","), "}")
+  }
+  # The rows of a list with names, a data frame, or a list of these.
+  rows_text <- function(rows, what) {
+    if (is.null(rows)) return(character())
+    if (is.data.frame(rows)) return(vapply(seq_len(nrow(rows)), function(i) row_text(record_of(rows[i, , drop = FALSE]), what), ""))
+    if (is.list(rows) && is.null(names(rows))) return(unlist(lapply(rows, rows_text, what), use.names = FALSE))
+    row_text(record_of(rows), what)
+  }
+
+  parse_line <- function(line) jsonlite::fromJSON(line, simplifyVector = FALSE, bigint_as_char = TRUE)
+
+  # Speaks with a run as its proposer; answer(message) returns texts: the rows, and for each the task
+  # that led to it, if any did.
+  converse <- function(answer) {
+    fds <- Sys.getenv(c("CQ_ASK_IN", "CQ_ASK_OUT"))
+    if (!all(startsWith(Sys.readlink(paste0("/proc/self/fd/", fds)), "pipe:")))
+      stop("cq: the descriptors ", fds[[1]], " and ", fds[[2]], ", over which the run speaks, are closed or are others'")
+    input <- file(paste0("/dev/fd/", fds[[1]]), "rbe", raw = TRUE, blocking = TRUE)
+    output <- file(paste0("/dev/fd/", fds[[2]]), "wbe", raw = TRUE)
+    # What is printed from now on is for people.
+    if (fds[[2]] == "1") sink(stderr())
+    else tryCatch(get("closeFD", asNamespace("parallel"))(as.integer(fds)), error = function(e) NULL)
+    Sys.unsetenv(c("CQ_ASK_IN", "CQ_ASK_OUT"))
+    say <- function(text) send(text, output)
+    columns <- types <- character()
+    done <- FALSE
+    plain <- function(value) if (is.null(value)) NA else if (is.list(value) && identical(names(value), "$number")) as.numeric(value[[1]]) else value
+    pushed <- character()
+    pid <- Sys.getpid()
+    cq_push <<- function(rows) {
+      if (Sys.getpid() != pid) stop("cq_push: nobody hears of rows that a process pushes which the function started")
+      pushed <<- c(pushed, rows_text(rows, "cq_push"))
+      invisible()
+    }
+    row_of <- function(fields) {
+      row <- lapply(seq_along(columns), function(i) argument(fields[[columns[[i]]]], types[[i]]))
+      names(row) <- columns
+      row
+    }
+    # What a call returned and pushed.
+    taken <- function(value) {
+      if (inherits(value, "cq_done")) {
+        done <<- TRUE
+        value <- value$rows
+      }
+      texts <- c(pushed, rows_text(value, "what a proposer returns"))
+      pushed <<- character()
+      texts
+    }
+    speaker <- answer(row_of, function(values) lapply(values, plain), taken)
+    while (length(line <- readLines(input, n = 1))) {
+      message <- parse_line(line)
+      if (message$type == "start") {
+        columns <- as.character(unlist(message$columns))
+        types <- as.character(unlist(message$types))
+        set.seed(message$seed %% .Machine$integer.max)
+        say("{\"type\":\"ready\"}")
+      } else if (message$type == "tell") {
+        calls <- NULL
+        text <- tryCatch(withCallingHandlers({
+          told <- speaker(message)
+          paste0("\"rows\":[", paste(told$rows, collapse = ","), "]",
+                 if (length(told$parents)) paste0(",\"parents\":[", paste(told$parents, collapse = ","), "]"), if (done) ",\"done\":true")
+        }, error = function(e) calls <<- sys.calls()), error = function(e) {
+          trace <- vapply(rev(calls), function(call) substring(deparse(call, nlines = 1L)[[1]], 1, 200), "")
+          paste0("\"error\":", quote_text(error_text(e)), ",\"traceback\":", quote_text(paste(utils::head(trace, 20), collapse = "\n")))
+        })
+        say(sprintf("{\"id\":%d,%s}", as.integer(message$id), text))
+      }
+    }
+  }
+
+  # All rows so far as columns, made when somebody looks.
+  collector <- function() {
+    kept <- list()
+    new <- list()
+    list(add = function(row) new[[length(new) + 1L]] <<- row,
+         frame = function() {
+           if (length(new)) {
+             before <- if (length(kept)) length(kept[[1]]) else 0L
+             for (name in unique(c(names(kept), unlist(lapply(new, names))))) {
+               values <- lapply(new, function(row) if (is.null(row[[name]])) NA else row[[name]])
+               odd <- any(vapply(values, function(v) length(v) != 1L || is.list(v), TRUE))
+               old <- if (is.null(kept[[name]])) rep(NA, before) else kept[[name]]
+               kept[[name]] <<- c(old, if (odd) values else unlist(values))
+             }
+             new <<- list()
+           }
+           structure(kept, class = "data.frame", row.names = .set_row_names(if (length(kept)) length(kept[[1]]) else 0L))
+         })
+  }
+
+  cq_ask <<- function(f) {
+    if (!nzchar(Sys.getenv("CQ_ASK_IN"))) stop("cq_ask: started by hand: cq run params.csv --ask 'Rscript ask.R' -- COMMAND")
+    converse(function(row_of, values_of, taken) function(message) {
+      endings <- lapply(c(message$endings, message$waiting), function(one)
+        list(task = one$task, status = if (is.null(one$status)) "waiting" else one$status, row = row_of(one$row), value = values_of(one$value)))
+      list(rows = taken(f(endings, message$want)))
+    })
+  }
+
+  serve_proposals <- function(g) converse(function(row_of, values_of, taken) {
+    all <- collector()
+    function(message) {
+      rows <- parents <- list()
+      for (one in message$endings) {
+        row <- row_of(one$row)
+        result <- values_of(one$value)
+        all$add(c(row, result[setdiff(names(result), names(row))]))
+        texts <- taken(g(row, result, all$frame()))
+        rows[[length(rows) + 1L]] <- texts
+        parents[[length(parents) + 1L]] <- rep(sprintf("%.0f", as.numeric(one$task)), length(texts))
+      }
+      list(rows = unlist(rows), parents = unlist(parents))
+    }
+  })
+
+  cq_serve <<- function(f, propose = NULL) {
     name <- if (is.symbol(substitute(f))) as.character(substitute(f)) else "f"
+    if (nzchar(Sys.getenv("CQ_ASK_IN")) && !nzchar(Sys.getenv("CQ_SLOT_IN"))) {
+      if (is.null(propose)) stop("cq_serve: the run has --propose, and this program calls cq_serve without propose =")
+      return(serve_proposals(propose))
+    }
     fds <- Sys.getenv(c("CQ_SLOT_IN", "CQ_SLOT_OUT"))
     if (!all(nzchar(fds))) stop("cq_serve: started outside a slot: cq run params.csv --program 'Rscript model.R'")
     if (!all(startsWith(Sys.readlink(paste0("/proc/self/fd/", fds)), "pipe:")))
@@ -347,15 +481,9 @@ local({
     }
 
     pushed <- list()
-    push <- function(row) {
-      if (is.null(row) || !all(vapply(row, is_scalar, TRUE))) stop("cq_push: a row is a list with names, of one value each")
-      members <- paste0(vapply(record_names(row), quote_text, ""), ":", vapply(row, scalar_text, ""), collapse = ",")
-      pushed[[length(pushed) + 1L]] <<- paste0("{", members, "}")
-    }
     cq_push <<- function(rows) {
       if (Sys.getpid() != pid) stop("cq_push: nobody hears of rows that a process pushes which the function started")
-      if (is.data.frame(rows)) for (i in seq_len(nrow(rows))) push(record_of(rows[i, , drop = FALSE]))
-      else push(record_of(rows))
+      for (text in rows_text(rows, "cq_push")) pushed[[length(pushed) + 1L]] <<- text
       invisible()
     }
     with_pushed <- function(text) if (length(pushed)) paste0(text, ",\"push\":[", paste(unlist(pushed), collapse = ","), "]") else text
@@ -488,7 +616,7 @@ local({
     repeat {
       line <- readLines(input, n = 1)
       if (!length(line)) break
-      message <- jsonlite::fromJSON(line, simplifyVector = FALSE, bigint_as_char = TRUE)
+      message <- parse_line(line)
       if (message$type == "start") {
         columns <- as.character(unlist(message$columns))
         types <- as.character(unlist(message$types))
@@ -496,6 +624,7 @@ local({
         as_they_are <- c(integer = "integer", number = "double", boolean = "logical", string = "character", wide = "none")[types]
         constants <- lapply(message$constants, function(v) if (is.list(v)) as.numeric(v[["$number"]]) else v)
         reason <- refusal(f, c(columns, names(constants)))
+        if (!is.null(propose) && !nzchar(Sys.getenv("CQ_PROPOSES"))) reason <- "it proposes rows (cq_serve(..., propose = ...)): cq run --propose"
         say(if (is.null(reason)) sprintf("{\"type\":\"ready\",\"id\":%d}", message$id)
             else sprintf("{\"type\":\"refuse\",\"id\":%d,\"message\":%s}", message$id, quote_text(reason)))
       } else if (message$type == "tasks") {

@@ -8,7 +8,11 @@ A result is a number, a text, a Boolean, None, or a dict of these, each of whose
 column. Dates and times are ISO text, a timedelta is seconds; Decimal, Fraction, UUID and Path are
 text, and so are integers beyond 64 bits. Any other object travels as a pickle (`cq export --blob
 TASK`): of a dict with such an entry the whole, and the entry is missing in its column;
-`cq.Result(value, blob)` returns both. `cq.push(alpha=0.5)` adds a row to the run. SLOT_PROTOCOL.md describes what is said over the pipes. Standard library only.
+`cq.Result(value, blob)` returns both. `cq.push(alpha=0.5)` adds a row to the run.
+
+`cq.serve(simulate, propose=next_rows)` (cq run --propose) calls next_rows(row, result, results) in one process, once for each row that
+ended ok, in one order; `cq.ask(next_rows)` is the whole of a program for cq run --ask. Both return rows. SLOT_PROTOCOL.md and
+PROPOSER_PROTOCOL.md describe what is said over the pipes. Standard library only.
 """
 
 import base64
@@ -57,6 +61,10 @@ def push(row=None, /, **columns):
         _pushed.extend([_encode(_plain(dict(one))) for one in rows])
     except (TypeError, RecursionError) as error:
         raise TypeError("cq.push: a field of a row is a number, a text, a Boolean or None, not %s" % error) from None
+
+
+DONE = type("DONE", (), {"__repr__": lambda self: "cq.DONE"})()
+"""What a proposer returns that will name no more rows."""
 
 
 class _Noticed:
@@ -399,12 +407,129 @@ def _is_pipe(fd):
         return False
 
 
-def serve(function):
-    """Calls `function(**row)` for each row that the worker gives, until it gives no more."""
-    global _pushed
+def _is_child():
+    """Of multiprocessing: it imports the main module, and is not meant."""
     processes = sys.modules.get("multiprocessing.process")
-    if processes is not None and getattr(processes.current_process(), "_inheriting", False):
-        return  # a child of multiprocessing that imports the main module
+    return processes is not None and getattr(processes.current_process(), "_inheriting", False)
+
+
+def _rows_of(answer):
+    """The rows that a proposer returned, as JSON, and whether it is done."""
+    if answer is DONE:
+        return [], True
+    if answer is None:
+        return [], False
+    if isinstance(answer, dict):
+        answer = [answer]
+    if not isinstance(answer, (list, tuple)):
+        raise TypeError("a proposer returns a dict, a list of dicts, None or cq.DONE, not %s" % type(answer).__name__)
+    rows, done = [], False
+    for row in answer:
+        if row is DONE:
+            done = True
+        elif isinstance(row, dict):
+            rows.append(_encode(_plain(row)))
+        else:
+            raise TypeError("a row is a dict, not %s" % type(row).__name__)
+    return rows, done
+
+
+def _converse(answer):
+    """Speaks with a run as its proposer: answer(message) gives rows as JSON, for each the task that led to it, and whether it is done."""
+    global _pushed
+    fd_in, fd_out = int(os.environ.pop("CQ_ASK_IN")), int(os.environ.pop("CQ_ASK_OUT"))
+    if not (_is_pipe(fd_in) and _is_pipe(fd_out)):
+        sys.exit("cq: the descriptors %d and %d, over which the run speaks, are closed or are others'" % (fd_in, fd_out))
+    if fd_out == 1:
+        # What is printed from now on is for people.
+        sys.stdout.flush()
+        fd_in, fd_out = os.dup(0), os.dup(1)
+        os.dup2(2, 1)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+    sys.stdout.reconfigure(line_buffering=True)
+    os.set_inheritable(fd_in, False)
+    os.set_inheritable(fd_out, False)
+    lines, out = os.fdopen(fd_in, "rb"), os.fdopen(fd_out, "wb")
+    decode = json.JSONDecoder(object_hook=_number_from).decode
+
+    def say(text):
+        out.write(text.encode("utf-8", "backslashreplace") + b"\n")
+        out.flush()
+
+    seeds = _Seeds()
+    for line in lines:
+        message = decode(line.decode())
+        if message["type"] == "start":
+            seeds.set(message["seed"] % (1 << 31))
+            say('{"type":"ready"}')
+        if message["type"] != "tell":
+            continue
+        try:
+            _pushed = []
+            rows, parents, done = answer(message)
+            say('{"id":%d,"rows":[%s]%s%s}' % (message["id"], ",".join(rows), ',"parents":%s' % parents if parents else "", ',"done":true' if done else ""))
+        except Exception as error:
+            say('{"id":%d%s' % (message["id"], _failure(error).decode()))
+        finally:
+            _pushed = None
+
+
+def _propose(function):
+    results = []
+
+    def answer(message):
+        rows, parents, done = [], [], False
+        for ending in message["endings"]:
+            row, result = ending["row"], ending["value"]
+            results.append({**result, **row})
+            del _pushed[:]
+            mine, now_done = _rows_of(function(row, result, results))
+            mine = _pushed + mine
+            rows += mine
+            parents += [ending["task"]] * len(mine)
+            done = done or now_done
+        return rows, parents, done
+
+    _converse(answer)
+
+
+def ask(function):
+    """The program of `cq run --ask`: calls function(endings, want) with what has ended since the last call, and returns the rows that it returns.
+
+    Each ending is a dict of task, status ("ok", "error", ..., or "waiting" of a row that this program has not named in this process),
+    row and value, which are dicts by the names of columns. `want` is how many rows are wanted now; 0: none (they are taken all the same).
+    A dict, a list of dicts, None (wait for more results), or cq.DONE. When a run goes on, it is called with all that it knew again,
+    and what it returns for that is not taken.
+    """
+    if _is_child():
+        return
+    if "CQ_ASK_IN" not in os.environ:
+        sys.exit("cq.ask: started by hand: cq run params.csv --ask 'python3 %s' -- COMMAND" % sys.argv[0])
+
+    def answer(message):
+        waiting = [dict(one, status="waiting", value={}) for one in message.get("waiting", [])]
+        rows, done = _rows_of(function(message["endings"] + waiting, message["want"]))
+        return _pushed + rows, None, done
+
+    _converse(answer)
+
+
+def serve(function, propose=None):
+    """Calls `function(**row)` for each row that the worker gives, until it gives no more.
+
+    propose(row, result, results): called in one process beside the run (cq run --propose), once for each row that ended ok; `row` and
+    `result` are dicts by the names of columns (a value that is no dict is `result["result"]`), `results` the list of all so far. It
+    returns rows (dicts), None, or cq.DONE, and may call cq.push.
+    """
+    global _pushed
+    if _is_child():
+        return
+    if "CQ_ASK_IN" in os.environ and "CQ_SLOT_IN" not in os.environ:
+        if propose is None:
+            sys.exit("cq.serve: the run has --propose, and this program calls cq.serve without propose=")
+        return _propose(propose)
     try:
         # Not for what the function starts.
         fd_in, fd_out = int(os.environ.pop("CQ_SLOT_IN")), int(os.environ.pop("CQ_SLOT_OUT"))
@@ -445,6 +570,8 @@ def serve(function):
             columns = message["columns"]
             constants = message["constants"]
             reason = _refusal(function, columns + list(constants))
+            if propose is not None and not os.environ.get("CQ_PROPOSES"):
+                reason = "it proposes rows (cq.serve(..., propose=...)): cq run --propose"
             say({"type": "refuse", "id": message["id"], "message": reason} if reason else
                 {"type": "ready", "id": message["id"]})
             out.flush()

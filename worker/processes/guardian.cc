@@ -105,22 +105,17 @@ bool Reap(pid_t worker, int& status) {
   return ended;
 }
 
-}  // namespace
-
-int RunGuardian(const std::vector<std::string>& arguments, int master_fd, int held_fd,
-                const std::string& init) {
+// Starts a child, and returns its status once it has ended with all that is below it.
+template <class Start>
+int Guard(int master_fd, const Start& start) {
   const sigset_t signals = GuardedSignals();
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);
   const Fd signal_fd(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   BecomeSubreaper();
-  for (const int fd : {master_fd, held_fd}) {
-    if (fd >= 0) fcntl(fd, F_SETFD, FD_CLOEXEC);
-  }
-  Pipe life = MakePipe();
-  const pid_t worker = SpawnWorker(arguments, life.read.get(), master_fd, held_fd, init);
-  life.read.Close();
+  if (master_fd >= 0) fcntl(master_fd, F_SETFD, FD_CLOEXEC);
+  const pid_t child = start();
 
   std::array<pollfd, 2> fds{{{signal_fd.get(), POLLIN, 0}, {master_fd, POLLIN, 0}}};
   for (;;) {
@@ -132,13 +127,42 @@ int RunGuardian(const std::vector<std::string>& arguments, int master_fd, int he
     }
     signalfd_siginfo info{};
     while (read(signal_fd.get(), &info, sizeof info) == sizeof info) {
-      if (info.ssi_signo != SIGCHLD) kill(worker, static_cast<int>(info.ssi_signo));
+      if (info.ssi_signo != SIGCHLD) kill(child, static_cast<int>(info.ssi_signo));
     }
     int status = 0;
-    if (!Reap(worker, status)) continue;
+    if (!Reap(child, status)) continue;
     KillAll();
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   }
+}
+
+}  // namespace
+
+int RunGuardian(const std::vector<std::string>& arguments, int master_fd, int held_fd,
+                const std::string& init) {
+  if (held_fd >= 0) fcntl(held_fd, F_SETFD, FD_CLOEXEC);
+  Pipe life = MakePipe();
+  return Guard(master_fd, [&] {
+    const pid_t worker = SpawnWorker(arguments, life.read.get(), master_fd, held_fd, init);
+    life.read.Close();
+    return worker;
+  });
+}
+
+int GuardProgram(const std::vector<std::string>& given) {
+  if (given.size() < 3) throw UsageError("--guard FD FILE WORD ... is what a master says");
+  const int master_fd = std::atoi(given[0].c_str());
+  const std::string& file = given[1];
+  const std::vector<std::string> words(given.begin() + 2, given.end());
+  return Guard(master_fd, [&] {
+    Spawner spawner(Spawner::Group::kOwn);
+    pid_t pid = 0;
+    const int error =
+        spawner.StartPatiently(pid, file, words, environ, 0, kShortRoomPatience, master_fd);
+    if (error == 0) return pid;
+    throw Error(fmt::format("cannot start '{}': {}{}", words.at(0), strerror(error),
+                            IsWantOfRoom(error) ? "; " + AdviceOnRoom() : ""));
+  });
 }
 
 }  // namespace cq

@@ -20,4 +20,8 @@ namespace cq {
 int RunGuardian(const std::vector<std::string>& worker, int master_fd, int held_fd,
                 const std::string& init);
 
+/// The words of a command that guards another program so (kGuardWord): `master_fd`, its file,
+/// its words. It inherits what is open but that descriptor.
+int GuardProgram(const std::vector<std::string>& words);
+
 }  // namespace cq

@@ -10,7 +10,6 @@
 
 #include <array>
 #include <cerrno>
-#include <filesystem>
 
 #include "base/spawn.h"
 #include "cq/error.h"
@@ -36,12 +35,6 @@ std::string RandomToken() {
   return token;
 }
 
-// Where the helpers for other languages are: beside an installed or a built program.
-std::string HelperDirectory() {
-  const std::filesystem::path program = OwnExecutable();
-  return (program.parent_path().parent_path() / "share" / "cq").string();
-}
-
 std::vector<std::string> ProgramWords(const Program& program) {
   if (program.function.empty()) return program.words;
   std::vector<std::string> words = OwnCommand();
@@ -51,15 +44,7 @@ std::vector<std::string> ProgramWords(const Program& program) {
 
 std::vector<std::string> ProgramEnvironment(const RunContext& run, const std::string& token) {
   auto environment = run.environment();
-  const std::string helpers = HelperDirectory();
-  bool has_path = false;
-  for (std::string& entry : environment) {
-    if (!entry.starts_with("PYTHONPATH=")) continue;
-    entry = "PYTHONPATH=" + helpers + ":" + entry.substr(11);
-    has_path = true;
-  }
-  if (!has_path) environment.push_back("PYTHONPATH=" + helpers);
-  environment.push_back("CQ_R=" + helpers + "/cq.R");
+  AddHelpers(environment);
   environment.push_back(fmt::format("CQ_SLOT_IN={}", kProgramIn));
   environment.push_back(fmt::format("CQ_SLOT_OUT={}", kProgramOut));
   environment.push_back("CQ_SLOT_MARK=" + token);

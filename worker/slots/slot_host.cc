@@ -1,9 +1,6 @@
 #include "worker/slots/slot_host.h"
 
-#include <dlfcn.h>
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -33,6 +30,8 @@
 #include "protocol/spans.h"
 #include "protocol/value_codec.h"
 #include "worker/slots/answer_writer.h"
+#include "worker/slots/function_library.h"
+#include "worker/slots/propose_host.h"
 #include "worker/slots/slot_messages.h"
 
 namespace cq {
@@ -68,7 +67,9 @@ bool Takes(const ParameterInfo& parameter, ColumnType column) {
 // functions with calls of a program that embeds a master.
 class SlotHost final : public detail::ConstantSource, public detail::RowSink {
  public:
-  SlotHost(int in, int out, const Function* function) : in_(in), slot_(out), function_(function) {
+  /// `refusal`: why it cannot serve this run; empty: it can.
+  SlotHost(int in, int out, const Function* function, std::string refusal = {})
+      : in_(in), slot_(out), function_(function), refusal_(std::move(refusal)) {
     for (detail::Library* library : LoadedLibraries()) {
       library->task = &current_;
       library->constants = this;
@@ -122,7 +123,9 @@ class SlotHost final : public detail::ConstantSource, public detail::RowSink {
   // ---- the run ----
 
   void Start(uint64_t id, const Object* field) {
-    const std::string problem = function_ == nullptr ? KeepConstants(field[5]) : Match(field);
+    const std::string problem = !refusal_.empty()      ? refusal_
+                                : function_ == nullptr ? KeepConstants(field[5])
+                                                       : Match(field);
     if (problem.empty()) return slot_.Say(SlotType::kReady, id, 0, [](auto&) {});
     slot_.Say(SlotType::kRefuse, id, 1, [&](auto& packer) { PackText(packer, problem); });
   }
@@ -372,6 +375,7 @@ class SlotHost final : public detail::ConstantSource, public detail::RowSink {
   const int in_;
   AnswerWriter slot_;
   const Function* const function_;
+  const std::string refusal_;
   std::vector<Source> sources_;
   std::vector<std::unique_ptr<msgpack::object_handle>> constants_;
   std::map<std::string, const Object*> packed_constants_;
@@ -399,55 +403,21 @@ class SlotHost final : public detail::ConstantSource, public detail::RowSink {
   Clock::time_point now_{};
 };
 
-std::pair<int, int> Pipes() {
-  const char* in = getenv("CQ_SLOT_IN");
-  const char* out = getenv("CQ_SLOT_OUT");
-  if (in == nullptr || out == nullptr) {
-    throw UsageError("cq slot is started by workers: use cq run --function");
-  }
-  const std::pair<int, int> pipes(std::atoi(in), std::atoi(out));
-  for (const int fd : {pipes.first, pipes.second}) {
-    struct stat status {};
-    if (fstat(fd, &status) != 0 || !S_ISFIFO(status.st_mode)) {
-      throw UsageError(fmt::format(
-          "the descriptor {}, over which the worker speaks, is closed or is another's", fd));
-    }
-    // What a function starts has no business there.
-    fcntl(fd, F_SETFD, FD_CLOEXEC);
-  }
-  return pipes;
-}
-
-const Function& Load(const std::string& name) {
-  const size_t colon = name.rfind(':');
-  if (colon == std::string::npos) throw Error(fmt::format("'{}' is no LIBRARY:NAME", name));
-  const std::string library = name.substr(0, colon);
-  const std::string symbol = "cq_function_" + name.substr(colon + 1);
-  void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (handle == nullptr) throw Error(fmt::format("the library cannot be loaded: {}", dlerror()));
-  auto* get = reinterpret_cast<const Function* (*)()>(dlsym(handle, symbol.c_str()));
-  if (get == nullptr) {
-    throw Error(fmt::format("'{}' has no function '{}' registered with CQ_FUNCTION({})", library,
-                            name.substr(colon + 1), name.substr(colon + 1)));
-  }
-  const Function* function = get();
-  if (function->version != kFunctionVersion) {
-    throw Error(
-        fmt::format("'{}' was built with another <cq/function.h>, of version {}; here it is {}",
-                    library, function->version, kFunctionVersion));
-  }
-  return *function;
-}
-
 }  // namespace
 
 int ServeLibrary(const std::string& name) {
-  const auto [in, out] = Pipes();
-  return SlotHost(in, out, &Load(name)).Serve();
+  if (IsProposer()) return ServeProposer(name);
+  const auto [in, out] = TakePipes("CQ_SLOT_IN", "CQ_SLOT_OUT");
+  const Function& function = LoadFunction(name, FunctionRole::kTasks);
+  std::string refusal;
+  if (getenv("CQ_PROPOSES") == nullptr && HasProposer(name)) {
+    refusal = fmt::format("'{}' has a proposer (CQ_PROPOSE): cq run --propose", function.name);
+  }
+  return SlotHost(in, out, &function, refusal).Serve();
 }
 
 int ServeOwnFunctions() {
-  const auto [in, out] = Pipes();
+  const auto [in, out] = TakePipes("CQ_SLOT_IN", "CQ_SLOT_OUT");
   return SlotHost(in, out, nullptr).Serve();
 }
 

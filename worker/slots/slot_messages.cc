@@ -364,6 +364,18 @@ std::string EncodeStart(SlotFormat format, uint64_t id, const Program& program,
   return frame.Take();
 }
 
+void AppendJsonRow(std::string& out, const NamedValues& row) {
+  out += '{';
+  for (const auto& [name, value] : row) {
+    if (out.back() != '{') out += ',';
+    AppendJsonText(out, name);
+    out += ':';
+    const auto* nested = std::get_if<Json>(&value);
+    nested != nullptr ? void(out += nested->text) : AppendLineValue(out, value);
+  }
+  out += '}';
+}
+
 std::string EncodeTasks(SlotFormat format, uint64_t id, const Program& program,
                         const std::vector<const Task*>& tasks, bool mark) {
   const auto value_of = [&](const Task& task, size_t column) {

@@ -62,6 +62,8 @@ std::string EncodeStart(SlotFormat format, uint64_t id, const Program& program,
                         const std::vector<std::string>& wide);
 std::string EncodeTasks(SlotFormat format, uint64_t id, const Program& program,
                         const std::vector<const Task*>& tasks, bool mark = false);
+/// Appends a JSON object of these.
+void AppendJsonRow(std::string& out, const NamedValues& row);
 std::string EncodeUnsupported(SlotFormat format, const SlotOther& what);
 
 // ---- the numbers of types in MessagePack frames ----

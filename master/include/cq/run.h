@@ -107,6 +107,12 @@ struct RunOptions : CommonOptions {
   uint64_t limit = 0;
   /// Once there are so many tasks, rows that tasks push are kept, and not run; 0: no limit.
   uint64_t max_tasks = 0;
+  /// A process beside the master names rows by the results so far: the same program or function
+  /// library, which has a function for that; or this program, by its words, which is asked when few
+  /// rows wait for a slot (`ask_ahead`; none: fewer than there are slots).
+  bool propose = false;
+  std::vector<std::string> ask;
+  std::optional<uint64_t> ask_ahead;
   /// The task numbers of the rows; empty: 1, 2, … Of a run that is made.
   std::vector<uint64_t> numbers;
   /// Those of them that tasks had pushed: their seeds go by their values.

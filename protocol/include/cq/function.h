@@ -251,6 +251,18 @@ cq_own_library() {
   return &::cq::detail::OwnLibrary();
 }
 
+/// Registers a function as the proposer of another, which is registered, too (`cq run --function
+/// LIB:function --propose`): it is called in one process beside the run, once for each row of
+/// `function` that ended ok, in one order, with the named columns of the row and of its result
+/// (`result`, if that is no record), and adds rows with cq::push. What it has to remember is its
+/// own.
+#define CQ_PROPOSE(function, proposer, ...)               \
+  CQ_FUNCTION(proposer, __VA_ARGS__);                     \
+  extern "C" __attribute__((visibility("default"), used)) \
+  const ::cq::Function* cq_propose_##function() {         \
+    return cq_describe_##proposer();                      \
+  }
+
 /// Registers a function that is not overloaded, by its unqualified name: CQ_FUNCTION(simulate)
 /// takes the columns in order, CQ_FUNCTION(simulate, "alpha", "seed") those of these names. A name
 /// is registered once in a program and its libraries.

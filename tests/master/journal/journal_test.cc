@@ -182,7 +182,7 @@ TEST_F(JournalTest, AFileThatIsNoJournalOrOfAnotherReleaseIsRefusedByName) {
 TEST_F(JournalTest, OneOfAnOlderFormatIsBroughtUpToDate) {
   const char* const kNotYet[] = {
       // 4, 3, 2
-      "DROP VIEW live_pushed; DROP TABLE pushed; DROP TABLE claims",
+      "DROP VIEW live_pushed; DROP TABLE pushed; DROP TABLE claims; DROP TABLE endings",
       "ALTER TABLE ledgers DROP COLUMN vacant_us; ALTER TABLE ledgers DROP COLUMN cpu_us;"
       "ALTER TABLE ledgers DROP COLUMN lost_us; ALTER TABLE ledgers DROP COLUMN peak_kb;"
       "DROP TABLE raised",

@@ -1,0 +1,84 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "protocol/messages.h"
+
+namespace cq {
+
+/// What a run knows of its proposer, the program beside the master that names rows by the results
+/// so far: when it is asked for some, and whether it may still name any. It is told of endings and
+/// asked with one message at a time.
+class Asker {
+ public:
+  enum class Kind : uint8_t {
+    kNone,
+    /// It is told what has ended, and answers with rows, or without.
+    kIsTold,
+    /// It is asked, too, when few rows are left, and says when it is done.
+    kIsAsked,
+  };
+  /// What it answered: rows of which some are new, or none such, or that no others will come.
+  enum class Answer : uint8_t { kRows, kNothing, kDone };
+  /// What decides how many rows it is asked for.
+  struct Need {
+    /// Tasks without outcome, and the slots for them.
+    uint64_t open = 0;
+    uint64_t slots = 0;
+    /// How many tasks there may be besides those that there are.
+    uint64_t room = 0;
+  };
+
+  /// `ahead`: how many rows are to wait for a slot; none: one for each slot.
+  Asker(Kind kind, std::optional<uint64_t> ahead) : kind_(kind), ahead_(ahead) {}
+
+  /// It is told of endings of this kind.
+  bool Hears(Outcome outcome) const {
+    return !over() && (kind_ == Kind::kIsAsked || outcome == Outcome::kOk);
+  }
+  /// So many endings that it hears of wait to be told.
+  void OnEndings(uint64_t endings) { untold_ += endings; }
+  /// How many rows it is to be asked for, if it is spoken to now.
+  uint64_t Wanted(const Need& need) const;
+  /// It is to be told something, or asked; and nothing is on its way to it.
+  bool IsToBeSpokenTo(const Need& need) const {
+    return !over() && !busy_ && (untold_ > 0 || Wanted(need) > 0);
+  }
+  /// It is told of so many of what waited, and asked for so many rows; `open` as in Need.
+  void OnSpokenTo(uint64_t told, uint64_t wanted, uint64_t open);
+  void OnAnswer(Answer answer);
+  /// Others have added rows: there is something to wait for.
+  void OnRows() { waits_ = waited_for_nothing_ = told_all_ = false; }
+  /// It is not listened to any more: the run is drained.
+  void Close() { end_ = End::kClosed; }
+
+  /// It may name rows: the run does not end.
+  bool MaySpeak(const Need& need) const;
+  bool asks() const { return kind_ == Kind::kIsAsked; }
+  /// An answer is owed.
+  bool owes() const { return !over() && (busy_ || untold_ > 0); }
+  uint64_t untold() const { return untold_; }
+  /// It said so.
+  bool done() const { return end_ == End::kDone; }
+  /// It was asked when there was nothing to wait for, twice, and named no row.
+  bool stuck() const { return end_ == End::kStuck; }
+
+ private:
+  enum class End : uint8_t { kNot, kDone, kStuck, kClosed };
+  bool over() const { return kind_ == Kind::kNone || end_ != End::kNot; }
+
+  const Kind kind_;
+  const std::optional<uint64_t> ahead_;
+  uint64_t untold_ = 0;
+  bool busy_ = false;
+  /// Of what is on its way: rows are wanted; all that there is to tell is told, and nothing runs.
+  bool asked_ = false;
+  bool told_all_ = false;
+  /// What it said last when it was asked: nothing; and that with nothing to wait for.
+  bool waits_ = false;
+  bool waited_for_nothing_ = false;
+  End end_ = End::kNot;
+};
+
+}  // namespace cq
