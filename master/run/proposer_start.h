@@ -1,16 +1,13 @@
 #pragma once
 
-#include <deque>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "cq/run.h"
-#include "master/core/recovered.h"
-#include "master/input/task_source.h"
-#include "master/journal/database.h"
-#include "master/loop/asking.h"
+#include "cq/run_observer.h"
+#include "master/proposer/proposer.h"
 
 namespace cq {
 
@@ -35,16 +32,5 @@ struct ProposerProgram {
 /// Throws UsageError where it cannot be started, or refuses.
 std::unique_ptr<Proposer> StartProposer(const ProposerProgram& program, const RowForm& form,
                                         RunObserver& observer);
-
-/// The run whose proposer is told again what it knew.
-struct ReplayedRun {
-  TaskId last = 0;
-  Asker::Kind kind = Asker::Kind::kNone;
-  RowForm form;
-};
-/// What it is told before anything else: all endings, in the order in which it heard of them, and,
-/// where it is asked, the rows that wait or run (those that are not in `closed`).
-std::deque<Telling> Replay(Database& journal, const TaskSet& closed, const ReplayedRun& run,
-                           TaskSource& rows);
 
 }  // namespace cq

@@ -25,6 +25,7 @@
 #include "master/journal/endings_table.h"
 #include "master/journal/journal.h"
 #include "master/journal/pushed_table.h"
+#include "master/loop/replay.h"
 #include "master/run/earlier_costs.h"
 #include "master/run/export.h"
 #include "master/run/pool_plan.h"

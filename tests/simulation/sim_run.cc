@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "master/journal/endings_table.h"
-#include "master/run/proposer_start.h"
+#include "master/loop/replay.h"
 #include "protocol/pieces.h"
 #include "protocol/spans.h"
 #include "tests/simulation/names.h"
