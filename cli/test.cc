@@ -180,7 +180,6 @@ int TestCommandLine(const CommandLine& line) {
   ReplaceFile(options.input, chosen.csv, 0600);
   options.numbers = chosen.tasks;
   options.pushed = chosen.pushed;
-  options.propose = false;
   options.ask.clear();
   options.ask_ahead.reset();
   options.run_dir = directory.path() + "/run";

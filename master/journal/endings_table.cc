@@ -22,8 +22,9 @@ int64_t Answered(Database& journal) {
 EndingsTable::Statements::Statements(Database& db)
     : insert(db.Prepare("INSERT OR REPLACE INTO endings VALUES(?1, ?2)")),
       again(db.Prepare("UPDATE endings SET seq = ?2 WHERE task = ?1")),
-      answered(db.Prepare("INSERT OR REPLACE INTO meta SELECT 'answered', seq FROM endings"
-                          " WHERE task = ?1")),
+      answered(db.Prepare("INSERT INTO meta SELECT 'answered', seq FROM endings WHERE task = ?1"
+                          " ON CONFLICT(name) DO UPDATE SET value ="
+                          " max(CAST(value AS INTEGER), excluded.value)")),
       done(db.Prepare("INSERT OR REPLACE INTO meta VALUES('proposer_done', 'true')")) {
   auto row = db.Prepare("SELECT max(seq) FROM endings");
   row.Step();

@@ -106,12 +106,20 @@ void Asking::Tell(Time now, const Telling& telling, bool replay) {
 }
 
 std::string Asking::OnAnswer(ProposerAnswer answer) {
-  if (!ready_.proposer) return {};
+  // Who has said that it is done may end.
+  if (!ready_.proposer || asker_.done()) return {};
+  if (!answer.problem.empty() && was_done_) {
+    told_.reset();
+    ready_.replay.clear();
+    asker_.OnAnswer(Asker::Answer::kDone);
+    return {};
+  }
   if (!answer.problem.empty()) return std::move(answer.problem);
   if (!told_ || told_->answered || answer.id != told_->id) {
     return fmt::format("the proposer answers what it was not told (id {})", answer.id);
   }
   if (told_->known) {
+    was_done_ = was_done_ || answer.done;
     Answered(Asker::Answer::kNothing);
     return {};
   }

@@ -74,6 +74,8 @@ class Asking {
   const RowForm form_;
   std::deque<Telling> gathered_;
   std::optional<Told> told_;
+  /// It has said so again of what it knew before: if it ends by itself, that is why.
+  bool was_done_ = false;
   /// Since it was told last.
   bool others_added_ = false;
   /// Records of its answers that are on their way into the journal.

@@ -398,7 +398,7 @@ void MasterLoop::Do(Finished&) {
   leave_ = WorkerSource::End::kTold;
   end_ = End{interrupted_ ? 130 : 0, core_.drain_reason()};
   if (core_.asker().stuck()) {
-    end_ = End{1, "its proposer waits for results, and nothing is left that could bring any"};
+    end_ = End{1, "its proposer names no new row, and nothing is left that it could wait for"};
   }
   if (!proposer_problem_.empty()) end_ = End{3, proposer_problem_};
 }

@@ -36,6 +36,7 @@ constexpr size_t kLastWordsMax = 4096;
 constexpr seconds kTellAfter{60};
 constexpr seconds kPatience{5};
 constexpr int kSlice = 200;
+constexpr int kReadsAtOnce = 32;
 
 std::string LastLines(std::string_view text, int lines) {
   text = text.substr(0, text.find_last_not_of(" \n\r\t") + 1);
@@ -82,7 +83,7 @@ void ProposerProcess::Spawn() {
   spawner.Give(log.get(), 2);
   spawner.Give(alive.get(), kLife);
   spawner.StartIn(options_.directory);
-  std::vector<std::string> words = OwnCommand();
+  std::vector<std::string> words = options_.cq;
   const std::string guardian = words[0];
   words.insert(words.end(), {"slot", kGuardWord, std::to_string(kLife), options_.file});
   words.insert(words.end(), options_.words.begin(), options_.words.end());
@@ -121,6 +122,10 @@ void ProposerProcess::AwaitReady() {
       }
       if (refusal.empty()) return;
       throw UsageError(fmt::format("the proposer '{}' refuses: {}", name_, refusal));
+    }
+    if (unread_.size() > kLineMax) {
+      throw UsageError(
+          fmt::format("the proposer '{}' wrote a line of more than {} MiB", name_, kLineMax >> 20));
     }
     if (!lives) {
       throw UsageError(
@@ -163,7 +168,7 @@ void ProposerProcess::Work() {
         return Report(fmt::format("it wrote a line of more than {} MiB", kLineMax >> 20));
       }
     }
-    if (!lives && !done_ && !leave_) return Report(fmt::format("it {}", HowItEnded()));
+    if (!lives && !leave_) return Report(fmt::format("it {}", HowItEnded()));
   } catch (const Error& error) {
     return Report(error.what());
   }
@@ -198,7 +203,8 @@ bool ProposerProcess::Exchange(int milliseconds) {
     if (n < 0 && errno != EINTR) break;
   }
   ReadFrom(from_it_, unread_);
-  while (ReadFrom(printed_, print_)) KeepLog();
+  // One that never stops is read on at the next turn.
+  for (int i = 0; i < kReadsAtOnce && ReadFrom(printed_, print_); ++i) KeepLog();
   return !ended;
 }
 
@@ -244,7 +250,6 @@ void ProposerProcess::HandleLines() {
   while (TakeLine(line)) {
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     ProposerAnswer answer = ReadAnswer(line, options_.form);
-    done_ = done_ || answer.done;
     if (!answer.problem.empty()) throw Error(answer.problem);
     take_(std::move(answer));
   }

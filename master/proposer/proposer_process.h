@@ -24,6 +24,8 @@ class ProposerProcess final : public Proposer {
     /// The program and its arguments; the file to execute.
     std::vector<std::string> words;
     std::string file;
+    /// The first words of cq, which guards it.
+    std::vector<std::string> cq;
     /// NAME=VALUE.
     std::vector<std::string> environment;
     std::string directory;
@@ -84,8 +86,6 @@ class ProposerProcess final : public Proposer {
   /// How it ended.
   std::string end_;
   std::string unsent_, unread_, print_;
-  /// It says that it has nothing more to say: it may end.
-  bool done_ = false;
   std::optional<LeaveOrder> leave_;
   Mailbox<Order> orders_;
   std::function<void(ProposerAnswer)> take_;

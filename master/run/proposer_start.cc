@@ -25,8 +25,9 @@ std::vector<std::string> EnvironmentOf(const ProposerProgram& program) {
   }
   for (const auto& [name, value] : program.env) variables[name] = value;
   variables["CQ_RUN_DIR"] = program.run_dir;
-  // It is none of their slots, if this run is a task of another.
-  for (const char* name : {"CQ_SLOT_IN", "CQ_SLOT_OUT", "CQ_SLOT_MARK"}) variables.erase(name);
+  // It is nothing of another run's, if a task or a proposer of that has started this one.
+  for (const char* name : {"CQ_SLOT_IN", "CQ_SLOT_OUT", "CQ_SLOT_MARK", "CQ_ASK_IN", "CQ_ASK_OUT"})
+    variables.erase(name);
   std::vector<std::string> environment;
   environment.reserve(variables.size());
   for (const auto& [name, value] : variables) environment.push_back(name + "=" + value);
@@ -54,10 +55,11 @@ std::unique_ptr<Proposer> StartProposer(const ProposerProgram& program, const Ro
   ProposerProcess::Options options;
   options.words = program.words;
   if (!program.function.empty()) {
-    options.words = OwnCommand();
+    options.words = program.cq;
     options.words.insert(options.words.end(), {"slot", program.function});
   }
   options.environment = EnvironmentOf(program);
+  options.cq = program.cq;
   options.directory = program.cwd;
   options.file = FindProgram(options.words.at(0), PathOf(options.environment), program.cwd);
   if (options.file.empty()) {

@@ -19,6 +19,8 @@ Asker::Kind ProposerOf(const RunOptions& options);
 
 /// What is started as a proposer, and in which surroundings: those of the run's tasks.
 struct ProposerProgram {
+  /// The first words of cq, which guards it, and is it where it is a function.
+  std::vector<std::string> cq;
   /// Its words, or LIBRARY:NAME of the function whose proposer it is.
   std::vector<std::string> words;
   std::string function;

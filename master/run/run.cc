@@ -183,17 +183,17 @@ class RowsRun {
     definition_.stdout_column = options_.stdout_column;
     command_ = CompileCommand(options_.command, definition_.columns, definition_.constants,
                               options_.shell);
+    seed_columns_ = ColumnIndices(definition_.seed_by, "--seed-by", definition_.columns);
+    timeout_column_ = ColumnOf(options_.task_timeout_column, "--task-timeout");
+    cost_column_ = ColumnOf(options_.cost_column, "--cost");
+    group_column_ = ColumnOf(options_.group_column, "--group");
+    WarnOfNoHeader();
     // A program sees the whole row, and so does a proposer.
     const bool proposes = proposer_kind_ != Asker::Kind::kNone;
     for (size_t i = 0; (served() || proposes) && i < definition_.columns.size(); ++i) {
       const auto& used = command_.columns;
       if (std::find(used.begin(), used.end(), i) == used.end()) command_.columns.push_back(i);
     }
-    seed_columns_ = ColumnIndices(definition_.seed_by, "--seed-by", definition_.columns);
-    timeout_column_ = ColumnOf(options_.task_timeout_column, "--task-timeout");
-    cost_column_ = ColumnOf(options_.cost_column, "--cost");
-    group_column_ = ColumnOf(options_.group_column, "--group");
-    WarnOfNoHeader();
     RequireSendable();
   }
 
@@ -486,7 +486,9 @@ class RowsRun {
       // There may be more at any moment.
       for (const PoolOptions& plan : plans_) text.tasks += uint64_t{plan.workers} * plan.slots;
     }
-    if (options_.propose) text.env.emplace_back(kProposesVariable, "1");
+    if (options_.propose || std::getenv(kProposesVariable) != nullptr) {
+      text.env.emplace_back(kProposesVariable, options_.propose ? "1" : "");
+    }
     if (!served()) return text;
     text.program = {options_.program,
                     FunctionPath(),
@@ -580,6 +582,7 @@ class RowsRun {
   void StartProposer() {
     if (proposer_kind_ == Asker::Kind::kNone || options_.prepare_only) return;
     ProposerProgram program;
+    program.cq = plans_[0].program;
     program.words = options_.propose ? options_.program : options_.ask;
     program.function = options_.propose ? FunctionPath() : "";
     program.run_dir = session_.directory().path();

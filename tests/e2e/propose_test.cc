@@ -232,6 +232,63 @@ TEST_F(ProposeTest, AProgramThatIsAskedNamesTheRows) {
   EXPECT_TRUE(Has(ended.err, "not again")) << ended.err;
 }
 
+// And is told so again.
+TEST_F(ProposeTest, WhoIsDoneMayEnd) {
+  File("ask.py",
+       "import sys, json\n"
+       "def say(**answer): print(json.dumps(answer), flush=True)\n"
+       "sys.stdin.readline()\n"
+       "say(type='ready')\n"
+       "ended = 0\n"
+       "for line in sys.stdin:\n"
+       "    told = json.loads(line)\n"
+       "    ended += len(told['endings'])\n"
+       "    if ended >= 3:\n"
+       "        say(id=told['id'], done=True)\n"
+       "        break\n"
+       "    say(id=told['id'], rows=[{'penalty': 3}] if told['want'] else [])\n");
+  const Words run = {"in.csv", "--ask", "python3 ask.py"};
+  EXPECT_EQ(Run(run, {"echo", "{penalty}"}).status, 0);
+  File("in.csv", "penalty\n1.0\n64.0\n65.0\n");
+  const Ended ended = Run(run, {"echo", "{penalty}"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(Column("cq_status"), Words(4, "ok"));
+}
+
+TEST_F(ProposeTest, OneOfItsTasksIsTriedAlone) {
+  EXPECT_EQ(Run(kPropose).status, 0);
+  const Ended ended = Cq({"test", "in.cq", "3"}, directory_.path());
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_TRUE(Has(ended.out, "segments")) << ended.out;
+}
+
+// What a program prints that the asked function starts is no answer.
+TEST_F(ProposeTest, WhatTheOnesThatAreAskedStartMayPrint) {
+  const auto prints = [&](const std::string& program, const std::string& log) {
+    const Ended ended =
+        Run({"in.csv", "--fresh", "--ask", program, "--seed", "1234567890123456789"},
+            {"echo", "{penalty}"});
+    if (Has(ended.err, "jsonlite") || Has(ended.err, "not found in PATH")) return;
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    EXPECT_TRUE(Has(Slurp(directory_.File("in.cq/proposer.log")), log)) << program;
+  };
+  File("ask.py",
+       "import cq, os\n"
+       "def ask(endings, want):\n"
+       "    os.system('echo spoken')\n"
+       "    return cq.DONE\n"
+       "cq.ask(ask)\n");
+  prints("python3 ask.py", "spoken\n");
+  File("ask.R",
+       "source(Sys.getenv('CQ_R'))\n"
+       "cq_ask(function(endings, want) {\n"
+       "  system('echo spoken')\n"
+       "  print('printed')\n"
+       "  cq_done()\n"
+       "})\n");
+  prints("Rscript ask.R", "spoken\n");
+}
+
 TEST_F(ProposeTest, AShellScriptWillDo) {
   WriteProgram(directory_.File("ask"),
                "#!/bin/sh\n"
@@ -277,7 +334,7 @@ TEST_F(ProposeTest, WhoWaitsForNothingIsAskedOnceMore) {
        "cq.ask(ask)\n");
   Ended ended = Run({"in.csv", "--ask", "python3 wait.py"}, {"echo", "{penalty}"});
   EXPECT_EQ(ended.status, 1) << ended.err;
-  EXPECT_TRUE(Has(ended.err, "its proposer waits for results, and nothing is left")) << ended.err;
+  EXPECT_TRUE(Has(ended.err, "its proposer names no new row, and nothing is left")) << ended.err;
   const std::string log = Slurp(directory_.File("in.cq/proposer.log"));
   EXPECT_TRUE(log.ends_with(" 0\n")) << log;
   // Rows that are there are no rows.
@@ -287,7 +344,7 @@ TEST_F(ProposeTest, WhoWaitsForNothingIsAskedOnceMore) {
   File("in.csv", "penalty\n");
   ended = Run({"in.csv", "--fresh", "--ask", "python3 wait.py"}, {"echo", "{penalty}"});
   EXPECT_EQ(ended.status, 1) << ended.err;
-  EXPECT_TRUE(Has(ended.err, "its proposer waits for results")) << ended.err;
+  EXPECT_TRUE(Has(ended.err, "its proposer names no new row")) << ended.err;
   EXPECT_EQ(Column("penalty"), Words{"1"});
 }
 
@@ -333,6 +390,8 @@ TEST_F(ProposeTest, WhatCannotBeIsToldBeforeAnythingStarts) {
   refused({"in.csv", "--ask-ahead", "3"}, {"echo", "{penalty}"}, "--ask-ahead is for --ask");
   refused({"in.csv", "--ask", "no-such-program"}, {"echo", "{penalty}"}, "is not found in PATH");
   refused({"in.csv", "--ask", "python3 none.py"}, {"echo", "{penalty}"}, "before it was ready");
+  refused({"in.csv", "--ask", "head -c 20000000 /dev/zero"}, {"echo", "{penalty}"},
+          "a line of more than 16 MiB");
   refused({"--ask", "python3 none.py"}, {"echo", "x"}, "the command names no column");
   refused({"--ask", "python3 none.py", "--program", "x"}, {}, "--types alpha=number");
   File("plain.py", "import cq\ncq.serve(lambda penalty: 1)\n");

@@ -250,6 +250,8 @@ local({
     row_text(record_of(rows), what)
   }
 
+  # Descriptors 0 and 1 of a program that is asked.
+  nothing <- log <- NULL
   parse_line <- function(line) jsonlite::fromJSON(line, simplifyVector = FALSE, bigint_as_char = TRUE)
 
   # Speaks with a run as its proposer; answer(message) returns texts: the rows, and for each the task
@@ -260,9 +262,17 @@ local({
       stop("cq: the descriptors ", fds[[1]], " and ", fds[[2]], ", over which the run speaks, are closed or are others'")
     input <- file(paste0("/dev/fd/", fds[[1]]), "rbe", raw = TRUE, blocking = TRUE)
     output <- file(paste0("/dev/fd/", fds[[2]]), "wbe", raw = TRUE)
-    # What is printed from now on is for people.
-    if (fds[[2]] == "1") sink(stderr())
-    else tryCatch(get("closeFD", asNamespace("parallel"))(as.integer(fds)), error = function(e) NULL)
+    # What is printed from now on, by a process that the function starts, too, is for people: a
+    # descriptor that was closed is the next to be opened.
+    close_fd <- function(fd) get("closeFD", asNamespace("parallel"))(as.integer(fd))
+    if (fds[[2]] == "1") {
+      tryCatch({
+        close_fd(0)
+        nothing <<- file("/dev/null", "rb", raw = TRUE)
+        close_fd(1)
+        log <<- file("/dev/fd/2", "ab", raw = TRUE)
+      }, error = function(e) sink(stderr()))
+    } else tryCatch(close_fd(fds), error = function(e) NULL)
     Sys.unsetenv(c("CQ_ASK_IN", "CQ_ASK_OUT"))
     say <- function(text) send(text, output)
     columns <- types <- character()
@@ -296,7 +306,7 @@ local({
       if (message$type == "start") {
         columns <- as.character(unlist(message$columns))
         types <- as.character(unlist(message$types))
-        set.seed(message$seed %% .Machine$integer.max)
+        set.seed(as.numeric(message$seed) %% .Machine$integer.max)
         say("{\"type\":\"ready\"}")
       } else if (message$type == "tell") {
         calls <- NULL

@@ -410,7 +410,8 @@ int ServeLibrary(const std::string& name) {
   const auto [in, out] = TakePipes("CQ_SLOT_IN", "CQ_SLOT_OUT");
   const Function& function = LoadFunction(name, FunctionRole::kTasks);
   std::string refusal;
-  if (getenv("CQ_PROPOSES") == nullptr && HasProposer(name)) {
+  const char* proposes = getenv("CQ_PROPOSES");
+  if ((proposes == nullptr || *proposes == '\0') && HasProposer(name)) {
     refusal = fmt::format("'{}' has a proposer (CQ_PROPOSE): cq run --propose", function.name);
   }
   return SlotHost(in, out, &function, refusal).Serve();
