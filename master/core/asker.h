@@ -48,6 +48,8 @@ class Asker {
   /// It is told of so many of what waited, and asked for so many rows; `open` as in Need.
   void OnSpokenTo(uint64_t told, uint64_t wanted, uint64_t open);
   void OnAnswer(Answer answer);
+  /// It is done, without having been asked.
+  void OnDone() { end_ = End::kDone; }
   /// Others have added rows: there is something to wait for.
   void OnRows() { waits_ = waited_for_nothing_ = told_all_ = false; }
   /// It is not listened to any more: the run is drained.

@@ -108,10 +108,10 @@ void Asking::Tell(Time now, const Telling& telling, bool replay) {
 std::string Asking::OnAnswer(ProposerAnswer answer) {
   // Who has said that it is done may end.
   if (!ready_.proposer || asker_.done()) return {};
-  if (!answer.problem.empty() && was_done_) {
+  if (answer.ended && was_done_) {
     told_.reset();
     ready_.replay.clear();
-    asker_.OnAnswer(Asker::Answer::kDone);
+    asker_.OnDone();
     return {};
   }
   if (!answer.problem.empty()) return std::move(answer.problem);

@@ -53,8 +53,10 @@ struct ProposerAnswer {
   /// Of each row the task whose ending led to it; 0: none in particular.
   std::vector<TaskId> parents;
   bool done = false;
-  /// Why it cannot be gone on with; the rest means nothing then.
+  /// Why it cannot be gone on with; the rest means nothing then. `ended`: it has ended by itself,
+  /// and well.
   std::string problem = {};
+  bool ended = false;
 };
 ProposerAnswer ReadAnswer(std::string_view line, const RowForm& form);
 

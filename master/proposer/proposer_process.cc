@@ -258,6 +258,7 @@ void ProposerProcess::HandleLines() {
 void ProposerProcess::Report(std::string problem) {
   ProposerAnswer answer;
   answer.problem = fmt::format("the proposer '{}': {}", name_, problem);
+  answer.ended = pid_ < 0 && ended_well_;
   take_(std::move(answer));
 }
 
@@ -273,6 +274,7 @@ void ProposerProcess::End() {
     int status = 0;
     WaitFor(pid_, status);
     end_ = EndOfProcess(status);
+    ended_well_ = WIFEXITED(status) && WEXITSTATUS(status) == 0;
   }
   pid_ = -1;
 }

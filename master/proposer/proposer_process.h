@@ -85,6 +85,7 @@ class ProposerProcess final : public Proposer {
   std::string last_words_;
   /// How it ended.
   std::string end_;
+  bool ended_well_ = false;
   std::string unsent_, unread_, print_;
   std::optional<LeaveOrder> leave_;
   Mailbox<Order> orders_;

@@ -3,8 +3,12 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
+#include <map>
 #include <set>
+#include <sstream>
 #include <string>
 
 #include "master/journal/database.h"
@@ -425,6 +429,47 @@ TEST_F(ProposeTest, RowsAreAddedToItsInputAndNoneAreTaken) {
   const Words penalties = Column("penalty");
   EXPECT_TRUE(std::find(penalties.begin(), penalties.end(), "64.5") != penalties.end());
   EXPECT_TRUE(std::find(penalties.begin(), penalties.end(), "32.5") == penalties.end());
+}
+
+// All models between two penalties of a real profile, as one after the other.
+TEST_F(ProposeTest, TheExamplesFindWhatASequentialProgramFinds) {
+  std::filesystem::copy(CQ_SOURCE_DIR "/examples/path", directory_.File("path"));
+  std::filesystem::copy(CQ_SOURCE_DIR "/examples/changepoint", directory_.File("changepoint"));
+  const std::string here = directory_.File("path");
+  const std::map<std::string, std::string> environment = {
+      {"PATH", CQ_BINARY_DIR "/bin:" + std::string(getenv("PATH"))}};
+  WriteFile(here + "/ends.csv", "penalty\n5000.0\n100000.0\n");
+  WriteFile(here + "/one_by_one.py",
+            "import json, subprocess\n"
+            "from crops import Crops\n"
+            "crops, to_do = Crops(), [5000.0, 100000.0]\n"
+            "for p in to_do:\n"
+            "    m = json.loads(subprocess.check_output(['changepoint', '--penalty', repr(p),"
+            " '../changepoint/Mono27ac.bedGraph']))\n"
+            "    print(repr(p), m['segments'])\n"
+            "    to_do += crops.add(p, m['segments'], m['loss'])\n");
+  TestProcess one_by_one({"/usr/bin/env", "python3", "one_by_one.py"}, here, environment);
+  const Ended sequential = one_by_one.Wait();
+  ASSERT_EQ(sequential.status, 0) << sequential.err;
+  std::set<std::string> models;
+  std::istringstream lines(sequential.out);
+  size_t tried = 0;
+  for (std::string penalty, segments; lines >> penalty >> segments; ++tried) {
+    models.insert(segments);
+  }
+  const auto expect = [&](const Words& options) {
+    Words words = {"run", "ends.csv", "--fresh", "-o", "models.csv"};
+    words.insert(words.end(), options.begin(), options.end());
+    const Ended ended = Cq(words, here, environment);
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    const Words found = cq::Column(here + "/models.csv", "segments");
+    EXPECT_EQ(std::set<std::string>(found.begin(), found.end()), models);
+    EXPECT_EQ(found.size(), tried);
+  };
+  expect({"--ask", "python3 ask.py", "--parse", "json", "--", "changepoint", "--penalty",
+          "{penalty}", "../changepoint/Mono27ac.bedGraph"});
+  expect({"--propose", "--program", "python3 path.py"});
+  expect({"--propose", "--function", CQ_BINARY_DIR "/lib/libpath.so:fit"});
 }
 
 TEST_F(ProposeTest, ADrainedRunGoesOn) {
