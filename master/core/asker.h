@@ -43,44 +43,52 @@ class Asker {
   uint64_t Wanted(const Need& need) const;
   /// It is to be told something, or asked; and nothing is on its way to it.
   bool IsToBeSpokenTo(const Need& need) const {
-    return !over() && !busy_ && (untold_ > 0 || Wanted(need) > 0);
+    return !over() && !spoken_ && (untold_ > 0 || Wanted(need) > 0);
   }
   /// It is told of so many of what waited, and asked for so many rows; `open` as in Need.
   void OnSpokenTo(uint64_t told, uint64_t wanted, uint64_t open);
   void OnAnswer(Answer answer);
   /// It is done, without having been asked.
-  void OnDone() { end_ = End::kDone; }
+  void OnDone() { state_ = State::kDone; }
   /// Others have added rows: there is something to wait for.
-  void OnRows() { waits_ = waited_for_nothing_ = told_all_ = false; }
+  void OnRows();
   /// It is not listened to any more: the run is drained.
-  void Close() { end_ = End::kClosed; }
+  void Close() { state_ = State::kClosed; }
 
   /// It may name rows: the run does not end.
   bool MaySpeak(const Need& need) const;
   bool asks() const { return kind_ == Kind::kIsAsked; }
   /// An answer is owed.
-  bool owes() const { return !over() && (busy_ || untold_ > 0); }
+  bool owes() const { return !over() && (spoken_ || untold_ > 0); }
   uint64_t untold() const { return untold_; }
   /// It said so.
-  bool done() const { return end_ == End::kDone; }
+  bool done() const { return state_ == State::kDone; }
   /// It was asked when there was nothing to wait for, twice, and named no row.
-  bool stuck() const { return end_ == End::kStuck; }
+  bool stuck() const { return state_ == State::kStuck; }
 
  private:
-  enum class End : uint8_t { kNot, kDone, kStuck, kClosed };
-  bool over() const { return kind_ == Kind::kNone || end_ != End::kNot; }
+  enum class State : uint8_t {
+    kNames,
+    /// It named nothing when it was asked last; and that with nothing to wait for.
+    kWaits,
+    kWaitsForNothing,
+    // The rest is for good.
+    kDone,
+    kStuck,
+    kClosed,
+  };
+  bool over() const { return kind_ == Kind::kNone || state_ >= State::kDone; }
 
   const Kind kind_;
   const std::optional<uint64_t> ahead_;
   uint64_t untold_ = 0;
-  bool busy_ = false;
-  /// Of what is on its way: rows are wanted; all that there is to tell is told, and nothing runs.
-  bool asked_ = false;
-  bool told_all_ = false;
-  /// What it said last when it was asked: nothing; and that with nothing to wait for.
-  bool waits_ = false;
-  bool waited_for_nothing_ = false;
-  End end_ = End::kNot;
+  /// What is on its way to it: how many rows are wanted; all is told, and nothing runs.
+  struct Spoken {
+    uint64_t wanted = 0;
+    bool all = false;
+  };
+  std::optional<Spoken> spoken_;
+  State state_ = State::kNames;
 };
 
 }  // namespace cq
