@@ -21,7 +21,6 @@
 #include "cli/run_lookup.h"
 #include "cli/run_options.h"
 #include "cq/error.h"
-#include "master/run/export.h"
 #include "master/run/master_job.h"
 #include "master/run/run_directory.h"
 #include "protocol/command.h"

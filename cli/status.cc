@@ -17,7 +17,6 @@
 #include "master/journal/recovery.h"
 #include "master/journal/run_definition.h"
 #include "master/journal/tally.h"
-#include "master/run/export.h"
 #include "master/run/master_job.h"
 #include "master/run/run_directory.h"
 #include "protocol/outcome_name.h"

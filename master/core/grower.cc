@@ -34,23 +34,23 @@ void Grower::OnAdded(std::vector<AddedRow>& rows) {
   run_.grows_ = true;
   run_.asker_.OnRows();
   for (AddedRow& row : rows) {
-    CQ_ASSERT(row.back || row.task == run_.tasks_.last() + 1, "task {} is added after task {}",
+    CQ_ASSERT(row.back() || row.task == run_.tasks_.last() + 1, "task {} is added after task {}",
               row.task, run_.tasks_.last());
-    if (!row.outcome && full()) {
+    if (row.ended() == nullptr && full()) {
       LeaveOut(row);
       continue;
     }
     ++run_.counts_.tasks;
-    if (!row.back) {
+    if (!row.back()) {
       run_.tasks_.Add(1);
       if (run_.tasks_.ordered()) Place(row);
       continue;
     }
     // It was one of those that do not run.
     --run_.left_out_;
-    if (row.outcome) {
-      ++run_.counts_.outcomes[static_cast<size_t>(*row.outcome)];
-      if (run_.asker_.Hears(*row.outcome)) run_.asker_.OnEndings(1);
+    if (const auto* ended = row.ended()) {
+      ++run_.counts_.outcomes[static_cast<size_t>(ended->outcome)];
+      if (run_.asker_.Hears(ended->outcome)) run_.asker_.OnEndings(1);
       continue;
     }
     run_.tasks_.Reopen(row.task);
@@ -81,7 +81,7 @@ bool Grower::full() const {
 
 // As a row beyond a limit.
 void Grower::LeaveOut(const AddedRow& row) {
-  if (!row.back) {
+  if (!row.back()) {
     run_.tasks_.Add(1);
     run_.tasks_.Finish(row.task);
     ++run_.left_out_;

@@ -128,13 +128,21 @@ using JournalRecord =
 struct AddedRow {
   TaskId task = 0;
   PushedRow row;
-  /// It had been pushed before, and nobody wanted it any more; then it may have an outcome.
-  bool back = false;
-  std::optional<Outcome> outcome = {};
-  /// What it had returned, as the journal keeps it.
-  std::string returned = {};
+  struct Ended {
+    Outcome outcome = Outcome::kOk;
+    /// As the journal keeps it.
+    std::string returned;
+  };
+  struct Before {
+    std::optional<Ended> ended;
+  };
+  /// Of one that had been pushed before, and that nobody wanted any more.
+  std::optional<Before> before = {};
   /// What it asks for, where rows ask for different things.
   std::optional<TaskRequest> request = {};
+
+  bool back() const { return before.has_value(); }
+  const Ended* ended() const { return before && before->ended ? &*before->ended : nullptr; }
 };
 
 /// What has become durable, in the order in which it was written.

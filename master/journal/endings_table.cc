@@ -45,7 +45,7 @@ void EndingsTable::Add(TaskId first, uint64_t tasks) {
 
 void EndingsTable::OnBack(const std::vector<AddedRow>& added) {
   for (const AddedRow& row : added) {
-    if (!row.outcome) continue;
+    if (row.ended() == nullptr) continue;
     Statements& to = statements();
     to.again.Bind(1, static_cast<int64_t>(row.task)).Bind(2, ++to.last).Run();
   }

@@ -101,11 +101,11 @@ void PushedTable::BringBack(TaskId parent, TaskId first, std::vector<AddedRow>& 
     if (dormant_.erase(task) == 0) continue;
     row.Bind(1, static_cast<int64_t>(task));
     row.Step();
-    AddedRow back{.task = task, .row = RowOf(row, 0, 1), .back = true};
-    if (!row.IsNull(2)) back.outcome = static_cast<Outcome>(row.Int(2));
-    back.returned = row.Text(3);
+    AddedRow back{.task = task, .row = RowOf(row, 0, 1), .before = AddedRow::Before()};
+    const auto outcome = static_cast<Outcome>(row.Int(2));
+    if (!row.IsNull(2)) back.before->ended = AddedRow::Ended{outcome, std::string(row.Text(3))};
     row.Reset();
-    const bool ok = back.outcome == Outcome::kOk;
+    const bool ok = back.ended() != nullptr && outcome == Outcome::kOk;
     added.push_back(std::move(back));
     if (!ok) continue;
     claimed.Bind(1, static_cast<int64_t>(task));

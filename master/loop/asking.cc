@@ -66,7 +66,8 @@ void Asking::OnBack(const AddedRow& row) {
   Telling& telling = RoomIn(gathered_);
   telling.last = row.task;
   ++telling.count;
-  AppendEnding(telling.endings, row.task, *row.outcome, row.row.fields, row.returned, form_);
+  AppendEnding(telling.endings, row.task, row.ended()->outcome, row.row.fields,
+               row.ended()->returned, form_);
 }
 
 void Asking::Steer(Time now) {
@@ -74,15 +75,15 @@ void Asking::Steer(Time now) {
   // What it would answer is left to the next start, which tells it again.
   if (core_.draining()) return Close(false);
   if (told_) {
-    if (told_->answered || told_->noted || now - told_->since < kNoteAfter) return;
-    told_->noted = true;
+    if (told_->answered || now < told_->note_at) return;
+    told_->note_at = Time::max();
     return doors_.note(fmt::format("the proposer has not answered for {} s; {} results wait for it",
                                    kNoteAfter.count(), asker_.untold()));
   }
   if (!ready_.replay.empty()) {
     const Telling telling = std::move(ready_.replay.front());
     ready_.replay.pop_front();
-    return Tell(now, telling, true);
+    return Tell(now, telling, telling.known ? Told::What::kKnown : Told::What::kAgain);
   }
   // Rows that are not durable are not counted yet.
   const Asker::Need need = core_.NeedOfRows();
@@ -96,11 +97,11 @@ void Asking::Steer(Time now) {
   }
   if (gathered_.empty()) telling.wanted = asker_.Wanted(need);
   asker_.OnSpokenTo(telling.count, telling.wanted, need.open);
-  Tell(now, telling, false);
+  Tell(now, telling, Told::What::kNews);
 }
 
-void Asking::Tell(Time now, const Telling& telling, bool replay) {
-  told_ = Told{++last_id_, telling.last, telling.known, replay, false, now, false};
+void Asking::Tell(Time now, const Telling& telling, Told::What what) {
+  told_ = Told{what, ++last_id_, telling.last, false, now + kNoteAfter};
   others_added_ = false;
   ready_.proposer->Tell(TellLine(last_id_, telling));
 }
@@ -118,7 +119,7 @@ std::string Asking::OnAnswer(ProposerAnswer answer) {
   if (!told_ || told_->answered || answer.id != told_->id) {
     return fmt::format("the proposer answers what it was not told (id {})", answer.id);
   }
-  if (told_->known) {
+  if (told_->what == Told::What::kKnown) {
     was_done_ = was_done_ || answer.done;
     Answered(Asker::Answer::kNothing);
     return {};
@@ -126,7 +127,8 @@ std::string Asking::OnAnswer(ProposerAnswer answer) {
   const auto kind = answer.done           ? Asker::Answer::kDone
                     : answer.rows.empty() ? Asker::Answer::kNothing
                                           : Asker::Answer::kRows;
-  const bool counts = kind == Asker::Answer::kRows && asker_.asks() && !told_->replay;
+  const bool counts =
+      kind == Asker::Answer::kRows && asker_.asks() && told_->what == Told::What::kNews;
   if (told_->last != 0 || kind != Asker::Answer::kNothing) Write(answer);
   // Whether any of its rows is new is known then.
   if (counts) {
@@ -149,12 +151,11 @@ void Asking::Write(ProposerAnswer& answer) {
 }
 
 void Asking::Answered(Asker::Answer answer) {
-  const bool replay = std::exchange(told_, std::nullopt)->replay;
-  if (!replay) return asker_.OnAnswer(answer);
-  if (answer == Asker::Answer::kDone) ready_.replay.clear();
-  if (!ready_.replay.empty()) return;
+  const auto what = std::exchange(told_, std::nullopt)->what;
+  if (what == Told::What::kNews) return asker_.OnAnswer(answer);
   const bool done = answer == Asker::Answer::kDone;
-  asker_.OnAnswer(done ? answer : Asker::Answer::kNothing);
+  if (done) ready_.replay.clear();
+  if (ready_.replay.empty()) asker_.OnAnswer(done ? answer : Asker::Answer::kNothing);
 }
 
 bool Asking::OnDurable(uint64_t request, size_t rows) {

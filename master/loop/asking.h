@@ -37,7 +37,7 @@ class Asking {
 
   /// It hears of this result, which its source has not forgotten yet.
   void OnEnded(const ResultRecord& record, TaskSource& tasks);
-  /// A row that is wanted again had an outcome already, of which it hears.
+  /// A row that is wanted again had ended before, and it hears of that.
   void OnBack(const AddedRow& row);
   /// Speaks to it, if it is time to. Once all that the core wants written is known here (OnEnded).
   void Steer(Time now);
@@ -53,16 +53,17 @@ class Asking {
  private:
   /// What it was told last, of which it has not answered, or not durably.
   struct Told {
+    /// kAgain: at a start, before anything new; kKnown: of that, what it has answered durably.
+    enum class What : uint8_t { kNews, kAgain, kKnown };
+    What what = What::kNews;
     uint64_t id = 0;
     TaskId last = 0;
-    bool known = false;
-    bool replay = false;
     /// Its answer is on its way into the journal.
     bool answered = false;
-    Time since{};
-    bool noted = false;
+    /// When the user is told that it takes long.
+    Time note_at{};
   };
-  void Tell(Time now, const Telling& telling, bool replay);
+  void Tell(Time now, const Telling& telling, Told::What what);
   /// The record that `answer` makes.
   void Write(ProposerAnswer& answer);
   void Answered(Asker::Answer answer);

@@ -161,8 +161,12 @@ void MasterLoop::ReadSpool() {
 void MasterLoop::OnMail(Committed& committed) {
   for (const std::string& path : committed.spool) unlink(path.c_str());
   for (AddedRow& row : committed.added) {
-    if (!row.outcome) tasks_.Add(row);
-    if (row.outcome && asking_ && core_.asker().Hears(*row.outcome)) asking_->OnBack(row);
+    const auto* ended = row.ended();
+    if (ended == nullptr) {
+      tasks_.Add(row);
+    } else if (asking_ && core_.asker().Hears(ended->outcome)) {
+      asking_->OnBack(row);
+    }
   }
   const auto requests = committed.requests;
   core_.OnCommitted(Now(), std::move(committed));

@@ -12,6 +12,7 @@
 #include "cq/error.h"
 #include "master/run/run_directory.h"
 #include "master/run/run_plan.h"
+#include "protocol/command.h"
 #include "protocol/own_program.h"
 
 namespace cq {
@@ -263,6 +264,40 @@ TaskRequest ConstantRequest(const RequestTexts& texts, const std::vector<PoolOpt
         fmt::format("tasks ask for {}: {}", Describe(request), WhyHomeless(request, kinds)));
   }
   return request;
+}
+
+namespace {
+
+// How those are started that it does not start itself.
+std::string WorkersLine(const PoolOptions& plan, const std::string& run_dir) {
+  std::string program;
+  for (const std::string& word : plan.program) program += ShellQuote(word) + " ";
+  return fmt::format(
+      "it starts no worker; each of yours, on any machine that sees this directory: {}worker "
+      "--connect {}{}",
+      program, ShellQuote(run_dir + "/connect.json"),
+      plan.slots > 1 ? fmt::format(" --slots {}", plan.slots) : "");
+}
+
+}  // namespace
+
+void TellPlans(const std::vector<PoolOptions>& plans, const RequestTexts& requests,
+               const std::string& run_dir, RunObserver& observer) {
+  for (const PoolOptions& plan : plans) {
+    if (plan.workers == 0) {
+      observer.Started("", 0, 0, plan.slots);
+      observer.Resumed(WorkersLine(plan, run_dir));
+      continue;
+    }
+    observer.Started(plan.named ? plan.name : "", plan.least.value_or(plan.workers), plan.workers,
+                     plan.slots);
+    if (requests.vary() || requests.empty()) continue;
+    const TaskRequest asked = ConstantRequest(requests, plans);
+    const uint64_t places = plan.capacity.Places(asked, plan.slots);
+    if (places == plan.slots || places == 0) continue;
+    observer.Resumed(fmt::format("{} at a time on each worker: a task asks for {}, and it has {}",
+                                 places, Describe(asked), Describe(plan.capacity)));
+  }
 }
 
 }  // namespace cq

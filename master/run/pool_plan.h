@@ -1,8 +1,10 @@
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "cq/run.h"
+#include "cq/run_observer.h"
 #include "master/core/requests.h"
 #include "master/input/row_requests.h"
 #include "master/pools/pool.h"
@@ -22,5 +24,9 @@ std::vector<PoolKind> KindsOf(const std::vector<PoolOptions>& plans);
 RequestTexts RequestsOf(const RunOptions& options, const std::vector<PoolOptions>& plans);
 /// The class of all tasks, if rows do not differ.
 TaskRequest ConstantRequest(const RequestTexts& texts, const std::vector<PoolOptions>& plans);
+
+/// Tells who is about to run the tasks of the run in this directory.
+void TellPlans(const std::vector<PoolOptions>& plans, const RequestTexts& requests,
+               const std::string& run_dir, RunObserver& observer);
 
 }  // namespace cq

@@ -1,14 +1,10 @@
 #include "cq/run.h"
 
 #include <fmt/format.h>
-#include <poll.h>
-#include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -27,7 +23,8 @@
 #include "master/journal/pushed_table.h"
 #include "master/loop/replay.h"
 #include "master/run/earlier_costs.h"
-#include "master/run/export.h"
+#include "master/run/final_export.h"
+#include "master/run/late_rows.h"
 #include "master/run/pool_plan.h"
 #include "master/run/proposer_start.h"
 #include "master/run/run_plan.h"
@@ -67,9 +64,7 @@ class RowsRun {
       session_.directory().Keep();
       return Summary();
     }
-    if (proposer_) {
-      OrderEndings(*session_.journal(), ranges_, definition_.limit);
-    }
+    if (proposer_) OrderEndings(*session_.journal(), ranges_, definition_.limit);
     Recovered recovered =
         Recover(*session_.journal(), ranges_, definition_.limit, options_.max_tasks);
     uint64_t done = 0;
@@ -272,8 +267,14 @@ class RowsRun {
     CompareInput(restart);
     Define(cwd);
     if (!options_.record.empty()) restart.meta["record"] = options_.record;
-    if (requests_.vary() && !options_.rerun) RequireHomes(*session_.journal());
-    RequireRowsOfProposer(restart);
+    if (requests_.vary() && !options_.rerun) {
+      RequireHomes(*session_.journal(), RequestOfLateRow(), KindsOf(plans_));
+    }
+    if (proposer_kind_ != Asker::Kind::kNone && !options_.rerun) {
+      RequireRowsTold(*session_.journal(), restart.removed);
+      const bool again = options_.failed || restart.ranges;
+      if (ProposerIsDone(*session_.journal()) && !again) proposer_kind_ = Asker::Kind::kNone;
+    }
     StartProposer();
     // To look for them among all results takes a while.
     const bool cancelled = MetaText(*session_.journal(), "cancelled") == "true";
@@ -549,27 +550,8 @@ class RowsRun {
     return core;
   }
 
-  // Of rows that are not in the input.
-  std::function<TaskRequest(const std::vector<std::string>&)> RequestsOfRows() const {
-    if (!requests_.vary()) return {};
-    return [requests = std::make_shared<RowRequests>(requests_, definition_.columns)](
-               const std::vector<std::string>& fields) { return requests->Of(fields); };
-  }
-
-  // As of rows of the input: before anything starts.
-  void RequireHomes(Database& journal) const {
-    const auto request_of = RequestsOfRows();
-    for (const AddedRow& row : ReadLiveRows(journal).to_run) {
-      TaskRequest request;
-      try {
-        request = request_of(row.row.fields);
-      } catch (const UsageError&) {
-        continue;  // its own error
-      }
-      if (!HomesOf(request, KindsOf(plans_)).empty()) continue;
-      throw UsageError(fmt::format("task {}, which a task pushed: {}", row.task,
-                                   WhyHomeless(request, KindsOf(plans_))));
-    }
+  RequestOfRow RequestOfLateRow() const {
+    return requests_.vary() ? RequestOf(requests_, definition_.columns) : nullptr;
   }
 
   // ---- what names its rows ----
@@ -596,28 +578,10 @@ class RowsRun {
     proposer_ = cq::StartProposer(program, Form(), observer_);
   }
 
-  // What it has told by the rows that were there it cannot take back.
-  void RequireRowsOfProposer(const Restart& restart) {
-    if (proposer_kind_ == Asker::Kind::kNone || options_.rerun) return;
-    Database& journal = *session_.journal();
-    for (const TaskId task : restart.removed) {
-      auto row = journal.Prepare("SELECT 1 FROM results WHERE task = ?1 AND outcome = 0");
-      row.Bind(1, static_cast<int64_t>(task));
-      if (!row.Step()) continue;
-      throw UsageError(fmt::format(
-          "the input has lost rows that have a result (task {} for one), from which the proposer "
-          "has named others: --rerun starts anew; rows may be added",
-          task));
-    }
-    const bool again = options_.failed || restart.ranges;
-    if (ProposerIsDone(journal) && !again) proposer_kind_ = Asker::Kind::kNone;
-  }
-
   // Whether rows may come though none is left.
   bool MayGrow() {
     if (!proposer_) return false;
-    Database& journal = *session_.journal();
-    if (proposer_kind_ == Asker::Kind::kIsTold) return !HasAnsweredAll(journal);
+    if (proposer_kind_ == Asker::Kind::kIsTold) return !HasAnsweredAll(*session_.journal());
     return options_.max_tasks == 0 || *tasks_ < options_.max_tasks;
   }
 
@@ -630,8 +594,8 @@ class RowsRun {
         File("params.csv"), ranges_, command_.columns, seed_columns_, definition_.seed,
         timeout_column_, group_column_, std::move(order_.offsets), GoesInSpans(),
         // Users' programs may speak JSON: their workers convert.
-        options_.function.empty() ? std::vector<ColumnType>() : definition_.types, RequestsOfRows(),
-        options_.pushed});
+        options_.function.empty() ? std::vector<ColumnType>() : definition_.types,
+        RequestOfLateRow(), options_.pushed});
     for (AddedRow& row : recovered.pushed) rows_->Add(row);
     if (proposer_) {
       loop_options.proposer.replay = Replay(*session_.journal(), recovered.closed, Whole(), *rows_);
@@ -646,7 +610,7 @@ class RowsRun {
     if (done > 0 || session_.epoch() > 1) {
       observer_.Resumed(fmt::format("{} of {} tasks have a result already", done, *tasks_));
     }
-    TellStart();
+    TellPlans(plans_, requests_, session_.directory().path(), observer_);
     const double start = Seconds();
     const MasterLoop::End end = loop.Run();
     session_.LookAtFiles();
@@ -683,81 +647,15 @@ class RowsRun {
     return time;
   }
 
-  // How those are started that it does not start itself.
-  std::string WorkersLine(const PoolOptions& plan) {
-    std::string program;
-    for (const std::string& word : plan.program) program += ShellQuote(word) + " ";
-    return fmt::format(
-        "it starts no worker; each of yours, on any machine that sees this directory: {}worker "
-        "--connect {}{}",
-        program, ShellQuote(session_.directory().path() + "/connect.json"),
-        plan.slots > 1 ? fmt::format(" --slots {}", plan.slots) : "");
-  }
-
-  void TellStart() {
-    for (const PoolOptions& plan : plans_) {
-      if (plan.workers == 0) {
-        observer_.Started("", 0, 0, plan.slots);
-        observer_.Resumed(WorkersLine(plan));
-        continue;
-      }
-      observer_.Started(plan.named ? plan.name : "", plan.least.value_or(plan.workers),
-                        plan.workers, plan.slots);
-      if (requests_.vary() || requests_.empty()) continue;
-      const TaskRequest asked = ConstantRequest(requests_, plans_);
-      const uint64_t places = plan.capacity.Places(asked, plan.slots);
-      if (places == plan.slots || places == 0) continue;
-      observer_.Resumed(
-          fmt::format("{} at a time on each worker: a task asks for {}, and it has {}", places,
-                      Describe(asked), Describe(plan.capacity)));
-    }
-  }
-
-  // The signals of the run itself are over; another one ends the export, and not the master, whose
-  // jobs may still be leaving their scheduler's queue.
-  void ForgetSignals() const {
-    signalfd_siginfo info{};
-    while (options_.signal_fd >= 0 && read(options_.signal_fd, &info, sizeof info) == sizeof info) {
-    }
-  }
-  void StopIfSignalled() const {
-    pollfd signalled{options_.signal_fd, POLLIN, 0};
-    if (options_.signal_fd < 0 || poll(&signalled, 1, 0) != 1) return;
-    throw Error("interrupted while the results were written: 'cq export' writes them");
-  }
-
-  // What waits for a reader (a pipe, a terminal) may wait for ever: there a signal ends all.
-  void AllowSignals() const {
-    struct stat status {};
-    const bool file = definition_.output != "-" &&
-                      (stat(definition_.output.c_str(), &status) != 0 || S_ISREG(status.st_mode));
-    if (file || options_.signal_fd < 0) return;
-    sigset_t set;
-    sigemptyset(&set);
-    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGXCPU}) sigaddset(&set, number);
-    sigprocmask(SIG_UNBLOCK, &set, nullptr);
-  }
-
   void Export(RunSummary& summary) {
-    RunProgress progress;
-    progress.phase = RunProgress::Phase::kExporting;
-    progress.tasks = std::max(definition_.rows, summary.tasks);
-    ForgetSignals();
-    AllowSignals();
-    try {
-      Database journal(File("journal.db"), Database::Mode::kRead);
-      ExportResults(std::move(journal), session_.directory().path(), definition_.output,
-                    [&](uint64_t rows) {
-                      StopIfSignalled();
-                      progress.done = rows;
-                      progress.seconds = Seconds();
-                      observer_.Progress(progress);
-                    });
-    } catch (const Error& error) {
-      summary.reason = summary.reason.empty() ? error.what()
-                                              : fmt::format("{}; {}", summary.reason, error.what());
-      summary.status = 3;
-    }
+    const std::string problem =
+        ExportAtEnd({session_.directory().path(), definition_.output,
+                     std::max(definition_.rows, summary.tasks), begin_, options_.signal_fd},
+                    observer_);
+    if (problem.empty()) return;
+    summary.reason =
+        summary.reason.empty() ? problem : fmt::format("{}; {}", summary.reason, problem);
+    summary.status = 3;
   }
 
   const RunOptions& options_;

@@ -238,6 +238,8 @@ std::string DryRun(const RunOptions& options) {
     }
     text += fmt::format("\nprogram: {}{}\n", Joined(options.program, " "), options.function);
   }
+  if (!options.ask.empty()) text += fmt::format("asked for rows: {}\n", Joined(options.ask, " "));
+  if (options.propose) text += "rows are proposed by a process of the program beside the master\n";
   for (size_t i = 0; !served && i < summary.first.size() && i < tasks; ++i) {
     std::vector<std::string> values;
     for (const size_t column : command.columns) values.push_back(summary.first[i].fields[column]);

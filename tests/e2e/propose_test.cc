@@ -293,6 +293,12 @@ TEST_F(ProposeTest, WhatTheOnesThatAreAskedStartMayPrint) {
   prints("Rscript ask.R", "spoken\n");
 }
 
+TEST_F(ProposeTest, ADryRunSaysWhoNamesRows) {
+  const Ended ended = Run({"in.csv", "--dry-run", "--ask", "./no-such"}, {"echo", "{penalty}"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_TRUE(Has(ended.out, "asked for rows: ./no-such")) << ended.out;
+}
+
 TEST_F(ProposeTest, AShellScriptWillDo) {
   WriteProgram(directory_.File("ask"),
                "#!/bin/sh\n"

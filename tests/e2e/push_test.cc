@@ -334,7 +334,7 @@ TEST_F(PushTest, WhatOneAsksForOutlivesItsMaster) {
   const Ended small =
       Cq({"resume", "in.cq", "--pool", "a:workers=1,memory=200M"}, directory_.path());
   EXPECT_EQ(small.status, 2) << small.err;
-  EXPECT_TRUE(Has(small.err, "task 2, which a task pushed")) << small.err;
+  EXPECT_TRUE(Has(small.err, "task 2, which was not in the input")) << small.err;
   const Ended ended = Cq({"resume", "in.cq"}, directory_.path());
   EXPECT_EQ(ended.status, 0) << ended.err;
   const std::string ran = Slurp(directory_.File("ran"));

@@ -159,6 +159,8 @@ TEST_F(SurroundingsTest, WhatCannotWorkIsOneClearSentence) {
 #endif
   for (const std::string& limit : limits) {
     for (const int most : {4, 8, 16, 24, 32, 64, 128, 256, 512}) {
+      // Where the program itself finds no room, the system ends it before a line of it has run.
+      if (most == 4 && limit.starts_with("RLIMIT_AS")) continue;
       std::string with = limit;
       for (size_t at = 0; (at = with.find("%d", at)) != std::string::npos;) {
         with.replace(at, 2, std::to_string(most));

@@ -90,10 +90,10 @@ Committed SimJournal::Commit(const std::vector<JournalRecord>& records) {
 void SimJournal::Note(const std::vector<JournalRecord>& records, const Committed& committed) {
   for (const AddedRow& added : committed.added) {
     const std::string& row = added.row.fields.at(0);
-    if (added.back != IsPushed(added.task))
+    if (added.back() != IsPushed(added.task))
       throw Broken{fmt::format("row {} is task {}, which is {}", row, added.task,
-                               added.back ? "new" : "another")};
-    if (!added.back && added.task != last_ + 1)
+                               added.back() ? "new" : "another")};
+    if (!added.back() && added.task != last_ + 1)
       throw Broken{fmt::format("row {} is task {} after {}", row, added.task, last_)};
     last_ = std::max(last_, added.task);
     pushed_[added.task] = row;

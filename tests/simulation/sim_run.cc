@@ -409,7 +409,8 @@ void SimRun::Commit(uint64_t master) {
   Committed committed = journal_.Commit(group);
   for (AddedRow& row : committed.added) {
     Add(row);
-    if (row.outcome && asking_ && core_->asker().Hears(*row.outcome)) asking_->OnBack(row);
+    const auto* ended = row.ended();
+    if (ended != nullptr && asking_ && core_->asker().Hears(ended->outcome)) asking_->OnBack(row);
   }
   for (const JournalRecord& record : group) {
     if (const auto* result = std::get_if<ResultRecord>(&record)) {

@@ -129,7 +129,7 @@ TEST_F(EndingsTableTest, WhatComesBackIsToldAnew) {
   EXPECT_TRUE(LivePushed(journal_).empty());
   const Committed back = tables_->Commit({Answer(0, {"a"})});
   ASSERT_EQ(back.added.size(), 1u);
-  EXPECT_TRUE(back.added[0].back);
+  EXPECT_TRUE(back.added[0].back());
   EXPECT_EQ(Heard(), "6? ");
 }
 

@@ -91,10 +91,11 @@ TEST_F(PushedTableTest, WhatNobodyWhoIsOkPushesIsNotWantedAndComesBackAsItWas) {
   EXPECT_EQ(TallyOfTwo().done(), 0u);
   const Committed back = End(2, {"a", "c"});
   ASSERT_EQ(TasksOf(back.added), (Tasks{4, 5, 6}));
-  EXPECT_TRUE(back.added[0].back);
-  EXPECT_EQ(back.added[1].outcome, Outcome::kOk);
+  EXPECT_TRUE(back.added[0].back());
+  ASSERT_NE(back.added[1].ended(), nullptr);
+  EXPECT_EQ(back.added[1].ended()->outcome, Outcome::kOk);
   EXPECT_EQ(back.added[1].row, Row("b"));
-  EXPECT_FALSE(back.added[2].back);
+  EXPECT_FALSE(back.added[2].back());
   EXPECT_EQ(LivePushed(journal_), (Tasks{4, 5, 6}));
   EXPECT_EQ(TallyOfTwo().done(), 3u);
   EXPECT_EQ(TallyOfTwo().tasks, 5u);
@@ -113,8 +114,8 @@ TEST_F(PushedTableTest, WhoIsToRunAgainHasPushedNothing) {
   EXPECT_EQ(recovered.resets[0].last, 5u);
   const Committed other = End(1, {"b"});
   ASSERT_EQ(TasksOf(other.added), Tasks{5});
-  EXPECT_TRUE(other.added[0].back);
-  EXPECT_EQ(other.added[0].outcome, std::nullopt);
+  EXPECT_TRUE(other.added[0].back());
+  EXPECT_EQ(other.added[0].ended(), nullptr);
   EXPECT_EQ(LivePushed(journal_), Tasks{5});
   // The same after another start: what was pushed in its earlier life counts no more.
   EXPECT_EQ(TasksOf(Restarted({}).pushed), Tasks{5});
