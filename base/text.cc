@@ -28,6 +28,15 @@ std::string ValidText(std::string_view text) {
   return valid;
 }
 
+std::string LastLines(std::string_view text, int lines) {
+  text = text.substr(0, text.find_last_not_of(" \n\r\t") + 1);
+  size_t begin = text.size();
+  while (begin != 0 && begin != std::string_view::npos && lines-- > 0) {
+    begin = text.rfind('\n', begin - 1);
+  }
+  return std::string(begin == std::string_view::npos || begin == 0 ? text : text.substr(begin + 1));
+}
+
 std::string PrintableText(std::string_view text) {
   const std::string valid = ValidText(text);
   std::string printable;

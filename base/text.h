@@ -19,6 +19,9 @@ std::string ValidText(std::string_view text);
 /// is a newline.
 std::string PrintableText(std::string_view text);
 
+/// The last lines of a text, without the blanks behind them.
+std::string LastLines(std::string_view text, int lines);
+
 /// What stands between the commas; nothing of an empty text.
 std::vector<std::string> SplitCommas(const std::string& text);
 

@@ -109,7 +109,8 @@ void SayEnd(ProgressPrinter& printer, const RunSummary& summary) {
   if (summary.tasks == 0) printer.Warning("nothing was run: there are no rows");
   if (!summary.reason.empty()) printer.Warning(summary.reason);
   if (done < summary.tasks) {
-    printer.Warning(fmt::format("what is done is kept; to go on: cq resume {}", run));
+    printer.Warning(fmt::format("what is done is kept; to go on: cq resume {}{}", run,
+                                summary.halted ? " --halt never" : ""));
   } else if (ok < summary.tasks) {
     printer.Say(fmt::format("to run again what did not end ok: cq resume {} --failed", run));
   }
@@ -123,8 +124,9 @@ std::string TextOf(const po::variables_map& values, const std::string& option,
 // In a process of its own, whose exit status `cq wait` tells.
 int GoDetached(const std::string& subcommand, const CommandLine& line,
                const po::variables_map& values, const std::string& directory) {
-  if (values.count("json") > 0 || TextOf(values, "output") == "-") {
-    throw UsageError("--detach: nobody reads what --json and -o - would write");
+  const auto given = [&](const char* option) { return values.count(option) > 0; };
+  if (given("json") || given("keep-order") || given("tail") || TextOf(values, "output") == "-") {
+    throw UsageError("--detach: nobody reads what --json, -k, --tail and -o - would write");
   }
   if (const auto ended = StartDetached(subcommand, line)) return *ended;
   const std::string run = ShellQuote(directory);
@@ -145,7 +147,9 @@ RunSummary Go(const CommandLine& line, const po::variables_map& values, RunOptio
       AbsolutePath(options.run_dir.empty() ? DefaultRunDirectory(options.input) : options.run_dir);
   Notifier notifier(TextOf(values, "on-finish"), directory,
                     ParseDuration(TextOf(values, "stall-after", "1h"), "--stall-after"));
-  ProgressPrinter printer(values.count("quiet") > 0,
+  // A line of progress would stand between them.
+  const bool shown = (options.keep_order || options.tail) && isatty(STDOUT_FILENO) == 1;
+  ProgressPrinter printer(values.count("quiet") > 0 || shown,
                           borrows ? fmt::format("on the pool '{}', as others leave its slots",
                                                 values["on"].as<std::string>())
                           : hint  ? "running on this machine; to run on the cluster: -s slurm -w N"

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "base/text.h"
+#include "cli/halt_rule.h"
 #include "cli/pool_options.h"
 #include "cq/error.h"
 #include "master/run/output_file.h"
@@ -105,9 +106,15 @@ void SetStdoutColumn(RunOptions& o, const std::string& option, const std::string
 void SetTimeout(RunOptions& o, const std::string& option, const std::string& value) {
   if (value.size() > 2 && value.front() == '{' && value.back() == '}') {
     o.task_timeout_column = value.substr(1, value.size() - 2);
+  } else if (value.ends_with('%')) {
+    o.task_timeout_percent = ParseCount(value.substr(0, value.size() - 1), option, 101);
   } else {
     o.task_timeout = ParseDuration(value, option);
   }
+}
+
+void SetHalt(RunOptions& o, const std::string& option, const std::string& value) {
+  o.halt = value == "never" ? std::nullopt : std::optional(ParseHalt(value, option));
 }
 
 void SetPool(RunOptions& o, const std::string&, const std::string& value) {
@@ -183,6 +190,20 @@ std::vector<RunOption> OfResults() {
        Text(&RunOptions::output),
        {},
        kPath},
+      {"keep-order,k",
+       nullptr,
+       "show what tasks print on standard output, in the order of the rows",
+       Flag(&RunOptions::keep_order),
+       {},
+       kOneStart},
+      {"tail", nullptr, "the same of each task as it ends", Flag(&RunOptions::tail), {}, kOneStart},
+      {"reduce", "'PROGRAM'",
+       "a program beside the master that reads a line of JSON for each row that is ok, in their "
+       "order, and makes one thing of all: what it prints is shown at the end, and kept as "
+       "RUN-DIR/reduced (split into words as a shell would)",
+       Program(&RunOptions::reduce)},
+      {"reduce-unordered", nullptr, "it reads them as they come",
+       Flag(&RunOptions::reduce_unordered)},
       {"run-dir",
        "DIR",
        "the run's directory [NAME.cq here for NAME.csv]",
@@ -313,6 +334,12 @@ std::vector<RunOption> OfTasks() {
        [](RunOptions&, const std::string& option, const std::string& v) {
          RequireOneOf(option, v, "fifo", "lpt");
        }},
+      {"shuffle", nullptr, "start rows in a random order, which follows from --seed",
+       Flag(&RunOptions::shuffle)},
+      {"delay", "DURATION",
+       "start no two tasks sooner after each other than that, as for a server that they all ask "
+       "[0]",
+       Duration(&RunOptions::delay)},
       {"cost", "COLUMN", "how long rows take, in any unit, for --order lpt",
        Text(&RunOptions::cost_column)},
       {"costs",
@@ -386,8 +413,15 @@ std::vector<RunOption> OfFailures() {
        Count32(&RunOptions::crash_limit, 1)},
       {"max-failures", "N", "start nothing more once so many tasks did not end ok [no limit]",
        Count(&RunOptions::max_failures, 1)},
-      {"task-timeout", "DURATION|{COLUMN}",
-       "end a task that runs longer (TERM, 5 s, KILL), or as long as its row says [no limit]",
+      {"halt", "now|soon,WHAT=N[%]",
+       "stop once so many tasks, or percent of them, have failed (soon,fail=3), are ok "
+       "(now,success=1) or have ended (soon,done=10%); soon: what runs is finished, now: it is "
+       "ended; never: of a run that goes on, no more [never]",
+       SetHalt},
+      {"task-timeout", "DURATION|{COLUMN}|P%",
+       "end a task that runs longer (TERM, 5 s, KILL), or as long as its row says; or (KILL) than "
+       "P "
+       "percent of the median of the last ones, as in 300%, once 5 have ended [no limit]",
        SetTimeout},
       {"task-memory", "SIZE|TEXT",
        "end a task whose processes take more memory in sum, as outcome memory; a text with a "
@@ -487,6 +521,18 @@ std::vector<RunOption> OfResume() {
        {},
        kOneStart},
   };
+}
+
+// Of standard output.
+void RequireOneWriter(const RunOptions& options, bool json) {
+  std::vector<std::string> writers;
+  if (options.output == "-") writers.emplace_back("--output -");
+  if (json) writers.emplace_back("--json");
+  if (options.keep_order) writers.emplace_back("--keep-order");
+  if (options.tail) writers.emplace_back("--tail");
+  if (writers.size() < 2) return;
+  throw UsageError(
+      fmt::format("{} and {} both write to standard output: choose one", writers[0], writers[1]));
 }
 
 }  // namespace
@@ -604,10 +650,13 @@ RunOptions TranslateRunOptions(const CommandLine& line, const po::variables_map&
   if (lpt != (!options.cost_column.empty() || !options.costs_run.empty())) {
     throw UsageError("--order lpt and --cost COLUMN, or --costs RUN_DIR, go together");
   }
-  if (options.output == "-" && values.count("json") > 0) {
-    throw UsageError("--output - and --json both write to standard output: choose one");
+  if (options.shuffle && values.count("order") > 0) {
+    throw UsageError("--shuffle and --order both say in which order rows start: choose one");
   }
-  if (values.count("json") > 0) CheckStandardOutput("--json");
+  const bool json = values.count("json") > 0;
+  RequireOneWriter(options, json);
+  options.show_reduced = !json && options.output != "-";
+  if (json) CheckStandardOutput("--json");
   return options;
 }
 

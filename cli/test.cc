@@ -141,6 +141,10 @@ RunOptions OptionsAsOf(const std::string& run, const RunDefinition& definition) 
   options.retries = 0;
   options.crash_limit = 1;
   options.max_failures.reset();
+  options.halt.reset();
+  options.shuffle = false;
+  options.delay = {};
+  options.reduce.clear();
   options.escalate_memory = options.escalate_time = 1;
   return options;
 }

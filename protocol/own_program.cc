@@ -27,6 +27,15 @@ std::vector<std::string> OwnCommand() {
       "line of main (or name the program cq: RunOptions::worker_program)");
 }
 
+std::vector<std::string> GuardedCommand(const std::vector<std::string>& cq, int life_fd,
+                                        const std::string& file,
+                                        const std::vector<std::string>& words) {
+  std::vector<std::string> all = cq;
+  all.insert(all.end(), {"slot", kGuardWord, std::to_string(life_fd), file});
+  all.insert(all.end(), words.begin(), words.end());
+  return all;
+}
+
 std::string HelperDirectory() {
   const std::filesystem::path program = OwnExecutable();
   return (program.parent_path().parent_path() / "share" / "cq").string();

@@ -28,6 +28,12 @@ void DeclareOwnProgram(OwnProgram what);
 /// are as on the command line of `cq`. Throws UsageError where that is not possible.
 std::vector<std::string> OwnCommand();
 
+/// What starts a program (`file`, with these words) under a guardian, which ends it, and all that
+/// it has started, once `life_fd` is at its end. `cq`: as OwnCommand.
+std::vector<std::string> GuardedCommand(const std::vector<std::string>& cq, int life_fd,
+                                        const std::string& file,
+                                        const std::vector<std::string>& words);
+
 /// Where the helpers for other languages are: beside an installed or a built program.
 std::string HelperDirectory();
 /// Lets programs with this environment (NAME=VALUE) find the helpers.

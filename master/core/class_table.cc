@@ -52,6 +52,15 @@ std::chrono::nanoseconds Pace::Most() const {
   return most = *at;
 }
 
+std::chrono::nanoseconds Pace::Median() const {
+  const auto count = static_cast<ptrdiff_t>(std::min<uint64_t>(ended, last.size()));
+  if (count < 5) return {};
+  std::vector<std::chrono::nanoseconds> all(last.begin(), last.begin() + count);
+  const auto at = all.begin() + (count - 1) / 2;
+  std::nth_element(all.begin(), at, all.end());
+  return *at;
+}
+
 void Pace::SetRunning(std::vector<std::chrono::nanoseconds> longer) {
   running = std::move(longer);
   most_of = 0;

@@ -127,6 +127,12 @@ void Core::OnTick(Time now) {
   }
 }
 
+std::chrono::milliseconds Core::tick() const {
+  const auto delay = parts_->run.delay();
+  const auto tick = parts_->fleet.tick();
+  return delay.count() > 0 ? std::min(tick, delay) : tick;
+}
+
 void Core::Flush(Time now) {
   parts_->run.Flush(now);
   if (const auto end = parts_->run.End()) OnStop(now, *end);

@@ -66,11 +66,13 @@ class Core final : public Employer {
   /// The actions since the last call.
   std::vector<Action> TakeActions() { return parts_->out.Take(); }
 
-  std::chrono::milliseconds tick() const { return parts_->fleet.tick(); }
+  std::chrono::milliseconds tick() const;
   const Counts& counts() { return parts_->run.counts(); }
   bool Exists(TaskId task) const { return parts_->run.Exists(task); }
   /// Why nothing more is started; empty while something is.
   std::string drain_reason() const { return parts_->run.drain_reason(); }
+  /// The rule that it met, if that is why.
+  const std::optional<Halt>& halted() const { return parts_->run.halted(); }
   RunId run() const { return parts_->run.id(); }
   const TaskRequest& request(ClassId of) const { return parts_->run.request(of); }
   uint64_t TimeLimit(ClassId of, uint64_t own) const { return parts_->run.TimeLimit(of, own); }

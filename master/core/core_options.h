@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "cq/halt.h"
 #include "master/core/asker.h"
 #include "master/core/requests.h"
 #include "master/core/start_order.h"
@@ -51,8 +52,12 @@ struct CoreOptions {
   /// How often a task that ended as `error` or `timeout` is tried again.
   uint32_t retries = 0;
   Escalation escalation;
-  /// After so many tasks that did not end ok nothing more is started.
-  std::optional<uint64_t> max_failures;
+  /// A task is ended once it runs so many percent of the median of the last ones; 0: it is not.
+  uint64_t timeout_percent = 0;
+  /// The least time between the starts of two tasks.
+  std::chrono::milliseconds delay{};
+  /// When it stops before its tasks have ended.
+  std::vector<Halt> halts;
   /// A scheduler may name the cause of a loss after it: charges are provisional for a while.
   bool explained_late = false;
   /// The slots that the pools are about to bring: the first worker to come does not take

@@ -45,9 +45,7 @@ uint64_t PrefetchPerSlot(nanoseconds mean) {
 uint64_t Dispatcher::Target(const Worker& worker, uint64_t total_slots) const {
   const uint64_t slots = run_.lane(worker).places;
   const uint64_t most = std::min({worker.capacity, kHeldMax, run_.TasksLeftTo(worker)});
-  if (const uint64_t chunk = run_.options_.text.chunk; chunk > 0) {
-    return std::min(slots * chunk, most);
-  }
+  if (const uint64_t chunk = Chunk(); chunk > 0) return std::min(slots * chunk, most);
   uint64_t each = PrefetchPerSlot(run_.pace_.mean);
   each = std::clamp<uint64_t>(kPrefetchInAll / total_slots, 1, each);
   // Another group's task at a slot that has run out of its own costs more than one that waits.
@@ -59,6 +57,11 @@ uint64_t Dispatcher::Target(const Worker& worker, uint64_t total_slots) const {
   const uint64_t least = mean > nanoseconds::zero() ? kLeastWork / mean : 0;
   const uint64_t share = std::max(fair, slots * least);
   return std::min(slots + std::min(prefetch, share), most);
+}
+
+// What waits at a slot would be started unseen.
+uint64_t Dispatcher::Chunk() const {
+  return run_.options_.delay > Time{} ? 1 : run_.options_.text.chunk;
 }
 
 // What takes a look at all workers is done less often where there are thousands.
@@ -84,6 +87,12 @@ void Dispatcher::Give() {
     // can be written, and told.
     run_.all_dirty_ = true;
     return;
+  }
+  if (run_.options_.delay > Time{}) {
+    // Whoever has nothing now is looked at again then.
+    run_.all_dirty_ = true;
+    if (run_.now_ < run_.next_start_) return;
+    allowed_ = 1;
   }
   if (IsTimeForAll(run_.slots_counted_)) run_.live_slots_ = run_.workers_.live_slots();
   const uint64_t total = std::max({run_.live_slots_, run_.options_.expected_slots, uint64_t{1}});
@@ -117,7 +126,7 @@ bool Dispatcher::AnotherMayDoBetter(const Worker& than) const {
 }
 
 void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
-  if (!worker.Takes() || !run_.MayTake(worker)) return;
+  if (!worker.Takes() || !run_.MayTake(worker) || allowed_ == 0) return;
   if (OnProbation(run_.lane(worker)) && AnotherMayDoBetter(worker)) return;
   const uint64_t target = Target(worker, total_slots);
   struct Give give;
@@ -130,7 +139,7 @@ void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
   const auto suspect = empty ? run_.tasks_.PopSuspect(may_start) : std::nullopt;
   if (suspect) Assign(worker, {*suspect, 0}, give);
   const uint64_t together = SpanLength();
-  while (run_.lane(worker).suspects == 0 &&
+  while (allowed_ > 0 && run_.lane(worker).suspects == 0 &&
          run_.lane(worker).held.size() + run_.lane(worker).stale.size() < target) {
     const uint64_t room = target - run_.lane(worker).held.size() - run_.lane(worker).stale.size();
     const AttemptSpan next = PopFor(worker, std::min(together, room));
@@ -144,7 +153,7 @@ void Dispatcher::GiveTo(Worker& worker, uint64_t total_slots) {
 // How many fresh tasks go out together.
 uint64_t Dispatcher::SpanLength() const {
   const nanoseconds mean = run_.pace_.mean;
-  const bool alike = run_.options_.text.chunk == 0 && !run_.tasks_.several();
+  const bool alike = Chunk() == 0 && !run_.tasks_.several();
   if (mean <= nanoseconds::zero() || !alike) return 1;
   return std::clamp<uint64_t>(static_cast<uint64_t>(run_.options_.span_time / mean), 1, kSpanMax);
 }
@@ -323,6 +332,8 @@ std::optional<uint32_t> Dispatcher::PickGroup(Worker& worker) {
 }
 
 void Dispatcher::Assign(Worker& worker, AttemptSpan tasks, struct Give& give) {
+  allowed_ -= tasks.count;
+  run_.next_start_ = run_.now_ + run_.options_.delay;
   tasks.attempt = MakeSerial(run_.options_.epoch, run_.next_attempt_);
   run_.next_attempt_ += tasks.count;
   Work& open = run_.tasks_.Assign(tasks, worker.index, worker.session);

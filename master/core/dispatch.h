@@ -35,6 +35,7 @@ class Dispatcher {
   void GiveTo(Worker& worker, uint64_t total_slots);
   void Assign(Worker& worker, AttemptSpan tasks, struct Give& give);
   void Send(Worker& worker, struct Give& give);
+  uint64_t Chunk() const;
   uint64_t SpanLength() const;
   AttemptSpan PopFor(Worker& worker, uint64_t most);
   std::optional<TaskId> PopTried(const Worker& worker);
@@ -50,6 +51,8 @@ class Dispatcher {
   bool MayTryHere(const Worker& worker, const Work& open);
 
   RunCore& run_;
+  /// So many tasks may be started now.
+  uint64_t allowed_ = UINT64_MAX;
   /// Workers to whom a task may go that failed elsewhere, by its class; counted once they are asked
   /// for.
   struct Takers {

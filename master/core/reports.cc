@@ -149,6 +149,7 @@ void RunCore::OnResult(Time now, Worker* worker, TaskResult& result) {
   if (worker != nullptr && lane(*worker).stale.erase(result.attempt) > 0) MarkDirty(*worker);
   // That one is the master's to say.
   if (result.outcome == Outcome::kSkipped) result.outcome = Outcome::kCancelled;
+  if (result.outcome == Outcome::kCancelled) SayIfTooLong(result);
   Verdict verdict = Judge(worker, result);
   Pushed pushed;
   if (verdict == Verdict::kEnded || verdict == Verdict::kBeyond) {
@@ -338,6 +339,13 @@ void RunCore::OnReturned(Worker& worker, const ReturnedAttempt& returned) {
     return;
   }
   if (returned.reason == ReturnReason::kToldToGo && EndsAtWall(worker, *open)) return;
+  if (returned.reason == ReturnReason::kCancelled && cut_.contains(returned.attempt)) {
+    // It ended by itself before its worker was told, which then has forgotten what of.
+    TaskResult result;
+    static_cast<AttemptSpan&>(result) = {returned.task, returned.attempt};
+    result.outcome = Outcome::kCancelled;
+    return OnResult(now_, &worker, result);
+  }
   if (open->attempts > 0) --open->attempts;
   Release(returned.task, *open);
 }

@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "master/core/dispatch.h"
 #include "master/core/grower.h"
+#include "master/core/halts.h"
 #include "master/core/reserver.h"
 
 namespace cq {
@@ -276,6 +277,7 @@ void RunCore::OnTick(Time now) {
 void RunCore::LookAgain() {
   tempo_.Note(now_, tasks_.done_count());
   LetGoBeyondLimits();
+  EndLong();
   Reserver::Keep(*this);
   LetSpentGo();
   // Not all of them may have been looked at.
@@ -333,7 +335,8 @@ Asker::Need RunCore::NeedOfRows() const {
 }
 
 std::optional<std::string> RunCore::End() const {
-  const bool all = (tasks_.AllDone() && !options_.open) || (drained_ && tasks_.out() == 0);
+  const bool now = halted_ && halted_->now;
+  const bool all = (tasks_.AllDone() && !options_.open) || (drained_ && (now || tasks_.out() == 0));
   if (!all || !uncommitted_.empty() || adding_ > 0) return std::nullopt;
   if (asker_.MaySpeak(NeedOfRows())) return std::nullopt;
   return drained_.value_or("the run is finished");
@@ -357,6 +360,7 @@ void RunCore::Detach(Work& open) {
   Work::Out& out = *open.out();
   Worker& worker = workers_[out.worker];
   lane(worker).held.Remove(open);
+  cut_.erase(open.attempt);
   if (open.group != kNoGroup) {
     const auto count = lane(worker).held_of_group.find(open.group);
     CQ_ASSERT(count != lane(worker).held_of_group.end(),
@@ -437,9 +441,14 @@ void RunCore::Finish(TaskResult&& result, std::optional<WorkerRef> worker, uint6
   if (told) asker_.OnEndings(count);
   Record(ResultRecord{std::move(result), attempts, worker ? worker->number : 0, std::move(pushed),
                       told});
-  if (failed && ++failed_ == options_.max_failures) {
-    OnDrain(fmt::format("{} tasks failed (--max-failures)", failed_));
-  }
+  if (failed) ++failed_;
+  HaltIfDue();
+}
+
+void RunCore::HaltIfDue() {
+  if (drained_ || finished_ || options_.halts.empty()) return;
+  halted_ = FindHalt(options_.halts, counts_, failed_);
+  if (halted_) OnDrain(TextOf(*halted_, counts_, failed_));
 }
 
 // Whatever other attempts at a finished task may still run somewhere are ended.

@@ -92,8 +92,10 @@ class RunCore final : public Tenant {
   WorkLeft demand(size_t pool);
   /// Empty: it is not drained.
   std::string drain_reason() const { return drained_.value_or(""); }
+  const std::optional<Halt>& halted() const { return halted_; }
   RunId id() const { return options_.text.run; }
   bool finished() const { return finished_; }
+  std::chrono::milliseconds delay() const { return options_.delay; }
   bool Exists(TaskId task) const { return tasks_.Exists(task); }
   const TaskRequest& request(ClassId of) const { return classes_[of].request; }
   /// A task's time limit, if it is not the run's (`own`; 0: it has none), in ms.
@@ -150,6 +152,7 @@ class RunCore final : public Tenant {
   bool MayBeExplained(const Work& open) const;
   void Finish(TaskResult&& result, std::optional<WorkerRef> worker, uint64_t attempts,
               Pushed pushed = {});
+  void HaltIfDue();
   void CancelOthers(TaskId task, AttemptId attempt);
   bool GivenOut(TaskId task, AttemptId attempt) const;
   void Reject(Worker* worker, AttemptRef ref);
@@ -214,6 +217,11 @@ class RunCore final : public Tenant {
   /// How many more it is to run.
   uint64_t TasksLeftTo(const Worker& worker) const;
 
+  // What runs much longer than its like (relative_limit.cc).
+  Time RelativeLimit(ClassId of) const;
+  void EndLong();
+  void SayIfTooLong(TaskResult& result) const;
+
   // Workers whose time ends (time_left.cc).
   Time Estimate(ClassId of) const;
   LongestLife LongestOf(ClassId of) const;
@@ -275,6 +283,13 @@ class RunCore final : public Tenant {
   Time acknowledged_at_{};
   /// Attempts given up that a worker may still run, by task.
   std::unordered_map<TaskId, std::vector<std::pair<AttemptId, WorkerRef>>> stale_;
+  /// Attempts that are being ended, since they ran longer than this limit; and the session in which
+  /// their worker was told.
+  struct Cut {
+    Time limit{};
+    SessionId session = 0;
+  };
+  std::unordered_map<AttemptId, Cut> cut_;
   TaskSet beyond_;
   std::vector<Reset> resets_;
   std::multimap<Time, TaskId> wake_;
@@ -291,6 +306,8 @@ class RunCore final : public Tenant {
   uint64_t live_slots_ = 0;
   Time slots_counted_{};
   Time retracted_{};
+  /// Before then no other task is started.
+  Time next_start_{};
   Pace pace_;
   Tempo tempo_;
   /// When a task ended last.
@@ -312,6 +329,8 @@ class RunCore final : public Tenant {
   /// How many workers it may keep of those whose allocations begin so.
   std::map<std::string, WorkerLimit> limits_;
   std::optional<std::string> drained_;
+  /// The rule that has drained it.
+  std::optional<Halt> halted_;
   bool finished_ = false;
 };
 

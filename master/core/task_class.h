@@ -31,6 +31,8 @@ struct Pace {
   /// What 95 % of the last ones took at most, those that still run counted as far as they are;
   /// zero: fewer than five have ended.
   std::chrono::nanoseconds Most() const;
+  /// Of the last ones; zero: fewer than five have ended.
+  std::chrono::nanoseconds Median() const;
   /// The standard error of their mean, in seconds.
   double Error() const;
 };

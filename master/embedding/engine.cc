@@ -51,7 +51,6 @@ CommonOptions CommonOf(const MasterOptions& options) {
           .task_memory_bytes = options.task_memory_bytes,
           .retries = options.retries,
           .crash_limit = options.crash_limit,
-          .max_failures = {},
           .fence = options.fence,
           .chunk = options.chunk,
           .ports = options.ports,

@@ -210,7 +210,7 @@ uint64_t RowSource::PositionOf(TaskId task) const {
     const RowRange& range = *std::prev(after);
     if (task < range.task + range.rows) return range.position + (task - range.task);
   }
-  throw Error(fmt::format("task {} has no row in '{}'", task, options_.path));
+  return 0;
 }
 
 void RowSource::SeekTo(uint64_t position) {
@@ -289,6 +289,7 @@ void RowSource::Read(TaskId task) {
     return;
   }
   const uint64_t position = PositionOf(task);
+  if (position == 0) throw Error(fmt::format("task {} has no row in '{}'", task, options_.path));
   if (!options_.offsets.empty()) {
     reader_.Seek(options_.offsets.at(position - 1), 0);
     if (!reader_.Next(row_)) {

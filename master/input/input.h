@@ -109,6 +109,8 @@ class RowSource final : public TaskSource {
   /// In memory until it is forgotten.
   void Add(AddedRow& row) override;
   std::vector<std::string> Fields(TaskId task) override;
+  /// Whether it is one of the input.
+  bool Has(TaskId task) const { return PositionOf(task) != 0; }
   void Forget(const AttemptSpan& tasks) override;
 
  private:
@@ -116,6 +118,7 @@ class RowSource final : public TaskSource {
     uint64_t offset = 0;
     uint64_t line = 0;
   };
+  /// 0: it has none.
   uint64_t PositionOf(TaskId task) const;
   void SeekTo(uint64_t position);
   /// Leaves it in `row_`.

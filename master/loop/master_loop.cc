@@ -159,6 +159,7 @@ void MasterLoop::ReadSpool() {
 }
 
 void MasterLoop::OnMail(Committed& committed) {
+  if (options_.committed) options_.committed(committed);
   for (const std::string& path : committed.spool) unlink(path.c_str());
   for (AddedRow& row : committed.added) {
     const auto* ended = row.ended();
@@ -400,7 +401,7 @@ void MasterLoop::Do(Finished&) {
   finished_ = true;
   if (end_) return;
   leave_ = WorkerSource::End::kTold;
-  end_ = End{interrupted_ ? 130 : 0, core_.drain_reason()};
+  end_ = End{interrupted_ ? 130 : 0, core_.drain_reason(), core_.halted()};
   if (core_.asker().stuck()) {
     end_ = End{1, "its proposer names no new row, and nothing is left that it could wait for"};
   }

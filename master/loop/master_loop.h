@@ -37,6 +37,8 @@ class MasterLoop {
     std::string copies;
     /// Called about every 10 s while the run lives.
     std::function<void()> keep_alive;
+    /// Called with what has become durable.
+    std::function<void(const Committed&)> committed = {};
     /// Called when nothing more will be done, before workers and journal are closed.
     std::function<void(const std::string& reason)> ending;
     /// None: the run has no proposer.
@@ -52,6 +54,8 @@ class MasterLoop {
     /// 0 finished, 1 its proposer waits for ever, 3 could not go on, 130 interrupted.
     int status = 0;
     std::string reason;
+    /// The rule that ended it, of those that finished.
+    std::optional<Halt> halted = {};
   };
   /// Returns when all is in the journal. Workers that were told to leave may still be leaving,
   /// which takes a scheduler a while: time to export the results.

@@ -38,15 +38,6 @@ constexpr seconds kPatience{5};
 constexpr int kSlice = 200;
 constexpr int kReadsAtOnce = 32;
 
-std::string LastLines(std::string_view text, int lines) {
-  text = text.substr(0, text.find_last_not_of(" \n\r\t") + 1);
-  size_t begin = text.size();
-  while (begin != 0 && begin != std::string_view::npos && lines-- > 0) {
-    begin = text.rfind('\n', begin - 1);
-  }
-  return std::string(begin == std::string_view::npos || begin == 0 ? text : text.substr(begin + 1));
-}
-
 Fd Above(const Fd& fd) { return Fd(fcntl(fd.get(), F_DUPFD_CLOEXEC, 16)); }
 
 }  // namespace
@@ -83,10 +74,8 @@ void ProposerProcess::Spawn() {
   spawner.Give(log.get(), 2);
   spawner.Give(alive.get(), kLife);
   spawner.StartIn(options_.directory);
-  std::vector<std::string> words = options_.cq;
-  const std::string guardian = words[0];
-  words.insert(words.end(), {"slot", kGuardWord, std::to_string(kLife), options_.file});
-  words.insert(words.end(), options_.words.begin(), options_.words.end());
+  const auto words = GuardedCommand(options_.cq, kLife, options_.file, options_.words);
+  const std::string& guardian = words[0];
   std::vector<std::string> environment = options_.environment;
   environment.push_back(fmt::format("CQ_ASK_IN={}", standard ? 0 : kIn));
   environment.push_back(fmt::format("CQ_ASK_OUT={}", standard ? 1 : kOut));

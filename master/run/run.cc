@@ -9,11 +9,14 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <numeric>
 #include <optional>
+#include <random>
 
 #include "base/assert.h"
 #include "base/text.h"
 #include "cq/error.h"
+#include "master/core/halts.h"
 #include "master/input/columns.h"
 #include "master/input/input.h"
 #include "master/input/row_matching.h"
@@ -27,6 +30,7 @@
 #include "master/run/late_rows.h"
 #include "master/run/pool_plan.h"
 #include "master/run/proposer_start.h"
+#include "master/run/readers.h"
 #include "master/run/run_plan.h"
 #include "master/run/run_session.h"
 #include "protocol/column_types.h"
@@ -43,6 +47,17 @@ constexpr std::chrono::milliseconds kSpanOfFunction{1};
 constexpr std::chrono::milliseconds kSpanOfProgram{50};
 
 using Clock = std::chrono::steady_clock;
+
+std::vector<Halt> HaltsOf(const RunOptions& options) {
+  std::vector<Halt> halts;
+  if (options.halt) halts.push_back(*options.halt);
+  if (options.max_failures) {
+    const auto most = static_cast<double>(*options.max_failures);
+    const std::string text = fmt::format("--max-failures {}", *options.max_failures);
+    halts.push_back({Halt::Of::kFailed, most, false, false, text});
+  }
+  return halts;
+}
 
 /// A run over the rows of a CSV.
 class RowsRun {
@@ -72,6 +87,7 @@ class RowsRun {
     last_ = LastTask(*session_.journal(), ranges_);
     tasks_ = last_ - (recovered.closed_count - done);
     if (done == tasks_ && !MayGrow()) return Nothing(recovered);
+    if (const auto halted = HaltedBefore(recovered)) return Nothing(recovered, halted);
     return Work(std::move(recovered), done);
   }
 
@@ -178,6 +194,9 @@ class RowsRun {
     definition_.stdout_column = options_.stdout_column;
     command_ = CompileCommand(options_.command, definition_.columns, definition_.constants,
                               options_.shell);
+    if (const auto reduce = Beside(options_.reduce); !reduce.words.empty()) {
+      FileOf(reduce, EnvironmentOf(reduce), "--reduce");
+    }
     seed_columns_ = ColumnIndices(definition_.seed_by, "--seed-by", definition_.columns);
     timeout_column_ = ColumnOf(options_.task_timeout_column, "--task-timeout");
     cost_column_ = ColumnOf(options_.cost_column, "--cost");
@@ -245,11 +264,13 @@ class RowsRun {
   void Order() {
     const bool vary = requests_.vary();
     auto costs = CostsOfEarlierRun();
-    if (cost_column_ || group_column_ || vary || costs) {
+    if (cost_column_ || group_column_ || vary || costs || options_.shuffle) {
       const std::string copy = File("params.csv");
       OrderOptions order = {
           cost_column_, {}, group_column_, vary ? requests_ : RequestTexts(), KindsOf(plans_)};
       if (costs) order.cost_of = [&](const auto& fields) { return costs->Of(fields); };
+      std::mt19937_64 any(definition_.seed);
+      if (options_.shuffle) order.cost_of = [&](const auto&) { return static_cast<double>(any()); };
       order_ = OrderTasks(copy, options_.input.empty() ? copy : options_.input, ranges_, order);
       if (costs) TellKnown(costs->known());
     }
@@ -458,15 +479,30 @@ class RowsRun {
         beyond, options_.max_tasks);
   }
 
+  // It is as far as it was to come: nothing would be started.
+  std::optional<Halt> HaltedBefore(const Recovered& recovered) const {
+    return FindHalt(HaltsOf(options_), CountsOf(recovered), 0);
+  }
+
+  Counts CountsOf(const Recovered& recovered) const {
+    Counts counts;
+    counts.tasks = *tasks_;
+    counts.outcomes = recovered.outcomes;
+    return counts;
+  }
+
   // Nothing is left to run: a header without rows, or a run that has finished.
-  RunSummary Nothing(const Recovered& recovered) {
+  RunSummary Nothing(const Recovered& recovered, const std::optional<Halt>& halted = {}) {
     session_.directory().Keep();
     session_.CancelLeft(true);
     RunSummary summary = Summary();
     summary.outcomes = recovered.outcomes;
     CountBeyond(recovered.pushed_beyond, summary);
-    if (summary.outcomes[0] != summary.tasks) summary.status = 1;
+    if (halted) summary.reason = TextOf(*halted, CountsOf(recovered), 0);
+    Judge(summary, halted);
     Export(summary);
+    Readers readers(options_, definition_, Beside(options_.reduce), false);
+    FinishReaders(readers, summary);
     summary.seconds = Seconds();
     return summary;
   }
@@ -519,7 +555,8 @@ class RowsRun {
     });
     // A proposer hears of each by itself.
     return served() && proposer_kind_ == Asker::Kind::kNone && options_.task_timeout.count() == 0 &&
-           !timeout_column_ && options_.task_memory_bytes == 0 && requests_.empty() && !bounded;
+           !timeout_column_ && options_.task_timeout_percent == 0 &&
+           options_.task_memory_bytes == 0 && requests_.empty() && !bounded;
   }
 
   // What --set cpus=N gives a worker is shared by its slots; otherwise each has one.
@@ -539,6 +576,9 @@ class RowsRun {
     // Whoever tries some rows alone wants no others.
     core.keeps_pushed = !options_.numbers.empty();
     core.max_tasks = options_.max_tasks;
+    core.halts = HaltsOf(options_);
+    core.timeout_percent = options_.task_timeout_percent;
+    core.delay = options_.delay;
     core.proposer = proposer_kind_;
     core.ask_ahead = options_.ask_ahead;
     core.order = order_.start;
@@ -560,22 +600,24 @@ class RowsRun {
 
   ReplayedRun Whole() const { return {last_, proposer_kind_, Form()}; }
 
+  ProgramBeside Beside(const std::vector<std::string>& words) {
+    return {plans_[0].program, words, session_.directory().path(), definition_.cwd,
+            definition_.env};
+  }
+
   // Before anything of the run is written: it may refuse.
   void StartProposer() {
     if (proposer_kind_ == Asker::Kind::kNone || options_.prepare_only) return;
     ProposerProgram program;
-    program.cq = plans_[0].program;
-    program.words = options_.propose ? options_.program : options_.ask;
+    static_cast<ProgramBeside&>(program) =
+        Beside(options_.propose ? options_.program : options_.ask);
     program.function = options_.propose ? FunctionPath() : "";
-    program.run_dir = session_.directory().path();
-    program.cwd = definition_.cwd;
-    program.env = definition_.env;
     program.log = File("proposer.log");
     program.interrupt_fd = options_.signal_fd;
     program.start = {proposer_kind_,
                      {definition_.constants.begin(), definition_.constants.end()},
                      definition_.seed};
-    proposer_ = cq::StartProposer(program, Form(), observer_);
+    proposer_ = cq::StartProposer(std::move(program), Form(), observer_);
   }
 
   // Whether rows may come though none is left.
@@ -601,6 +643,10 @@ class RowsRun {
       loop_options.proposer.replay = Replay(*session_.journal(), recovered.closed, Whole(), *rows_);
       loop_options.proposer.proposer = std::move(proposer_);
     }
+    // Before anything is added.
+    Readers readers(options_, definition_, Beside(options_.reduce),
+                    !session_.journal()->exclusive());
+    loop_options.committed = [&](const Committed& committed) { readers.OnCommitted(committed); };
     const auto write_journal = [](std::optional<Database>& journal,
                                   RecordWriter::Callbacks callbacks) {
       return std::make_unique<JournalWriter>(std::move(*journal), std::move(callbacks));
@@ -627,12 +673,22 @@ class RowsRun {
       summary.first_result_seconds =
           start + std::chrono::duration<double>(loop.first_result()).count();
     }
-    if (summary.status == 0 && summary.outcomes[0] != summary.tasks) summary.status = 1;
+    if (summary.status == 0) Judge(summary, end.halted);
     Export(summary);
+    FinishReaders(readers, summary);
     loop.Close();
     session_.Close(summary.status > 1);
     summary.seconds = Seconds();
     return summary;
+  }
+
+  // All are to be ok; or those that have ended, or as many, if that was to be enough.
+  static void Judge(RunSummary& summary, const std::optional<Halt>& halted) {
+    const auto& outcomes = summary.outcomes;
+    const uint64_t done = std::accumulate(outcomes.begin(), outcomes.end(), uint64_t{0});
+    summary.halted = halted && halted->of != Halt::Of::kFailed;
+    const bool enough = summary.halted && (halted->of == Halt::Of::kOk || outcomes[0] == done);
+    summary.status = enough || outcomes[0] == summary.tasks ? 0 : 1;
   }
 
   static SlotTime SlotTimeOf(const Ledger& ledger) {
@@ -647,15 +703,26 @@ class RowsRun {
     return time;
   }
 
+  void FinishReaders(Readers& readers, RunSummary& summary) {
+    const auto& outcomes = summary.outcomes;
+    const uint64_t done = std::accumulate(outcomes.begin(), outcomes.end(), uint64_t{0});
+    const bool all = summary.status <= 1 && (done == summary.tasks || summary.halted);
+    const std::string problem = readers.Finish(all, options_.signal_fd);
+    if (!problem.empty()) AddProblem(summary, problem, 1);
+  }
+
+  static void AddProblem(RunSummary& summary, const std::string& problem, int status) {
+    summary.reason =
+        summary.reason.empty() ? problem : fmt::format("{}; {}", summary.reason, problem);
+    summary.status = std::max(summary.status, status);
+  }
+
   void Export(RunSummary& summary) {
     const std::string problem =
         ExportAtEnd({session_.directory().path(), definition_.output,
                      std::max(definition_.rows, summary.tasks), begin_, options_.signal_fd},
                     observer_);
-    if (problem.empty()) return;
-    summary.reason =
-        summary.reason.empty() ? problem : fmt::format("{}; {}", summary.reason, problem);
-    summary.status = 3;
+    if (!problem.empty()) AddProblem(summary, problem, 3);
   }
 
   const RunOptions& options_;

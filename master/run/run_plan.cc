@@ -58,6 +58,17 @@ void CheckOptions(const RunOptions& options) {
         "--propose is for --program and --function; for a command after '--': --ask 'PROGRAM'");
   }
   if (options.ask_ahead && options.ask.empty()) throw UsageError("--ask-ahead is for --ask");
+  if ((options.propose || !options.ask.empty()) && options.halt && options.halt->percent) {
+    throw UsageError(fmt::format(
+        "{}: how many rows there will be is not known, since a proposer names them: give a number",
+        options.halt->text));
+  }
+  if (options.delay.count() > 0 && options.chunk > 1) {
+    throw UsageError("--delay starts one task at a time, and --chunk gives a slot several");
+  }
+  if (options.shuffle && (!options.cost_column.empty() || !options.costs_run.empty())) {
+    throw UsageError("a random order, and one by costs: choose one");
+  }
   for (const auto& [column, type] : options.types) ParseColumnType(type, "--types " + column);
   if (!options.types.empty() && !IsServed(options)) {
     throw UsageError("--types is for --program and --function");
@@ -239,6 +250,7 @@ std::string DryRun(const RunOptions& options) {
     text += fmt::format("\nprogram: {}{}\n", Joined(options.program, " "), options.function);
   }
   if (!options.ask.empty()) text += fmt::format("asked for rows: {}\n", Joined(options.ask, " "));
+  if (!options.reduce.empty()) text += fmt::format("reduced by: {}\n", Joined(options.reduce, " "));
   if (options.propose) text += "rows are proposed by a process of the program beside the master\n";
   for (size_t i = 0; !served && i < summary.first.size() && i < tasks; ++i) {
     std::vector<std::string> values;

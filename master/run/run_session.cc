@@ -311,7 +311,6 @@ void RunSession::FillCommon(CoreOptions& core) const {
   core.lease = options_.lease;
   core.crash_limit = options_.crash_limit;
   core.retries = options_.retries;
-  core.max_failures = options_.max_failures;
   core.explained_late = explains_late();
   core.expected_slots = 0;
   for (const PoolOptions& plan : plans_) core.expected_slots += uint64_t{plan.workers} * plan.slots;

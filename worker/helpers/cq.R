@@ -30,6 +30,10 @@ cq_push <- function(rows) stop("cq_push: only a function that cq_serve calls can
 # and value; `want` is how many rows are wanted now, 0: none. When a run goes on it is called with all
 # that it knew again, and what it returns for that is not taken. Both return a list with names, a data
 # frame, or a list of these; NULL; or cq_done(), if no more rows will come.
+#
+# cq_reduce(f, initial), for the program of cq run --reduce: reads standard input, and returns what is
+# made of f(so_far, ending) from one row that ended ok to the next; an ending is a list of task, row and
+# value (lists by the names of columns), and of commands that return nothing stdout.
 cq_done <- function(rows = NULL) structure(list(rows = rows), class = "cq_done")
 
 # Nothing that the user defines or attaches may stand in the way of what is called here.
@@ -254,6 +258,9 @@ local({
   nothing <- log <- NULL
   parse_line <- function(line) jsonlite::fromJSON(line, simplifyVector = FALSE, bigint_as_char = TRUE)
 
+  # NaN and the infinities stand as lists, what is missing is NULL.
+  plain <- function(value) if (is.null(value)) NA else if (is.list(value) && identical(names(value), "$number")) as.numeric(value[[1]]) else value
+
   # Speaks with a run as its proposer; answer(message) returns texts: the rows, and for each the task
   # that led to it, if any did.
   converse <- function(answer) {
@@ -277,7 +284,6 @@ local({
     say <- function(text) send(text, output)
     columns <- types <- character()
     done <- FALSE
-    plain <- function(value) if (is.null(value)) NA else if (is.list(value) && identical(names(value), "$number")) as.numeric(value[[1]]) else value
     pushed <- character()
     pid <- Sys.getpid()
     cq_push <<- function(rows) {
@@ -350,6 +356,18 @@ local({
         list(task = one$task, status = if (is.null(one$status)) "waiting" else one$status, row = row_of(one$row), value = values_of(one$value)))
       list(rows = taken(f(endings, message$want)))
     })
+  }
+
+  cq_reduce <<- function(f, initial = NULL) {
+    input <- file("stdin", "r")
+    on.exit(close(input))
+    while (length(lines <- readLines(input, n = 1000L))) for (line in lines) {
+      ending <- parse_line(line)
+      ending$row <- lapply(ending$row, plain)
+      ending$value <- lapply(ending$value, plain)
+      initial <- f(initial, ending)
+    }
+    initial
   }
 
   serve_proposals <- function(g) converse(function(row_of, values_of, taken) {

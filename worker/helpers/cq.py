@@ -516,6 +516,16 @@ def ask(function):
     _converse(answer)
 
 
+def endings():
+    """For the program of `cq run --reduce`: yields what standard input tells, a dict for each row that ended ok.
+
+    It has task, row and value, which are dicts by the names of columns, and of commands that return nothing stdout, which is text.
+    """
+    decode = json.JSONDecoder(object_hook=_number_from).decode
+    for line in sys.stdin.buffer:
+        yield decode(line.decode())
+
+
 def serve(function, propose=None):
     """Calls `function(**row)` for each row that the worker gives, until it gives no more.
 

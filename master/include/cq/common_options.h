@@ -38,8 +38,6 @@ struct CommonOptions {
   uint32_t retries = 0;
   /// A task that took its worker with it so often is set aside as `crashed`.
   uint32_t crash_limit = 3;
-  /// After so many tasks that did not end ok nothing more is started; none: no limit.
-  std::optional<uint64_t> max_failures;
   /// For tasks with side effects: never two attempts at one task at a time.
   bool fence = false;
   /// Tasks that a slot is given at a time; 0: as many as their measured durations say.

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cq/common_options.h"
+#include "cq/halt.h"
 #include "cq/run_observer.h"
 
 namespace cq {
@@ -105,6 +106,10 @@ struct RunOptions : CommonOptions {
   std::vector<std::string> seed_by;
   /// Only the first so many rows; 0: all.
   uint64_t limit = 0;
+  /// After so many tasks that did not end ok nothing more is started; none: no limit.
+  std::optional<uint64_t> max_failures;
+  /// Besides: when the run stops before its rows are through.
+  std::optional<Halt> halt;
   /// Once there are so many tasks, rows that tasks push are kept, and not run; 0: no limit.
   uint64_t max_tasks = 0;
   /// A process beside the master names rows by the results so far: the same program or function
@@ -113,6 +118,16 @@ struct RunOptions : CommonOptions {
   bool propose = false;
   std::vector<std::string> ask;
   std::optional<uint64_t> ask_ahead;
+  /// What tasks have printed is shown on standard output, in the order of the input; or each as it
+  /// ends.
+  bool keep_order = false;
+  bool tail = false;
+  /// A program, by its words, that reads a line of JSON for each row that is ok, in the order of
+  /// the input or as they come, and makes one thing of them: `reduced` in the run directory.
+  std::vector<std::string> reduce;
+  bool reduce_unordered = false;
+  /// It is shown on standard output, too.
+  bool show_reduced = false;
   /// The task numbers of the rows; empty: 1, 2, … Of a run that is made.
   std::vector<uint64_t> numbers;
   /// Those of them that tasks had pushed: their seeds go by their values.
@@ -123,6 +138,10 @@ struct RunOptions : CommonOptions {
   std::string cost_column;
   /// Instead of it: the directory of an earlier run whose rows with the same values took so long.
   std::string costs_run;
+  /// Instead of it: in a random order, which follows from the seed.
+  bool shuffle = false;
+  /// The least time between the starts of two tasks.
+  std::chrono::milliseconds delay{};
   /// The column that tells which data set a task needs (`CQ_GROUP`).
   std::string group_column;
   /// A task that ended for want of memory, or of time, is tried again with so many times as much;
@@ -131,6 +150,8 @@ struct RunOptions : CommonOptions {
   double escalate_time = 1;
   /// The column that holds each task's own time limit.
   std::string task_timeout_column;
+  /// Or a task may run so many percent of the median of the last ones; 0: no such limit.
+  uint64_t task_timeout_percent = 0;
   /// What each task asks of its worker: a value, or a text with columns in it, as in
   /// "{gigabytes}G"; empty: nothing. Memory is a limit, too, and here only if it has a column
   /// (task_memory_bytes).
@@ -176,8 +197,10 @@ struct SlotTime {
 struct RunSummary {
   /// The exit status of `cq run`: 0 all ok, 1 some not, 3 could not go on, 130 interrupted.
   int status = 0;
-  /// For 3 and 130: why.
+  /// Why it ended before its tasks were through; empty: they were.
   std::string reason;
+  /// It is as far as RunOptions::halt says, and a resume with that would run nothing.
+  bool halted = false;
   uint64_t tasks = 0;
   /// ok, error, crashed, timeout, memory, cancelled, skipped.
   std::array<uint64_t, 7> outcomes{};

@@ -29,7 +29,7 @@ class HostileWorld {
     options_.open = Below(4) == 0;
     options_.gather_acks = {};
     if (Below(2) == 0) options_.span_time = milliseconds(50);
-    if (Below(6) == 0) options_.max_failures = 3;
+    if (Below(6) == 0) options_.halts = {{Halt::Of::kFailed, 3, false, false, "--max-failures"}};
     if (Below(4) == 0) {
       options_.tasks = 6;
       options_.order.tasks = {1, 2, 3, 4, 5, 6};

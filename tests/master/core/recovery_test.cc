@@ -33,7 +33,7 @@ TEST_F(CoreTest, AMemoryOutcomeIsNeverTriedAgain) {
 }
 
 TEST_F(CoreTest, AfterMaxFailuresNothingMoreIsStarted) {
-  options_.max_failures = 2;
+  options_.halts = {{Halt::Of::kFailed, 2, false, false, "--max-failures 2"}};
   Start(10);
   auto given = Given(Join(1, 1, 1), 1);
   ASSERT_EQ(given.size(), 2u);

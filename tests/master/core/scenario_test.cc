@@ -91,7 +91,9 @@ class Scenario {
     options.epoch = Value("epoch", 1);
     options.retries = static_cast<uint32_t>(Value("retries", 0));
     options.crash_limit = static_cast<uint32_t>(Value("crash_limit", 3));
-    if (const uint64_t most = Value("max_failures", 0); most > 0) options.max_failures = most;
+    if (const uint64_t most = Value("max_failures", 0); most > 0) {
+      options.halts = {{Halt::Of::kFailed, static_cast<double>(most), false, false, ""}};
+    }
     Recovered recovered;
     recovered.mark = Value("mark", 0);
     if (const uint64_t awaited = Value("awaits", 0); awaited > 0) {

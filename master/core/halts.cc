@@ -1,0 +1,45 @@
+#include "master/core/halts.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+namespace cq {
+namespace {
+
+uint64_t CountOf(const Halt& halt, const Counts& counts, uint64_t failed) {
+  const auto& outcomes = counts.outcomes;
+  switch (halt.of) {
+    case Halt::Of::kFailed:
+      return failed;
+    case Halt::Of::kOk:
+      return outcomes[static_cast<size_t>(Outcome::kOk)];
+    case Halt::Of::kDone:
+      return std::accumulate(outcomes.begin(), outcomes.end(), uint64_t{0});
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::optional<Halt> FindHalt(const std::vector<Halt>& rules, const Counts& counts,
+                             uint64_t failed) {
+  const auto is_met = [&](const Halt& halt) {
+    const auto count = static_cast<double>(CountOf(halt, counts, failed));
+    const auto all = static_cast<double>(counts.tasks);
+    return count > 0 && (halt.percent ? count * 100 >= halt.count * all : count >= halt.count);
+  };
+  const auto met = std::find_if(rules.begin(), rules.end(), is_met);
+  return met == rules.end() ? std::nullopt : std::optional(*met);
+}
+
+std::string TextOf(const Halt& halt, const Counts& counts, uint64_t failed) {
+  const uint64_t count = CountOf(halt, counts, failed);
+  const char* what = halt.of == Halt::Of::kFailed ? "failed"
+                     : halt.of == Halt::Of::kOk   ? "are ok"
+                                                  : "have ended";
+  return fmt::format("{} of {} tasks {} ({})", count, counts.tasks, what, halt.text);
+}
+
+}  // namespace cq
