@@ -85,8 +85,8 @@ std::string MasterScript(const CommandLine& line, const RunOptions& options,
 
 int GoAsJob(const CommandLine& line, const po::variables_map& values, RunOptions options,
             const std::string& directory, RunObserver& observer) {
-  if (values.count("json") > 0 || options.output == "-") {
-    throw UsageError("--master-job: nobody reads what --json and -o - would write");
+  if (values.count("json") > 0 || options.keep_order || options.tail || options.output == "-") {
+    throw UsageError("--master-job: nobody reads what --json, -k, --tail and -o - would write");
   }
   const Fd interrupt = InterruptFd();
   const std::string run = ShellQuote(directory);

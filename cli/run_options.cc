@@ -337,7 +337,7 @@ std::vector<RunOption> OfTasks() {
       {"shuffle", nullptr, "start rows in a random order, which follows from --seed",
        Flag(&RunOptions::shuffle)},
       {"delay", "DURATION",
-       "start no two tasks sooner after each other than that, as for a server that they all ask "
+       "give out no two tasks sooner after each other than that, as for a server that they all ask "
        "[0]",
        Duration(&RunOptions::delay)},
       {"cost", "COLUMN", "how long rows take, in any unit, for --order lpt",

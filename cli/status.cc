@@ -33,7 +33,8 @@ constexpr HelpPage kStatusHelp = {
     "make it faster, its pools, workers and longest rows. RUN is the run's directory; without it, "
     "the only *.cq\n"
     "here, or the newest.\n"
-    "Exit status: 0 finished, all ok; 1 finished with failures; 4 running, or queued (its master "
+    "Exit status: 0 finished (or halted by --halt), all ok; 1 with failures; 4 running, or queued "
+    "(its master "
     "is a job that\n"
     "waits); 5 interrupted.",
     "cq status params.cq --watch"};
@@ -102,7 +103,6 @@ Status StatusOf(const std::string& run, bool all) {
   }
   const uint64_t tasks = tally.tasks;
   const uint64_t done = tally.done();
-  const uint64_t ok = tally.outcomes[0];
   std::optional<std::string> job;
   std::string unknown;
   try {
@@ -111,12 +111,13 @@ Status StatusOf(const std::string& run, bool all) {
     unknown = fmt::format("whether its master is a job that waits is not known: {}", error.what());
   }
   Status status;
-  status.code = live || job ? 4 : done < tasks ? 5 : ok < tasks ? 1 : 0;
+  status.code = live || job ? 4 : !tally.ended() ? 5 : tally.ok() ? 0 : 1;
   status.json = {{"run_dir", JsonOfBytes(run)},
-                 {"state", live           ? "running"
-                           : job          ? "queued"
-                           : done < tasks ? "interrupted"
-                                          : "finished"},
+                 {"state", live             ? "running"
+                           : job            ? "queued"
+                           : !tally.ended() ? "interrupted"
+                           : done < tasks   ? "halted"
+                                            : "finished"},
                  {"tasks", tasks},
                  {"done", done},
                  {"outcomes", counts}};

@@ -27,9 +27,10 @@ namespace po = boost::program_options;
 
 constexpr HelpPage kWaitHelp = {
     "cq wait [RUN]",
-    "Waits until a run ends, wherever its master is. Exit status: 0 finished, all ok; 1 finished "
-    "with failures;\n"
-    "3 it ended before it was finished. RUN is the run's directory; without it, the only *.cq "
+    "Waits until a run ends, wherever its master is. Exit status: 0 finished (or as far as --halt "
+    "says), all ok;\n"
+    "1 finished with failures; 3 it ended before it was finished. RUN is the run's directory; "
+    "without it, the only *.cq "
     "here, or the newest.",
     "cq wait params.cq && ./analyse params.cq/results.csv"};
 
@@ -53,13 +54,17 @@ po::options_description NoOptions() {
 int HowItEnded(const std::string& run) {
   Database journal = OpenToRead(run);
   const Tally tally = TallyOf(journal, ReadDefinition(journal));
-  const uint64_t tasks = tally.tasks;
-  const uint64_t done = tally.done();
-  const uint64_t ok = tally.outcomes[0];
-  fmt::print("{}: {}, {} of {} tasks ok\n", run, done < tasks ? "not finished" : "finished", ok,
-             tasks);
-  if (done < tasks) fmt::print("what is done is kept; to go on: cq resume {}\n", ShellQuote(run));
-  return done < tasks ? 3 : ok < tasks ? 1 : 0;
+  const bool all = tally.done() == tally.tasks;
+  fmt::print("{}: {}, {} of {} tasks ok\n", run,
+             all             ? "finished"
+             : tally.ended() ? "halted"
+                             : "not finished",
+             tally.outcomes[0], tally.tasks);
+  if (!all) {
+    fmt::print("what is done is kept; to go on: cq resume {}{}\n", ShellQuote(run),
+               tally.ended() ? " --halt never" : "");
+  }
+  return !tally.ended() ? 3 : tally.ok() ? 0 : 1;
 }
 
 // What is new in its master's log, from where we are: only whole lines at the start.

@@ -18,6 +18,8 @@ class AwaitedCommits {
     /// To whom the acknowledgement goes; none for what came from a file.
     std::optional<WorkerRef> worker;
     Time since{};
+    /// So many rows come with it, if they are new.
+    uint64_t pushed = 0;
   };
 
   /// An attempt that ended twice (cancelled here, and there by itself) is still one.

@@ -32,7 +32,7 @@ uint64_t Times(uint64_t amount, double factor) {
 
 }  // namespace
 
-void Pace::Learn(std::chrono::microseconds wall, uint64_t count) {
+void Pace::Learn(std::chrono::microseconds wall, uint64_t count, bool ok) {
   const auto each = wall / static_cast<int64_t>(count);
   tasks = std::min<uint64_t>(tasks + count, 1000);
   const double weight =
@@ -40,6 +40,7 @@ void Pace::Learn(std::chrono::microseconds wall, uint64_t count) {
   const auto off = std::max<std::chrono::nanoseconds>(each, std::chrono::microseconds(1)) - mean;
   mean += std::chrono::duration_cast<std::chrono::nanoseconds>(off * weight);
   last[ended++ % last.size()] = each;
+  if (ok) last_well[ended_well++ % last_well.size()] = each;
 }
 
 std::chrono::nanoseconds Pace::Most() const {
@@ -53,11 +54,11 @@ std::chrono::nanoseconds Pace::Most() const {
 }
 
 std::chrono::nanoseconds Pace::Median() const {
-  const auto count = static_cast<ptrdiff_t>(std::min<uint64_t>(ended, last.size()));
+  const auto count = static_cast<ptrdiff_t>(std::min<uint64_t>(ended_well, last_well.size()));
   if (count < 5) return {};
-  std::vector<std::chrono::nanoseconds> all(last.begin(), last.begin() + count);
+  auto all = last_well;
   const auto at = all.begin() + (count - 1) / 2;
-  std::nth_element(all.begin(), at, all.end());
+  std::nth_element(all.begin(), at, all.begin() + count);
   return *at;
 }
 

@@ -19,6 +19,7 @@ void RunCore::OnCommitted(Time now, Committed& committed) {
     if (!entry) continue;
     if (entry->worker) Acknowledge(workers_.Find(*entry->worker), attempts);
     spent_.recording += (now - entry->since) * static_cast<int64_t>(attempts.count);
+    coming_ -= entry->pushed;
   }
   if (committed.mark > tasks_.mark()) {
     tasks_.set_mark(committed.mark);
@@ -26,6 +27,7 @@ void RunCore::OnCommitted(Time now, Committed& committed) {
   }
   adding_ -= committed.requests.size();
   Grower(*this).OnAdded(committed.added);
+  HaltIfDue();
 }
 
 void RunCore::Acknowledge(Worker* worker, const AttemptSpan& attempts) {

@@ -127,10 +127,11 @@ void Core::OnTick(Time now) {
   }
 }
 
-std::chrono::milliseconds Core::tick() const {
-  const auto delay = parts_->run.delay();
-  const auto tick = parts_->fleet.tick();
-  return delay.count() > 0 ? std::min(tick, delay) : tick;
+std::chrono::milliseconds Core::DueIn(Time now, std::chrono::milliseconds most) const {
+  const auto start = parts_->run.next_start();
+  if (!start) return most;
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(*start - now);
+  return std::clamp(left, std::chrono::milliseconds(0), most);
 }
 
 void Core::Flush(Time now) {

@@ -66,7 +66,9 @@ class Core final : public Employer {
   /// The actions since the last call.
   std::vector<Action> TakeActions() { return parts_->out.Take(); }
 
-  std::chrono::milliseconds tick() const;
+  std::chrono::milliseconds tick() const { return parts_->fleet.tick(); }
+  /// Something is due in so long, at most `most`.
+  std::chrono::milliseconds DueIn(Time now, std::chrono::milliseconds most) const;
   const Counts& counts() { return parts_->run.counts(); }
   bool Exists(TaskId task) const { return parts_->run.Exists(task); }
   /// Why nothing more is started; empty while something is.

@@ -2,9 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <numeric>
-
 namespace cq {
 namespace {
 
@@ -16,9 +13,11 @@ uint64_t CountOf(const Halt& halt, const Counts& counts, uint64_t failed) {
     case Halt::Of::kOk:
       return outcomes[static_cast<size_t>(Outcome::kOk)];
     case Halt::Of::kDone:
-      return std::accumulate(outcomes.begin(), outcomes.end(), uint64_t{0});
+      break;
   }
-  return 0;
+  uint64_t done = 0;
+  for (const uint64_t count_of : outcomes) done += count_of;
+  return done;
 }
 
 }  // namespace
@@ -30,8 +29,11 @@ std::optional<Halt> FindHalt(const std::vector<Halt>& rules, const Counts& count
     const auto all = static_cast<double>(counts.tasks);
     return count > 0 && (halt.percent ? count * 100 >= halt.count * all : count >= halt.count);
   };
-  const auto met = std::find_if(rules.begin(), rules.end(), is_met);
-  return met == rules.end() ? std::nullopt : std::optional(*met);
+  std::optional<Halt> met;
+  for (const Halt& rule : rules) {
+    if (is_met(rule) && (!met || rule.now)) met = rule;
+  }
+  return met;
 }
 
 std::string TextOf(const Halt& halt, const Counts& counts, uint64_t failed) {

@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "cq/halt.h"
 #include "master/core/ledger.h"
 #include "protocol/messages.h"
 #include "protocol/pushed_rows.h"
@@ -105,6 +106,10 @@ struct LedgerRecord {
   Epoch epoch = 0;
   Ledger ledger;
 };
+/// The run is as far as it was to come.
+struct HaltedRecord {
+  Halt::Of of = Halt::Of::kOk;
+};
 /// Rows that somebody adds to a run while it goes on.
 struct AddRecord {
   uint64_t request = 0;
@@ -122,7 +127,8 @@ struct AddRecord {
 using JournalRecord =
     std::variant<ResultRecord, FailureRecord, WorkerRecord, WorkerEndRecord, WorkerWaitsRecord,
                  AllocationIntent, AllocationSubmitted, AllocationEnded, MarkRecord, OutputRecord,
-                 AvoidRecord, SpoolTaken, CallRecord, LedgerRecord, RaisedRecord, AddRecord>;
+                 AvoidRecord, SpoolTaken, CallRecord, LedgerRecord, RaisedRecord, HaltedRecord,
+                 AddRecord>;
 
 /// A row that was pushed and is wanted, as a task of its run.
 struct AddedRow {

@@ -8,6 +8,12 @@
 #include "protocol/limits.h"
 
 namespace cq {
+namespace {
+
+/// What is shorter than that is no hang.
+constexpr double kLeast = 1e9;
+
+}  // namespace
 
 // Zero: too few have ended. A class that was raised has more time.
 Time RunCore::RelativeLimit(ClassId of) const {
@@ -15,7 +21,9 @@ Time RunCore::RelativeLimit(ClassId of) const {
   const double times = static_cast<double>(options_.timeout_percent) / 100 *
                        static_cast<double>(classes_[of].time_permille) / 1000;
   constexpr Time kMost = std::chrono::hours(24 * 36500);
-  const double limit = static_cast<double>(pace.Median().count()) * times;
+  const Time median = pace.Median();
+  if (median <= Time{}) return {};
+  const double limit = std::max(static_cast<double>(median.count()) * times, kLeast);
   return limit < static_cast<double>(kMost.count()) ? Time(static_cast<int64_t>(limit)) : kMost;
 }
 
@@ -49,7 +57,8 @@ void RunCore::SayIfTooLong(TaskResult& result) const {
   if (cut == cut_.end()) return;
   result.outcome = Outcome::kTimeout;
   result.details.Edit().error = fmt::format(
-      "ran longer than {:.3g} s, {} % of the median of the last tasks (--task-timeout)",
+      "ran longer than {:.3g} s, {} % of the median of the last tasks that were ok "
+      "(--task-timeout)",
       std::chrono::duration<double>(cut->second.limit).count(), options_.timeout_percent);
 }
 

@@ -87,7 +87,9 @@ void RunCore::OnStarted(Worker& worker, const std::vector<StartedAttempt>& attem
 void RunCore::Runs(Worker& worker, Work& open, Work::Out::Run run) {
   Work::Out& out = *open.out();
   if (!out.run) ++lane(worker).running;
-  run.since = now_;
+  // A worker that comes back tells it again.
+  const bool known = out.run && out.run->at == run.at;
+  run.since = known ? out.run->since : now_;
   out.run = run;
   if (std::exchange(out.retracting, false)) lane(worker).retracting -= open.count;
 }
@@ -100,8 +102,9 @@ void RunCore::Drop(Worker* worker, AttemptRef ref) {
 
 void RunCore::Learn(const TaskResult& result) {
   const auto wall = std::chrono::microseconds(std::min<uint64_t>(result.wall_us, 1ull << 60));
-  pace_.Learn(wall, result.count);
-  if (tasks_.several()) classes_[tasks_.ClassOf(result.task)].pace.Learn(wall, result.count);
+  const bool ok = result.outcome == Outcome::kOk;
+  pace_.Learn(wall, result.count, ok);
+  if (tasks_.several()) classes_[tasks_.ClassOf(result.task)].pace.Learn(wall, result.count, ok);
 }
 
 // Whether it is of the attempt that is out.
@@ -339,13 +342,6 @@ void RunCore::OnReturned(Worker& worker, const ReturnedAttempt& returned) {
     return;
   }
   if (returned.reason == ReturnReason::kToldToGo && EndsAtWall(worker, *open)) return;
-  if (returned.reason == ReturnReason::kCancelled && cut_.contains(returned.attempt)) {
-    // It ended by itself before its worker was told, which then has forgotten what of.
-    TaskResult result;
-    static_cast<AttemptSpan&>(result) = {returned.task, returned.attempt};
-    result.outcome = Outcome::kCancelled;
-    return OnResult(now_, &worker, result);
-  }
   if (open->attempts > 0) --open->attempts;
   Release(returned.task, *open);
 }

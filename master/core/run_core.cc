@@ -435,6 +435,8 @@ void RunCore::Finish(TaskResult&& result, std::optional<WorkerRef> worker, uint6
   CancelOthers(task, result.attempt);
   refused_.erase(task);
   uncommitted_.Add(result, worker, now_);
+  uncommitted_.Find(result.attempt)->pushed = pushed.size();
+  coming_ += pushed.size();
   counts_.outcomes[static_cast<size_t>(result.outcome)] += count;
   const bool failed = result.outcome != Outcome::kOk && result.outcome != Outcome::kCancelled;
   const bool told = asker_.Hears(result.outcome);
@@ -445,10 +447,17 @@ void RunCore::Finish(TaskResult&& result, std::optional<WorkerRef> worker, uint6
   HaltIfDue();
 }
 
+// Rows that are about to come are counted before they are there: a part of all of them is less. Of
+// two rules the one that ends what runs comes first, and may follow the other.
 void RunCore::HaltIfDue() {
-  if (drained_ || finished_ || options_.halts.empty()) return;
-  halted_ = FindHalt(options_.halts, counts_, failed_);
-  if (halted_) OnDrain(TextOf(*halted_, counts_, failed_));
+  if (finished_ || options_.halts.empty() || (halted_ && halted_->now)) return;
+  Counts counts = counts_;
+  counts.tasks += coming_;
+  const auto met = FindHalt(options_.halts, counts, failed_);
+  if (!met || (drained_ && !met->now)) return;
+  halted_ = met;
+  if (met->of != Halt::Of::kFailed) Record(HaltedRecord{met->of});
+  OnDrain(TextOf(*met, counts, failed_));
 }
 
 // Whatever other attempts at a finished task may still run somewhere are ended.

@@ -95,7 +95,11 @@ class RunCore final : public Tenant {
   const std::optional<Halt>& halted() const { return halted_; }
   RunId id() const { return options_.text.run; }
   bool finished() const { return finished_; }
-  std::chrono::milliseconds delay() const { return options_.delay; }
+  /// When the next task may be given out, if that is what one waits for.
+  std::optional<Time> next_start() const {
+    const bool waits = options_.delay > Time{} && tasks_.ready() > 0 && !drained_ && idle_ > 0;
+    return waits ? std::optional(next_start_) : std::nullopt;
+  }
   bool Exists(TaskId task) const { return tasks_.Exists(task); }
   const TaskRequest& request(ClassId of) const { return classes_[of].request; }
   /// A task's time limit, if it is not the run's (`own`; 0: it has none), in ms.
@@ -318,8 +322,9 @@ class RunCore final : public Tenant {
   bool grows_ = false;
   /// Of rows that nobody pushes now, what became of earlier attempts.
   std::unordered_map<TaskId, TriedTask> dormant_;
-  /// Requests that add rows and are not durable.
+  /// Requests that add rows and are not durable; rows that results bring which are not, either.
   uint64_t adding_ = 0;
+  uint64_t coming_ = 0;
   Asker asker_;
   TaskId mark_asked_ = 0;
   uint64_t failed_ = 0;

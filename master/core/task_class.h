@@ -18,6 +18,9 @@ struct Pace {
   /// The last ones, and how many there were.
   std::array<std::chrono::nanoseconds, 64> last{};
   uint64_t ended = 0;
+  /// The same of those that were ok.
+  std::array<std::chrono::nanoseconds, 64> last_well{};
+  uint64_t ended_well = 0;
   /// What Most said last, and of how many: it is asked of every worker.
   mutable std::chrono::nanoseconds most{};
   mutable uint64_t most_of = 0;
@@ -26,12 +29,12 @@ struct Pace {
   std::chrono::nanoseconds counted{};
 
   /// So many took so long together.
-  void Learn(std::chrono::microseconds wall, uint64_t count);
+  void Learn(std::chrono::microseconds wall, uint64_t count, bool ok);
   void SetRunning(std::vector<std::chrono::nanoseconds> longer);
   /// What 95 % of the last ones took at most, those that still run counted as far as they are;
   /// zero: fewer than five have ended.
   std::chrono::nanoseconds Most() const;
-  /// Of the last ones; zero: fewer than five have ended.
+  /// Of the last ones that were ok; zero: fewer than five were.
   std::chrono::nanoseconds Median() const;
   /// The standard error of their mean, in seconds.
   double Error() const;

@@ -1,6 +1,7 @@
 #include "master/journal/journal_tables.h"
 
 #include "base/wall_clock.h"
+#include "master/journal/tally.h"
 
 namespace cq {
 namespace {
@@ -169,6 +170,11 @@ void JournalTables::Put(const RaisedRecord& record) {
       .Bind(3, static_cast<int64_t>(record.time_ms))
       .Bind(4, static_cast<int64_t>(record.time_permille))
       .Run();
+}
+
+void JournalTables::Put(const HaltedRecord& record) {
+  const std::string of = std::to_string(static_cast<int>(record.of));
+  meta_.BindText(1, kHalted).BindText(2, of).Run();
 }
 
 void JournalTables::Put(const CallRecord& record) {

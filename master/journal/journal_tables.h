@@ -37,6 +37,7 @@ class JournalTables {
   void Put(const LedgerRecord& record);
   void Put(const RaisedRecord& record);
   void Put(const CallRecord& record);
+  void Put(const HaltedRecord& record);
   // Once all results are written (Commit).
   void Put(const AddRecord&) {}
   // Says that what stands before it is durable.

@@ -4,6 +4,7 @@
 
 #include "master/core/row_range.h"
 #include "master/journal/pushed_table.h"
+#include "master/journal/recovery.h"
 
 namespace cq {
 namespace {
@@ -55,6 +56,8 @@ Tally TallyOf(Database& journal, const RunDefinition& definition) {
     Count(counts, tally);
   }
   if (grown) CountPushed(journal, tally);
+  const std::string halted = MetaText(journal, kHalted);
+  if (halted == "1" || halted == "2") tally.halted = static_cast<Halt::Of>(halted[0] - '0');
   return tally;
 }
 

@@ -2,7 +2,9 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 
+#include "cq/halt.h"
 #include "master/journal/database.h"
 #include "master/journal/run_definition.h"
 #include "protocol/messages.h"
@@ -14,13 +16,24 @@ struct Tally {
   /// The rows that are wanted, those among them that tasks pushed.
   uint64_t tasks = 0;
   std::array<uint64_t, kOutcomes> outcomes{};
+  /// It has come as far as it was to come, though not all have ended (RunOptions::halt).
+  std::optional<Halt::Of> halted = {};
 
   uint64_t done() const {
     uint64_t sum = 0;
     for (const uint64_t count : outcomes) sum += count;
     return sum;
   }
+  /// Nothing of it is left to run.
+  bool ended() const { return halted || done() == tasks; }
+  /// And what was to be ok is.
+  bool ok() const {
+    const bool enough = halted == Halt::Of::kOk || (halted && outcomes[0] == done());
+    return enough || outcomes[0] == tasks;
+  }
 };
+/// The name in `meta` of what `Tally::halted` says.
+inline constexpr const char* kHalted = "halted";
 Tally TallyOf(Database& journal, const RunDefinition& definition);
 
 }  // namespace cq

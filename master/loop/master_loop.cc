@@ -102,8 +102,8 @@ void MasterLoop::Close() {
 }
 
 void MasterLoop::Turn() {
-  const auto readable =
-      port_.Wait({mail_.fd(), options_.signal_fd}, std::min(core_.tick(), kProgressEvery));
+  const auto readable = port_.Wait({mail_.fd(), options_.signal_fd},
+                                   core_.DueIn(Now(), std::min(core_.tick(), kProgressEvery)));
   if (readable[1]) OnSignals();
   // A stalled master reads everything that waits before time passes in the core.
   ReadAll();

@@ -30,16 +30,26 @@ void StopIfSignalled(int signal_fd) {
 }
 
 // What waits for a reader (a pipe, a terminal) may wait for ever: there a signal ends all.
-void AllowSignals(const FinalExport& what) {
-  struct stat status {};
-  const bool file =
-      what.output != "-" && (stat(what.output.c_str(), &status) != 0 || S_ISREG(status.st_mode));
-  if (file || what.signal_fd < 0) return;
-  sigset_t set;
-  sigemptyset(&set);
-  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGXCPU}) sigaddset(&set, number);
-  sigprocmask(SIG_UNBLOCK, &set, nullptr);
-}
+class AllowedSignals {
+ public:
+  explicit AllowedSignals(const FinalExport& what) {
+    pthread_sigmask(SIG_SETMASK, nullptr, &before_);
+    struct stat status {};
+    const bool file =
+        what.output != "-" && (stat(what.output.c_str(), &status) != 0 || S_ISREG(status.st_mode));
+    if (file || what.signal_fd < 0) return;
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGXCPU}) sigaddset(&set, number);
+    pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  }
+  AllowedSignals(const AllowedSignals&) = delete;
+  AllowedSignals& operator=(const AllowedSignals&) = delete;
+  ~AllowedSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_{};
+};
 
 }  // namespace
 
@@ -48,7 +58,7 @@ std::string ExportAtEnd(const FinalExport& what, RunObserver& observer) {
   progress.phase = RunProgress::Phase::kExporting;
   progress.tasks = what.rows;
   ForgetSignals(what.signal_fd);
-  AllowSignals(what);
+  const AllowedSignals allowed(what);
   try {
     Database journal(what.run_dir + "/journal.db", Database::Mode::kRead);
     ExportResults(std::move(journal), what.run_dir, what.output, [&](uint64_t rows) {

@@ -1,29 +1,32 @@
 #include "master/run/readers.h"
 
-#include <fmt/format.h>
 #include <unistd.h>
+
+#include <exception>
 
 #include "base/files.h"
 
 namespace cq {
 
 Readers::Readers(const RunOptions& options, const RunDefinition& definition,
-                 const ProgramBeside& reduce, bool live)
+                 const ProgramBeside& reduce, Database& journal, bool live)
     : shown_(options.show_reduced ? reduce.run_dir + "/reduced" : "") {
   using Order = ResultFeed::Order;
-  const auto feed = [&](Order order, ResultTaker& taker) {
-    return std::make_unique<ResultFeed>(
-        ResultFeed::Options{reduce.run_dir, order, options.limit, live}, taker);
-  };
+  ResultFeed::Options feed{reduce.run_dir, Order::kInput, options.limit};
+  // Where it cannot be shared, it is read once the master has closed it.
+  feed.live = live && !journal.exclusive();
   if (options.keep_order || options.tail) {
-    output_ = std::make_unique<LiveOutput>();
-    to_output_ = feed(options.keep_order ? Order::kInput : Order::kFresh, *output_);
+    output_ = std::make_unique<ShownOutput>();
+    feed.order = options.keep_order ? Order::kInput : Order::kFresh;
+    to_output_ = std::make_unique<ResultFeed>(feed, journal, *output_);
   }
   if (reduce.words.empty()) return;
   const bool prints = !definition.served() && !definition.parse_json;
   const RowForm form{definition.columns, definition.types, {}};
   reducer_ = std::make_unique<Reducer>(Reducer::Options{reduce, form, prints});
-  to_reducer_ = feed(options.reduce_unordered ? Order::kAnyOrder : Order::kInput, *reducer_);
+  feed.order = options.reduce_unordered ? Order::kAnyOrder : Order::kInput;
+  feed.fields = true;
+  to_reducer_ = std::make_unique<ResultFeed>(feed, journal, *reducer_);
 }
 
 void Readers::OnCommitted(const Committed& committed) {
@@ -31,20 +34,27 @@ void Readers::OnCommitted(const Committed& committed) {
   if (to_reducer_) to_reducer_->OnCommitted(committed);
 }
 
-std::string Readers::Finish(bool all, int hurry_fd) {
-  std::string problem = to_output_ ? to_output_->Finish(hurry_fd) : "";
-  if (!reducer_) return problem;
-  const std::string reducing = FinishReducer(all, hurry_fd);
-  if (!problem.empty() && !reducing.empty()) problem += "; ";
-  return problem + reducing;
+std::string Readers::Finish(const Ending& ending) {
+  try {
+    const std::string problem = to_output_ ? to_output_->Finish(ending) : "";
+    const std::string reducing = reducer_ ? Reduce(ending) : "";
+    return problem + (problem.empty() || reducing.empty() ? "" : "; ") + reducing;
+  } catch (const std::exception& error) {
+    return error.what();
+  }
 }
 
-std::string Readers::FinishReducer(bool all, int hurry_fd) {
-  if (!all) return "--reduce: nothing was made of the results so far, since the run has not ended";
-  std::string problem = to_reducer_->Finish(hurry_fd);
-  if (problem.empty()) problem = reducer_->Finish(hurry_fd);
+std::string Readers::Reduce(const Ending& ending) {
+  if (!ending.whole) {
+    // First: it is not to see an end of what it reads.
+    reducer_->Kill();
+    to_reducer_.reset();
+    return "--reduce: nothing was made of the results so far, since not all rows have ended";
+  }
+  std::string problem = to_reducer_->Finish(ending);
+  if (problem.empty()) problem = reducer_->Finish(ending);
   if (!problem.empty()) return problem;
-  if (!shown_.empty()) WriteWhileWanted(STDOUT_FILENO, ReadFile(shown_), hurry_fd);
+  if (!shown_.empty()) WriteWhileWanted(STDOUT_FILENO, ReadFile(shown_), ending.hurry_fd);
   return {};
 }
 

@@ -5,9 +5,9 @@
 
 #include "cq/run.h"
 #include "master/journal/run_definition.h"
-#include "master/run/live_output.h"
 #include "master/run/reducer.h"
 #include "master/run/result_feed.h"
+#include "master/run/shown_output.h"
 
 namespace cq {
 
@@ -15,22 +15,26 @@ namespace cq {
 /// and the program of --reduce.
 class Readers {
  public:
-  /// `live`: the journal can be read while it is written. Throws Error where the program cannot be
-  /// started.
+  /// `journal` as for ResultFeed. `live`: the run is about to go on; else it has ended. Throws
+  /// Error where the program cannot be started.
   Readers(const RunOptions& options, const RunDefinition& definition, const ProgramBeside& reduce,
-          bool live);
+          Database& journal, bool live);
 
   void OnCommitted(const Committed& committed);
-  /// The run has come to its end, with all its rows or not: nothing is made of some of them.
-  /// Returns what went wrong, for people; returns sooner once `hurry_fd` is readable.
-  std::string Finish(bool all, int hurry_fd);
+  struct Ending : ReadersPatience {
+    /// All rows of the run have ended, or as many as were to. Of a part of them the program makes
+    /// nothing.
+    bool whole = true;
+  };
+  /// The run has come to its end. Returns what went wrong, for people.
+  std::string Finish(const Ending& ending);
 
  private:
-  std::string FinishReducer(bool all, int hurry_fd);
+  std::string Reduce(const Ending& ending);
 
   /// What is shown at the end, if anything.
   std::string shown_;
-  std::unique_ptr<LiveOutput> output_;
+  std::unique_ptr<ShownOutput> output_;
   std::unique_ptr<Reducer> reducer_;
   /// The feeds of both.
   std::unique_ptr<ResultFeed> to_output_;

@@ -2,12 +2,9 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
-#include <cerrno>
 #include <cstring>
 
 #include "base/json_text.h"
@@ -15,8 +12,6 @@
 #include "base/text.h"
 #include "base/worker_process.h"
 #include "cq/error.h"
-#include "master/journal/pushed_table.h"
-#include "master/journal/recovery.h"
 #include "master/proposer/proposer_lines.h"
 #include "protocol/own_program.h"
 
@@ -43,10 +38,12 @@ Fd Above(int fd) { return Fd(fcntl(fd, F_DUPFD_CLOEXEC, 16)); }
 
 Reducer::Reducer(Options options)
     : options_(std::move(options)), output_(PathIn(options_.program, "reduced"), 0666) {
+  // What an earlier one made is not of these rows.
+  unlink(PathIn(options_.program, "reduced").c_str());
   Start();
 }
 
-Reducer::~Reducer() { End(); }
+Reducer::~Reducer() { Kill(); }
 
 void Reducer::Start() {
   const auto environment = EnvironmentOf(options_.program);
@@ -81,8 +78,7 @@ void Reducer::Start() {
 bool Reducer::Take(const Result& result, int stop_fd) {
   if (result.outcome != Outcome::kOk) return true;
   std::string line;
-  AppendEnding(line, result.task, result.outcome, FieldsOf(result.task), result.returned,
-               options_.form);
+  AppendEnding(line, result.task, result.outcome, result.fields, result.returned, options_.form);
   if (options_.prints) {
     line.pop_back();
     line += R"(,"stdout":)";
@@ -100,25 +96,10 @@ bool Reducer::Pause(int stop_fd) {
   return written;
 }
 
-std::vector<std::string> Reducer::FieldsOf(TaskId task) {
-  if (!journal_) {
-    journal_.emplace(PathIn(options_.program, "journal.db"), Database::Mode::kRead);
-    rows_.emplace(RowSource::Options{
-        PathIn(options_.program, "params.csv"), ReadRanges(*journal_), {}, {}, 0});
-  }
-  if (rows_->Has(task)) return rows_->Fields(task);
-  auto fields = PushedFields(*journal_, task);
-  if (!fields) throw Error(fmt::format("task {} has no row", task));
-  return *std::move(fields);
-}
-
-std::string Reducer::Finish(int hurry_fd) {
+std::string Reducer::Finish(const ReadersPatience& patience) {
   input_.Close();
-  std::array<pollfd, 2> fds{{{pidfd_.get(), POLLIN, 0}, {hurry_fd, POLLIN, 0}}};
-  while (poll(fds.data(), fds.size(), -1) < 0 && errno == EINTR) {
-  }
-  const bool ended = fds[0].revents != 0;
-  End();
+  const bool ended = patience.AwaitReadable(pidfd_.get());
+  Kill();
   const std::string name(CutText(Joined(options_.program.words, " "), 100));
   if (!ended) return fmt::format("--reduce: interrupted while '{}' was at work", name);
   if (status_ != 0) {
@@ -129,8 +110,8 @@ std::string Reducer::Finish(int hurry_fd) {
   return {};
 }
 
-void Reducer::End() {
-  input_.Close();
+// Its input stays open until it has ended: what it has read is not all.
+void Reducer::Kill() {
   life_.Close();
   if (pid_ > 0) WaitFor(pid_, status_);
   pid_ = -1;

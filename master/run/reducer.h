@@ -2,12 +2,10 @@
 
 #include <sys/types.h>
 
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/files.h"
-#include "master/input/input.h"
 #include "master/run/program_beside.h"
 #include "master/run/result_feed.h"
 #include "protocol/pushed_rows.h"
@@ -32,14 +30,14 @@ class Reducer final : public ResultTaker {
 
   bool Take(const Result& result, int stop_fd) override;
   bool Pause(int stop_fd) override;
-  /// It has read all: waits for its end, or until `hurry_fd` is readable. Returns what went wrong;
-  /// empty: its output is there.
-  std::string Finish(int hurry_fd);
+  /// All has been written to it: waits for its end. Returns what went wrong; empty: its output is
+  /// there.
+  std::string Finish(const ReadersPatience& patience);
+  /// Ends it, and all that it has started; whoever writes to it waits no longer.
+  void Kill();
 
  private:
   void Start();
-  void End();
-  std::vector<std::string> FieldsOf(TaskId task);
 
   const Options options_;
   NewFile output_;
@@ -47,9 +45,6 @@ class Reducer final : public ResultTaker {
   pid_t pid_ = -1;
   int status_ = 0;
   std::string unwritten_;
-  /// Of the thread that takes.
-  std::optional<RowSource> rows_;
-  std::optional<Database> journal_;
 };
 
 }  // namespace cq

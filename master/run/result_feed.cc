@@ -1,6 +1,6 @@
 #include "master/run/result_feed.h"
 
-#include <limits.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
+#include <exception>
 #include <utility>
 
 #include "base/blocked_signals.h"
@@ -17,6 +19,8 @@
 
 namespace cq {
 namespace {
+
+using std::chrono::steady_clock;
 
 constexpr const char* kOfRange =
     "SELECT task, outcome, stdout, returned FROM results WHERE task BETWEEN ?1 AND ?2 ORDER BY "
@@ -31,6 +35,13 @@ constexpr const char* kOfLivePushed =
 /// that is open holds the journal's log together.
 constexpr size_t kRowsAtOnce = 1000;
 constexpr size_t kBytesAtOnce = size_t{4} << 20;
+/// So much a pipe that is writable takes without a wait (PIPE_BUF).
+constexpr size_t kPipeTakes = 4096;
+/// Of what has ended so much is remembered in its order.
+constexpr size_t kFreshMax = 100'000;
+constexpr int kSlice = 100;
+constexpr std::chrono::seconds kHurriedPatience{1};
+constexpr std::chrono::seconds kAliveEvery{10};
 
 Fd MakeFlag() { return Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }
 
@@ -41,28 +52,44 @@ void Raise(const Fd& flag) {
 
 }  // namespace
 
-ResultFeed::ResultFeed(Options options, ResultTaker& taker)
-    : options_(std::move(options)),
-      taker_(taker),
-      journal_(options_.run_dir + "/journal.db", Database::Mode::kRead),
-      stop_(MakeFlag()),
-      done_(MakeFlag()) {
+bool ReadersPatience::AwaitReadable(int fd) const {
+  const auto begin = steady_clock::now();
+  auto alive = begin;
+  for (;;) {
+    std::array<pollfd, 2> fds{{{fd, POLLIN, 0}, {hurry ? -1 : hurry_fd, POLLIN, 0}}};
+    poll(fds.data(), fds.size(), kSlice);
+    if (fds[0].revents != 0) return true;
+    const auto now = steady_clock::now();
+    if (fds[1].revents != 0 || (hurry && now - begin > kHurriedPatience)) return false;
+    if (!keep_alive || now - alive < kAliveEvery) continue;
+    alive = now;
+    keep_alive();
+  }
+}
+
+ResultFeed::ResultFeed(Options options, Database& journal, ResultTaker& taker)
+    : options_(std::move(options)), taker_(taker), stop_(MakeFlag()), done_(MakeFlag()) {
+  ranges_ = ReadRanges(journal);
+  if (options_.order == Order::kFresh) {
+    auto there = journal.Prepare("SELECT task FROM results");
+    while (there.Step()) given_.Insert(static_cast<TaskId>(there.Int(0)));
+  }
+  if (options_.live && HasPushed(journal)) {
+    auto dormant =
+        journal.Prepare("SELECT task FROM pushed WHERE task NOT IN (SELECT task FROM live_pushed)");
+    while (dormant.Step()) dormant_.insert(static_cast<TaskId>(dormant.Int(0)));
+  }
   if (options_.live) Start();
 }
 
 void ResultFeed::Start() {
-  const bool fresh = options_.order == Order::kFresh;
-  ranges_ = ReadRanges(journal_);
-  if (!fresh && HasPushed(journal_)) {
-    auto dormant = journal_.Prepare(
-        "SELECT task FROM pushed WHERE task NOT IN (SELECT task FROM live_pushed)");
-    while (dormant.Step()) dormant_.insert(static_cast<TaskId>(dormant.Int(0)));
-  }
   const BlockedSignals none;
   thread_ = std::thread([this] { Work(); });
 }
 
-ResultFeed::~ResultFeed() {
+ResultFeed::~ResultFeed() { Stop(); }
+
+void ResultFeed::Stop() {
   if (!thread_.joinable()) return;
   Raise(stop_);
   {
@@ -77,54 +104,63 @@ void ResultFeed::OnCommitted(const Committed& committed) {
   {
     const Lock lock(mutex_);
     news_ = true;
-    if (options_.order != Order::kInput && options_.live) {
+    if (options_.order != Order::kInput && options_.live && !overrun_) {
       fresh_.insert(fresh_.end(), committed.attempts.begin(), committed.attempts.end());
       for (const AddedRow& row : committed.added) {
         if (row.ended() != nullptr) fresh_.push_back({row.task, 0});
       }
     }
+    if (fresh_.size() > kFreshMax) {
+      overrun_ = true;
+      fresh_ = {};
+    }
   }
   changed_.NotifyAll();
 }
 
-std::string ResultFeed::Finish(int hurry_fd) {
+std::string ResultFeed::Finish(const ReadersPatience& patience) {
   {
     const Lock lock(mutex_);
     finishing_ = true;
+    // What was committed last nobody has told.
+    overrun_ = overrun_ || patience.hurry;
   }
   if (!options_.live) Start();
   changed_.NotifyAll();
-  std::array<pollfd, 2> fds{{{done_.get(), POLLIN, 0}, {hurry_fd, POLLIN, 0}}};
-  while (poll(fds.data(), fds.size(), -1) < 0 && errno == EINTR) {
-  }
-  Raise(stop_);
-  thread_.join();
+  patience.AwaitReadable(done_.get());
+  Stop();
   return problem_;
 }
 
 void ResultFeed::Work() {
   try {
+    journal_.emplace(options_.run_dir + "/journal.db", Database::Mode::kRead);
     Read();
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {
     problem_ = error.what();
   }
+  journal_.reset();
   Raise(done_);
 }
 
 void ResultFeed::Read() {
+  const bool in_order = options_.order == Order::kInput;
   bool wanted = true;
   if (options_.order == Order::kAnyOrder && options_.live) wanted = GiveInOrder(true);
   for (bool last = false; wanted && !last;) {
     std::vector<AttemptSpan> fresh;
+    bool overrun = false;
     {
       const Lock lock(mutex_);
       while (!news_ && !finishing_) changed_.Wait(mutex_);
       news_ = false;
       last = finishing_;
       fresh.swap(fresh_);
+      overrun = std::exchange(overrun_, false);
     }
-    const bool in_order = options_.order == Order::kInput || !options_.live;
-    wanted = in_order ? GiveInOrder(last) : GiveFresh(std::move(fresh));
+    const bool pass = overrun || !options_.live;
+    if (pass && !in_order) place_ = {};
+    wanted = in_order || pass ? GiveInOrder(last || pass) : GiveFresh(std::move(fresh));
     wanted = wanted && taker_.Pause(stop_.get());
   }
 }
@@ -145,13 +181,13 @@ bool ResultFeed::GiveRange(const RowRange& range, bool all) {
     place_.row += rows;
     place_.position += rows;
   };
-  auto rows = journal_.Prepare(kOfRange);
+  auto rows = journal_->Prepare(kOfRange);
   while (place_.row < range.rows) {
     rows.Bind(1, static_cast<int64_t>(range.task + place_.row))
         .Bind(2, static_cast<int64_t>(range.task + range.rows - 1));
-    const std::vector<Row> some = ReadSome(rows);
+    std::vector<Row> some = ReadSome(rows);
     if (some.empty() && !all) return true;
-    for (const Row& row : some) {
+    for (Row& row : some) {
       const uint64_t gap = row.task - (range.task + place_.row);
       const bool beyond = options_.limit > 0 && place_.position >= options_.limit;
       if (!all && (gap > 0 || beyond)) return true;
@@ -166,13 +202,13 @@ bool ResultFeed::GiveRange(const RowRange& range, bool all) {
 
 // A row that is dormant may be the run's again by the end.
 bool ResultFeed::GivePushed(bool all) {
-  if (!HasPushed(journal_)) return true;
-  auto rows = journal_.Prepare(all ? kOfLivePushed : kOfPushed);
+  if (!HasPushed(*journal_)) return true;
+  auto rows = journal_->Prepare(all ? kOfLivePushed : kOfPushed);
   for (;;) {
     rows.Bind(1, static_cast<int64_t>(place_.pushed));
-    const std::vector<Row> some = ReadSome(rows);
+    std::vector<Row> some = ReadSome(rows);
     if (some.empty()) return true;
-    for (const Row& row : some) {
+    for (Row& row : some) {
       if (!all && (!row.ended || dormant_.contains(row.task))) return true;
       if (row.ended && !Give(row)) return false;
       place_.pushed = row.task;
@@ -185,15 +221,15 @@ bool ResultFeed::GiveFresh(std::vector<AttemptSpan> spans) {
     // Near ones after each other: whoever looks for their rows reads the input on.
     std::sort(spans.begin(), spans.end());
   }
-  auto rows = journal_.Prepare(kOfRange);
+  auto rows = journal_->Prepare(kOfRange);
   for (const AttemptSpan& span : spans) {
     const TaskId last = span.last().task;
     // An attempt may have ended without an outcome of its task.
     for (TaskId next = span.task; next <= last;) {
       rows.Bind(1, static_cast<int64_t>(next)).Bind(2, static_cast<int64_t>(last));
-      const std::vector<Row> some = ReadSome(rows);
+      std::vector<Row> some = ReadSome(rows);
       if (some.empty()) break;
-      for (const Row& row : some) {
+      for (Row& row : some) {
         if (!Give(row)) return false;
       }
       next = some.back().task + 1;
@@ -205,30 +241,45 @@ bool ResultFeed::GiveFresh(std::vector<AttemptSpan> spans) {
 std::vector<ResultFeed::Row> ResultFeed::ReadSome(Statement& rows) const {
   std::vector<Row> some;
   for (size_t bytes = 0; some.size() < kRowsAtOnce && bytes < kBytesAtOnce && rows.Step();) {
-    Row row{static_cast<TaskId>(rows.Int(0)), !rows.IsNull(1), static_cast<Outcome>(rows.Int(1)),
-            std::string(rows.Text(2)), std::string(rows.Text(3))};
+    Row& row = some.emplace_back();
+    row.task = static_cast<TaskId>(rows.Int(0));
+    row.ended = !rows.IsNull(1);
+    row.outcome = static_cast<Outcome>(rows.Int(1));
+    row.out = rows.Text(2);
+    row.returned = rows.Text(3);
     bytes += row.out.size() + row.returned.size();
-    some.push_back(std::move(row));
   }
   rows.Reset();
   return some;
 }
 
-bool ResultFeed::Give(const Row& row) {
-  if (options_.order == Order::kAnyOrder) {
+bool ResultFeed::Give(Row& row) {
+  pollfd stop{stop_.get(), POLLIN, 0};
+  if (poll(&stop, 1, 0) > 0) return false;
+  if (options_.order != Order::kInput) {
     if (given_.Contains(row.task)) return true;
     given_.Insert(row.task);
   }
-  return taker_.Take({row.task, row.outcome, row.out, row.returned}, stop_.get());
+  if (options_.fields) row.fields = FieldsOf(row.task);
+  return taker_.Take(row, stop_.get());
+}
+
+std::vector<std::string> ResultFeed::FieldsOf(TaskId task) {
+  if (!rows_) {
+    rows_.emplace(RowSource::Options{RowsOf(*journal_, options_.run_dir), ranges_, {}, {}, 0});
+  }
+  if (rows_->Has(task)) return rows_->Fields(task);
+  auto fields = PushedFields(*journal_, task);
+  if (!fields) throw Error(fmt::format("task {} has no row", task));
+  return *std::move(fields);
 }
 
 bool WriteWhileWanted(int fd, std::string_view text, int stop_fd) {
   while (!text.empty()) {
     std::array<pollfd, 2> fds{{{fd, POLLOUT, 0}, {stop_fd, POLLIN, 0}}};
     if (poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return false;
-    if (fds[1].revents != 0 && fds[0].revents == 0) return false;
-    // So much a pipe that is writable takes without a wait.
-    const ssize_t n = write(fd, text.data(), std::min<size_t>(text.size(), PIPE_BUF));
+    if (fds[1].revents != 0) return false;
+    const ssize_t n = write(fd, text.data(), std::min(text.size(), kPipeTakes));
     if (n > 0) text.remove_prefix(static_cast<size_t>(n));
     if (n < 0 && errno != EINTR && errno != EAGAIN) return false;
   }

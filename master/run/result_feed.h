@@ -1,6 +1,7 @@
 #pragma once
 
-#include <map>
+#include <functional>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 #include "master/core/records.h"
 #include "master/core/row_range.h"
 #include "master/core/task_table.h"
+#include "master/input/input.h"
 #include "master/journal/database.h"
 
 namespace cq {
@@ -22,9 +24,11 @@ class ResultTaker {
   struct Result {
     TaskId task = 0;
     Outcome outcome = Outcome::kOk;
-    /// What it printed, and what it returned as the journal keeps it; for the time of the call.
-    std::string_view out;
-    std::string_view returned;
+    /// What it printed, and what it returned as the journal keeps it.
+    std::string out;
+    std::string returned;
+    /// Those of its row, if its feed gives them.
+    std::vector<std::string> fields;
   };
   virtual ~ResultTaker() = default;
   /// Both return false when it wants no more. They may wait for whoever reads in turn, but not once
@@ -34,37 +38,53 @@ class ResultTaker {
   virtual bool Pause(int stop_fd) = 0;
 };
 
+/// How long a run that has ended waits for those who read its results.
+struct ReadersPatience {
+  /// It was ended before its time: they are given a second.
+  bool hurry = false;
+  /// Readable: no longer.
+  int hurry_fd = -1;
+  /// Called about every 10 s meanwhile.
+  std::function<void()> keep_alive = {};
+
+  /// Waits until `fd` is readable. False if that takes too long.
+  bool AwaitReadable(int fd) const;
+};
+
 /// Gives the results of a run, once they are durable, to whoever reads them while it goes on: from
-/// the journal, so that a slow reader holds nothing up and takes no memory. Has a thread of its
-/// own.
+/// the journal, so that a slow reader holds nothing up, and takes little memory. Has a thread of
+/// its own.
 class ResultFeed {
  public:
   enum class Order {
-    /// All, as they stand in the output.
+    /// All of the run, as they stand in the output.
     kInput,
-    /// Those that end from now on; or before them all that are there.
+    /// All of the run, as they end; those that are there at its start come first.
+    kAnyOrder,
+    /// As they end, and not those that are there at its start.
     kFresh,
-    kAnyOrder
   };
   struct Options {
     std::string run_dir;
     Order order = Order::kInput;
     /// Only so many rows of the input are run; 0: all.
     uint64_t limit = 0;
-    /// The journal can be read while it is written. Else all comes at the end, as it stands in the
-    /// output.
+    /// The taker is told the fields of rows.
+    bool fields = false;
+    /// While the run goes on; else all comes at the end, as it stands in the output.
     bool live = true;
   };
-  /// Starts when the journal has what earlier masters left, and its own has added nothing. `taker`
-  /// must outlive it.
-  ResultFeed(Options options, ResultTaker& taker);
+  /// `journal`, which has what earlier masters left and nothing else, is looked at, and not kept.
+  /// `taker` must outlive the feed.
+  ResultFeed(Options options, Database& journal, ResultTaker& taker);
+  /// What has not been given is not given any more.
   ~ResultFeed();
 
   /// Something is durable. From one thread.
   void OnCommitted(const Committed& committed);
-  /// The run has come to its end: returns when all is taken, or `hurry_fd` is readable. Returns why
+  /// The run has come to its end: returns when all is taken, or patience is at its end. Returns why
   /// it could not be read; empty: it could, or nobody wanted more.
-  std::string Finish(int hurry_fd);
+  std::string Finish(const ReadersPatience& patience);
 
  private:
   /// Where in the order of the output it is.
@@ -75,35 +95,33 @@ class ResultFeed {
     uint64_t position = 0;
     TaskId pushed = 0;
   };
-
-  /// One that was read.
-  struct Row {
-    TaskId task = 0;
+  struct Row : ResultTaker::Result {
     bool ended = false;
-    Outcome outcome = Outcome::kOk;
-    std::string out;
-    std::string returned;
   };
 
   void Start();
+  void Stop();
   void Work();
   void Read();
   bool GiveInOrder(bool all);
   bool GiveRange(const RowRange& range, bool all);
   bool GivePushed(bool all);
   bool GiveFresh(std::vector<AttemptSpan> spans);
-  bool Give(const Row& row);
+  bool Give(Row& row);
   std::vector<Row> ReadSome(Statement& rows) const;
+  std::vector<std::string> FieldsOf(TaskId task);
 
   const Options options_;
   ResultTaker& taker_;
-  Database journal_;
+  /// Of the thread, as long as it works: where it cannot be shared, nobody else has it meanwhile.
+  std::optional<Database> journal_;
+  std::optional<RowSource> rows_;
   std::vector<RowRange> ranges_;
   /// Rows that nobody pushes now: they are the run's again once somebody does.
   std::set<TaskId> dormant_;
-  /// Of kAnyOrder.
-  TaskSet given_;
   Place place_;
+  /// Those that are not to be given again, if not in the order of the input.
+  TaskSet given_;
   /// Readable: whoever waits is to wait no more; and: the thread is done.
   Fd stop_, done_;
   std::string problem_;
@@ -111,7 +129,9 @@ class ResultFeed {
   Condition changed_;
   bool news_ CQ_GUARDED_BY(mutex_) = false;
   bool finishing_ CQ_GUARDED_BY(mutex_) = false;
+  /// What has ended, in that order; so much of it that the order of the output will do.
   std::vector<AttemptSpan> fresh_ CQ_GUARDED_BY(mutex_);
+  bool overrun_ CQ_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

@@ -23,7 +23,9 @@
 #include "master/input/row_requests.h"
 #include "master/journal/endings_table.h"
 #include "master/journal/journal.h"
+#include "master/journal/journal_tables.h"
 #include "master/journal/pushed_table.h"
+#include "master/journal/tally.h"
 #include "master/loop/replay.h"
 #include "master/run/earlier_costs.h"
 #include "master/run/final_export.h"
@@ -298,6 +300,7 @@ class RowsRun {
     }
     StartProposer();
     // To look for them among all results takes a while.
+    restart.meta[kHalted] = "0";
     const bool cancelled = MetaText(*session_.journal(), "cancelled") == "true";
     if (cancelled) restart.meta["cancelled"] = "false";
     session_.Continue({options_.depends, {}}, std::move(restart),
@@ -498,10 +501,14 @@ class RowsRun {
     RunSummary summary = Summary();
     summary.outcomes = recovered.outcomes;
     CountBeyond(recovered.pushed_beyond, summary);
-    if (halted) summary.reason = TextOf(*halted, CountsOf(recovered), 0);
+    Readers readers(options_, definition_, Beside(options_.reduce), *session_.journal(), false);
+    if (halted) {
+      summary.reason = TextOf(*halted, CountsOf(recovered), 0);
+      JournalTables(*session_.journal()).Commit({HaltedRecord{halted->of}});
+    }
     Judge(summary, halted);
+    session_.journal().reset();
     Export(summary);
-    Readers readers(options_, definition_, Beside(options_.reduce), false);
     FinishReaders(readers, summary);
     summary.seconds = Seconds();
     return summary;
@@ -644,8 +651,7 @@ class RowsRun {
       loop_options.proposer.proposer = std::move(proposer_);
     }
     // Before anything is added.
-    Readers readers(options_, definition_, Beside(options_.reduce),
-                    !session_.journal()->exclusive());
+    Readers readers(options_, definition_, Beside(options_.reduce), *session_.journal(), true);
     loop_options.committed = [&](const Committed& committed) { readers.OnCommitted(committed); };
     const auto write_journal = [](std::optional<Database>& journal,
                                   RecordWriter::Callbacks callbacks) {
@@ -682,13 +688,12 @@ class RowsRun {
     return summary;
   }
 
-  // All are to be ok; or those that have ended, or as many, if that was to be enough.
   static void Judge(RunSummary& summary, const std::optional<Halt>& halted) {
-    const auto& outcomes = summary.outcomes;
-    const uint64_t done = std::accumulate(outcomes.begin(), outcomes.end(), uint64_t{0});
-    summary.halted = halted && halted->of != Halt::Of::kFailed;
-    const bool enough = summary.halted && (halted->of == Halt::Of::kOk || outcomes[0] == done);
-    summary.status = enough || outcomes[0] == summary.tasks ? 0 : 1;
+    Tally tally{summary.tasks, {}, {}};
+    std::copy(summary.outcomes.begin(), summary.outcomes.end(), tally.outcomes.begin());
+    if (halted && halted->of != Halt::Of::kFailed) tally.halted = halted->of;
+    summary.halted = tally.halted.has_value();
+    summary.status = tally.ok() ? 0 : 1;
   }
 
   static SlotTime SlotTimeOf(const Ledger& ledger) {
@@ -703,11 +708,17 @@ class RowsRun {
     return time;
   }
 
+  // What they say comes last: the run itself has ended.
   void FinishReaders(Readers& readers, RunSummary& summary) {
     const auto& outcomes = summary.outcomes;
     const uint64_t done = std::accumulate(outcomes.begin(), outcomes.end(), uint64_t{0});
-    const bool all = summary.status <= 1 && (done == summary.tasks || summary.halted);
-    const std::string problem = readers.Finish(all, options_.signal_fd);
+    const bool whole = summary.status <= 1 && (done == summary.tasks || summary.halted);
+    Readers::Ending ending;
+    ending.whole = whole;
+    ending.hurry = summary.status > 1;
+    ending.hurry_fd = options_.signal_fd;
+    ending.keep_alive = [this] { session_.directory().RenewOwner(); };
+    const std::string problem = readers.Finish(ending);
     if (!problem.empty()) AddProblem(summary, problem, 1);
   }
 

@@ -147,5 +147,49 @@ TEST_F(HaltTest, AShuffledOrderFollowsFromTheSeed) {
   EXPECT_EQ(Column("i")[4], "5");
 }
 
+// What fails at once says nothing of how long others take, and what is short is no hang.
+TEST_F(HaltTest, OnlyWhatEndsWellSaysWhatIsLong) {
+  const Ended ended =
+      Run(Rows(20), {"--slots", "2", "--task-timeout", "300%"},
+          {"sh", "-c", "test {i} -gt 8 || exit 1; test {i} -lt 15 || sleep 0.5; true"});
+  EXPECT_EQ(ended.status, 1) << ended.err;
+  EXPECT_EQ(CountOf("error"), 8);
+  EXPECT_EQ(CountOf("ok"), 12);
+}
+
+// Rows that tasks push are a part of all, before they are there.
+TEST_F(HaltTest, APartOfAllRowsIsOfThoseThatArePushedToo) {
+  WriteFile(directory_.File("p.py"), R"(import cq, time
+def f(i):
+    if i == 0: cq.push([{"i": n} for n in range(1, 20)])
+    time.sleep(0.2)
+    return i
+cq.serve(f)
+)");
+  WriteFile(directory_.File("in.csv"), "i\n0\n");
+  const Ended ended =
+      Cq({"run", "in.csv", "--slots", "2", "--halt", "soon,done=50%", "--program", "python3 p.py"},
+         directory_.path());
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_GE(CountOf("ok"), 10) << ended.err;
+  EXPECT_GT(CountOf("pending"), 0);
+}
+
+TEST_F(HaltTest, WhoAsksOrWaitsHearsThatItIsAsFarAsItWasToCome) {
+  ASSERT_EQ(Run(Rows(30), {"--slots", "2", "--halt", "soon,success=3"}, {"sleep", "0.1"}).status,
+            0);
+  for (int start = 0; start < 2; ++start) {
+    const Ended status = Cq({"status", "in.cq"}, directory_.path());
+    EXPECT_EQ(status.status, 0) << status.out;
+    EXPECT_TRUE(Has(status.out, "halted")) << status.out;
+    const Ended wait = Cq({"wait", "in.cq"}, directory_.path());
+    EXPECT_EQ(wait.status, 0) << wait.out;
+    EXPECT_TRUE(Has(wait.out, "--halt never")) << wait.out;
+    EXPECT_EQ(Resume({}).status, 0);
+  }
+  EXPECT_EQ(Resume({"--halt", "never"}).status, 0);
+  EXPECT_TRUE(Has(Cq({"status", "in.cq"}, directory_.path()).out, "finished"));
+}
+
 }  // namespace
 }  // namespace cq

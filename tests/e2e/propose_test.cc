@@ -151,6 +151,42 @@ TEST_F(ProposeTest, KilledAgainAndAgainItGoesOnAsIfNothingHadBeen) {
   ExpectPath();
 }
 
+// Whatever is killed, and whenever: it ends with what a sequential program finds.
+TEST_F(ProposeTest, UnderKillsOfWorkersAndMastersItFindsTheSame) {
+  std::string program = kPath;
+  const std::string begin = "def segments(penalty):\n";
+  program.replace(program.find(begin), begin.size(),
+                  "import time\n" + begin + "    time.sleep(0.1)\n");
+  File("path.py", program);
+  const Words words = {CQ_PROGRAM,        "run", "in.csv", "--propose", "--program",
+                       "python3 path.py", "-w",  "3",      "--slots",   "2",
+                       "--crash-limit",   "100"};
+  auto master = std::make_unique<TestProcess>(words, directory_.path());
+  const uint64_t all = Path().size();
+  int masters = 0;
+  int workers = 0;
+  for (uint64_t done = 2; done < all; done += 2) {
+    ASSERT_TRUE(Eventually([&] { return Results() >= done || !Lives(master->pid()); }));
+    if (!Lives(master->pid())) break;
+    if (done % 3 == 0) {
+      master->Signal(SIGKILL);
+      master->Wait();
+      master = std::make_unique<TestProcess>(words, directory_.path());
+      ++masters;
+      continue;
+    }
+    const auto some = DescendantsWith(master->pid(), "cq worker");
+    if (some.empty()) continue;
+    kill(some[done % some.size()], SIGKILL);
+    ++workers;
+  }
+  const Ended ended = master->Wait();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  ExpectPath();
+  EXPECT_GE(masters, 2);
+  EXPECT_GE(workers, 2);
+}
+
 TEST_F(ProposeTest, WhatItStartsEndsWithItsMaster) {
   File("path.py", "import subprocess\nsubprocess.Popen(['sleep', '600'])\n" + std::string(kPath));
   TestProcess master(

@@ -4,7 +4,9 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -83,6 +85,55 @@ TEST_F(ReadersTest, OrAsEachEnds) {
   Words more = Lines(Resume({"--tail"}).out);
   std::sort(more.begin(), more.end());
   EXPECT_EQ(more, (Words{"41", "42"}));
+  EXPECT_EQ(Resume({"--tail"}).out, "");
+}
+
+// Once, whatever became of earlier attempts, and as it ended at last.
+TEST_F(ReadersTest, OneThatIsTriedAgainIsShownOnce) {
+  const Ended ended = Run(Rows(4), {"--retries", "1", "--tail", "--slots", "2"},
+                          {"sh", "-c", "echo {i} $CQ_ATTEMPT; test {i} != 2"});
+  EXPECT_EQ(ended.status, 1) << ended.err;
+  Words lines = Lines(ended.out);
+  std::sort(lines.begin(), lines.end());
+  EXPECT_EQ(lines, (Words{"1 1", "2 2", "3 1", "4 1"}));
+}
+
+// Where nobody else can read the journal while its master writes, as on network file systems, all
+// comes at the end.
+TEST_F(ReadersTest, WhereTheJournalCannotBeSharedAllComesAtTheEnd) {
+  WriteFile(directory_.File("in.csv"), Rows(20));
+  ASSERT_EQ(Cq({"run", "in.csv", "--limit", "5", "--reduce", "wc -l", "--", "echo", "{i}"},
+               directory_.path())
+                .out,
+            "5\n");
+  std::filesystem::remove(directory_.File("in.cq/journal.db-shm"));
+  std::filesystem::create_symlink("/nowhere/shm", directory_.File("in.cq/journal.db-shm"));
+  const Ended tail = Resume({"--tail"});
+  EXPECT_EQ(tail.status, 0) << tail.err;
+  EXPECT_EQ(tail.out, Numbers(6, 20) + "20\n");
+  const Ended all = Resume({"-k"});
+  EXPECT_EQ(all.status, 0) << all.err;
+  EXPECT_EQ(all.out, Numbers(1, 20) + "20\n");
+}
+
+// Nobody reads: a signal ends the run all the same.
+TEST_F(ReadersTest, WhoReadsNothingDoesNotKeepAnInterruptedRun) {
+  const std::string pipe = directory_.File("pipe");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  WriteFile(directory_.File("in.csv"), Rows(100));
+  TestProcess run({"sh", "-c",
+                   "exec " + std::string(CQ_PROGRAM) +
+                       " run in.csv --slots 2 -k -- sh -c 'seq 4000; test {i} -lt 60 || sleep "
+                       "600' <>pipe >pipe"},
+                  directory_.path());
+  ASSERT_TRUE(Eventually([&] {
+    const std::string row = Cq({"status", "in.cq", "--json"}, directory_.path()).out;
+    return Has(row, "\"done\":59");
+  })) << run.Err();
+  const auto begin = std::chrono::steady_clock::now();
+  run.Signal(SIGTERM);
+  EXPECT_EQ(run.Wait().status, 130);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 8 * kASecond);
 }
 
 TEST_F(ReadersTest, WhoReadsNoMoreStopsNothing) {
@@ -202,10 +253,15 @@ TEST_F(ReadersTest, OfARunThatHasNotEndedNothingIsMade) {
                            {"sh", "-c", "sleep 0.05; test {i} != 4"});
   EXPECT_EQ(halted.status, 1) << halted.err;
   EXPECT_EQ(halted.out, "");
-  EXPECT_TRUE(Has(halted.err, "the run has not ended")) << halted.err;
+  EXPECT_TRUE(Has(halted.err, "not all rows have ended")) << halted.err;
   EXPECT_FALSE(Exists("in.cq/reduced"));
   const Ended all = Resume({"--max-failures", "10"});
   EXPECT_EQ(std::stoi(all.out), 19) << all.err;
+  // One that is not of all rows any more goes.
+  const Ended failed = Resume({"--failed", "--reduce", "false"});
+  EXPECT_EQ(failed.status, 1) << failed.err;
+  EXPECT_FALSE(Exists("in.cq/reduced"));
+  EXPECT_EQ(Resume({"--reduce", "none"}).out, "");
 }
 
 // A master that is killed leaves no program behind, and nothing that looks like a result.

@@ -143,14 +143,13 @@ HeldTask* WorkerCore::Single(AttemptId attempt) {
   return held_.Find(attempt);
 }
 
-// A result that was sent says by itself that the attempt is over; of another the master must hear.
+// A result that was sent says by itself that the attempt is over; one that was not is still to be
+// sent: its master judges it.
 void WorkerCore::CancelFinished(const AttemptRef& ref) {
-  const HeldTask* held = Single(ref.attempt);
-  if (held == nullptr || !held->finished()) return;
-  if (held->unsent()) {
-    returned_.push_back({ref.task, ref.attempt, ReturnReason::kCancelled, 0, {}});
-  }
-  Forget({ref.task, ref.attempt});
+  const HeldTask* held = held_.Containing(ref.attempt);
+  if (held == nullptr || held->unsent()) return;
+  held = Single(ref.attempt);
+  if (held != nullptr && held->finished()) Forget({ref.task, ref.attempt});
 }
 
 void WorkerCore::OnPrepared(const std::string& problem) {

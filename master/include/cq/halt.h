@@ -9,7 +9,7 @@ namespace cq {
 struct Halt {
   /// Tasks that did not end ok since its master started; or of the whole run: those that are ok, or
   /// have ended.
-  enum class Of : uint8_t { kFailed, kOk, kDone };
+  enum class Of : uint8_t { kFailed = 0, kOk = 1, kDone = 2 };
   Of of = Of::kFailed;
   /// So many; or so many percent of all tasks that there are.
   double count = 0;

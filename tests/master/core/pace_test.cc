@@ -21,8 +21,9 @@ class PaceTest : public CoreTest {
 TEST_F(PaceTest, OneTaskStartsAfterEachDelayHoweverManySlotsAreFree) {
   options_.delay = milliseconds(500);
   Start(10);
-  EXPECT_EQ(core_->tick(), milliseconds(500));
+  EXPECT_EQ(core_->DueIn(now_, seconds(1)), seconds(1)) << "nobody is there to take one";
   EXPECT_EQ(Given(Join(1, 1, 4), 1).size(), 1u);
+  EXPECT_EQ(core_->DueIn(now_, seconds(1)), milliseconds(500));
   EXPECT_TRUE(Given(Tick(milliseconds(499)), 1).empty());
   EXPECT_EQ(Given(Tick(milliseconds(1)), 1).size(), 1u);
   // Another worker's slots are no others.
@@ -63,25 +64,52 @@ TEST_F(PaceTest, OneThatEndsAsItIsToldSoKeepsWhatItEndedAs) {
   options_.timeout_percent = 300;
   options_.text.chunk = 1;
   options_.retries = 1;
-  Start(10);
+  Start(20);
   Join(1, 1, 3);
   const AttemptRef slow = held_[1][0];
   const AttemptRef other = held_[1][1];
   Begin(slow);
   Begin(other);
+  // What fails at once says nothing of how long others take.
+  for (int i = 0; i < 5; ++i) {
+    TaskResult failed = ResultOf(held_[1].back(), Outcome::kError, 1000);
+    Report(1, Results{kRun, {}, {failed}});
+  }
+  for (int i = 0; i < 5; ++i) EXPECT_TRUE(All<Cancel>(Second()).empty());
   for (int i = 0; i < 5; ++i) Finish(1, held_[1].back());
-  for (int i = 0; i < 4; ++i) Second();
+  EXPECT_EQ(All<Cancel>(Second()).size(), 1u);
   // Its result was under way.
   const auto ok = Written<ResultRecord>(Finish(1, slow));
   ASSERT_EQ(ok.size(), 1u);
   EXPECT_EQ(ok[0].result.outcome, Outcome::kOk);
-  // What its worker has forgotten of was too long, too: it is tried again as any timeout.
-  Returned returned{kRun, {}};
-  returned.attempts.push_back({other.task, other.attempt, ReturnReason::kCancelled, 0, {}});
-  const auto failures = Written<FailureRecord>(Report(1, returned));
+  // The other is tried again, as after any timeout.
+  const auto failures = Written<FailureRecord>(Finish(1, other, Outcome::kCancelled));
   ASSERT_EQ(failures.size(), 1u);
   EXPECT_EQ(failures[0].kind, FailureKind::kRetried);
   EXPECT_NE(failures[0].reason.find("timeout: ran longer"), std::string::npos);
+}
+
+TEST_F(PaceTest, AWorkerThatComesBackGoesOnWithTheTimeThatItsTasksHad) {
+  options_.timeout_percent = 300;
+  options_.text.chunk = 1;
+  Start(20);
+  Join(1, 1, 2);
+  const AttemptRef slow = held_[1][0];
+  Begin(slow);
+  for (int i = 0; i < 5; ++i) Finish(1, held_[1].back());
+  Second();
+  Second();
+  Join(1, 1, 2,
+       {{kRun, slow.task, slow.attempt, HeldState::kRunning},
+        {kRun, held_[1].back().task, held_[1].back().attempt, HeldState::kQueued}});
+  Begin(slow);
+  Second();
+  EXPECT_EQ(All<Cancel>(Second()).size(), 1u);
+  // What was told then may not have come there.
+  Join(1, 1, 2,
+       {{kRun, slow.task, slow.attempt, HeldState::kRunning},
+        {kRun, held_[1].back().task, held_[1].back().attempt, HeldState::kQueued}});
+  EXPECT_EQ(All<Cancel>(Second()).size(), 1u);
 }
 
 TEST_F(PaceTest, EnoughThatAreOkEndTheRunThoughOthersRun) {
@@ -108,6 +136,19 @@ TEST_F(PaceTest, APartOfAllTasksIsOfThoseThatThereAreNow) {
   Finish(1, held_[1].back());
   EXPECT_FALSE(core_->halted());
   EXPECT_EQ(All<Drain>(Finish(1, held_[1].back(), Outcome::kError)).size(), 1u);
+}
+
+TEST_F(PaceTest, ARuleThatEndsWhatRunsComesBeforeOneThatDoesNot) {
+  options_.halts = {{Halt::Of::kFailed, 1, false, false, "soon"},
+                    {Halt::Of::kDone, 2, false, true, "now"}};
+  options_.text.chunk = 1;
+  Start(10);
+  Join(1, 1, 3);
+  Finish(1, held_[1][0], Outcome::kError);
+  ASSERT_TRUE(core_->halted());
+  EXPECT_FALSE(core_->halted()->now);
+  Finish(1, held_[1][1]);
+  EXPECT_TRUE(core_->halted()->now);
 }
 
 }  // namespace
