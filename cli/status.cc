@@ -189,6 +189,7 @@ void ShowLive(const OrderedJson& live) {
   if (!live.at("bound").get<std::string>().empty()) {
     fmt::print("  waits for {}\n", TextOf(live.at("bound")));
   }
+  if (live.contains("proposer")) fmt::print("  the proposer {}\n", TextOf(live.at("proposer")));
   for (const OrderedJson& pool : live.at("pools")) ShowPool(pool);
   for (const OrderedJson& worker : live.at("workers")) ShowWorker(worker);
   const auto workers = live.at("workers_here").get<uint64_t>();

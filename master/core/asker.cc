@@ -1,5 +1,7 @@
 #include "master/core/asker.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -21,7 +23,7 @@ void Asker::OnSpokenTo(uint64_t told, uint64_t wanted, uint64_t open) {
             spoken_ ? "owes an answer" : "is not there");
   CQ_ASSERT(told <= untold_, "it is told of {} endings, {} wait", told, untold_);
   untold_ -= told;
-  spoken_ = Spoken{wanted, open == 0 && untold_ == 0};
+  spoken_ = Spoken{told, wanted, open == 0 && untold_ == 0};
   if (told > 0) state_ = State::kNames;
 }
 
@@ -44,6 +46,24 @@ void Asker::OnRows() {
   if (over()) return;
   state_ = State::kNames;
   if (spoken_) spoken_->all = false;
+}
+
+std::string Asker::Text() const {
+  if (kind_ == Kind::kNone) return {};
+  switch (state_) {
+    case State::kClosed:
+      return "is not listened to any more";
+    case State::kStuck:
+    case State::kDone:
+      return "names no more rows";
+    default:
+      break;
+  }
+  const uint64_t told = untold_ + (spoken_ ? spoken_->told : 0);
+  if (told > 0) return fmt::format("has {} results to think about", told);
+  if (spoken_) return fmt::format("is asked for {} rows", spoken_->wanted);
+  return kind_ == Kind::kIsAsked && state_ == State::kNames ? "is not asked: enough rows wait"
+                                                            : "waits for results";
 }
 
 bool Asker::MaySpeak(const Need& need) const {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "protocol/messages.h"
 
@@ -61,6 +62,8 @@ class Asker {
   /// An answer is owed.
   bool owes() const { return !over() && (spoken_ || untold_ > 0); }
   uint64_t untold() const { return untold_; }
+  /// What it does, for people; empty: there is none.
+  std::string Text() const;
   /// It said so.
   bool done() const { return state_ == State::kDone; }
   /// It was asked when there was nothing to wait for, twice, and named no row.
@@ -84,6 +87,7 @@ class Asker {
   uint64_t untold_ = 0;
   /// What is on its way to it: how many rows are wanted; all is told, and nothing runs.
   struct Spoken {
+    uint64_t told = 0;
     uint64_t wanted = 0;
     bool all = false;
   };

@@ -98,6 +98,7 @@ RunView Onlooker::Look(size_t rows, size_t workers) const {
   view.rate = run_.tempo_.Rate(now_, run_.tasks_.done_count());
   view.left = TimeToEnd(worked);
   view.bound = Bound(view);
+  view.proposer = run_.asker_.Text();
   return view;
 }
 

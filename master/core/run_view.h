@@ -56,6 +56,8 @@ struct RunView {
   std::optional<std::pair<Time, Time>> left;
   /// What the run would have to have, or waits for, to end sooner.
   std::string bound;
+  /// What its proposer does; empty: it has none.
+  std::string proposer;
 };
 
 /// How many tasks ended by when: the last five minutes of it.

@@ -46,6 +46,7 @@ OrderedJson Look(Time now, Core& core, const Workforce& workforce, size_t rows, 
   if (view.rate) json["rate"] = *view.rate;
   if (view.left) json["left"] = {InSeconds(view.left->first), InSeconds(view.left->second)};
   json["bound"] = view.bound;
+  if (!view.proposer.empty()) json["proposer"] = view.proposer;
   json["pools"] = OrderedJson::array();
   for (const PoolView& pool : workforce.Look()) json["pools"].push_back(JsonOf(pool));
   json["workers"] = OrderedJson::array();

@@ -122,5 +122,23 @@ TEST(AskerTest, OneThatIsDoneOrClosedHearsNothing) {
   EXPECT_FALSE(closed.done());
 }
 
+TEST(AskerTest, WhoeverLooksIsToldWhatItDoes) {
+  Asker none(Kind::kNone, {});
+  none.Close();
+  EXPECT_EQ(none.Text(), "");
+  Asker asker(Kind::kIsAsked, 0);
+  const Asker::Need need{0, 2, 10};
+  EXPECT_EQ(asker.Text(), "is not asked: enough rows wait");
+  asker.OnSpokenTo(0, asker.Wanted(need), 0);
+  EXPECT_EQ(asker.Text(), "is asked for 2 rows");
+  asker.OnEndings(3);
+  EXPECT_EQ(asker.Text(), "has 3 results to think about");
+  asker.OnAnswer(Reply::kNothing);
+  asker.OnSpokenTo(3, 0, 4);
+  EXPECT_EQ(asker.Text(), "has 3 results to think about");
+  asker.OnAnswer(Reply::kDone);
+  EXPECT_EQ(asker.Text(), "names no more rows");
+}
+
 }  // namespace
 }  // namespace cq
