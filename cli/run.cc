@@ -84,6 +84,7 @@ void PrintJson(const RunSummary& summary) {
   json["seed"] = summary.seed;
   json["run_dir"] = JsonOfBytes(summary.run_dir);
   json["output"] = JsonOfBytes(summary.output);
+  if (!summary.reduced.empty()) json["reduced"] = JsonOfBytes(summary.reduced);
   if (!summary.reason.empty()) json["reason"] = summary.reason;
   fmt::print("{}\n", ShownJson(json));
 }

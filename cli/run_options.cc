@@ -107,10 +107,28 @@ void SetTimeout(RunOptions& o, const std::string& option, const std::string& val
   if (value.size() > 2 && value.front() == '{' && value.back() == '}') {
     o.task_timeout_column = value.substr(1, value.size() - 2);
   } else if (value.ends_with('%')) {
-    o.task_timeout_percent = ParseCount(value.substr(0, value.size() - 1), option, 101);
+    const std::string number = value.substr(0, value.size() - 1);
+    const char* end = number.data() + number.size();
+    const auto parsed = std::from_chars(number.data(), end, o.task_timeout_percent);
+    const bool whole = parsed.ec == std::errc() && parsed.ptr == end;
+    if (!whole || o.task_timeout_percent <= 100 || o.task_timeout_percent > 1'000'000) {
+      throw UsageError(fmt::format(
+          "{} '{}': percent of the median must be a whole number above 100, as in 300%; or a "
+          "duration, as in 10m; or a column, as in '{{limit}}'",
+          option, value));
+    }
   } else {
     o.task_timeout = ParseDuration(value, option);
   }
+}
+
+void SetReduce(RunOptions& o, const std::string& option, const std::string& value) {
+  Program (&RunOptions::reduce)(o, option, value);
+  if (value == "none") o.reduce.clear();
+}
+
+void SetDelay(RunOptions& o, const std::string& option, const std::string& value) {
+  o.delay = value == "0" ? std::chrono::milliseconds(0) : ParseDuration(value, option);
 }
 
 void SetHalt(RunOptions& o, const std::string& option, const std::string& value) {
@@ -200,8 +218,8 @@ std::vector<RunOption> OfResults() {
       {"reduce", "'PROGRAM'",
        "a program beside the master that reads a line of JSON for each row that is ok, in their "
        "order, and makes one thing of all: what it prints is shown at the end, and kept as "
-       "RUN-DIR/reduced (split into words as a shell would)",
-       Program(&RunOptions::reduce)},
+       "RUN-DIR/reduced (split into words as a shell would); none: of a run that goes on, no more",
+       SetReduce},
       {"reduce-unordered", nullptr, "it reads them as they come",
        Flag(&RunOptions::reduce_unordered)},
       {"run-dir",
@@ -334,12 +352,16 @@ std::vector<RunOption> OfTasks() {
        [](RunOptions&, const std::string& option, const std::string& v) {
          RequireOneOf(option, v, "fifo", "lpt");
        }},
-      {"shuffle", nullptr, "start rows in a random order, which follows from --seed",
-       Flag(&RunOptions::shuffle)},
+      {"shuffle",
+       nullptr,
+       "start rows in a random order, which follows from --seed",
+       Flag(&RunOptions::shuffle),
+       {},
+       kOneStart},
       {"delay", "DURATION",
        "give out no two tasks sooner after each other than that, as for a server that they all ask "
        "[0]",
-       Duration(&RunOptions::delay)},
+       SetDelay},
       {"cost", "COLUMN", "how long rows take, in any unit, for --order lpt",
        Text(&RunOptions::cost_column)},
       {"costs",
@@ -421,7 +443,8 @@ std::vector<RunOption> OfFailures() {
       {"task-timeout", "DURATION|{COLUMN}|P%",
        "end a task that runs longer (TERM, 5 s, KILL), or as long as its row says; or (KILL) than "
        "P "
-       "percent of the median of the last ones, as in 300%, once 5 have ended [no limit]",
+       "percent of the median of the last ones that were ok, as in 300%, and 1 s, once 5 were [no "
+       "limit]",
        SetTimeout},
       {"task-memory", "SIZE|TEXT",
        "end a task whose processes take more memory in sum, as outcome memory; a text with a "
@@ -649,6 +672,9 @@ RunOptions TranslateRunOptions(const CommandLine& line, const po::variables_map&
   }
   if (lpt != (!options.cost_column.empty() || !options.costs_run.empty())) {
     throw UsageError("--order lpt and --cost COLUMN, or --costs RUN_DIR, go together");
+  }
+  if (options.reduce_unordered && options.reduce.empty() && values.count("reduce") == 0) {
+    throw UsageError("--reduce-unordered is for --reduce 'PROGRAM'");
   }
   if (options.shuffle && values.count("order") > 0) {
     throw UsageError("--shuffle and --order both say in which order rows start: choose one");

@@ -121,6 +121,7 @@ Status StatusOf(const std::string& run, bool all) {
                  {"tasks", tasks},
                  {"done", done},
                  {"outcomes", counts}};
+  if (!live && !tally.problem.empty()) status.json["problem"] = tally.problem;
   if (job) status.json["waits"] = {"its master is a job: " + *job};
   if (!unknown.empty()) status.json["waits"] = {unknown};
   if (!live) return status;
@@ -219,6 +220,7 @@ void Show(const std::string& run, const OrderedJson& status) {
   for (const auto& text : status.value("waits", OrderedJson::array())) {
     fmt::print("  {}\n", TextOf(text));
   }
+  if (status.contains("problem")) fmt::print("  {}\n", TextOf(status.at("problem")));
   if (status.contains("live")) ShowLive(status.at("live"));
 }
 

@@ -64,6 +64,7 @@ int HowItEnded(const std::string& run) {
     fmt::print("what is done is kept; to go on: cq resume {}{}\n", ShellQuote(run),
                tally.ended() ? " --halt never" : "");
   }
+  if (!tally.problem.empty()) fmt::print("{}\n", PrintableText(tally.problem));
   return !tally.ended() ? 3 : tally.ok() ? 0 : 1;
 }
 

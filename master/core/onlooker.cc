@@ -166,6 +166,8 @@ std::string Onlooker::Bound(const RunView& view) const {
         "what rows ask for: {} slots idle, and {} rows wait that ask for {}, or for more",
         view.idle, view.ready, Describe(run_.classes_[of].request));
   }
+  if (view.ready > 0 && run_.options_.delay > Time{})
+    return "the time between two starts (--delay)";
   if (view.ready > 0) {
     return fmt::format("{} slots idle, and {} rows may not go there ('cq explain' says why)",
                        view.idle, view.ready);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/json.h"
 #include "master/core/row_range.h"
 #include "master/journal/pushed_table.h"
 #include "master/journal/recovery.h"
@@ -42,6 +43,13 @@ void CountPushed(Database& journal, Tally& tally) {
 
 }  // namespace
 
+void SetProblem(Database& journal, const std::string& problem) {
+  journal.Prepare("INSERT OR REPLACE INTO meta VALUES(?1, ?2)")
+      .BindText(1, kProblem)
+      .BindText(2, JsonText(problem))
+      .Run();
+}
+
 Tally TallyOf(Database& journal, const RunDefinition& definition) {
   Tally tally;
   tally.tasks = definition.tasks();
@@ -57,6 +65,8 @@ Tally TallyOf(Database& journal, const RunDefinition& definition) {
   }
   if (grown) CountPushed(journal, tally);
   const std::string halted = MetaText(journal, kHalted);
+  const std::string problem = MetaText(journal, kProblem);
+  if (!problem.empty()) tally.problem = ParseJson(problem).get<std::string>();
   if (halted == "1" || halted == "2") tally.halted = static_cast<Halt::Of>(halted[0] - '0');
   return tally;
 }

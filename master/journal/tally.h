@@ -18,6 +18,8 @@ struct Tally {
   std::array<uint64_t, kOutcomes> outcomes{};
   /// It has come as far as it was to come, though not all have ended (RunOptions::halt).
   std::optional<Halt::Of> halted = {};
+  /// What went wrong after its rows had ended: nothing was made of them.
+  std::string problem = {};
 
   uint64_t done() const {
     uint64_t sum = 0;
@@ -29,11 +31,13 @@ struct Tally {
   /// And what was to be ok is.
   bool ok() const {
     const bool enough = halted == Halt::Of::kOk || (halted && outcomes[0] == done());
-    return enough || outcomes[0] == tasks;
+    return problem.empty() && (enough || outcomes[0] == tasks);
   }
 };
-/// The name in `meta` of what `Tally::halted` says.
+/// The names in `meta` of what `Tally::halted` and `problem` say.
 inline constexpr const char* kHalted = "halted";
+inline constexpr const char* kProblem = "problem";
+void SetProblem(Database& journal, const std::string& problem);
 Tally TallyOf(Database& journal, const RunDefinition& definition);
 
 }  // namespace cq

@@ -1,7 +1,9 @@
 #include "master/run/readers.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <exception>
 
 #include "base/files.h"
@@ -9,8 +11,8 @@
 namespace cq {
 
 Readers::Readers(const RunOptions& options, const RunDefinition& definition,
-                 const ProgramBeside& reduce, Database& journal, bool live)
-    : shown_(options.show_reduced ? reduce.run_dir + "/reduced" : "") {
+                 const ProgramBeside& reduce, Database& journal, bool live, RunObserver& observer)
+    : observer_(observer), shown_(options.show_reduced ? reduce.run_dir + "/reduced" : "") {
   using Order = ResultFeed::Order;
   ResultFeed::Options feed{reduce.run_dir, Order::kInput, options.limit};
   // Where it cannot be shared, it is read once the master has closed it.
@@ -31,17 +33,33 @@ Readers::Readers(const RunOptions& options, const RunDefinition& definition,
 
 void Readers::OnCommitted(const Committed& committed) {
   if (to_output_) to_output_->OnCommitted(committed);
-  if (to_reducer_) to_reducer_->OnCommitted(committed);
+  if (!to_reducer_) return;
+  to_reducer_->OnCommitted(committed);
+  if (told_failure_ || !reducer_->HasFailed()) return;
+  told_failure_ = true;
+  observer_.Warning(
+      "the program of --reduce has failed (reduce.log): the run goes on, and a resume reduces "
+      "anew");
 }
 
 std::string Readers::Finish(const Ending& ending) {
+  std::string problem;
+  const auto add = [&](const std::string& text) {
+    if (!text.empty()) problem += (problem.empty() ? "" : "; ") + text;
+  };
   try {
-    const std::string problem = to_output_ ? to_output_->Finish(ending) : "";
-    const std::string reducing = reducer_ ? Reduce(ending) : "";
-    return problem + (problem.empty() || reducing.empty() ? "" : "; ") + reducing;
+    if (to_output_) add(to_output_->Finish(ending));
+    if (output_) add(output_->problem());
+    if (output_ && output_->cut() > 0) {
+      observer_.Warning(fmt::format(
+          "{} tasks printed more than is kept: the first 16 KiB and the last 48 were shown",
+          output_->cut()));
+    }
+    if (reducer_) add(Reduce(ending));
   } catch (const std::exception& error) {
-    return error.what();
+    add(error.what());
   }
+  return problem;
 }
 
 std::string Readers::Reduce(const Ending& ending) {
@@ -51,11 +69,13 @@ std::string Readers::Reduce(const Ending& ending) {
     to_reducer_.reset();
     return "--reduce: nothing was made of the results so far, since not all rows have ended";
   }
+  observer_.Note("all rows have ended; --reduce has the last of them");
   std::string problem = to_reducer_->Finish(ending);
   if (problem.empty()) problem = reducer_->Finish(ending);
   if (!problem.empty()) return problem;
-  if (!shown_.empty()) WriteWhileWanted(STDOUT_FILENO, ReadFile(shown_), ending.hurry_fd);
-  return {};
+  const bool shown =
+      shown_.empty() || WriteWhileWanted(STDOUT_FILENO, ReadFile(shown_), ending.hurry_fd);
+  return shown || errno == EPIPE ? "" : CannotShow(errno);
 }
 
 }  // namespace cq

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "cq/run.h"
+#include "cq/run_observer.h"
 #include "master/journal/run_definition.h"
 #include "master/run/reducer.h"
 #include "master/run/result_feed.h"
@@ -18,7 +19,7 @@ class Readers {
   /// `journal` as for ResultFeed. `live`: the run is about to go on; else it has ended. Throws
   /// Error where the program cannot be started.
   Readers(const RunOptions& options, const RunDefinition& definition, const ProgramBeside& reduce,
-          Database& journal, bool live);
+          Database& journal, bool live, RunObserver& observer);
 
   void OnCommitted(const Committed& committed);
   struct Ending : ReadersPatience {
@@ -32,6 +33,7 @@ class Readers {
  private:
   std::string Reduce(const Ending& ending);
 
+  RunObserver& observer_;
   /// What is shown at the end, if anything.
   std::string shown_;
   std::unique_ptr<ShownOutput> output_;
@@ -39,6 +41,7 @@ class Readers {
   /// The feeds of both.
   std::unique_ptr<ResultFeed> to_output_;
   std::unique_ptr<ResultFeed> to_reducer_;
+  bool told_failure_ = false;
 };
 
 }  // namespace cq

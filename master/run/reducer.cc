@@ -83,7 +83,7 @@ bool Reducer::Take(const Result& result, int stop_fd) {
     line.pop_back();
     line += R"(,"stdout":)";
     AppendJsonText(line, ValidText(result.out));
-    line += '}';
+    line += IsCut(result.out) ? R"(,"cut":true})" : "}";
   }
   unwritten_ += line;
   unwritten_ += '\n';
@@ -108,6 +108,12 @@ std::string Reducer::Finish(const ReadersPatience& patience) {
   }
   output_.Publish();
   return {};
+}
+
+bool Reducer::HasFailed() const {
+  siginfo_t how{};
+  const bool ended = waitid(P_PID, static_cast<id_t>(pid_), &how, WEXITED | WNOHANG | WNOWAIT) == 0;
+  return ended && how.si_pid == pid_ && how.si_status != 0;
 }
 
 // Its input stays open until it has ended: what it has read is not all.

@@ -33,6 +33,8 @@ class Reducer final : public ResultTaker {
   /// All has been written to it: waits for its end. Returns what went wrong; empty: its output is
   /// there.
   std::string Finish(const ReadersPatience& patience);
+  /// It has ended, and not well.
+  bool HasFailed() const;
   /// Ends it, and all that it has started; whoever writes to it waits no longer.
   void Kill();
 

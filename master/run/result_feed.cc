@@ -274,11 +274,20 @@ std::vector<std::string> ResultFeed::FieldsOf(TaskId task) {
   return *std::move(fields);
 }
 
+bool IsCut(std::string_view out) {
+  constexpr size_t kKept = 65'536;
+  const size_t mark = out.size() < kKept ? out.npos : out.find("\n[cq: ", kKept / 8);
+  return mark != out.npos && out.find(" bytes cut]\n", mark) != out.npos;
+}
+
 bool WriteWhileWanted(int fd, std::string_view text, int stop_fd) {
   while (!text.empty()) {
     std::array<pollfd, 2> fds{{{fd, POLLOUT, 0}, {stop_fd, POLLIN, 0}}};
     if (poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return false;
-    if (fds[1].revents != 0) return false;
+    if (fds[1].revents != 0) {
+      errno = EPIPE;
+      return false;
+    }
     const ssize_t n = write(fd, text.data(), std::min(text.size(), kPipeTakes));
     if (n > 0) text.remove_prefix(static_cast<size_t>(n));
     if (n < 0 && errno != EINTR && errno != EAGAIN) return false;

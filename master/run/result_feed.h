@@ -135,8 +135,11 @@ class ResultFeed {
   std::thread thread_;
 };
 
+/// Of what a task printed a part was not kept.
+bool IsCut(std::string_view out);
+
 /// Writes `text` to a pipe, a terminal or a file, and waits for whoever reads it until `stop_fd` is
-/// readable. False if that is not done, or nobody will read it.
+/// readable. False with errno if that is not done: EPIPE if nobody will read it, or it was stopped.
 bool WriteWhileWanted(int fd, std::string_view text, int stop_fd);
 
 }  // namespace cq

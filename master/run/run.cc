@@ -1,6 +1,7 @@
 #include "cq/run.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -301,6 +302,8 @@ class RowsRun {
     StartProposer();
     // To look for them among all results takes a while.
     restart.meta[kHalted] = "0";
+    restart.meta[kProblem] = "\"\"";
+    if (options_.failed) RequireMoreToRun();
     const bool cancelled = MetaText(*session_.journal(), "cancelled") == "true";
     if (cancelled) restart.meta["cancelled"] = "false";
     session_.Continue({options_.depends, {}}, std::move(restart),
@@ -308,6 +311,18 @@ class RowsRun {
     FinishReplacement();
     ranges_ = ReadRanges(*session_.journal());
     Order();
+  }
+
+  // What failed would lose its outcome, and nothing would run.
+  void RequireMoreToRun() {
+    const Tally tally = TallyOf(*session_.journal(), definition_);
+    Counts counts;
+    counts.tasks = tally.tasks;
+    counts.outcomes[0] = tally.outcomes[0];
+    const auto halt = FindHalt(HaltsOf(options_), counts, 0);
+    if (!halt) return;
+    throw UsageError(fmt::format("--failed: {}: nothing more is run; to go on, add --halt never",
+                                 TextOf(*halt, counts, 0)));
   }
 
   // The command, the constants and the seed make the run that run.
@@ -501,7 +516,8 @@ class RowsRun {
     RunSummary summary = Summary();
     summary.outcomes = recovered.outcomes;
     CountBeyond(recovered.pushed_beyond, summary);
-    Readers readers(options_, definition_, Beside(options_.reduce), *session_.journal(), false);
+    Readers readers(options_, definition_, Beside(options_.reduce), *session_.journal(), false,
+                    observer_);
     if (halted) {
       summary.reason = TextOf(*halted, CountsOf(recovered), 0);
       JournalTables(*session_.journal()).Commit({HaltedRecord{halted->of}});
@@ -651,7 +667,8 @@ class RowsRun {
       loop_options.proposer.proposer = std::move(proposer_);
     }
     // Before anything is added.
-    Readers readers(options_, definition_, Beside(options_.reduce), *session_.journal(), true);
+    Readers readers(options_, definition_, Beside(options_.reduce), *session_.journal(), true,
+                    observer_);
     loop_options.committed = [&](const Committed& committed) { readers.OnCommitted(committed); };
     const auto write_journal = [](std::optional<Database>& journal,
                                   RecordWriter::Callbacks callbacks) {
@@ -718,8 +735,21 @@ class RowsRun {
     ending.hurry = summary.status > 1;
     ending.hurry_fd = options_.signal_fd;
     ending.keep_alive = [this] { session_.directory().RenewOwner(); };
-    const std::string problem = readers.Finish(ending);
-    if (!problem.empty()) AddProblem(summary, problem, 1);
+    std::string problem = readers.Finish(ending);
+    pollfd signal{options_.signal_fd, POLLIN, 0};
+    const bool interrupted = signal.fd >= 0 && poll(&signal, 1, 0) > 0;
+    if (interrupted && problem.empty()) problem = "interrupted while its results were read";
+    if (problem.empty() && !options_.reduce.empty()) summary.reduced = File("reduced");
+    if (problem.empty()) return;
+    AddProblem(summary, problem, interrupted ? 130 : 1);
+    if (!whole) return;
+    // For whoever asks later.
+    try {
+      Database journal(File("journal.db"), Database::Mode::kWrite);
+      SetProblem(journal, problem);
+    } catch (const Error& error) {
+      observer_.Warning(error.what());
+    }
   }
 
   static void AddProblem(RunSummary& summary, const std::string& problem, int status) {

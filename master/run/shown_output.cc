@@ -1,8 +1,12 @@
 #include "master/run/shown_output.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 
 #include "base/text.h"
 
@@ -26,6 +30,7 @@ ShownOutput::ShownOutput() : terminal_(isatty(STDOUT_FILENO) == 1), own_(OpenAne
 
 bool ShownOutput::Take(const Result& result, int stop_fd) {
   if (result.out.empty()) return true;
+  if (IsCut(result.out)) ++cut_;
   unwritten_ += terminal_ ? PrintableText(result.out) : result.out;
   if (!result.out.ends_with('\n')) unwritten_ += '\n';
   return unwritten_.size() < kAtOnce || Pause(stop_fd);
@@ -33,8 +38,13 @@ bool ShownOutput::Take(const Result& result, int stop_fd) {
 
 bool ShownOutput::Pause(int stop_fd) {
   const bool written = WriteWhileWanted(own_ ? own_.get() : STDOUT_FILENO, unwritten_, stop_fd);
+  if (!written && errno != EPIPE) problem_ = CannotShow(errno);
   unwritten_.clear();
   return written;
+}
+
+std::string CannotShow(int error) {
+  return fmt::format("standard output: {}", std::strerror(error));
 }
 
 }  // namespace cq

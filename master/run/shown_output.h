@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "base/files.h"
@@ -13,6 +14,10 @@ class ShownOutput final : public ResultTaker {
   ShownOutput();
   bool Take(const Result& result, int stop_fd) override;
   bool Pause(int stop_fd) override;
+  /// Tasks that printed more than is kept of it.
+  uint64_t cut() const { return cut_; }
+  /// Why not all is shown, though somebody would read it; else empty.
+  const std::string& problem() const { return problem_; }
 
  private:
   /// What a terminal would obey is shown as text there.
@@ -20,6 +25,11 @@ class ShownOutput final : public ResultTaker {
   /// Of a pipe or terminal a descriptor of our own, which never waits by itself.
   Fd own_;
   std::string unwritten_;
+  uint64_t cut_ = 0;
+  std::string problem_;
 };
+
+/// `error`: an errno.
+std::string CannotShow(int error);
 
 }  // namespace cq

@@ -87,7 +87,7 @@ TEST_F(HaltTest, WhatIsNoRuleIsRefused) {
                    directory_.path()),
                 "a proposer names them");
   ExpectRefused(Cq({"run", "--task-timeout", "100%", "--", "echo", ":::", "a"}, directory_.path()),
-                "at least 101");
+                "above 100");
   ExpectRefused(Cq({"run", "--shuffle", "--order", "lpt", "--cost", "1", "--", "echo", ":::", "a"},
                    directory_.path()),
                 "choose one");
@@ -186,6 +186,9 @@ TEST_F(HaltTest, WhoAsksOrWaitsHearsThatItIsAsFarAsItWasToCome) {
     EXPECT_EQ(wait.status, 0) << wait.out;
     EXPECT_TRUE(Has(wait.out, "--halt never")) << wait.out;
     EXPECT_EQ(Resume({}).status, 0);
+    const Ended failed = Resume({"--failed"});
+    EXPECT_EQ(failed.status, 2) << failed.err;
+    EXPECT_TRUE(Has(failed.err, "add --halt never")) << failed.err;
   }
   EXPECT_EQ(Resume({"--halt", "never"}).status, 0);
   EXPECT_TRUE(Has(Cq({"status", "in.cq"}, directory_.path()).out, "finished"));

@@ -150,6 +150,9 @@ TEST_F(ReadersTest, StandardOutputHasOneWriter) {
   ExpectRefused(Run(Rows(2), {"-k", "--tail"}, {"true"}), "choose one");
   ExpectRefused(Run(Rows(2), {"--tail", "-o", "-"}, {"true"}), "choose one");
   ExpectRefused(Run(Rows(2), {"--tail", "--detach"}, {"true"}), "nobody reads");
+  ExpectRefused(Cq({"run", "--run-dir", "x", "--reduce-unordered", "--", "echo", ":::", "a"},
+                   directory_.path()),
+                "is for --reduce");
 }
 
 constexpr const char* kSum = R"(import cq
@@ -241,10 +244,30 @@ TEST_F(ReadersTest, AProgramThatFailsIsToldWithItsLastWords) {
   EXPECT_EQ(failed.status, 1) << failed.err;
   EXPECT_TRUE(Has(failed.err, "ended with status 3; its last words: no good")) << failed.err;
   EXPECT_FALSE(Exists("in.cq/reduced"));
+  // Who waits for it, or asks later, hears of it.
+  const Ended wait = Cq({"wait", "in.cq"}, directory_.path());
+  EXPECT_EQ(wait.status, 1) << wait.out;
+  EXPECT_TRUE(Has(wait.out, "no good")) << wait.out;
+  EXPECT_EQ(Cq({"status", "in.cq"}, directory_.path()).status, 1);
   // The next one reads everything anew.
   const Ended well = Resume({"--reduce", "wc -l"});
   EXPECT_EQ(well.status, 0) << well.err;
   EXPECT_EQ(std::stoi(well.out), 3);
+  EXPECT_EQ(Cq({"wait", "in.cq"}, directory_.path()).status, 0);
+}
+
+// What is lost of it is told.
+TEST_F(ReadersTest, OutputThatIsNotShownWholeIsTold) {
+  const Ended cut = Run(Rows(2), {"-k"}, {"sh", "-c", "test {i} = 1 || seq 30000"});
+  EXPECT_EQ(cut.status, 0) << cut.err;
+  EXPECT_TRUE(Has(cut.err, "1 tasks printed more than is kept")) << cut.err;
+  const Ended told = Resume({"--reduce", "grep -c cut..true"});
+  EXPECT_EQ(told.out, "1\n") << told.err;
+  TestProcess full({"sh", "-c", std::string(CQ_PROGRAM) + " resume in.cq -k >/dev/full"},
+                   directory_.path());
+  const Ended ended = full.Wait();
+  EXPECT_EQ(ended.status, 1) << ended.err;
+  EXPECT_TRUE(Has(ended.err, "standard output: No space left")) << ended.err;
 }
 
 // Nothing is made of a part of the rows: it would be taken for the whole.
@@ -261,7 +284,9 @@ TEST_F(ReadersTest, OfARunThatHasNotEndedNothingIsMade) {
   const Ended failed = Resume({"--failed", "--reduce", "false"});
   EXPECT_EQ(failed.status, 1) << failed.err;
   EXPECT_FALSE(Exists("in.cq/reduced"));
-  EXPECT_EQ(Resume({"--reduce", "none"}).out, "");
+  const Ended none = Resume({"--reduce", "none"});
+  EXPECT_EQ(none.out, "");
+  EXPECT_FALSE(Has(none.err, "reduce")) << none.err;
 }
 
 // A master that is killed leaves no program behind, and nothing that looks like a result.

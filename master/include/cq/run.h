@@ -206,6 +206,8 @@ struct RunSummary {
   std::array<uint64_t, 7> outcomes{};
   std::string run_dir;
   std::string output;
+  /// What the program of RunOptions::reduce has made; empty: nothing.
+  std::string reduced;
   double seconds = 0;
   /// From the start of the run to its first result.
   double first_result_seconds = 0;
