@@ -69,7 +69,7 @@ std::string Readers::Reduce(const Ending& ending) {
     to_reducer_.reset();
     return "--reduce: nothing was made of the results so far, since not all rows have ended";
   }
-  observer_.Note("all rows have ended; --reduce has the last of them");
+  observer_.Note("all rows have ended: --reduce is waited for");
   std::string problem = to_reducer_->Finish(ending);
   if (problem.empty()) problem = reducer_->Finish(ending);
   if (!problem.empty()) return problem;
