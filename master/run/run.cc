@@ -300,10 +300,10 @@ class RowsRun {
       if (ProposerIsDone(*session_.journal()) && !again) proposer_kind_ = Asker::Kind::kNone;
     }
     StartProposer();
-    // To look for them among all results takes a while.
     restart.meta[kHalted] = "0";
     restart.meta[kProblem] = "\"\"";
     if (options_.failed) RequireMoreToRun();
+    // To look for them among all results takes a while.
     const bool cancelled = MetaText(*session_.journal(), "cancelled") == "true";
     if (cancelled) restart.meta["cancelled"] = "false";
     session_.Continue({options_.depends, {}}, std::move(restart),

@@ -463,14 +463,14 @@ TEST_F(RunTest, TheOverheadOfEachTaskIsAccountedFor) {
 
 // What an earlier run says of rows with the same values, whatever else they have.
 TEST_F(RunTest, AnEarlierRunSaysWhichRowsTakeLongest) {
-  ASSERT_EQ(Run("a,note\n0.01,x\n0.6,y\n0.3,z\n", {"--slots", "3"}, {"sleep", "{a}"}).status, 0);
+  ASSERT_EQ(Run("a,note\n0.01,x\n1.5,y\n0.3,z\n", {"--slots", "3"}, {"sleep", "{a}"}).status, 0);
   std::filesystem::rename(directory_.File("in.cq"), directory_.File("before.cq"));
   const auto again = [&](const std::string& csv, const std::string& costs) {
     return Run(csv, {"--fresh", "--slots", "1", "--order", "lpt", "--costs", costs},
                {"sh", "-c", "echo {b} >> order"});
   };
-  // A new one is as long as they are on average.
-  const Ended ended = again("b,a\np,0.01\nq,0.3\nr,7\ns,0.6\nt,0.6\n", "before.cq");
+  // A new one is as long as they are on average, which is twice as long as q.
+  const Ended ended = again("b,a\np,0.01\nq,0.3\nr,7\ns,1.5\nt,1.5\n", "before.cq");
   EXPECT_EQ(ended.status, 0) << ended.err;
   EXPECT_EQ(Slurp(directory_.File("order")), "s\nt\nr\nq\np\n");
   EXPECT_NE(ended.err.find("how long 4 of 5 rows take is known from "), std::string::npos)
