@@ -1,7 +1,6 @@
 #include "cq/run.h"
 
 #include <fmt/format.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,7 +9,6 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
-#include <numeric>
 #include <optional>
 #include <random>
 
@@ -29,11 +27,11 @@
 #include "master/journal/tally.h"
 #include "master/loop/replay.h"
 #include "master/run/earlier_costs.h"
-#include "master/run/final_export.h"
 #include "master/run/late_rows.h"
 #include "master/run/pool_plan.h"
 #include "master/run/proposer_start.h"
 #include "master/run/readers.h"
+#include "master/run/run_ending.h"
 #include "master/run/run_plan.h"
 #include "master/run/run_session.h"
 #include "protocol/column_types.h"
@@ -50,17 +48,6 @@ constexpr std::chrono::milliseconds kSpanOfFunction{1};
 constexpr std::chrono::milliseconds kSpanOfProgram{50};
 
 using Clock = std::chrono::steady_clock;
-
-std::vector<Halt> HaltsOf(const RunOptions& options) {
-  std::vector<Halt> halts;
-  if (options.halt) halts.push_back(*options.halt);
-  if (options.max_failures) {
-    const auto most = static_cast<double>(*options.max_failures);
-    const std::string text = fmt::format("--max-failures {}", *options.max_failures);
-    halts.push_back({Halt::Of::kFailed, most, false, false, text});
-  }
-  return halts;
-}
 
 /// A run over the rows of a CSV.
 class RowsRun {
@@ -524,8 +511,8 @@ class RowsRun {
     }
     Judge(summary, halted);
     session_.journal().reset();
-    Export(summary);
-    FinishReaders(readers, summary);
+    Export(Ending(), definition_.rows, summary);
+    FinishReaders(readers, Ending(), summary);
     summary.seconds = Seconds();
     return summary;
   }
@@ -697,74 +684,15 @@ class RowsRun {
           start + std::chrono::duration<double>(loop.first_result()).count();
     }
     if (summary.status == 0) Judge(summary, end.halted);
-    Export(summary);
-    FinishReaders(readers, summary);
+    Export(Ending(), definition_.rows, summary);
+    FinishReaders(readers, Ending(), summary);
     loop.Close();
     session_.Close(summary.status > 1);
     summary.seconds = Seconds();
     return summary;
   }
 
-  static void Judge(RunSummary& summary, const std::optional<Halt>& halted) {
-    Tally tally{summary.tasks, {}, {}};
-    std::copy(summary.outcomes.begin(), summary.outcomes.end(), tally.outcomes.begin());
-    if (halted && halted->of != Halt::Of::kFailed) tally.halted = halted->of;
-    summary.halted = tally.halted.has_value();
-    summary.status = tally.ok() ? 0 : 1;
-  }
-
-  static SlotTime SlotTimeOf(const Ledger& ledger) {
-    const auto in_seconds = [](uint64_t us) { return static_cast<double>(us) / 1e6; };
-    SlotTime time;
-    time.run = in_seconds(ledger.run_us);
-    time.cpu = in_seconds(ledger.cpu_us);
-    time.overhead = in_seconds(ledger.spawn_us);
-    time.idle = in_seconds(std::max(ledger.idle_us, ledger.vacant_us));
-    time.lost = in_seconds(ledger.lost_us);
-    time.peak_memory_kb = ledger.peak_kb;
-    return time;
-  }
-
-  // What they say comes last: the run itself has ended.
-  void FinishReaders(Readers& readers, RunSummary& summary) {
-    const auto& outcomes = summary.outcomes;
-    const uint64_t done = std::accumulate(outcomes.begin(), outcomes.end(), uint64_t{0});
-    const bool whole = summary.status <= 1 && (done == summary.tasks || summary.halted);
-    Readers::Ending ending;
-    ending.whole = whole;
-    ending.hurry = summary.status > 1;
-    ending.hurry_fd = options_.signal_fd;
-    ending.keep_alive = [this] { session_.directory().RenewOwner(); };
-    std::string problem = readers.Finish(ending);
-    pollfd signal{options_.signal_fd, POLLIN, 0};
-    const bool interrupted = signal.fd >= 0 && poll(&signal, 1, 0) > 0;
-    if (interrupted && problem.empty()) problem = "interrupted while its results were read";
-    if (problem.empty() && !options_.reduce.empty()) summary.reduced = File("reduced");
-    if (problem.empty()) return;
-    AddProblem(summary, problem, interrupted ? 130 : 1);
-    if (!whole) return;
-    // For whoever asks later.
-    try {
-      Database journal(File("journal.db"), Database::Mode::kWrite);
-      SetProblem(journal, problem);
-    } catch (const Error& error) {
-      observer_.Warning(error.what());
-    }
-  }
-
-  static void AddProblem(RunSummary& summary, const std::string& problem, int status) {
-    summary.reason =
-        summary.reason.empty() ? problem : fmt::format("{}; {}", summary.reason, problem);
-    summary.status = std::max(summary.status, status);
-  }
-
-  void Export(RunSummary& summary) {
-    const std::string problem =
-        ExportAtEnd({session_.directory().path(), definition_.output,
-                     std::max(definition_.rows, summary.tasks), begin_, options_.signal_fd},
-                    observer_);
-    if (!problem.empty()) AddProblem(summary, problem, 3);
-  }
+  RunEnding Ending() { return {options_, session_.directory(), observer_, begin_}; }
 
   const RunOptions& options_;
   RunObserver& observer_;
