@@ -32,6 +32,7 @@
 #include "master/run/proposer_start.h"
 #include "master/run/readers.h"
 #include "master/run/run_ending.h"
+#include "master/run/run_input.h"
 #include "master/run/run_plan.h"
 #include "master/run/run_session.h"
 #include "protocol/column_types.h"
@@ -153,10 +154,6 @@ class RowsRun {
     return ColumnIndex(name, option, definition_.columns);
   }
 
-  std::string Identity() const {
-    return options_.input_name.empty() ? InputIdentity(options_.input) : options_.input_name;
-  }
-
   // Everything but what makes the run that run.
   void Define(const std::string& cwd) {
     for (const auto& [name, value] : options_.constants) {
@@ -176,7 +173,7 @@ class RowsRun {
     definition_.seed_by = options_.seed_by;
     definition_.limit = options_.limit;
     if (!options_.input.empty()) {
-      definition_.input = Identity();
+      definition_.input = IdentityOf(options_);
     }
     definition_.output = options_.output.empty()  ? session_.directory().path() + "/results.csv"
                          : options_.output == "-" ? "-"
@@ -191,7 +188,7 @@ class RowsRun {
     timeout_column_ = ColumnOf(options_.task_timeout_column, "--task-timeout");
     cost_column_ = ColumnOf(options_.cost_column, "--cost");
     group_column_ = ColumnOf(options_.group_column, "--group");
-    WarnOfNoHeader();
+    if (!served() && command_.columns.empty()) WarnOfNoHeader(definition_.columns, observer_);
     // A program sees the whole row, and so does a proposer.
     const bool proposes = proposer_kind_ != Asker::Kind::kNone;
     for (size_t i = 0; (served() || proposes) && i < definition_.columns.size(); ++i) {
@@ -213,21 +210,6 @@ class RowsRun {
                                    command_.arguments.size(), kHeldMax));
     }
     session_.RequireSendable(Text(0));
-  }
-
-  // A list has no header: its first row would be missing, unnoticed.
-  void WarnOfNoHeader() const {
-    if (served() || !command_.columns.empty()) return;
-    const auto is_data = [](const std::string& name) {
-      return TypeOf(name) != ColumnType::kText || name.find_first_of("/\\ ") != name.npos;
-    };
-    const auto found =
-        std::find_if(definition_.columns.begin(), definition_.columns.end(), is_data);
-    if (found == definition_.columns.end()) return;
-    observer_.Warning(fmt::format(
-        "the command uses no column, and the first line, which names the columns, looks like a row "
-        "('{}'): does the input have a header?",
-        *found));
   }
 
   // A run that goes on does so in any order.
@@ -353,29 +335,6 @@ class RowsRun {
     journal.Execute("DELETE FROM meta WHERE name = 'copy_pending'");
   }
 
-  // Another file's rows are never an edit of this one's, and its results are not theirs. A folder
-  // that was moved as a whole has the same bytes at another path.
-  void RequireSameInput(const std::string& copy, bool same_bytes) const {
-    const auto name = [](const std::string& path) {
-      return path == "-" ? std::string("standard input") : fmt::format("'{}'", path);
-    };
-    const std::string& before = definition_.input;
-    const std::string now = Identity();
-    std::error_code none;
-    const bool same_file = now != "-" && before != "-" &&
-                           (now == before || std::filesystem::equivalent(now, before, none));
-    const bool moved = before == "-" ? now == "-" : now != "-" && access(before.c_str(), F_OK) != 0;
-    // As an older cq recorded it.
-    const bool old_stream = now == "-" && before == AbsolutePath(options_.input);
-    if (same_file || ((moved || old_stream) && same_bytes)) return;
-    throw UsageError(fmt::format(
-        "the run in '{}' is of {}, not of {}: to go on with it, 'cq resume {}'; for another run, "
-        "--run-dir DIR, or --fresh, which moves the old one aside{}",
-        plans_[0].run_dir, name(before), now == before ? "this " + name(now) : name(now),
-        ShellQuote(plans_[0].run_dir),
-        now == "-" ? fmt::format(" (its rows were kept as '{}')", copy) : ""));
-  }
-
   void CompareInput(Restart& restart) {
     const std::string copy = File("params.csv");
     if (access(copy.c_str(), F_OK) != 0) {
@@ -394,14 +353,15 @@ class RowsRun {
     }
     const bool stream = IsStream(input);
     if (!stream && access(input.c_str(), F_OK) != 0) {
-      if (AbsolutePath(input) != definition_.input) RequireSameInput({}, false);
+      if (AbsolutePath(input) != definition_.input)
+        RequireSameInput({definition_.input, plans_[0].run_dir}, options_, {}, false);
       observer_.Resumed(
           fmt::format("'{}' is gone: the rows are those of the copy in the run directory", input));
       CheckCopy(copy);
       return;
     }
     const bool same = !stream && SameBytes(input, copy);
-    if (!stream) RequireSameInput(copy, same);
+    if (!stream) RequireSameInput({definition_.input, plans_[0].run_dir}, options_, copy, same);
     if (same) {
       CheckCopy(copy);
       return;
@@ -412,7 +372,9 @@ class RowsRun {
       ~Remove() { unlink(path.c_str()); }
     } remove{edited};
     const auto summary = Read(input, edited);
-    if (stream) RequireSameInput(copy, SameBytes(edited, copy));
+    if (stream)
+      RequireSameInput({definition_.input, plans_[0].run_dir}, options_, copy,
+                       SameBytes(edited, copy));
     if (stream && options_.input_name.empty()) {
       CheckCopy(copy);
       return;
